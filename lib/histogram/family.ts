@@ -1,0 +1,109 @@
+import type { HistogramSnapshot } from '../snapshot'
+import { bucketIndex } from './bounds'
+
+export interface HistogramDefinition {
+  readonly name: string
+  readonly help: string
+  readonly labelNames: readonly string[]
+  readonly upperBounds: readonly number[]
+}
+
+type Branch = Map<string, Branch | number>
+
+const initialCapacity = 16
+
+/**
+ * A histogram and all its series. A series is a slot: a number that indexes the columns. Nothing is kept per series but its label values,
+ * one sum and one count per bucket.
+ */
+export class HistogramFamily {
+  readonly definition: HistogramDefinition
+  readonly #upperBounds: Float64Array
+  /** Counts per series: one slot more than upper bounds, for `+Inf`. */
+  readonly #stride: number
+  /** Bucket counts, not cumulative. Doubles, since they count exactly to 2^53 where a Uint32Array would wrap silently. */
+  #counts = new Float64Array(0)
+  #sums = new Float64Array(0)
+  #labelSets: (readonly string[])[] = []
+  /** Label values to slot, one level per label, so that no two label sets can share a key. */
+  #slots: Branch = new Map()
+  #epoch = 0
+
+  constructor (definition: HistogramDefinition) {
+    this.definition = definition
+    this.#upperBounds = Float64Array.from(definition.upperBounds)
+    this.#stride = definition.upperBounds.length + 1
+    this.reset()
+  }
+
+  /** Changes when the slots given out so far are no longer valid. */
+  get epoch (): number {
+    return this.#epoch
+  }
+
+  /** The slot of a label set, which is created when it is new. Takes one value per label name; the array is not kept. */
+  slot (labelValues: readonly string[]): number {
+    const last = labelValues.length - 1
+    if (last < 0) return 0
+    let branch = this.#slots
+    for (let depth = 0; depth < last; depth++) {
+      let next = branch.get(labelValues[depth]!) as Branch | undefined
+      if (next === undefined) branch.set(labelValues[depth]!, next = new Map())
+      branch = next
+    }
+    let slot = branch.get(labelValues[last]!) as number | undefined
+    if (slot === undefined) branch.set(labelValues[last]!, slot = this.#addSeries([...labelValues]))
+    return slot
+  }
+
+  /** Counts one request. A negative duration counts as 0; one that is no number is counted in the `+Inf` bucket and adds nothing to the sum. */
+  observe (slot: number, seconds: number): void {
+    const first = slot * this.#stride
+    if (!Number.isFinite(seconds)) {
+      this.#counts[first + this.#stride - 1]!++
+      return
+    }
+    const duration = seconds > 0 ? seconds : 0
+    this.#counts[first + bucketIndex(this.#upperBounds, duration)]!++
+    this.#sums[slot]! += duration
+  }
+
+  /** The counts at one instant: later observations do not change it. */
+  snapshot (): HistogramSnapshot {
+    const size = this.#labelSets.length
+    return {
+      ...this.definition,
+      layout: 'columns',
+      type: 'histogram',
+      labelSets: this.#labelSets.slice(),
+      counts: this.#counts.slice(0, size * this.#stride),
+      sums: this.#sums.slice(0, size),
+      defaultLabels: {}
+    }
+  }
+
+  /** Forgets all series. One without labels is there from the start, at zero, so that `rate()` sees its first request. */
+  reset (): void {
+    this.#epoch++
+    this.#slots = new Map()
+    this.#labelSets = []
+    this.#counts = new Float64Array(initialCapacity * this.#stride)
+    this.#sums = new Float64Array(initialCapacity)
+    if (this.definition.labelNames.length === 0) this.#addSeries([])
+  }
+
+  #addSeries (labelValues: readonly string[]): number {
+    const slot = this.#labelSets.push(labelValues) - 1
+    if (slot === this.#sums.length) {
+      this.#counts = grown(this.#counts)
+      this.#sums = grown(this.#sums)
+    }
+    return slot
+  }
+}
+
+function grown (column: Float64Array): Float64Array<ArrayBuffer> {
+  const larger = new Float64Array(column.length * 2)
+  larger.set(column)
+  return larger
+}

@@ -1,0 +1,126 @@
+import t from 'tap'
+import { bucketIndex, defaultUpperBounds, isUpperBounds } from '../lib/histogram/bounds'
+import { HistogramFamily } from '../lib/histogram/family'
+import type { HistogramSnapshot } from '../lib/snapshot'
+
+function family (labelNames: string[] = [], upperBounds: readonly number[] = [1, 2]): HistogramFamily {
+  return new HistogramFamily({ name: 'h', help: 'h', labelNames, upperBounds })
+}
+
+function countsOf (snapshot: HistogramSnapshot): number[] {
+  return [...snapshot.counts]
+}
+
+/** The next representable number in the given direction. */
+function next (value: number, direction: 1 | -1): number {
+  const bits = new BigInt64Array(1)
+  const double = new Float64Array(bits.buffer)
+  double[0] = value
+  bits[0]! += BigInt(value > 0 ? direction : -direction)
+  return double[0]!
+}
+
+t.test('a bound is inclusive: on it and just under it is inside, just over it is in the next bucket', async t => {
+  const bounds = Float64Array.from(defaultUpperBounds)
+  defaultUpperBounds.forEach((bound, index) => {
+    t.equal(bucketIndex(bounds, next(bound, -1)), index, `just under ${bound}`)
+    t.equal(bucketIndex(bounds, bound), index, `on ${bound}`)
+    t.equal(bucketIndex(bounds, next(bound, 1)), index + 1, `just over ${bound}`)
+  })
+  t.equal(bucketIndex(bounds, 0), 0)
+  t.equal(bucketIndex(bounds, -0), 0)
+  t.equal(bucketIndex(bounds, 1e9), bounds.length, 'beyond the last bound is +Inf')
+  t.equal(bucketIndex(Float64Array.of(3), 3), 0)
+  t.equal(bucketIndex(Float64Array.of(3), 4), 1)
+})
+
+t.test('upper bounds are finite and strictly increasing', async t => {
+  const good: unknown[] = [[1], [0.1, 0.2], [-1, 0, 1], [Number.MIN_VALUE, Number.MAX_VALUE]]
+  const bad: unknown[] = [undefined, 1, 'x', {}, [], [2, 1], [1, 1], [0, -0], [NaN], [1, NaN], [1, Infinity], [-Infinity, 1], ['1'], [1, '2'], [1n]]
+  for (const bounds of good) t.ok(isUpperBounds(bounds), String(bounds))
+  for (const bounds of bad) t.notOk(isUpperBounds(bounds), String(bounds))
+})
+
+t.test('three requests of 2, 4 and 9 seconds: count 3, sum 15', async t => {
+  const histogram = family([], [2, 4, 8])
+  for (const seconds of [2, 4, 9]) histogram.observe(histogram.slot([]), seconds)
+  const snapshot = histogram.snapshot()
+  t.same(countsOf(snapshot), [1, 1, 0, 1])
+  t.same([...snapshot.sums], [15])
+})
+
+t.test('a duration that is none is counted, and corrupts neither counts nor sum', async t => {
+  const cases: Array<[seconds: number, counts: number[], sum: number]> = [
+    [NaN, [0, 0, 1], 0],
+    [Infinity, [0, 0, 1], 0],
+    [-Infinity, [0, 0, 1], 0],
+    [-5, [1, 0, 0], 0],
+    [-0, [1, 0, 0], 0],
+    [Number.MAX_VALUE, [0, 0, 1], Number.MAX_VALUE]
+  ]
+  for (const [seconds, counts, sum] of cases) {
+    const histogram = family()
+    histogram.observe(0, seconds)
+    t.same(countsOf(histogram.snapshot()), counts, `${seconds}`)
+    t.same([...histogram.snapshot().sums], [sum], `${seconds}`)
+  }
+})
+
+t.test('a histogram without labels is there from the start, at zero', async t => {
+  t.same(countsOf(family().snapshot()), [0, 0, 0])
+  t.same(family().snapshot().labelSets, [[]])
+  t.same(family(['a']).snapshot().labelSets, [])
+})
+
+t.test('the same label values always find the same series, and others never do', async t => {
+  const histogram = family(['a', 'b'])
+  const values = ['', ',', ':', '|', '"', '\\', '\n', 'a', 'a,b', 'a|b', '\u0000', '__proto__', 'constructor']
+  const slots = new Map<string, number>()
+  for (const a of values) for (const b of values) slots.set(JSON.stringify([a, b]), histogram.slot([a, b]))
+  t.equal(new Set(slots.values()).size, values.length ** 2)
+  for (const a of values) for (const b of values) t.equal(histogram.slot([a, b]), slots.get(JSON.stringify([a, b])))
+  t.equal(histogram.snapshot().labelSets.length, values.length ** 2)
+})
+
+t.test('the array of label values may be used again by the caller', async t => {
+  const histogram = family(['a'])
+  const values = ['one']
+  histogram.slot(values)
+  values[0] = 'two'
+  histogram.slot(values)
+  t.same(histogram.snapshot().labelSets, [['one'], ['two']])
+})
+
+t.test('counts survive the growth of the columns', async t => {
+  const histogram = family(['n'])
+  for (let round = 1; round <= 2; round++) {
+    for (let n = 0; n < 1000; n++) histogram.observe(histogram.slot([String(n)]), n % 3)
+  }
+  const { counts, sums, labelSets } = histogram.snapshot()
+  const expected = Array.from({ length: 1000 }, (_, n) => n % 3)
+  t.same(labelSets, expected.map((_, n) => [String(n)]))
+  t.same([...sums], expected.map(seconds => 2 * seconds))
+  t.same([...counts], expected.flatMap(seconds => seconds === 2 ? [0, 2, 0] : [2, 0, 0]))
+})
+
+t.test('a snapshot is plain data that later observations do not change', async t => {
+  const histogram = family(['a'])
+  histogram.observe(histogram.slot(['x']), 1)
+  const snapshot = histogram.snapshot()
+  const copy = structuredClone(snapshot)
+  histogram.observe(histogram.slot(['x']), 1)
+  histogram.slot(['y'])
+  t.same(snapshot, copy)
+  t.same(countsOf(snapshot), [1, 0, 0])
+})
+
+t.test('a reset forgets every series, tells so, and counting goes on', async t => {
+  const histogram = family(['a'])
+  const { epoch } = histogram
+  histogram.observe(histogram.slot(['x']), 1)
+  histogram.reset()
+  t.not(histogram.epoch, epoch)
+  t.same(histogram.snapshot().labelSets, [])
+  histogram.observe(histogram.slot(['y']), 2)
+  t.same(countsOf(histogram.snapshot()), [0, 1, 0])
+})
