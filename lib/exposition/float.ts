@@ -1,0 +1,24 @@
+/**
+ * A bound as OpenMetrics writes it in `le` and `quantile`: like Go's `%g`, with `.0` added to an integer. `1` is `1.0`, `0.00001` is
+ * `1e-05`, `1000000` is `1e+06`. See "Considerations: Canonical Numbers" in the OpenMetrics 1.0 specification. Prometheus 3 brings other
+ * forms to this one when it scrapes; written so from the start, a series keeps its identity whoever reads it and in whichever format.
+ */
+export function canonicalFloat (value: number): string {
+  if (!Number.isFinite(value)) return sampleValue(value)
+  if (value === 0) return '0.0'
+  const [mantissa, exponent] = value.toExponential().split('e') as [string, string]
+  const power = Number(exponent)
+  if (power < -4 || power > 5) {
+    const digits = String(Math.abs(power)).padStart(2, '0')
+    return `${mantissa}e${power < 0 ? '-' : '+'}${digits}`
+  }
+  const text = String(value)
+  return text.includes('.') ? text : `${text}.0`
+}
+
+/** A sample value: any form that Go's `ParseFloat` reads. */
+export function sampleValue (value: number): string {
+  if (value === Infinity) return '+Inf'
+  if (value === -Infinity) return '-Inf'
+  return String(value)
+}
