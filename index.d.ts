@@ -1,0 +1,230 @@
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import type { Registry } from 'prom-client'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** What `fastify-latency` added to this application. */
+    latency: fastifyLatency.Latency
+  }
+
+  interface FastifyContextConfig {
+    /** `false` leaves the route out; `{ route: 'name' }` gives its `route` label another value. */
+    latency?: false | fastifyLatency.RouteConfig
+  }
+}
+
+type FastifyLatency = FastifyPluginAsync<fastifyLatency.Options>
+
+declare namespace fastifyLatency {
+  /** Every option has a default. Unknown names and wrong values are refused at registration with a coded error. */
+  export interface Options {
+    /** The histogram that request latency is recorded into. */
+    histogram?: HistogramOptions
+
+    /**
+     * Label name → where its value comes from. The names are the labels of the histogram, in this order; `{}` means no labels.
+     *
+     * Names match `[a-zA-Z_][a-zA-Z0-9_]*`, do not begin with `__` (reserved by Prometheus) and are not `le` (reserved for histograms).
+     *
+     * @default { method: 'method', route: 'route', status_code: 'status' }
+     */
+    labels?: Record<string, LabelSource>
+
+    /**
+     * Label name → fixed value, on every series of this registration. Names follow the rules of `labels` and must not repeat one of them.
+     *
+     * @default {}
+     */
+    constLabels?: Record<string, string>
+
+    /**
+     * Called when a reply has been sent; a request for which it returns true is not recorded. If it throws, the request is recorded and
+     * the failure is reported once.
+     *
+     * @default none: every request is recorded
+     */
+    ignore?: (request: FastifyRequest, reply: FastifyReply) => boolean
+
+    /**
+     * Where this plugin registers its histogram: a `Registry` of `prom-client`, or any object of the same shape, such as one of
+     * `@prometheus-io/client`. It shows in `registry.metrics()` like any other metric, and is removed from this registry when the
+     * application closes.
+     *
+     * @default a new `prom-client` Registry for the application
+     */
+    registry?: RegistryLike
+
+    /**
+     * Also serve `prom-client`'s default metrics of the process (CPU, memory, event loop, garbage collection). They are collected
+     * once per process, however many applications it runs. Those that `promtool check metrics` objects to
+     * (`nodejs_active_handles_total`, `_requests_total`, `_resources_total`) are left out.
+     *
+     * @default true
+     */
+    processMetrics?: boolean
+
+    /**
+     * The metrics server. `false` starts none, `true` is the default server. The first registration of an application decides; a later
+     * one leaves this out or says the same.
+     *
+     * @default true
+     */
+    server?: boolean | ServerOptions
+
+    /**
+     * Path of a route of the application itself that serves the metrics too, or instead with `server: false`. Requests to it are not
+     * recorded.
+     *
+     * @default none
+     */
+    route?: string
+  }
+
+  export interface HistogramOptions {
+    /**
+     * Metric name. Matches `[a-zA-Z_:][a-zA-Z0-9_:]*`; by convention it ends in the unit, `_seconds`.
+     *
+     * @default 'http_request_duration_seconds'
+     */
+    name?: string
+
+    /**
+     * The HELP text.
+     *
+     * @default 'Time from receiving a request to handing its reply to the operating system, in seconds.'
+     */
+    help?: string
+
+    /**
+     * Upper bounds of the buckets, in seconds: at least one finite number, strictly increasing. A bound is inclusive: a request of
+     * exactly 0.1 s is in the bucket `le="0.1"`. The last bucket, `le="+Inf"`, is added by itself.
+     *
+     * @default [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+     */
+    buckets?: readonly number[]
+  }
+
+  /**
+   * - `'method'`: the request method. On a request that matches no route, a method outside RFC 9110, PATCH and QUERY is `_OTHER`.
+   * - `'route'`: the route as declared, such as `/users/:id`; `unmatched` when no route matched. Never the URL.
+   * - `'status'`: the status code, such as `404`; `_OTHER` outside 100–599.
+   * - `'status_class'`: `1xx` to `5xx`; `_OTHER` outside them.
+   * - a function: what it returns. See {@link LabelFunction}.
+   */
+  export type LabelSource = 'method' | 'route' | 'status' | 'status_class' | LabelFunction
+
+  /**
+   * Called when a reply has been sent. Return one of a small, fixed set of values: each new value is a new series.
+   *
+   * Numbers and booleans are turned into strings, null and undefined into the empty string (to Prometheus, a missing label). If it throws
+   * or returns anything else, the value is `_INVALID`, the request is still recorded, and the failure is reported once.
+   */
+  export type LabelFunction = (request: FastifyRequest, reply: FastifyReply) => string | number | boolean | null | undefined
+
+  export interface ServerOptions {
+    /**
+     * Address or name to bind.
+     *
+     * @default where the application listens: 'localhost' if it listens on loopback in both address families, '0.0.0.0' if it listens
+     * on that, and so on; 'localhost' if the application is not listening on a network address
+     */
+    host?: string
+
+    /**
+     * TCP port, 0 to 65535. 0 lets the operating system choose; read it back from `app.latency.url`.
+     *
+     * @default 8000
+     */
+    port?: number
+
+    /**
+     * Path of the metrics. Begins with `/` and is literal: without parameters, wildcards or a query.
+     *
+     * @default '/metrics'
+     */
+    path?: string
+
+    /**
+     * - `'listen'`: when the application listens, so `inject()` binds nothing. If the port cannot be bound the application keeps serving;
+     *   the failure is logged as an error, emitted as a process warning, and binding is tried again after 1 s, then less and less often, at
+     *   the least every 10 s, until it succeeds or the application closes.
+     * - `'ready'`: before the application listens. If the port cannot be bound, `app.ready()` and `app.listen()` reject. Name `host` if it
+     *   is not `'localhost'`: the application's own is not known yet.
+     * - `'manual'`: when you call `app.latency.start()`.
+     *
+     * @default 'listen'
+     */
+    start?: 'listen' | 'ready' | 'manual'
+  }
+
+  /** `config: { latency: … }` of a route. */
+  export interface RouteConfig {
+    /** Value of the `route` label, instead of the route as declared. */
+    route: string
+  }
+
+  /** `app.latency` */
+  export interface Latency {
+    /** The histogram of the application's first registration, as it is in the registry. */
+    readonly histogram: Histogram
+
+    /** The registry of the application's first registration: pass it in `registers` of your own metrics to serve them too. */
+    readonly registry: Registry
+
+    /**
+     * The metrics server's Fastify instance, or null with `server: false`. Add hooks, plugins and routes of your own before it starts.
+     */
+    readonly server: FastifyInstance | null
+
+    /** The address to scrape, such as `http://localhost:8000/metrics`; null while nothing listens. */
+    readonly url: string | null
+
+    /**
+     * Starts the metrics server if it is not running yet, and resolves to `url`.
+     *
+     * Rejects with `FST_LATENCY_ERR_SERVER_LISTEN` if the port cannot be bound, `FST_LATENCY_ERR_SERVER_CLOSED` once the application
+     * closes, and `FST_LATENCY_ERR_SERVER_OFF` with `server: false`.
+     */
+    start (): Promise<string>
+  }
+
+  /** A histogram as metrics are in a `prom-client` registry. */
+  export interface Histogram {
+    readonly name: string
+    readonly help: string
+    readonly type: 'histogram'
+    readonly aggregator: 'sum'
+    /** Label names, those of `constLabels` last. */
+    readonly labelNames: readonly string[]
+    /** Upper bounds in seconds, without the implied `+Inf`. */
+    readonly buckets: readonly number[]
+    /** All samples, with cumulative buckets. */
+    get (): Promise<HistogramValues>
+    /** Forgets everything recorded so far. Prometheus sees a counter reset. */
+    reset (): void
+  }
+
+  export interface HistogramValues {
+    name: string
+    help: string
+    type: 'histogram'
+    aggregator: 'sum'
+    values: Array<{ metricName: string, labels: Record<string, string>, value: number }>
+  }
+
+  /** The part of a `prom-client` Registry that this plugin uses. */
+  export interface RegistryLike {
+    registerMetric (metric: any): void
+    getSingleMetric (name: string): unknown
+    removeSingleMetric (name: string): void
+    getMetricsAsArray (): unknown[]
+    getMetricsAsJSON (): Promise<unknown>
+  }
+
+  export const fastifyLatency: FastifyLatency
+  export { fastifyLatency as default }
+}
+
+declare function fastifyLatency (...params: Parameters<FastifyLatency>): ReturnType<FastifyLatency>
+
+export = fastifyLatency

@@ -1,0 +1,171 @@
+import type { FastifyContextConfig } from 'fastify'
+import type { LabelSource, Options, RegistryLike, ServerOptions } from '../index'
+import { describe, FST_LATENCY_ERR_OPTION_INVALID, FST_LATENCY_ERR_OPTION_UNKNOWN } from './errors'
+import { defaultUpperBounds, isUpperBounds } from './histogram/bounds'
+
+/** The options of one registration, checked and complete. Nothing else reads options. */
+export interface Config {
+  readonly histogram: {
+    readonly name: string
+    readonly help: string
+    readonly upperBounds: readonly number[]
+  }
+  readonly labels: Readonly<Record<string, LabelSource>>
+  readonly constLabels: Readonly<Record<string, string>>
+  readonly ignore: Options['ignore']
+  /** Undefined: that of the application's first registration. */
+  readonly registry: RegistryLike | undefined
+  readonly route: string | undefined
+  /** Undefined: what the application's first registration said, else true. */
+  readonly processMetrics: boolean | undefined
+  /** Undefined: what the application's first registration said, else the default server. */
+  readonly server: ServerConfig | false | undefined
+}
+
+export interface ServerConfig {
+  /** Undefined: where the application listens. */
+  readonly host: string | undefined
+  readonly port: number
+  readonly path: string
+  readonly start: NonNullable<ServerOptions['start']>
+}
+
+export const defaultServer: ServerConfig = Object.freeze({ host: undefined, port: 8000, path: '/metrics', start: 'listen' })
+
+const defaultLabels: Readonly<Record<string, LabelSource>> = { method: 'method', route: 'route', status_code: 'status' }
+
+const labelSources: readonly unknown[] = ['method', 'route', 'status', 'status_class']
+
+const startPolicies: readonly unknown[] = ['listen', 'ready', 'manual']
+
+/** What Fastify itself puts among, or reads from, the options of a plugin. */
+const registerOptions = ['prefix', 'logLevel', 'logSerializers']
+
+const registryMethods: ReadonlyArray<keyof RegistryLike> =
+  ['registerMetric', 'getSingleMetric', 'removeSingleMetric', 'getMetricsAsArray', 'getMetricsAsJSON']
+
+export function parseOptions (options: unknown): Config {
+  const given = readObject('options', options, [
+    'histogram', 'labels', 'constLabels', 'ignore', 'registry', 'processMetrics', 'server', 'route'
+  ], registerOptions)
+  const histogram = readObject('histogram', given.histogram, ['name', 'help', 'buckets'])
+
+  const labels = { ...optional('labels', given.labels, isObject, 'an object') ?? defaultLabels }
+  for (const [name, source] of Object.entries(labels)) {
+    checkLabelName('labels', name)
+    check(`labels.${name}`, typeof source === 'function' || labelSources.includes(source),
+      "'method', 'route', 'status', 'status_class' or a function", source)
+  }
+
+  const constLabels = { ...optional('constLabels', given.constLabels, isObject, 'an object') }
+  for (const [name, value] of Object.entries(constLabels)) {
+    checkLabelName('constLabels', name)
+    check(`constLabels.${name}`, !Object.hasOwn(labels, name), 'a name that is not in "labels" too', name)
+    check(`constLabels.${name}`, typeof value === 'string', 'a string', value)
+  }
+
+  return Object.freeze({
+    histogram: Object.freeze({
+      name: optional('histogram.name', histogram.name, isMetricName,
+        'a metric name, [a-zA-Z_:][a-zA-Z0-9_:]*') ?? 'http_request_duration_seconds',
+      help: optional('histogram.help', histogram.help, isText, 'a string that is not empty') ??
+        'Time from receiving a request to handing its reply to the operating system, in seconds.',
+      upperBounds: Object.freeze([...optional('histogram.buckets', histogram.buckets, isUpperBounds,
+        'an array of at least one finite number, strictly increasing (+Inf is added by itself)') ?? defaultUpperBounds])
+    }),
+    labels: Object.freeze(labels as Config['labels']),
+    constLabels: Object.freeze(constLabels as Config['constLabels']),
+    ignore: optional('ignore', given.ignore, isFunction<NonNullable<Options['ignore']>>, 'a function'),
+    registry: optional('registry', given.registry, isRegistry, `an object with the methods ${registryMethods.join(', ')}`),
+    route: optional('route', given.route, isPath, pathRule),
+    processMetrics: optional('processMetrics', given.processMetrics, isBoolean, 'a boolean'),
+    server: given.server === undefined ? undefined : parseServer(given.server)
+  })
+}
+
+/** Checks `config.latency` of a route. `route` is undefined where the route's own pattern is meant. */
+export function parseRouteConfig (config: FastifyContextConfig | undefined): { recorded: boolean, route: string | undefined } {
+  const given = config?.latency
+  if (given === undefined || given === false) return { recorded: given === undefined, route: undefined }
+  const { route } = readObject('config.latency', given, ['route'])
+  check('config.latency.route', isText(route), 'a string that is not empty', route)
+  return { recorded: true, route: route as string }
+}
+
+function parseServer (server: unknown): ServerConfig | false {
+  if (server === false) return false
+  if (server === true) return defaultServer
+  const given = readObject('server', server, ['host', 'port', 'path', 'start'])
+  return Object.freeze({
+    host: optional('server.host', given.host, isText, 'a string that is not empty'),
+    port: optional('server.port', given.port, isPort, 'an integer from 0 to 65535') ?? defaultServer.port,
+    path: optional('server.path', given.path, isPath, pathRule) ?? defaultServer.path,
+    start: optional('server.start', given.start, isStartPolicy, "'listen', 'ready' or 'manual'") ?? defaultServer.start
+  })
+}
+
+function readObject (
+  option: string, value: unknown, known: readonly string[], alsoAllowed: readonly string[] = []
+): Record<string, unknown> {
+  const object = optional(option, value, isObject, 'an object') ?? {}
+  for (const key of Object.keys(object)) {
+    if (!known.includes(key) && !alsoAllowed.includes(key)) {
+      throw new FST_LATENCY_ERR_OPTION_UNKNOWN(option === 'options' ? key : `${option}.${key}`, known.join(', '))
+    }
+  }
+  return object
+}
+
+function optional<T> (option: string, value: unknown, isValid: (value: unknown) => value is T, rule: string): T | undefined {
+  if (value === undefined) return undefined
+  check(option, isValid(value), rule, value)
+  return value as T
+}
+
+function check (option: string, valid: boolean, rule: string, received: unknown): void {
+  if (!valid) throw new FST_LATENCY_ERR_OPTION_INVALID(option, rule, describe(received))
+}
+
+function checkLabelName (option: string, name: string): void {
+  check(option, /^[a-zA-Z_][a-zA-Z0-9_]*$/.test(name) && !name.startsWith('__') && name !== 'le',
+    'keyed by label names, [a-zA-Z_][a-zA-Z0-9_]*, not beginning with __ and not "le"', name)
+}
+
+function isObject (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function isFunction<T extends Function> (value: unknown): value is T {
+  return typeof value === 'function'
+}
+
+function isBoolean (value: unknown): value is boolean {
+  return typeof value === 'boolean'
+}
+
+function isText (value: unknown): value is string {
+  return typeof value === 'string' && value !== ''
+}
+
+function isMetricName (value: unknown): value is string {
+  return typeof value === 'string' && /^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(value)
+}
+
+function isPort (value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 65535
+}
+
+const pathRule = 'a literal path that begins with / (no parameter, wildcard, query or fragment)'
+
+function isPath (value: unknown): value is string {
+  return typeof value === 'string' && /^\/[^:*?#\s]*$/.test(value)
+}
+
+function isStartPolicy (value: unknown): value is ServerConfig['start'] {
+  return startPolicies.includes(value)
+}
+
+function isRegistry (value: unknown): value is RegistryLike {
+  return typeof value === 'object' && value !== null &&
+    registryMethods.every(method => typeof (value as RegistryLike)[method] === 'function')
+}

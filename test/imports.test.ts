@@ -1,0 +1,37 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+
+const lib = path.join(__dirname, '..', 'lib')
+
+/** What each module may import: modules of lib (or folders of them) and packages. Types of the public contract and of Fastify are free. */
+const allowed: Record<string, string[]> = {
+  'errors.ts': ['node:util', '@fastify/error'],
+  'symbols.ts': [],
+  'snapshot.ts': [],
+  'histogram/bounds.ts': [],
+  'histogram/family.ts': ['snapshot', 'histogram/bounds'],
+  'exposition/float.ts': [],
+  'exposition/text.ts': ['snapshot', 'exposition/float'],
+  'config.ts': ['errors', 'histogram/bounds'],
+  'labels.ts': ['config', 'errors', 'histogram/family'],
+  'instrument.ts': ['config', 'errors', 'histogram/family', 'labels'],
+  'registry.ts': ['errors', 'exposition/float', 'histogram/family', 'snapshot', 'prom-client'],
+  'server.ts': ['config', 'errors', 'exposition/text', 'snapshot', 'fastify', 'node:http', 'node:net'],
+  'latency.ts': ['config', 'errors', 'exposition/text', 'histogram/family', 'instrument', 'registry', 'server', 'snapshot', 'node:util', 'prom-client'],
+  'index.ts': ['config', 'latency', 'symbols', 'fastify-plugin']
+}
+
+t.test('every module imports only what its place in the house allows', async t => {
+  const files = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts')).map(file => file.replaceAll('\\', '/'))
+  t.same(files.sort(), Object.keys(allowed).sort())
+  for (const file of files) {
+    const source = readFileSync(path.join(lib, file), 'utf8')
+    for (const [statement, specifier] of source.matchAll(/^import [^']*'([^']+)'|^import .* = require\('([^']+)'\)/gm)) {
+      const name = specifier ?? /'([^']+)'/.exec(statement)![1]!
+      const target = name.startsWith('.') ? path.posix.join(path.posix.dirname(file), name) : name
+      const free = statement.startsWith('import type') && (target === '../index' || target === 'fastify')
+      t.ok(free || allowed[file]!.includes(target), `${file} imports ${target}`)
+    }
+  }
+})

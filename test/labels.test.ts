@@ -1,0 +1,237 @@
+import { request as httpRequest } from 'node:http'
+import { once } from 'node:events'
+import t from 'tap'
+import type { Options } from '..'
+import latency from '../lib'
+import { parseOptions } from '../lib/config'
+import { HistogramFamily } from '../lib/histogram/family'
+import { SeriesResolver } from '../lib/labels'
+import { createApplication, createListening, listen, scrape, anyPort, warningOf } from './helpers/application'
+
+const name = 'http_request_duration_seconds'
+
+async function send (url: string, method = 'GET'): Promise<void> {
+  const request = httpRequest(url, { method }).end()
+  const [response] = await once(request, 'response')
+  await once(response.resume(), 'close')
+}
+
+/** The label sets of the default histogram, and how many requests each has. */
+async function counts (url: string | null): Promise<Array<[labels: string, count: number]>> {
+  const samples = (await scrape(url)).samples(`${name}_count`)
+  return samples.map(({ labels, value }): [string, number] => [Object.values(labels).join(' '), value]).sort()
+}
+
+t.test('by default a request is counted by method, declared route and status', async t => {
+  const { app, address } = await createListening(t, {}, app => {
+    app.get('/', async () => 'x')
+    app.get('/users/:id', async (_request, reply) => reply.code(418).send())
+    app.route({ method: ['POST', 'PUT'], url: '/many', handler: async () => 'x' })
+    app.get('/fails', async () => { throw new Error('no') })
+    app.register(async v1 => { v1.get('/', async () => 'x') }, { prefix: '/v1' })
+  })
+  for (const path of ['/', '/?a=b', '/users/1', '/users/2', '/fails', '/v1']) await send(address + path)
+  await send(`${address}/`, 'HEAD')
+  await send(`${address}/many`, 'POST')
+  await send(`${address}/many`, 'PUT')
+
+  t.same(await counts(app.latency.url), [
+    ['GET / 200', 2], ['GET /fails 500', 1], ['GET /users/:id 418', 2], ['GET /v1 200', 1], ['HEAD / 200', 1], ['POST /many 200', 1], ['PUT /many 200', 1]
+  ])
+})
+
+t.test('a request that matches no route is counted under one route, and its method under a known one', async t => {
+  const { app, address } = await createListening(t, {}, app => {
+    app.addHttpMethod('PROPFIND')
+    app.get('/', async () => 'x')
+    app.get('/gone', (_request, reply) => { reply.callNotFound() })
+    app.route({ method: 'PROPFIND', url: '/dav', handler: async () => 'x' })
+    app.register(async child => { child.setNotFoundHandler((_request, reply) => { reply.code(404).send() }) }, { prefix: '/child' })
+  })
+  for (const path of ['/wp-admin', '/.env', '/child/nothing', '/gone']) await send(address + path)
+  await send(`${address}/`, 'POST')
+  await send(`${address}/`, 'PURGE')
+  await send(`${address}/`, 'PROPFIND')
+  await send(`${address}/dav`, 'PROPFIND')
+
+  t.same(await counts(app.latency.url), [
+    ['GET unmatched 404', 4], ['POST unmatched 404', 1], ['PROPFIND /dav 200', 1], ['_OTHER unmatched 404', 2]
+  ])
+})
+
+t.test('labels are renamed, left out and put in order by the option', async t => {
+  const { app, address } = await createListening(t, { labels: { code: 'status_class', path: 'route' } }, app => {
+    app.get('/:code', async (request, reply) => reply.code(Number((request.params as { code: string }).code)).send())
+  })
+  for (const code of [200, 204, 301, 404, 503, 599]) await send(`${address}/${code}`)
+  t.same(await counts(app.latency.url), [['2xx /:code', 2], ['3xx /:code', 1], ['4xx /:code', 1], ['5xx /:code', 2]])
+})
+
+t.test('a status that is none has one value', async t => {
+  for (const source of ['status', 'status_class'] as const) {
+    const { app, address } = await createListening(t, { labels: { status: source } }, app => {
+      app.get('/:code', (request, reply) => {
+        reply.raw.statusCode = Number((request.params as { code: string }).code)
+        reply.hijack()
+        reply.raw.end()
+      })
+    })
+    for (const code of [600, 999]) await send(`${address}/${code}`)
+    t.same(await counts(app.latency.url), [['_OTHER', 2]])
+  }
+})
+
+t.test('without labels there is one series', async t => {
+  const { app, address } = await createListening(t, { labels: {} }, app => { app.get('/', async () => 'x') })
+  t.same(await counts(app.latency.url), [['', 0]])
+  await send(address)
+  await send(`${address}/nothing`)
+  t.same(await counts(app.latency.url), [['', 2]])
+})
+
+t.test('constant labels are on every series', async t => {
+  const { app, address } = await createListening(t, { labels: { route: 'route' }, constLabels: { region: 'eu"1', tier: '' } }, app => {
+    app.get('/', async () => 'x')
+  })
+  await send(address)
+  const read = await scrape(app.latency.url)
+  t.equal(read.value(`${name}_count`, { route: '/', region: 'eu"1', tier: '' }), 1)
+})
+
+t.test('a label function sees the request and its reply', async t => {
+  const { app, address } = await createListening(t, {
+    labels: {
+      route: 'route',
+      tenant: request => request.headers['x-tenant'] as string | undefined,
+      cached: (_request, reply) => reply.hasHeader('x-cache'),
+      size: () => 1
+    }
+  }, app => {
+    app.get('/', async (request, reply) => {
+      if (request.headers['x-tenant'] === 'a') reply.header('x-cache', 'hit')
+      return 'x'
+    })
+  })
+  await fetch(address, { headers: { 'x-tenant': 'a' } })
+  await fetch(address, { headers: { 'x-tenant': 'a' } })
+  await fetch(address)
+  t.same(await counts(app.latency.url), [['/  false 1', 1], ['/ a true 1', 2]])
+})
+
+t.test('a label function that fails costs its label, not the observation, and is reported once', async t => {
+  const failures: Record<string, { source: () => string, problem: RegExp }> = {
+    throws: { source: () => { throw new Error('broken') }, problem: /"labels\.bad" failed: broken$/ },
+    'throws no error': { source: () => { throw 'broken' }, problem: /"labels\.bad" failed: 'broken'$/ }, // eslint-disable-line no-throw-literal -- users do
+    'returns an object': { source: () => ({}) as string, problem: /"labels\.bad" failed: it returned \{\}$/ },
+    'is async': { source: (async () => 'x') as unknown as () => string, problem: /it returned Promise/ }
+  }
+  for (const [description, { source, problem }] of Object.entries(failures)) {
+    const { app, address } = await createListening(t, { labels: { route: 'route', bad: source } }, app => { app.get('/', async () => 'x') })
+    const warning = await warningOf(() => send(address))
+    t.match(warning, { name: 'FastifyLatencyWarning', code: 'FST_LATENCY_ERR_CALLBACK', message: problem }, description)
+    const again: Error[] = []
+    const collect = (warning: Error): void => { again.push(warning) }
+    process.on('warning', collect)
+    await send(address)
+    process.off('warning', collect)
+    t.same(again, [], description)
+    t.same(await counts(app.latency.url), [['/ _INVALID', 2]], description)
+  }
+})
+
+t.test('label values that differ only in what UTF-8 cannot carry share a series, and the exposition stays valid', async t => {
+  let value = ''
+  const { app, address } = await createListening(t, { labels: { value: () => value } }, app => { app.get('/', async () => 'x') })
+  for (value of ['a\ud800', 'a\udfff', 'a\ufffd']) await send(address)
+  t.same(await counts(app.latency.url), [['a\ufffd', 3]])
+})
+
+t.test('config.latency leaves a route out, or names it', async t => {
+  const { app, address } = await createListening(t, {}, app => {
+    app.get('/health', { config: { latency: false } }, async () => 'x')
+    app.get('/v2/users', { config: { latency: { route: '/users' } } }, async () => 'x')
+    app.get('/plain', { config: {} }, async () => 'x')
+  })
+  for (const path of ['/health', '/v2/users', '/plain']) await send(address + path)
+  await send(`${address}/health`, 'HEAD')
+  t.same(await counts(app.latency.url), [['GET /plain 200', 1], ['GET /users 200', 1]])
+})
+
+t.test('a wrong config.latency is refused when the route is declared', async t => {
+  const wrong: unknown[] = [true, 'off', null, {}, { route: '' }, { route: 1 }]
+  for (const value of wrong) {
+    const app = createApplication(t)
+    await app.register(latency, { server: false })
+    t.throws(() => app.get('/', { config: { latency: value as false } }, async () => 'x'), { code: 'FST_LATENCY_ERR_OPTION_INVALID' }, `${value}`)
+    t.throws(() => app.get('/', { config: { latency: { name: 'x' } as never } }, async () => 'x'), { code: 'FST_LATENCY_ERR_OPTION_UNKNOWN' })
+  }
+})
+
+t.test('on a route declared before the plugin a wrong config.latency is reported, and the route recorded as declared', async t => {
+  const app = createApplication(t)
+  app.get('/early', { config: { latency: 'off' as unknown as false } }, async () => 'x')
+  await app.register(latency, { server: anyPort })
+  const address = await listen(app)
+  t.match(await warningOf(() => send(`${address}/early`)), { code: 'FST_LATENCY_ERR_OPTION_INVALID' })
+  t.same(await counts(app.latency.url), [['GET /early 200', 1]])
+})
+
+t.test('ignored requests leave no trace', async t => {
+  const { app, address } = await createListening(t, { ignore: (request, reply) => request.method === 'HEAD' || reply.statusCode === 404 }, app => {
+    app.get('/', async () => 'x')
+  })
+  await send(address)
+  await send(address, 'HEAD')
+  await send(`${address}/nothing`)
+  t.same(await counts(app.latency.url), [['GET / 200', 1]])
+})
+
+t.test('a predicate that fails ignores nothing, and is reported', async t => {
+  const { app, address } = await createListening(t, { ignore: () => { throw new Error('broken') } }, app => { app.get('/', async () => 'x') })
+  t.match(await warningOf(() => send(address)), { code: 'FST_LATENCY_ERR_CALLBACK', message: 'The function given as "ignore" failed: broken' })
+  t.same(await counts(app.latency.url), [['GET / 200', 1]])
+})
+
+t.test('labels are looked up only when a route, method and status are seen together for the first time', async t => {
+  const config = parseOptions({})
+  class CountingFamily extends HistogramFamily {
+    lookups = 0
+    override slot (labelValues: readonly string[]): number {
+      this.lookups++
+      return super.slot(labelValues)
+    }
+  }
+  const family = new CountingFamily({ ...config.histogram, labelNames: Object.keys(config.labels) })
+  const resolver = new SeriesResolver(family, config, () => {})
+  const app = createApplication(t)
+  app.addHook('onResponse', (request, reply, done) => {
+    resolver.resolve(request, reply)
+    done()
+  })
+  app.route({
+    method: ['GET', 'PUT'],
+    url: '/:code',
+    handler: async (request, reply) => reply.code(Number((request.params as { code: string }).code)).send()
+  })
+  for (let round = 0; round < 3; round++) {
+    for (const code of [200, 201]) for (const method of ['GET', 'PUT'] as const) await app.inject({ url: `/${code}`, method })
+  }
+  t.equal(family.lookups, 4)
+  family.reset()
+  await app.inject('/200')
+  t.equal(family.lookups, 5, 'and again after a reset')
+})
+
+t.test('methods that a client invents do not grow the memory of unmatched requests', async t => {
+  const config = parseOptions({} satisfies Options)
+  const family = new HistogramFamily({ ...config.histogram, labelNames: Object.keys(config.labels) })
+  const resolver = new SeriesResolver(family, config, () => {})
+  const app = createApplication(t)
+  const slots = new Set<number>()
+  app.addHook('onResponse', (request, reply, done) => {
+    for (let n = 0; n < 100; n++) slots.add(resolver.resolve(Object.create(request, { method: { value: `X${n}` } }), reply))
+    done()
+  })
+  await app.inject('/nothing')
+  t.equal(slots.size, 1)
+})

@@ -1,0 +1,116 @@
+import t from 'tap'
+import Fastify from 'fastify'
+import { Registry } from 'prom-client'
+import type { Options } from '..'
+import latency from '../lib'
+import { defaultServer, parseOptions } from '../lib/config'
+
+t.test('every option has a default', async t => {
+  t.same(parseOptions({}), {
+    histogram: {
+      name: 'http_request_duration_seconds',
+      help: 'Time from receiving a request to handing its reply to the operating system, in seconds.',
+      upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+    },
+    labels: { method: 'method', route: 'route', status_code: 'status' },
+    constLabels: {},
+    ignore: undefined,
+    registry: undefined,
+    route: undefined,
+    processMetrics: undefined,
+    server: undefined
+  })
+  t.same(parseOptions(undefined), parseOptions({}))
+  t.same(parseOptions({ server: {} }).server, defaultServer)
+  t.same(parseOptions({ server: true }).server, defaultServer)
+  t.same(defaultServer, { host: undefined, port: 8000, path: '/metrics', start: 'listen' })
+})
+
+t.test('legitimate values at the edges are kept', async t => {
+  const registry = new Registry()
+  const tenant = (): string => 'x'
+  const config = parseOptions({
+    histogram: { name: 'a:b', help: '\n', buckets: [-1, 0] },
+    labels: { _a: 'status_class', tenant },
+    constLabels: { empty: '' },
+    processMetrics: false,
+    registry,
+    route: '/',
+    server: { host: '::1', port: 0, path: '/a/b', start: 'manual' }
+  })
+  t.same(config.histogram, { name: 'a:b', help: '\n', upperBounds: [-1, 0] })
+  t.same(config.labels, { _a: 'status_class', tenant })
+  t.same(config.constLabels, { empty: '' })
+  t.equal(config.processMetrics, false)
+  t.equal(config.registry, registry)
+  t.equal(config.route, '/')
+  t.same(config.server, { host: '::1', port: 0, path: '/a/b', start: 'manual' })
+  t.equal(parseOptions({ server: false }).server, false)
+  t.same(parseOptions({ labels: {} }).labels, {})
+  t.equal((parseOptions({ server: { port: 65535 } }).server as { port: number }).port, 65535)
+})
+
+t.test('the options object is neither changed nor kept', async t => {
+  const options = { histogram: { buckets: [1] }, labels: { a: 'route' }, constLabels: { b: 'c' }, server: {} } as const
+  const before = structuredClone(options)
+  const config = parseOptions(options)
+  t.same(options, before)
+  ;(options.histogram.buckets as unknown as number[]).push(2)
+  t.same(config.histogram.upperBounds, [1])
+})
+
+t.test('what Fastify itself puts among the options of a plugin is accepted', async t => {
+  t.doesNotThrow(() => parseOptions({ prefix: '/v1', logLevel: 'warn', logSerializers: {} }))
+})
+
+t.test('unknown options are refused by name', async t => {
+  const cases: Array<[options: unknown, message: string]> = [
+    [{ histogramm: {} }, 'Unknown option "histogramm"; known here: histogram, labels, constLabels, ignore, registry, processMetrics, server, route'],
+    [{ histogram: { boundaries: [1] } }, 'Unknown option "histogram.boundaries"; known here: name, help, buckets'],
+    [{ server: { prot: 1 } }, 'Unknown option "server.prot"; known here: host, port, path, start']
+  ]
+  for (const [options, message] of cases) t.throws(() => parseOptions(options), { code: 'FST_LATENCY_ERR_OPTION_UNKNOWN', message })
+})
+
+t.test('wrong values are refused: the error names the option, the rule and the value', async t => {
+  t.throws(() => parseOptions({ histogram: { buckets: [1, 1] } }), {
+    name: 'FastifyError',
+    code: 'FST_LATENCY_ERR_OPTION_INVALID',
+    message: 'Option "histogram.buckets" must be an array of at least one finite number, strictly increasing (+Inf is added by itself); received [ 1, 1 ]'
+  })
+  const cases: Array<[option: string, options: unknown]> = [
+    ['options', 'x'], ['options', null], ['options', []],
+    ['histogram', null], ['histogram', []],
+    ['histogram.name', { histogram: { name: '' } }], ['histogram.name', { histogram: { name: '1a' } }], ['histogram.name', { histogram: { name: 'a-b' } }],
+    ['histogram.name', { histogram: { name: 1 } }], ['histogram.help', { histogram: { help: '' } }], ['histogram.help', { histogram: { help: 1 } }],
+    ['histogram.buckets', { histogram: { buckets: [] } }], ['histogram.buckets', { histogram: { buckets: [1, Infinity] } }],
+    ['histogram.buckets', { histogram: { buckets: null } }],
+    ['labels', { labels: null }], ['labels', { labels: ['a'] }], ['labels.a', { labels: { a: 'url' } }], ['labels.a', { labels: { a: undefined } }],
+    ['labels', { labels: { 'a-b': 'route' } }], ['labels', { labels: { __name__: 'route' } }], ['labels', { labels: { le: 'route' } }],
+    ['labels', { labels: { '': 'route' } }],
+    ['constLabels', { constLabels: 1 }], ['constLabels', { constLabels: { le: 'x' } }], ['constLabels.a', { constLabels: { a: 1 } }],
+    ['constLabels.route', { constLabels: { route: 'x' } }],
+    ['ignore', { ignore: true }], ['registry', { registry: {} }], ['registry', { registry: null }],
+    ['processMetrics', { processMetrics: 'yes' }], ['route', { route: 'metrics' }], ['route', { route: '/:id' }], ['route', { route: '/*' }],
+    ['server', { server: 8000 }], ['server', { server: null }], ['server.host', { server: { host: '' } }],
+    ['server.port', { server: { port: -1 } }], ['server.port', { server: { port: 65536 } }], ['server.port', { server: { port: 1.5 } }],
+    ['server.port', { server: { port: '8000' } }], ['server.path', { server: { path: '/a?b' } }], ['server.start', { server: { start: 'now' } }]
+  ]
+  for (const [option, value] of cases) {
+    const options = option === 'histogram' && (value === null || Array.isArray(value)) ? { histogram: value } : value
+    t.throws(() => parseOptions(options), { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: new RegExp(`^Option "${option}" must be `) },
+      `${option}: ${JSON.stringify(value)}`)
+  }
+})
+
+t.test('a value is shown on one line, and a long one is cut', async t => {
+  t.throws(() => parseOptions({ ignore: { a: { b: { c: 1 } } } }), { message: /received \{ a: \{ b: \[Object\] \} \}$/ })
+  t.throws(() => parseOptions({ ignore: Object.fromEntries(Array.from({ length: 100 }, (_, n) => [`key${n}`, n])) }), { message: /^.{1,300}…$/ })
+})
+
+t.test('registration rejects with the error', async t => {
+  const app = Fastify()
+  app.register(latency, { histogram: { buckets: [] } } satisfies Options)
+  await t.rejects(async () => await app.ready(), { code: 'FST_LATENCY_ERR_OPTION_INVALID' })
+  await app.close()
+})
