@@ -1,0 +1,38 @@
+// The smallest application worth watching: "Hello World" on port 8001, its latency on port 8000.
+import closeWithGrace from 'close-with-grace'
+import Fastify from 'fastify'
+import latency from 'fastify-latency'
+
+async function main (): Promise<void> {
+  const app = Fastify()
+
+  await app.register(latency, {
+    histogram: {
+      name: 'hello_world_latency_seconds',
+      help: 'Time to answer "Hello World", in seconds.',
+      buckets: [0.0001, 0.0002, 0.0005, 0.001, 0.01, 0.1]
+    },
+    labels: {},
+    server: { port: Number(process.env.METRICS_PORT ?? 8000) }
+  })
+
+  app.get('/', async () => 'Hello World')
+
+  // Ctrl-C and SIGTERM let the requests in progress finish.
+  closeWithGrace(() => app.close())
+
+  const address = await app.listen({ port: Number(process.env.PORT ?? 8001) })
+  const metrics = await app.latency.start().catch((error: Error) => `${error.message}; trying again`)
+
+  console.log(`
+Hello World   ${address}/
+its latency   ${metrics}
+
+Next, in other shells:
+  npm run traffic                                       sends requests for a minute
+  prometheus --config.file=example/prometheus.yml       scrapes the latency; look at it on http://localhost:9090
+
+Ctrl-C stops this program.`)
+}
+
+main()

@@ -1,0 +1,38 @@
+// Several routes under the default labels: method, route and status_code.
+import { setTimeout as sleep } from 'node:timers/promises'
+import closeWithGrace from 'close-with-grace'
+import Fastify from 'fastify'
+import latency from 'fastify-latency'
+
+async function main (): Promise<void> {
+  const app = Fastify()
+
+  await app.register(latency, {
+    server: { port: Number(process.env.METRICS_PORT ?? 8000) }
+  })
+
+  app.get('/', async () => 'Hello World')
+
+  // Every user is counted under one route, /users/:id.
+  app.get<{ Params: { id: string } }>('/users/:id', async (request, reply) => {
+    if (!/^\d+$/.test(request.params.id)) return reply.code(400).send('A user id is a number')
+    return { id: Number(request.params.id) }
+  })
+
+  app.post('/orders', async (_request, reply) => {
+    await sleep(20)
+    return reply.code(201).send('Ordered')
+  })
+
+  // A load balancer asks every second; nobody waits for the answer.
+  app.get('/health', { config: { latency: false } }, async () => 'OK')
+
+  app.get('/v2/users/:id', { config: { latency: { route: '/users/:id' } } }, async () => 'Moved here from /users/:id')
+
+  closeWithGrace(() => app.close())
+
+  console.log(`Application   ${await app.listen({ port: Number(process.env.PORT ?? 8001) })}`)
+  console.log(`Metrics       ${await app.latency.start()}`)
+}
+
+main()
