@@ -38,8 +38,8 @@ declare namespace fastifyLatency {
     constLabels?: Record<string, string>
 
     /**
-     * Called when a reply has been sent; a request for which it returns true is not recorded. If it throws, the request is recorded and
-     * the failure is reported once.
+     * Called when a reply has been sent; a request for which it returns true is not recorded. If it throws or does not return a boolean,
+     * the request is recorded and the failure is reported once.
      *
      * @default none: every request is recorded
      */

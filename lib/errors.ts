@@ -65,6 +65,6 @@ export function createReportOnce (log: FastifyBaseLogger): ReportOnce {
 /** A value as an error message shows it: on one line, and short. */
 export function describe (value: unknown): string {
   if (value instanceof Error) return value.message
-  const text = inspect(value, { depth: 1, breakLength: Infinity, maxStringLength: 80, maxArrayLength: 20 })
+  const text = inspect(value, { depth: 1, compact: true, breakLength: Infinity, maxStringLength: 80, maxArrayLength: 20 })
   return text.length > 200 ? `${text.slice(0, 200)}…` : text
 }

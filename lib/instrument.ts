@@ -28,10 +28,12 @@ export function instrument (app: FastifyInstance, family: HistogramFamily, confi
 function guarded (ignore: NonNullable<Config['ignore']>, report: ReportOnce): NonNullable<Config['ignore']> {
   return (request: FastifyRequest, reply: FastifyReply) => {
     try {
-      return ignore(request, reply)
+      const ignored: unknown = ignore(request, reply)
+      if (typeof ignored === 'boolean') return ignored
+      report('ignore', new FST_LATENCY_ERR_CALLBACK('ignore', `it returned ${describe(ignored)}`))
     } catch (error) {
       report('ignore', new FST_LATENCY_ERR_CALLBACK('ignore', describe(error)))
-      return false
     }
+    return false
   }
 }

@@ -187,9 +187,16 @@ t.test('ignored requests leave no trace', async t => {
 })
 
 t.test('a predicate that fails ignores nothing, and is reported', async t => {
-  const { app, address } = await createListening(t, { ignore: () => { throw new Error('broken') } }, app => { app.get('/', async () => 'x') })
-  t.match(await warningOf(() => send(address)), { code: 'FST_LATENCY_ERR_CALLBACK', message: 'The function given as "ignore" failed: broken' })
-  t.same(await counts(app.latency.url), [['GET / 200', 1]])
+  const failures: Array<[ignore: () => boolean, problem: string]> = [
+    [() => { throw new Error('broken') }, 'broken'],
+    [(async () => true) as unknown as () => boolean, 'it returned Promise'],
+    [() => 1 as unknown as boolean, 'it returned 1']
+  ]
+  for (const [ignore, problem] of failures) {
+    const { app, address } = await createListening(t, { ignore }, app => { app.get('/', async () => 'x') })
+    t.match(await warningOf(() => send(address)), { code: 'FST_LATENCY_ERR_CALLBACK', message: new RegExp(`^The function given as "ignore" failed: ${problem}`) })
+    t.same(await counts(app.latency.url), [['GET / 200', 1]])
+  }
 })
 
 t.test('labels are looked up only when a route, method and status are seen together for the first time', async t => {
