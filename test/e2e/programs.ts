@@ -1,0 +1,101 @@
+import { type ChildProcess, spawn, type SpawnOptions, spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Test } from 'tap'
+
+export const root = join(__dirname, '..', '..')
+
+/** A reason to skip a test: that a program is not installed. With REQUIRE_E2E=1 nothing is skipped and the test fails. */
+export function missing (...programs: string[]): string | false {
+  if (process.env.REQUIRE_E2E === '1') return false
+  const absent = programs.filter(program => spawnSync(program, ['--version']).error !== undefined)
+  return absent.length > 0 && `not installed: ${absent.join(', ')}`
+}
+
+/** The first result of `check` that is not undefined, false or null. Rejects when there is none for a minute. */
+export async function until<T> (what: string, check: () => T | Promise<T>): Promise<NonNullable<Exclude<T, false>>> {
+  for (const deadline = performance.now() + 60_000; performance.now() < deadline; await sleep(50)) {
+    const result = await check()
+    if (result !== undefined && result !== null && result !== false) return result as NonNullable<Exclude<T, false>>
+  }
+  throw new Error(`Waited a minute for ${what}`)
+}
+
+export function temporaryFolder (t: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), 'fastify-latency-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+const groups = new Set<number>()
+
+function endGroup (group: number): void {
+  groups.delete(group)
+  try {
+    process.kill(-group, 'SIGKILL')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
+}
+
+// Ctrl-C and a timeout of the test run skip teardowns.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    groups.forEach(endGroup)
+    process.kill(process.pid, signal)
+  })
+}
+
+/** A program that runs until the test ends, in a process group of its own so that what it starts ends with it. */
+export class Program {
+  output = ''
+  readonly #child: ChildProcess
+  readonly #ended: Promise<number | NodeJS.Signals>
+  #running = true
+
+  constructor (t: Test, command: string, args: string[], options: SpawnOptions = {}) {
+    this.#child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'], detached: true, ...options })
+    this.#child.stdout!.on('data', data => { this.output += data })
+    this.#child.stderr!.on('data', data => { this.output += data })
+    this.#ended = new Promise(resolve => {
+      this.#child.on('error', error => { this.output += error.message })
+      this.#child.on('close', (code, signal) => {
+        this.#running = false
+        resolve(code ?? signal!)
+      })
+    })
+    const group = this.#child.pid
+    if (group !== undefined) groups.add(group)
+    t.teardown(async () => {
+      if (group !== undefined) {
+        endGroup(group)
+        await this.#ended
+      }
+      if (!t.passing()) t.comment(`${command} ${args.join(' ')}\n${this.output}`)
+    })
+  }
+
+  /** What the program printed, once it matches. */
+  printed (pattern: RegExp): Promise<RegExpExecArray> {
+    return until(`${pattern} in the output`, () => {
+      const match = pattern.exec(this.output)
+      if (match === null && !this.#running) throw new Error(`Ended before it printed ${pattern}: ${this.output}`)
+      return match
+    })
+  }
+
+  /** Sends a signal, and resolves to the exit code or the signal that ended the program. */
+  stop (signal: NodeJS.Signals): Promise<number | NodeJS.Signals> {
+    this.#child.kill(signal)
+    return this.#ended
+  }
+}
+
+/** A built example, on ports that the operating system chooses. */
+export async function startExample (t: Test, name: string): Promise<{ example: Program, address: string, metrics: string }> {
+  const example = new Program(t, process.execPath, [`dist/example/${name}.js`], { env: { ...process.env, PORT: '0', METRICS_PORT: '0' } })
+  const [, address, metrics] = await example.printed(/(http:\S+)[^]*?(http:\S+\/metrics)/)
+  return { example, address: address!, metrics: metrics! }
+}
