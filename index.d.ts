@@ -38,12 +38,49 @@ declare namespace fastifyLatency {
     constLabels?: Record<string, string>
 
     /**
-     * Called when a reply has been sent; a request for which it returns true is not recorded. If it throws or does not return a boolean,
+     * Called when a request has ended; a request for which it returns true is not recorded. If it throws or does not return a boolean,
      * the request is recorded and the failure is reported once.
      *
      * @default none: every request is recorded
      */
     ignore?: (request: FastifyRequest, reply: FastifyReply) => boolean
+
+    /**
+     * How many series the histogram may have: an integer from 1. What comes after that is counted in a series whose label values are
+     * `_OVERFLOW`, and in `fastify_latency_overflowed_total`. Values of label functions may fill half of the limit; beyond that they become
+     * `_OVERFLOW` before any other label does, so that they cannot crowd out routes.
+     *
+     * @default 2000
+     */
+    seriesLimit?: number
+
+    /**
+     * The gauges `http_requests_in_flight{method,route}`, requests that wait for the rest of their reply, and
+     * `http_long_lived_requests{method,route,kind}`, open event streams and upgraded connections.
+     *
+     * @default true
+     */
+    inFlight?: boolean
+
+    /**
+     * Status under which a request is recorded whose connection was gone before anything of its reply had been sent: a status code from 100
+     * to 599, or `'reply'` for the one that Fastify had in store, usually 200. It is also counted in
+     * `http_requests_aborted_total{phase="before_reply"}`.
+     *
+     * @default 499
+     */
+    abortedStatus?: number | 'reply'
+
+    /**
+     * A second histogram with the same labels: the time until the headers of the reply were sent. `true` for the default one, or what is to
+     * be different about it.
+     *
+     * Its defaults are the name `http_request_first_byte_seconds`, the help
+     * `Time from receiving a request to sending the headers of its reply, in seconds.` and the buckets of `histogram`'s default.
+     *
+     * @default false
+     */
+    timeToFirstByte?: boolean | HistogramOptions
 
     /**
      * Where this plugin registers its histogram: a `Registry` of `prom-client`, or any object of the same shape, such as one of
@@ -114,10 +151,10 @@ declare namespace fastifyLatency {
   export type LabelSource = 'method' | 'route' | 'status' | 'status_class' | LabelFunction
 
   /**
-   * Called when a reply has been sent. Return one of a small, fixed set of values: each new value is a new series.
+   * Called when a request has ended. Return one of a small, fixed set of values: each new value is a new series.
    *
    * Numbers and booleans are turned into strings, null and undefined into the empty string (to Prometheus, a missing label). If it throws
-   * or returns anything else, the value is `_INVALID`, the request is still recorded, and the failure is reported once.
+   * or returns anything else, or more than 1024 characters, the value is `_INVALID`, the request is still recorded, and the failure is reported once.
    */
   export type LabelFunction = (request: FastifyRequest, reply: FastifyReply) => string | number | boolean | null | undefined
 

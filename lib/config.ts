@@ -5,14 +5,16 @@ import { defaultUpperBounds, isUpperBounds } from './histogram/bounds'
 
 /** The options of one registration, checked and complete. Nothing else reads options. */
 export interface Config {
-  readonly histogram: {
-    readonly name: string
-    readonly help: string
-    readonly upperBounds: readonly number[]
-  }
+  readonly histogram: HistogramConfig
   readonly labels: Readonly<Record<string, LabelSource>>
   readonly constLabels: Readonly<Record<string, string>>
   readonly ignore: Options['ignore']
+  readonly seriesLimit: number
+  readonly inFlight: boolean
+  /** Undefined: the status that the reply has. */
+  readonly abortedStatus: number | undefined
+  /** Undefined: not measured. */
+  readonly timeToFirstByte: HistogramConfig | undefined
   /** Undefined: that of the application's first registration. */
   readonly registry: RegistryLike | undefined
   readonly route: string | undefined
@@ -20,6 +22,12 @@ export interface Config {
   readonly processMetrics: boolean | undefined
   /** Undefined: what the application's first registration said, else the default server. */
   readonly server: ServerConfig | false | undefined
+}
+
+export interface HistogramConfig {
+  readonly name: string
+  readonly help: string
+  readonly upperBounds: readonly number[]
 }
 
 export interface ServerConfig {
@@ -46,9 +54,9 @@ const registryMethods: ReadonlyArray<keyof RegistryLike> =
 
 export function parseOptions (options: unknown): Config {
   const given = readObject('options', options, [
-    'histogram', 'labels', 'constLabels', 'ignore', 'registry', 'processMetrics', 'server', 'route'
+    'histogram', 'labels', 'constLabels', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'timeToFirstByte', 'registry', 'processMetrics',
+    'server', 'route'
   ], registerOptions)
-  const histogram = readObject('histogram', given.histogram, ['name', 'help', 'buckets'])
 
   const labels = { ...optional('labels', given.labels, isObject, 'an object') ?? defaultLabels }
   for (const [name, source] of Object.entries(labels)) {
@@ -65,17 +73,20 @@ export function parseOptions (options: unknown): Config {
   }
 
   return Object.freeze({
-    histogram: Object.freeze({
-      name: optional('histogram.name', histogram.name, isMetricName,
-        'a metric name, [a-zA-Z_:][a-zA-Z0-9_:]*') ?? 'http_request_duration_seconds',
-      help: optional('histogram.help', histogram.help, isText, 'a string that is not empty') ??
-        'Time from receiving a request to handing its reply to the operating system, in seconds.',
-      upperBounds: Object.freeze([...optional('histogram.buckets', histogram.buckets, isUpperBounds,
-        'an array of at least one finite number, strictly increasing (+Inf is added by itself)') ?? defaultUpperBounds])
-    }),
+    histogram: parseHistogram('histogram', given.histogram, 'http_request_duration_seconds',
+      'Time from receiving a request to handing its reply to the operating system, in seconds.'),
     labels: Object.freeze(labels as Config['labels']),
     constLabels: Object.freeze(constLabels as Config['constLabels']),
     ignore: optional('ignore', given.ignore, isFunction<NonNullable<Options['ignore']>>, 'a function'),
+    seriesLimit: optional('seriesLimit', given.seriesLimit, isPositiveInteger, 'an integer from 1') ?? 2000,
+    inFlight: optional('inFlight', given.inFlight, isBoolean, 'a boolean') ?? true,
+    abortedStatus: given.abortedStatus === 'reply'
+      ? undefined
+      : optional('abortedStatus', given.abortedStatus, isStatus, "a status code from 100 to 599, or 'reply'") ?? 499,
+    timeToFirstByte: given.timeToFirstByte === undefined || given.timeToFirstByte === false
+      ? undefined
+      : parseHistogram('timeToFirstByte', given.timeToFirstByte === true ? {} : given.timeToFirstByte, 'http_request_first_byte_seconds',
+        'Time from receiving a request to sending the headers of its reply, in seconds.'),
     registry: optional('registry', given.registry, isRegistry, `an object with the methods ${registryMethods.join(', ')}`),
     route: optional('route', given.route, isPath, pathRule),
     processMetrics: optional('processMetrics', given.processMetrics, isBoolean, 'a boolean'),
@@ -90,6 +101,16 @@ export function parseRouteConfig (config: FastifyContextConfig | undefined): { r
   const { route } = readObject('config.latency', given, ['route'])
   check('config.latency.route', isText(route), 'a string that is not empty', route)
   return { recorded: true, route: route as string }
+}
+
+function parseHistogram (option: string, value: unknown, name: string, help: string): HistogramConfig {
+  const given = readObject(option, value, ['name', 'help', 'buckets'])
+  return Object.freeze({
+    name: optional(`${option}.name`, given.name, isMetricName, 'a metric name, [a-zA-Z_:][a-zA-Z0-9_:]*') ?? name,
+    help: optional(`${option}.help`, given.help, isText, 'a string that is not empty') ?? help,
+    upperBounds: Object.freeze([...optional(`${option}.buckets`, given.buckets, isUpperBounds,
+      'an array of at least one finite number, strictly increasing (+Inf is added by itself)') ?? defaultUpperBounds])
+  })
 }
 
 function parseServer (server: unknown): ServerConfig | false {
@@ -149,6 +170,14 @@ function isText (value: unknown): value is string {
 
 function isMetricName (value: unknown): value is string {
   return typeof value === 'string' && /^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(value)
+}
+
+function isPositiveInteger (value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) > 0
+}
+
+function isStatus (value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 100 && (value as number) <= 599
 }
 
 function isPort (value: unknown): value is number {

@@ -20,6 +20,15 @@ const statusLabels = Array.from({ length: 600 }, (_, status) => status < 100 ? o
 
 const statusClassLabels = Array.from({ length: 600 }, (_, status) => status < 100 ? other : `${Math.floor(status / 100)}xx`)
 
+/** Stands for what came after `seriesLimit` was reached. */
+const overflow = '_OVERFLOW'
+
+/** UTF-16 code units of a value that a label function may return. */
+const longestValue = 1024
+
+/** Share of `seriesLimit` that label sets with values of label functions may fill. The rest is left to what the routes determine. */
+const functionShare = 0.5
+
 /** What `resolve()` answers for a request of a route with `config: { latency: false }`. */
 export const notRecorded = -1
 
@@ -31,49 +40,61 @@ export class SeriesResolver {
   readonly #family: HistogramFamily
   readonly #labelNames: readonly string[]
   readonly #sources: readonly LabelSource[]
-  readonly #hasFunctions: boolean
+  /** Indexes of the labels whose values functions return. */
+  readonly #functions: readonly number[]
+  readonly #seriesLimit: number
+  readonly #functionLimit: number
   /** One value per label name, filled anew for each request; those of the constant labels come last and stay. */
   readonly #values: string[]
   readonly #report: ReportOnce
+  readonly #onOverflow: () => void
   #routes = new WeakMap<object, RouteSeries>()
   #epoch: number
 
-  constructor (family: HistogramFamily, config: Config, report: ReportOnce) {
+  constructor (family: HistogramFamily, config: Config, report: ReportOnce, onOverflow: () => void) {
     this.#family = family
     this.#labelNames = Object.keys(config.labels)
     this.#sources = Object.values(config.labels)
-    this.#hasFunctions = this.#sources.some(source => typeof source === 'function')
+    this.#functions = this.#sources.flatMap((source, index) => typeof source === 'function' ? [index] : [])
+    this.#seriesLimit = config.seriesLimit
+    this.#functionLimit = Math.floor(config.seriesLimit * functionShare)
     this.#values = [...this.#sources.map(() => ''), ...Object.values(config.constLabels)]
     this.#report = report
+    this.#onOverflow = onOverflow
     this.#epoch = family.epoch
   }
 
-  /** The slot of a request that has its reply, or `notRecorded`. */
-  resolve (request: FastifyRequest, reply: FastifyReply): number {
+  /** The slot of a request that ended with this status, or `notRecorded`. */
+  resolve (request: FastifyRequest, reply: FastifyReply, status: number): number {
     if (this.#epoch !== this.#family.epoch) {
       this.#routes = new WeakMap()
       this.#epoch = this.#family.epoch
     }
-    // Fastify builds `routeOptions` anew at every access: read it once.
-    const { config, url } = request.routeOptions
-    let route = this.#routes.get(config)
-    if (route === undefined) this.#routes.set(config, route = this.#createRoute(config, url))
+    const route = this.route(request)
     if (!route.recorded) return notRecorded
-
-    // HTTP/2 lets a client invent methods. Those that no route declares must not fill the route's memory.
-    const method = route.matched || knownMethods.has(request.method) ? request.method : other
-    const status = reply.statusCode
-    if (this.#hasFunctions) {
+    const method = route.method(request.method)
+    if (this.#functions.length > 0) {
       this.#fill(route, method, status, request, reply)
-      return this.#family.slot(this.#values)
+      return this.#place() ?? this.#overflow()
     }
     let slot = route.find(method, status)
     if (slot === undefined) {
       this.#fill(route, method, status, request, reply)
-      slot = this.#family.slot(this.#values)
+      slot = this.#place()
+      // Not remembered: each observation that overflows is counted.
+      if (slot === undefined) return this.#overflow()
       route.add(method, status, slot)
     }
     return slot
+  }
+
+  /** What is known of the route that a request has now; `callNotFound()` changes it. */
+  route (request: FastifyRequest): RouteSeries {
+    // Fastify builds `routeOptions` anew at every access: read it once.
+    const { config, url } = request.routeOptions
+    let route = this.#routes.get(config)
+    if (route === undefined) this.#routes.set(config, route = this.#createRoute(config, url))
+    return route
   }
 
   #createRoute (config: FastifyContextConfig, url: string | undefined): RouteSeries {
@@ -101,6 +122,25 @@ export class SeriesResolver {
     }
   }
 
+  /** The slot of the values that `#fill()` left; undefined if it would be one too many. Label functions may fill only a part of the limit. */
+  #place (): number | undefined {
+    const limit = this.#functions.length > 0 ? this.#functionLimit : this.#seriesLimit - 1
+    return this.#family.find(this.#values) ?? (this.#family.size < limit ? this.#family.slot(this.#values) : undefined)
+  }
+
+  /**
+   * The slot for values that found no place. Those of label functions give way first: a client may control them, and must not crowd out
+   * routes. If there are still too many, all give way. One series of the limit is kept for that.
+   */
+  #overflow (): number {
+    this.#onOverflow()
+    for (const index of this.#functions) this.#values[index] = overflow
+    const slot = this.#functions.length > 0 ? this.#family.find(this.#values) : undefined
+    if (slot !== undefined) return slot
+    if (this.#family.size >= this.#seriesLimit - 1) this.#values.fill(overflow, 0, this.#sources.length)
+    return this.#family.slot(this.#values)
+  }
+
   #call (name: string, source: LabelFunction, request: FastifyRequest, reply: FastifyReply): string {
     let value: unknown
     try {
@@ -109,31 +149,39 @@ export class SeriesResolver {
       this.#report(name, new FST_LATENCY_ERR_CALLBACK(`labels.${name}`, describe(error)))
       return invalid
     }
-    // Lone surrogates would all become U+FFFD on the wire, and two series one.
-    if (typeof value === 'string') return value.toWellFormed()
+    if (typeof value === 'string' && value.length <= longestValue) {
+      // Lone surrogates would all become U+FFFD on the wire, and two series one.
+      return value.toWellFormed()
+    }
     if (typeof value === 'number' || typeof value === 'boolean') return String(value)
     if (value === undefined || value === null) return ''
-    this.#report(name, new FST_LATENCY_ERR_CALLBACK(`labels.${name}`, `it returned ${describe(value)}`))
+    const returned = typeof value === 'string' ? `${value.length} characters; at most ${longestValue} are kept` : describe(value)
+    this.#report(name, new FST_LATENCY_ERR_CALLBACK(`labels.${name}`, `it returned ${returned}`))
     return invalid
   }
 }
 
-/**
- * The slots of one route, found by a linear search: a route has few statuses and, unless it was declared for many, one method.
- */
-class RouteSeries {
+/** What is known of one route. */
+export class RouteSeries {
   readonly label: string
-  /** False for the handler of requests that match no route. */
-  readonly matched: boolean
   readonly recorded: boolean
+  /** False for the handler of requests that match no route. */
+  readonly #matched: boolean
+  // The slots that its requests are recorded in, found by a linear search: a route has few statuses and, unless it was declared for many, one
+  // method.
   readonly #methods: string[] = []
   readonly #statuses: number[] = []
   readonly #slots: number[] = []
 
   constructor (label: string, matched: boolean, recorded: boolean) {
     this.label = label
-    this.matched = matched
+    this.#matched = matched
     this.recorded = recorded
+  }
+
+  /** Value of the `method` label. HTTP/2 lets a client invent methods; those that no route declares are all the same. */
+  method (method: string): string {
+    return this.#matched || knownMethods.has(method) ? method : other
   }
 
   find (method: string, status: number): number | undefined {

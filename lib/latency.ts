@@ -2,15 +2,16 @@ import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { Histogram, Latency, RegistryLike } from '../index'
-import { defaultServer, type Config, type ServerConfig } from './config'
+import { defaultServer, type Config, type HistogramConfig, type ServerConfig } from './config'
 import {
   createReportOnce, describe, FST_LATENCY_ERR_HISTOGRAM_CONFLICT, FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN,
   FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_SERVER_OFF, type ReportOnce
 } from './errors'
 import { textWriter } from './exposition/text'
 import { HistogramFamily, type HistogramDefinition } from './histogram/family'
-import { instrument } from './instrument'
-import { createGatherer, createRegistry, RegisteredHistogram } from './registry'
+import { Instrument, Recorder } from './instrument'
+import { RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeSource } from './metrics'
+import { createGatherer, createRegistry } from './registry'
 import { MetricsServer, scrapeRoute } from './server'
 import type { Gatherer } from './snapshot'
 
@@ -18,9 +19,10 @@ import type { Gatherer } from './snapshot'
 interface Recording {
   readonly context: FastifyInstance
   readonly config: Config
-  readonly registry: RegistryLike
   readonly histogram: RegisteredHistogram
 }
+
+type Metric = RegisteredHistogram | RegisteredCounter | RegisteredGauge
 
 /**
  * What one application has, however often and in whichever of its contexts the plugin is registered: registries, histograms, one metrics
@@ -29,6 +31,7 @@ interface Recording {
 export class ApplicationLatency implements Latency {
   readonly registry: Registry
   readonly #app: FastifyInstance
+  readonly #ownRegistry: Registry
   readonly #serverConfig: ServerConfig | false
   readonly #processMetrics: boolean
   readonly #report: ReportOnce
@@ -36,6 +39,11 @@ export class ApplicationLatency implements Latency {
   readonly #server: MetricsServer | null
   readonly #registries = new Set<RegistryLike>()
   readonly #recordings: Recording[] = []
+  readonly #instruments = new Map<FastifyInstance, Instrument>()
+  /** Instruments whose open requests are in the gauges. */
+  readonly #shown = new Set<Instrument>()
+  /** What to take back when the application closes. */
+  readonly #releases: Array<() => void> = []
   readonly #routes = new Set<string>()
 
   /** `config` is that of the application's first registration, which decides about everything that there is one of. */
@@ -44,7 +52,8 @@ export class ApplicationLatency implements Latency {
     this.#serverConfig = config.server ?? defaultServer
     this.#processMetrics = config.processMetrics ?? true
     this.#report = createReportOnce(app.log)
-    this.registry = config.registry as Registry | undefined ?? createRegistry()
+    this.#ownRegistry = createRegistry()
+    this.registry = config.registry as Registry | undefined ?? this.#ownRegistry
     this.#gather = createGatherer(this.#registries, this.#processMetrics, this.#report)
     this.#server = this.#serverConfig === false
       ? null
@@ -80,17 +89,76 @@ export class ApplicationLatency implements Latency {
   record (context: FastifyInstance, config: Config): void {
     this.#checkShared(config)
     const registry = config.registry ?? this.registry
-    const histogram = findOrRegister(registry, config)
+    const histogram = findOrRegisterHistogram(registry, config, config.histogram)
     if (!this.#isRecorded(context, histogram, config)) {
-      histogram.retain()
       this.#registries.add(registry)
-      this.#recordings.push({ context, config, registry, histogram })
-      instrument(context, histogram.family, config, this.#report)
+      this.#recordings.push({ context, config, histogram })
+      const instrument = this.#instruments.get(context) ?? this.#instrument(context, registry, config)
+      instrument.add(this.#createRecorder(registry, histogram, config))
+      if (config.inFlight) this.#showOpen(registry, instrument)
+      if (config.timeToFirstByte !== undefined) {
+        const head = findOrRegisterHistogram(registry, config, config.timeToFirstByte)
+        instrument.addForHead(this.#createRecorder(registry, head, config))
+      }
     }
     if (config.route !== undefined && !this.#routes.has(context.prefix + config.route)) {
       this.#routes.add(context.prefix + config.route)
       context.route(scrapeRoute(config.route, this.#gather, textWriter, context.log))
     }
+  }
+
+  /** Counts the requests of a context, unless an outer context does, and from now on in place of those inside it. */
+  #instrument (context: FastifyInstance, registry: RegistryLike, config: Config): Instrument {
+    const instrument = new Instrument(context, config, {
+      aborted: this.#hold(registry, findOrRegister(registry, RegisteredCounter, 'http_requests_aborted_total',
+        'Requests whose connection was gone before all of the reply had been sent.')),
+      longLivedEnded: this.#hold(registry, findOrRegister(registry, RegisteredCounter, 'http_long_lived_requests_ended_total',
+        'Event streams and upgraded connections that have ended. They are not in the latency histogram.'))
+    })
+    for (const [other, otherInstrument] of this.#instruments) {
+      if (isInside(context, other)) instrument.counts = false
+      if (isInside(other, context)) otherInstrument.counts = false
+    }
+    this.#instruments.set(context, instrument)
+    if (isRoot(context)) {
+      const rejected = this.#hold(registry, findOrRegister(registry, RegisteredCounter, 'http_requests_rejected_total',
+        'Requests that were answered before any hook of the application could run.'))
+      const update = instrument.countRejections(context, rejected)
+      rejected.updates.add(update)
+      this.#releases.push(() => rejected.updates.delete(update))
+    }
+    return instrument
+  }
+
+  /** Shows how many requests an instrument has open, once. */
+  #showOpen (registry: RegistryLike, instrument: Instrument): void {
+    if (this.#shown.has(instrument)) return
+    this.#shown.add(instrument)
+    this.#addSource(registry, () => instrument.inFlight(), 'http_requests_in_flight', 'Requests that wait for the rest of their reply.')
+    this.#addSource(registry, () => instrument.longLived(), 'http_long_lived_requests', 'Open event streams and upgraded connections.')
+  }
+
+  #addSource (registry: RegistryLike, source: GaugeSource, name: string, help: string): void {
+    const gauge = this.#hold(registry, findOrRegister(registry, RegisteredGauge, name, help))
+    gauge.sources.add(source)
+    this.#releases.push(() => gauge.sources.delete(source))
+  }
+
+  #createRecorder (registry: RegistryLike, histogram: RegisteredHistogram, config: Config): Recorder {
+    const overflowed = this.#hold(registry, findOrRegister(registry, RegisteredCounter, 'fastify_latency_overflowed_total',
+      'Observations in a series that stands for all that came after seriesLimit was reached.'))
+    return new Recorder(this.#hold(registry, histogram).family, config, this.#report, overflowed)
+  }
+
+  /** Keeps a metric in its registry until this application closes. One that the application made itself can be read even then. */
+  #hold<M extends Metric> (registry: RegistryLike, metric: M): M {
+    metric.retain()
+    this.#releases.push(() => {
+      if (metric.release() && registry !== this.#ownRegistry && registry.getSingleMetric(metric.name) === metric) {
+        registry.removeSingleMetric(metric.name)
+      }
+    })
+    return metric
   }
 
   #checkShared (config: Config): void {
@@ -109,27 +177,20 @@ export class ApplicationLatency implements Latency {
   #isRecorded (context: FastifyInstance, histogram: RegisteredHistogram, config: Config): boolean {
     for (const existing of this.#recordings) {
       if (existing.histogram !== histogram) continue
-      const covers = existing.context === context || Object.prototype.isPrototypeOf.call(existing.context, context)
+      const covers = existing.context === context || isInside(context, existing.context)
       if (covers && isDeepStrictEqual(recordingOptions(existing.config), recordingOptions(config))) return true
-      if (covers || Object.prototype.isPrototypeOf.call(context, existing.context)) {
-        throw new FST_LATENCY_ERR_HISTOGRAM_RECORDED(histogram.name)
-      }
+      if (covers || isInside(existing.context, context)) throw new FST_LATENCY_ERR_HISTOGRAM_RECORDED(histogram.name)
     }
     return false
   }
 
   async #close (): Promise<void> {
     await this.#server?.close()
-    for (const { config, registry, histogram } of this.#recordings) {
-      const isLast = histogram.release()
-      if (isLast && config.registry !== undefined && registry.getSingleMetric(histogram.name) === histogram) {
-        registry.removeSingleMetric(histogram.name)
-      }
-    }
+    for (const release of this.#releases) release()
   }
 }
 
-function findOrRegister (registry: RegistryLike, { histogram: { name, help, upperBounds }, labels, constLabels }: Config): RegisteredHistogram {
+function findOrRegisterHistogram (registry: RegistryLike, { labels, constLabels }: Config, { name, help, upperBounds }: HistogramConfig): RegisteredHistogram {
   const definition: HistogramDefinition = { name, help, upperBounds, labelNames: [...Object.keys(labels), ...Object.keys(constLabels)] }
   const existing = registry.getSingleMetric(name)
   if (existing === undefined) {
@@ -146,8 +207,25 @@ function findOrRegister (registry: RegistryLike, { histogram: { name, help, uppe
   return existing
 }
 
-function recordingOptions ({ labels, constLabels, ignore }: Config): unknown {
-  return { labels, constLabels, ignore }
+function findOrRegister<M extends Metric> (registry: RegistryLike, Kind: new (name: string, help: string) => M, name: string, help: string): M {
+  const existing = registry.getSingleMetric(name)
+  if (existing instanceof Kind) return existing
+  if (existing !== undefined) throw new FST_LATENCY_ERR_NAME_TAKEN(name)
+  const metric = new Kind(name, help)
+  registry.registerMetric(metric)
+  return metric
+}
+
+function isInside (context: FastifyInstance, outer: FastifyInstance): boolean {
+  return Object.prototype.isPrototypeOf.call(outer, context)
+}
+
+function isRoot (context: FastifyInstance): boolean {
+  return Object.getPrototypeOf(context) === Object.prototype
+}
+
+function recordingOptions ({ labels, constLabels, ignore, seriesLimit, abortedStatus, timeToFirstByte }: Config): unknown {
+  return { labels, constLabels, ignore, seriesLimit, abortedStatus, timeToFirstByte }
 }
 
 /**

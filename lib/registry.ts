@@ -1,82 +1,8 @@
 import { collectDefaultMetrics, register as globalRegistry, Registry } from 'prom-client'
-import type { Histogram, HistogramValues, RegistryLike } from '../index'
+import type { RegistryLike } from '../index'
 import { describe, FST_LATENCY_ERR_METRIC_FAILED, FST_LATENCY_ERR_NAME_HIDDEN, type ReportOnce } from './errors'
-import { canonicalFloat } from './exposition/float'
-import type { HistogramFamily } from './histogram/family'
-import type { Gatherer, HistogramSnapshot, Labels, MetricFamily, SampleSnapshot } from './snapshot'
-
-/** A family of ours as an ordinary metric: the object that a registry holds. */
-export class RegisteredHistogram implements Histogram {
-  readonly name: string
-  readonly help: string
-  readonly type = 'histogram'
-  readonly aggregator = 'sum'
-  readonly labelNames: readonly string[]
-  readonly buckets: readonly number[]
-  readonly #family: HistogramFamily
-  /** Recordings into this histogram, of all applications that share the registry. */
-  #recordings = 0
-
-  constructor (family: HistogramFamily) {
-    this.name = family.definition.name
-    this.help = family.definition.help
-    this.labelNames = family.definition.labelNames
-    this.buckets = family.definition.upperBounds
-    this.#family = family
-  }
-
-  get family (): HistogramFamily {
-    return this.#family
-  }
-
-  retain (): void {
-    this.#recordings++
-  }
-
-  /** Takes one `retain()` back. True when it was the last. */
-  release (): boolean {
-    return --this.#recordings === 0
-  }
-
-  async get (): Promise<HistogramValues> {
-    const { values, ...metric } = await this.getForPromString()
-    return {
-      ...metric,
-      values: values.map(({ sharedLabels, labels, ...sample }) => ({ ...sample, labels: { ...labels, ...sharedLabels } }))
-    }
-  }
-
-  /**
-   * What the client libraries call to make text, if it is there. The samples of a series share one object with its labels, which the
-   * libraries then render once.
-   */
-  async getForPromString (): Promise<Omit<HistogramValues, 'values'> & { values: SharedSample[] }> {
-    const { name, help, type, aggregator } = this
-    return { name, help, type, aggregator, values: sharedSamples(this.#family.snapshot()) }
-  }
-
-  reset (): void {
-    this.#family.reset()
-  }
-}
-
-type SharedSample = HistogramValues['values'][number] & { sharedLabels: Record<string, string> }
-
-function sharedSamples ({ name, labelNames, labelSets, upperBounds, counts, sums }: HistogramSnapshot): SharedSample[] {
-  const samples: SharedSample[] = []
-  const bounds = [...upperBounds, Infinity].map(bound => ({ le: canonicalFloat(bound) }))
-  for (let slot = 0; slot < labelSets.length; slot++) {
-    const sharedLabels = Object.fromEntries(labelNames.map((label, index) => [label, labelSets[slot]![index]!]))
-    let cumulativeCount = 0
-    bounds.forEach((labels, index) => {
-      cumulativeCount += counts[slot * bounds.length + index]!
-      samples.push({ metricName: `${name}_bucket`, labels, sharedLabels, value: cumulativeCount })
-    })
-    samples.push({ metricName: `${name}_sum`, labels: {}, sharedLabels, value: sums[slot]! })
-    samples.push({ metricName: `${name}_count`, labels: {}, sharedLabels, value: cumulativeCount })
-  }
-  return samples
-}
+import { RegisteredHistogram } from './metrics'
+import type { Gatherer, Labels, MetricFamily, SampleSnapshot } from './snapshot'
 
 export function createRegistry (): Registry {
   return new Registry()

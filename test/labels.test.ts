@@ -209,10 +209,10 @@ t.test('labels are looked up only when a route, method and status are seen toget
     }
   }
   const family = new CountingFamily({ ...config.histogram, labelNames: Object.keys(config.labels) })
-  const resolver = new SeriesResolver(family, config, () => {})
+  const resolver = new SeriesResolver(family, config, () => {}, () => {})
   const app = createApplication(t)
   app.addHook('onResponse', (request, reply, done) => {
-    resolver.resolve(request, reply)
+    resolver.resolve(request, reply, reply.statusCode)
     done()
   })
   app.route({
@@ -232,13 +232,48 @@ t.test('labels are looked up only when a route, method and status are seen toget
 t.test('methods that a client invents do not grow the memory of unmatched requests', async t => {
   const config = parseOptions({} satisfies Options)
   const family = new HistogramFamily({ ...config.histogram, labelNames: Object.keys(config.labels) })
-  const resolver = new SeriesResolver(family, config, () => {})
+  const resolver = new SeriesResolver(family, config, () => {}, () => {})
   const app = createApplication(t)
   const slots = new Set<number>()
   app.addHook('onResponse', (request, reply, done) => {
-    for (let n = 0; n < 100; n++) slots.add(resolver.resolve(Object.create(request, { method: { value: `X${n}` } }), reply))
+    for (let n = 0; n < 100; n++) slots.add(resolver.resolve(Object.create(request, { method: { value: `X${n}` } }), reply, reply.statusCode))
     done()
   })
   await app.inject('/nothing')
   t.equal(slots.size, 1)
+})
+
+t.test('what comes after seriesLimit is counted in one series, and as overflow', async t => {
+  const { app, address } = await createListening(t, { seriesLimit: 3, labels: { route: 'route' } }, app => {
+    for (const path of ['/a', '/b', '/c', '/d']) app.get(path, async () => 'x')
+  })
+  for (const path of ['/a', '/b', '/c', '/d', '/d', '/a']) await send(address + path)
+  t.same(await counts(app.latency.url), [['/a', 2], ['/b', 1], ['_OVERFLOW', 3]])
+  t.equal((await scrape(app.latency.url)).value('fastify_latency_overflowed_total', { histogram: name }), 3)
+})
+
+t.test('values that a client controls do not crowd out routes', async t => {
+  const { app, address } = await createListening(t, {
+    seriesLimit: 10, labels: { route: 'route', tenant: request => request.headers['x-tenant'] as string }
+  }, app => {
+    for (const path of ['/a', '/b', '/c', '/d', '/e', '/f']) app.get(path, async () => 'x')
+  })
+  for (let n = 0; n < 20; n++) await fetch(`${address}/a`, { headers: { 'x-tenant': `t${n}` } })
+  for (const path of ['/b', '/c', '/d', '/e', '/f', '/f']) await fetch(address + path)
+  const found = await counts(app.latency.url)
+  t.equal(found.length, 10)
+  t.match(found, [['/a _OVERFLOW', 15], ['/a t0', 1], ['/a t1', 1], ['/a t2', 1], ['/a t3', 1], ['/a t4', 1]])
+  t.match(found.slice(6), [['/b _OVERFLOW', 1], ['/c _OVERFLOW', 1], ['/d _OVERFLOW', 1], ['_OVERFLOW _OVERFLOW', 3]])
+})
+
+t.test('a very long label value costs that value only', async t => {
+  let value = 'x'.repeat(1024)
+  const { app, address } = await createListening(t, { labels: { route: 'route', value: () => value } }, app => { app.get('/', async () => 'x') })
+  await send(address)
+  value = 'x'.repeat(10_000_000)
+  t.match(await warningOf(() => send(address)), {
+    code: 'FST_LATENCY_ERR_CALLBACK',
+    message: 'The function given as "labels.value" failed: it returned 10000000 characters; at most 1024 are kept'
+  })
+  t.same(await counts(app.latency.url), [['/ _INVALID', 1], [`/ ${'x'.repeat(1024)}`, 1]])
 })

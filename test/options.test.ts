@@ -15,6 +15,10 @@ t.test('every option has a default', async t => {
     labels: { method: 'method', route: 'route', status_code: 'status' },
     constLabels: {},
     ignore: undefined,
+    seriesLimit: 2000,
+    inFlight: true,
+    abortedStatus: 499,
+    timeToFirstByte: undefined,
     registry: undefined,
     route: undefined,
     processMetrics: undefined,
@@ -23,6 +27,14 @@ t.test('every option has a default', async t => {
   t.same(parseOptions(undefined), parseOptions({}))
   t.same(parseOptions({ server: {} }).server, defaultServer)
   t.same(parseOptions({ server: true }).server, defaultServer)
+  const firstByte = {
+    name: 'http_request_first_byte_seconds',
+    help: 'Time from receiving a request to sending the headers of its reply, in seconds.',
+    upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+  }
+  t.same(parseOptions({ timeToFirstByte: true }).timeToFirstByte, firstByte)
+  t.same(parseOptions({ timeToFirstByte: {} }).timeToFirstByte, firstByte)
+  t.equal(parseOptions({ timeToFirstByte: false }).timeToFirstByte, undefined)
   t.same(defaultServer, { host: undefined, port: 8000, path: '/metrics', start: 'listen' })
 })
 
@@ -33,6 +45,10 @@ t.test('legitimate values at the edges are kept', async t => {
     histogram: { name: 'a:b', help: '\n', buckets: [-1, 0] },
     labels: { _a: 'status_class', tenant },
     constLabels: { empty: '' },
+    seriesLimit: 1,
+    inFlight: false,
+    abortedStatus: 599,
+    timeToFirstByte: { name: 'ttfb_seconds', buckets: [1] },
     processMetrics: false,
     registry,
     route: '/',
@@ -41,6 +57,12 @@ t.test('legitimate values at the edges are kept', async t => {
   t.same(config.histogram, { name: 'a:b', help: '\n', upperBounds: [-1, 0] })
   t.same(config.labels, { _a: 'status_class', tenant })
   t.same(config.constLabels, { empty: '' })
+  t.equal(config.seriesLimit, 1)
+  t.equal(config.inFlight, false)
+  t.equal(config.abortedStatus, 599)
+  t.equal(parseOptions({ abortedStatus: 100 }).abortedStatus, 100)
+  t.equal(parseOptions({ abortedStatus: 'reply' }).abortedStatus, undefined)
+  t.match(config.timeToFirstByte, { name: 'ttfb_seconds', upperBounds: [1] })
   t.equal(config.processMetrics, false)
   t.equal(config.registry, registry)
   t.equal(config.route, '/')
@@ -65,9 +87,11 @@ t.test('what Fastify itself puts among the options of a plugin is accepted', asy
 
 t.test('unknown options are refused by name', async t => {
   const cases: Array<[options: unknown, message: string]> = [
-    [{ histogramm: {} }, 'Unknown option "histogramm"; known here: histogram, labels, constLabels, ignore, registry, processMetrics, server, route'],
+    [{ histogramm: {} }, 'Unknown option "histogramm"; known here: histogram, labels, constLabels, ignore, seriesLimit, inFlight, ' +
+      'abortedStatus, timeToFirstByte, registry, processMetrics, server, route'],
     [{ histogram: { boundaries: [1] } }, 'Unknown option "histogram.boundaries"; known here: name, help, buckets'],
-    [{ server: { prot: 1 } }, 'Unknown option "server.prot"; known here: host, port, path, start']
+    [{ server: { prot: 1 } }, 'Unknown option "server.prot"; known here: host, port, path, start'],
+    [{ timeToFirstByte: { bucket: [1] } }, 'Unknown option "timeToFirstByte.bucket"; known here: name, help, buckets']
   ]
   for (const [options, message] of cases) t.throws(() => parseOptions(options), { code: 'FST_LATENCY_ERR_OPTION_UNKNOWN', message })
 })
@@ -90,7 +114,10 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['labels', { labels: { '': 'route' } }],
     ['constLabels', { constLabels: 1 }], ['constLabels', { constLabels: { le: 'x' } }], ['constLabels.a', { constLabels: { a: 1 } }],
     ['constLabels.route', { constLabels: { route: 'x' } }],
-    ['ignore', { ignore: true }], ['registry', { registry: {} }], ['registry', { registry: null }],
+    ['ignore', { ignore: true }], ['seriesLimit', { seriesLimit: 0 }], ['seriesLimit', { seriesLimit: 1.5 }], ['seriesLimit', { seriesLimit: Infinity }],
+    ['inFlight', { inFlight: 1 }], ['abortedStatus', { abortedStatus: 99 }], ['abortedStatus', { abortedStatus: 600 }],
+    ['abortedStatus', { abortedStatus: '499' }], ['timeToFirstByte', { timeToFirstByte: null }], ['timeToFirstByte.name', { timeToFirstByte: { name: '' } }],
+    ['registry', { registry: {} }], ['registry', { registry: null }],
     ['processMetrics', { processMetrics: 'yes' }], ['route', { route: 'metrics' }], ['route', { route: '/:id' }], ['route', { route: '/*' }],
     ['server', { server: 8000 }], ['server', { server: null }], ['server.host', { server: { host: '' } }],
     ['server.port', { server: { port: -1 } }], ['server.port', { server: { port: 65536 } }], ['server.port', { server: { port: 1.5 } }],

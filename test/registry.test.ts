@@ -95,6 +95,10 @@ for (const [library, load] of Object.entries(clients)) {
       new client.Gauge({ name: 'taken', help: 'x', registers: [registry] }) // eslint-disable-line no-new -- it registers itself
       const app = createApplication(t)
       await t.rejects(async () => await app.register(latency, { registry, histogram: { name: 'taken' } }), { code: 'FST_LATENCY_ERR_NAME_TAKEN' })
+      const other = new client.Registry()
+      new client.Gauge({ name: 'http_requests_aborted_total', help: 'x', registers: [other] }) // eslint-disable-line no-new -- it registers itself
+      const otherApp = createApplication(t)
+      await t.rejects(async () => await otherApp.register(latency, { registry: other }), { code: 'FST_LATENCY_ERR_NAME_TAKEN' })
     })
 
     await t.test('its default labels are on our series too, unless a series has a label of that name', async t => {

@@ -1,7 +1,6 @@
 import { once } from 'node:events'
 import { Agent, get, type IncomingMessage, request as httpRequest } from 'node:http'
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
-import dns from 'node:dns'
 import { mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -9,9 +8,7 @@ import t, { type Test } from 'tap'
 import Fastify from 'fastify'
 import latency from '../lib'
 import { retryDelayMs } from '../lib/server'
-import { anyPort, createApplication, createListening, listen, scrape, warningOf } from './helpers/application'
-
-const hasIPv6 = Object.values(os.networkInterfaces()).flat().some(address => address?.address === '::1')
+import { anyPort, createApplication, createListening, hasIPv6, listen, resolveLocalhost, scrape, warningOf } from './helpers/application'
 
 /** Somebody else's server, on a port that ours will want. */
 async function takePort (t: Test): Promise<{ port: number, release: () => Promise<void> }> {
@@ -82,15 +79,7 @@ t.test('the host follows the application', async t => {
 })
 
 t.test('localhost stays localhost, in both address families', { skip: !hasIPv6 && 'no IPv6 loopback' }, async t => {
-  const { lookup } = dns
-  t.teardown(() => { dns.lookup = lookup })
-  dns.lookup = ((host: string, ...rest: [callback: Function] | [options: { all?: boolean }, callback: Function]) => {
-    const [options, callback] = rest.length === 1 ? [{}, rest[0]] : rest
-    if (host !== 'localhost') lookup(host, options, callback as never)
-    else if (options.all === true) callback(null, [{ address: '127.0.0.1', family: 4 }, { address: '::1', family: 6 }])
-    else callback(null, '127.0.0.1', 4)
-  }) as unknown as typeof lookup
-
+  resolveLocalhost(t, ['127.0.0.1', '::1'])
   const app = createApplication(t)
   await app.register(latency, { server: { port: 0 } })
   await app.listen({ host: 'localhost', port: 0 })

@@ -41,19 +41,21 @@ export class HistogramFamily {
     return this.#epoch
   }
 
-  /** The slot of a label set, which is created when it is new. Takes one value per label name; the array is not kept. */
+  /** How many series there are. */
+  get size (): number {
+    return this.#labelSets.length
+  }
+
+  /** The slot of a label set, if there is one. Takes one value per label name. */
+  find (labelValues: readonly string[]): number | undefined {
+    let branch: Branch | number | undefined = this.#slots
+    for (let depth = 0; depth < labelValues.length && branch !== undefined; depth++) branch = (branch as Branch).get(labelValues[depth]!)
+    return labelValues.length === 0 ? 0 : branch as number | undefined
+  }
+
+  /** The slot of a label set, which is created when it is new. The array is not kept. */
   slot (labelValues: readonly string[]): number {
-    const last = labelValues.length - 1
-    if (last < 0) return 0
-    let branch = this.#slots
-    for (let depth = 0; depth < last; depth++) {
-      let next = branch.get(labelValues[depth]!) as Branch | undefined
-      if (next === undefined) branch.set(labelValues[depth]!, next = new Map())
-      branch = next
-    }
-    let slot = branch.get(labelValues[last]!) as number | undefined
-    if (slot === undefined) branch.set(labelValues[last]!, slot = this.#addSeries([...labelValues]))
-    return slot
+    return this.find(labelValues) ?? this.#addSeries([...labelValues])
   }
 
   /** Counts one request. A negative duration counts as 0; one that is no number is counted in the `+Inf` bucket and adds nothing to the sum. */
@@ -98,6 +100,16 @@ export class HistogramFamily {
       this.#counts = grown(this.#counts)
       this.#sums = grown(this.#sums)
     }
+    let branch = this.#slots
+    labelValues.forEach((value, depth) => {
+      if (depth === labelValues.length - 1) {
+        branch.set(value, slot)
+      } else {
+        let next = branch.get(value) as Branch | undefined
+        if (next === undefined) branch.set(value, next = new Map())
+        branch = next
+      }
+    })
     return slot
   }
 }

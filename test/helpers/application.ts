@@ -1,3 +1,6 @@
+import dns from 'node:dns'
+import { isIPv6 } from 'node:net'
+import os from 'node:os'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { Test } from 'tap'
 import type { Options } from '../..'
@@ -6,6 +9,21 @@ import { Exposition } from './exposition'
 
 /** Server options that depend on no port being free. */
 export const anyPort = { host: '127.0.0.1', port: 0 }
+
+export const hasIPv6 = Object.values(os.networkInterfaces()).flat().some(address => address?.address === '::1')
+
+/** Gives `localhost` these addresses until the test ends, whatever the machine says. */
+export function resolveLocalhost (t: Test, addresses: string[]): void {
+  const { lookup } = dns
+  const found = addresses.map(address => ({ address, family: isIPv6(address) ? 6 : 4 }))
+  t.teardown(() => { dns.lookup = lookup })
+  dns.lookup = ((host: string, ...rest: [callback: Function] | [options: { all?: boolean }, callback: Function]) => {
+    const [options, callback] = rest.length === 1 ? [{}, rest[0]] : rest
+    if (host !== 'localhost') lookup(host, options, callback as never)
+    else if (options.all === true) callback(null, found)
+    else callback(null, found[0]!.address, found[0]!.family)
+  }) as unknown as typeof lookup
+}
 
 /** An application without the plugin; it is closed when the test ends. */
 export function createApplication (t: Test, options: FastifyServerOptions = {}): FastifyInstance {

@@ -25,6 +25,10 @@ app.register(latency, {
   },
   constLabels: { region: 'eu' },
   ignore: (request, reply) => request.url === '/' && reply.statusCode === 404,
+  seriesLimit: 100,
+  inFlight: false,
+  abortedStatus: 'reply',
+  timeToFirstByte: { buckets: [1] },
   registry: new Registry(),
   processMetrics: false,
   server: { host: '::', port: 0, path: '/m', start: 'manual' },
@@ -35,8 +39,11 @@ app.register(latency, {
 app.register(latency, { server: false })
 app.register(latency, { server: true })
 
+app.register(latency, { abortedStatus: 408, timeToFirstByte: true })
 // @ts-expect-error unknown option
 app.register(latency, { histogramm: {} })
+// @ts-expect-error a status code, or 'reply'
+app.register(latency, { abortedStatus: 'none' })
 // @ts-expect-error unknown option of the histogram
 app.register(latency, { histogram: { bounds: [1] } })
 // @ts-expect-error bounds are numbers

@@ -1,0 +1,185 @@
+import { Duplex } from 'node:stream'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+
+/**
+ * How a request ended:
+ * - `replied`: the reply was handed to the operating system.
+ * - `aborted_before_reply`: the connection went before anything of the reply had been sent.
+ * - `aborted_in_reply`: it went before all of the reply had been.
+ * - `timed_out`, `malformed`: Node.js gave up on the rest of the request, and answered 408 or 400 in the handler's place.
+ * - `long_lived`: it was a stream of events or an upgrade, whose duration is no latency; see `longLivedKind()`.
+ */
+export type Ending = 'replied' | 'aborted_before_reply' | 'aborted_in_reply' | 'timed_out' | 'malformed' | 'long_lived'
+
+/** `aborted` and `rstCode` are those of an HTTP/2 stream. */
+type Transport = Duplex & { aborted?: boolean, rstCode?: number, [key: symbol]: Connection | undefined }
+
+/**
+ * Notices the end of every request, whatever ends it, once.
+ *
+ * Fastify runs `onResponse` when a reply has been handed over, and for nothing else: neither that hook nor `onRequestAbort` sees a client
+ * that leaves after its body was read. What always happens is that the connection closes, or in HTTP/2 the stream. One listener there is
+ * cheaper than one per request, and misses nothing when requests are pipelined.
+ */
+export class EndingObserver {
+  readonly #onEnding: (reply: FastifyReply, ending: Ending) => void
+  /** Under which a connection carries its `Connection`. Its own, since two observers may watch the same connection. */
+  readonly #key = Symbol('fastify-latency.connection')
+  /** Ring of the connections that have open requests. Linked through the connections, so that it allocates nothing. */
+  readonly #open = new Connection()
+  /** Replies whose end was noticed before `onResponse`, which may yet come. */
+  readonly #ended = new WeakSet<FastifyReply>()
+
+  constructor (onEnding: (reply: FastifyReply, ending: Ending) => void) {
+    this.#onEnding = onEnding
+  }
+
+  /** To be called by an `onRequest` hook. */
+  begin (request: FastifyRequest, reply: FastifyReply): void {
+    const transport = transportOf(request)
+    const connection = transport[this.#key] ?? this.#connect(transport, reply)
+    connection.add(reply, this.#open)
+  }
+
+  /** To be called by an `onResponse` hook. `begin()` was not called if an earlier hook has replied. */
+  replied (request: FastifyRequest, reply: FastifyReply): void {
+    const transport = transportOf(request)
+    const wasOpen = transport[this.#key]?.remove(reply) === true
+    if (wasOpen || !this.#ended.has(reply)) this.#onEnding(reply, endingOfReply(reply, transport))
+  }
+
+  /** The requests that have begun and not ended. */
+  * openReplies (): Generator<FastifyReply> {
+    for (let connection = this.#open.next; connection !== this.#open; connection = connection.next) {
+      yield connection.reply!
+      yield * connection.pipelined
+    }
+  }
+
+  /** Whether the rest of an open request is yet to come on a connection of HTTP/1. */
+  isReceiving (socket: Duplex): boolean {
+    const connection = (socket as Transport)[this.#key]
+    const latest = connection?.pipelined.at(-1) ?? connection?.reply
+    return latest?.request.raw.complete === false
+  }
+
+  #connect (transport: Transport, reply: FastifyReply): Connection {
+    const connection = new Connection()
+    transport[this.#key] = connection
+    const closing = isImitation(transport) ? reply.raw : transport
+    closing.once('close', () => {
+      for (let reply = connection.reply; reply !== undefined; reply = connection.reply) {
+        connection.remove(reply)
+        this.#ended.add(reply)
+        this.#onEnding(reply, endingOfConnection(reply, transport))
+      }
+    })
+    return connection
+  }
+}
+
+/** A connection of HTTP/1, or a stream of HTTP/2, and the open requests on it. */
+class Connection {
+  /** There is one at a time. */
+  reply: FastifyReply | undefined = undefined
+  /** Unless they are pipelined: then these came after it. */
+  readonly pipelined: FastifyReply[] = []
+  next: Connection = this
+  previous: Connection = this
+
+  add (reply: FastifyReply, ring: Connection): void {
+    if (this.reply !== undefined) {
+      this.pipelined.push(reply)
+      return
+    }
+    this.reply = reply
+    this.previous = ring
+    this.next = ring.next
+    this.next.previous = this
+    ring.next = this
+  }
+
+  /** False if the request is not open. */
+  remove (reply: FastifyReply): boolean {
+    if (this.reply === reply) {
+      this.reply = this.pipelined.length === 0 ? undefined : this.pipelined.shift()
+      if (this.reply === undefined) this.#leaveRing()
+      return true
+    }
+    const index = this.pipelined.indexOf(reply)
+    if (index !== -1) this.pipelined.splice(index, 1)
+    return index !== -1
+  }
+
+  #leaveRing (): void {
+    this.previous.next = this.next
+    this.next.previous = this.previous
+    this.next = this.previous = this
+  }
+}
+
+/**
+ * What a request has become that stays open for its own sake: `stream` for server-sent events and for a hijacked reply that its handler goes on
+ * writing to, `upgrade` for a WebSocket and the like.
+ */
+export function longLivedKind (reply: FastifyReply): 'stream' | 'upgrade' | undefined {
+  const { request, raw } = reply
+  if (reply.sent && !raw.writableEnded) {
+    if (raw.headersSent) return 'stream'
+    if (request.headers.upgrade !== undefined) return 'upgrade'
+  }
+  return raw.headersSent && isEventStream(reply) ? 'stream' : undefined
+}
+
+/** The parser's word for a client that ended the connection in the middle of a request. */
+export const clientEnded = 'HPE_INVALID_EOF_STATE'
+
+/** An event stream that is over sooner is a reply like any other. Looking at every reply's headers would cost as much as recording it. */
+const shortestStreamMs = 100
+
+/** Fastify does not know the headers of a hijacked reply. For these the request tells: the HTML standard has EventSource ask for this type. */
+function isEventStream (reply: FastifyReply): boolean {
+  const type = reply.getHeader('content-type')
+  return type === undefined
+    ? reply.request.headers.accept === 'text/event-stream'
+    : typeof type === 'string' && type.startsWith('text/event-stream')
+}
+
+/** HTTP/2 has many requests on a socket, each on a stream of its own. */
+function transportOf ({ raw }: FastifyRequest): Transport {
+  return ((raw as { stream?: Duplex }).stream ?? raw.socket) as Transport
+}
+
+/** `inject()` brings something like a socket, which never closes. */
+function isImitation (transport: Transport): boolean {
+  return !(transport instanceof Duplex)
+}
+
+/**
+ * `onResponse` also runs when an HTTP/2 stream is reset, and in Node.js 20 and 22 when a connection is destroyed while a reply waits to be sent.
+ */
+function endingOfReply (reply: FastifyReply, transport: Transport): Ending {
+  const { destroyed, writableFinished, aborted, rstCode } = transport
+  if (destroyed && (!writableFinished || aborted === true || rstCode! > 0)) {
+    if (!reply.raw.headersSent) return 'aborted_before_reply'
+    return isEventStream(reply) ? 'long_lived' : 'aborted_in_reply'
+  }
+  return reply.elapsedTime >= shortestStreamMs && isEventStream(reply) ? 'long_lived' : 'replied'
+}
+
+function endingOfConnection (reply: FastifyReply, transport: Transport): Ending {
+  const { raw } = reply
+  // Somebody's asynchronous `onResponse` hook holds up ours. An injected reply never becomes finished.
+  if (raw.writableFinished || (raw.writableEnded && isImitation(transport))) return endingOfReply(reply, transport)
+  if (longLivedKind(reply) !== undefined) return 'long_lived'
+  if (hasBegun(reply)) return 'aborted_in_reply'
+  // What is wrong with the connection is about this request only if the rest of it was yet to come.
+  const code = reply.request.raw.complete ? undefined : (transport.errored as NodeJS.ErrnoException | null)?.code
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return 'timed_out'
+  return code?.startsWith('HPE_') === true && code !== clientEnded ? 'malformed' : 'aborted_before_reply'
+}
+
+/** Whether anything of a reply was sent. One to a pipelined request may be ready, and wait for those before it. */
+function hasBegun ({ raw }: FastifyReply): boolean {
+  return raw.headersSent && raw.socket !== null
+}

@@ -1,0 +1,630 @@
+import { once } from 'node:events'
+import http2, { type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2'
+import { Readable } from 'node:stream'
+import { setImmediate } from 'node:timers/promises'
+import websocket from '@fastify/websocket'
+import type { FastifyInstance } from 'fastify'
+import WebSocket from 'ws'
+import { Connection } from './connection'
+import { Gate } from './gate'
+
+/** How requests can end, and what is then to be counted. */
+export interface Scenario {
+  readonly name: string
+  readonly options?: object
+  /** Adds what stands before the plugin. */
+  readonly before?: (app: FastifyInstance, gates: Gates) => void
+  /** Adds routes, and what stands after the plugin. */
+  readonly declare?: (app: FastifyInstance, gates: Gates) => void
+  /** Sends the requests, and sees them end on the client's side. */
+  readonly run: (address: string, gates: Gates, app: FastifyInstance) => Promise<unknown>
+  /** Observations of the latency histogram, by method, route and status. */
+  readonly observed: Record<string, number>
+  /** `http_requests_aborted_total`, by method, route and phase. */
+  readonly aborted?: Record<string, number>
+  /** `http_long_lived_requests_ended_total`, by method, route and kind. */
+  readonly longLived?: Record<string, number>
+}
+
+export class Gates {
+  /** Opened by the application when a request is where the client is to act. */
+  readonly reached = new Gate()
+  /** Opened when the application may go on, at the latest when the last connection has closed. */
+  readonly released = new Gate()
+}
+
+const head = (path: string, method = 'GET', more = ''): string => `${method} ${path} HTTP/1.1\nhost: x\n${more}\n`
+
+async function getRoot (address: string): Promise<void> {
+  return get(address, '/')
+}
+
+async function get (address: string, path: string): Promise<void> {
+  await (await fetch(address + path, { headers: { connection: 'close' } })).arrayBuffer()
+}
+
+/** A route that replies when it is released. */
+function declareWaiting (app: FastifyInstance, { reached, released }: Gates): void {
+  app.route({
+    method: ['GET', 'POST'],
+    url: '/wait',
+    handler: async () => {
+      reached.open()
+      await released.passed()
+      return 'x'
+    }
+  })
+}
+
+/** A route that sends the first part of its reply, and the rest never. */
+function declareEndless (app: FastifyInstance, { reached }: Gates, type = 'application/octet-stream'): void {
+  app.get('/endless', async (_request, reply) => {
+    const source = new Readable({ read () {} })
+    source.push('first')
+    reached.open()
+    return reply.type(type).send(source)
+  })
+}
+
+/** Sends something to the route that waits, and leaves when the handler has it. */
+async function leaveWaiting (address: string, { reached }: Gates, request: string): Promise<void> {
+  const connection = await Connection.open(address)
+  connection.send(request)
+  await reached.passed()
+  connection.leave()
+}
+
+async function openStream (address: string, path: string): Promise<{ session: ClientHttp2Session, stream: ClientHttp2Stream }> {
+  const session = http2.connect(address)
+  session.on('error', () => {})
+  const stream = session.request({ ':path': path })
+  stream.on('error', () => {})
+  return { session, stream }
+}
+
+async function closeSession (session: ClientHttp2Session): Promise<void> {
+  session.close()
+  if (!session.closed || !session.destroyed) await once(session, 'close')
+}
+
+const plain: Scenario[] = [
+  {
+    name: 'a reply',
+    declare: app => { app.get('/', async () => 'x') },
+    run: getRoot,
+    observed: { 'GET / 200': 1 }
+  },
+  {
+    name: 'HEAD and OPTIONS',
+    declare: app => {
+      app.get('/', async () => 'x')
+      app.options('/', async (_request, reply) => reply.code(204).send())
+    },
+    async run (address) {
+      for (const method of ['HEAD', 'OPTIONS']) await fetch(address, { method, headers: { connection: 'close' } })
+    },
+    observed: { 'HEAD / 200': 1, 'OPTIONS / 204': 1 }
+  },
+  {
+    name: 'an onRequest hook before the plugin replies',
+    before: app => { app.addHook('onRequest', async (_request, reply) => reply.code(401).send()) },
+    declare: app => { app.get('/', async () => 'x') },
+    run: getRoot,
+    observed: { 'GET / 401': 1 }
+  },
+  {
+    name: 'an onRequest hook after the plugin replies',
+    declare: app => {
+      app.addHook('onRequest', async (_request, reply) => reply.code(429).send())
+      app.get('/', async () => 'x')
+    },
+    run: getRoot,
+    observed: { 'GET / 429': 1 }
+  },
+  {
+    name: 'no route matches, in the application and in a context with a handler of its own',
+    declare: app => {
+      app.register(async child => { child.setNotFoundHandler((_request, reply) => { reply.code(404).send() }) }, { prefix: '/child' })
+    },
+    async run (address) {
+      await get(address, '/nothing')
+      await get(address, '/child/nothing')
+    },
+    observed: { 'GET unmatched 404': 2 }
+  },
+  {
+    name: 'reply.callNotFound()',
+    declare: app => { app.get('/gone', (_request, reply) => { reply.callNotFound() }) },
+    run: address => get(address, '/gone'),
+    observed: { 'GET unmatched 404': 1 }
+  },
+  {
+    name: 'inject()',
+    declare: app => { app.get('/', async () => 'x') },
+    run: async (_address, _gates, app) => app.inject('/'),
+    observed: { 'GET / 200': 1 }
+  },
+  {
+    name: 'many requests on one connection, one after another',
+    declare: app => { app.get('/', async () => 'x') },
+    async run (address) {
+      const connection = await Connection.open(address)
+      for (let n = 1; n <= 3; n++) {
+        connection.send(head('/', 'GET', `x-n: ${n}\n`))
+        await connection.until('\r\n\r\nx')
+        connection.received = ''
+      }
+      connection.leave()
+    },
+    observed: { 'GET / 200': 3 }
+  },
+  {
+    name: 'many requests on one connection at once, answered',
+    declare: app => { app.get('/:n', async () => 'x') },
+    async run (address) {
+      const connection = await Connection.open(address)
+      connection.send(head('/1') + head('/2') + head('/3', 'GET', 'connection: close\n'))
+      await connection.closed()
+    },
+    observed: { 'GET /:n 200': 3 }
+  },
+  {
+    name: 'many requests on one connection at once, the second and third of them left',
+    declare: (app, gates) => {
+      app.get('/', async () => 'x')
+      declareWaiting(app, gates)
+    },
+    async run (address, { reached }) {
+      const connection = await Connection.open(address)
+      connection.send(head('/') + head('/wait') + head('/'))
+      await connection.until('\r\n\r\nx')
+      await reached.passed()
+      connection.leave()
+    },
+    observed: { 'GET / 200': 1, 'GET /wait 499': 1, 'GET / 499': 1 },
+    aborted: { 'GET /wait before_reply': 1, 'GET / before_reply': 1 }
+  },
+  {
+    name: 'Expect: 100-continue',
+    declare: app => { app.post('/', async request => request.body) },
+    async run (address) {
+      const connection = await Connection.open(address)
+      connection.send(head('/', 'POST', 'expect: 100-continue\ncontent-type: text/plain\ncontent-length: 1\n'))
+      await connection.until('100 Continue')
+      connection.send('y')
+      await connection.until('\r\n\r\ny')
+      connection.leave()
+    },
+    observed: { 'POST / 200': 1 }
+  }
+]
+
+const throwers: Scenario[] = [
+  ...(['onRequest', 'preParsing', 'preValidation', 'preHandler', 'preSerialization', 'onSend'] as const).map((hook): Scenario => ({
+    name: `a hook throws: ${hook}`,
+    declare: app => {
+      app.addHook(hook as 'onRequest', async () => { throw new Error('no') })
+      app.get('/', async () => ({ x: 1 }))
+    },
+    run: getRoot,
+    observed: { 'GET / 500': 1 }
+  })),
+  {
+    name: 'a hook throws: onResponse',
+    declare: app => {
+      app.addHook('onResponse', async () => { throw new Error('no') })
+      app.get('/', async () => 'x')
+    },
+    run: getRoot,
+    observed: { 'GET / 200': 1 }
+  },
+  {
+    name: 'a hook throws: onError',
+    declare: app => {
+      app.addHook('onError', async () => { throw new Error('no') })
+      app.get('/', async () => { throw new Error('no') })
+    },
+    run: getRoot,
+    observed: { 'GET / 500': 1 }
+  },
+  {
+    name: 'the handler throws, and its error handler too',
+    declare: app => {
+      app.setErrorHandler(() => { throw new Error('no') })
+      app.get('/', async () => { throw new Error('no') })
+    },
+    run: getRoot,
+    observed: { 'GET / 500': 1 }
+  },
+  {
+    name: 'the serializer throws',
+    declare: app => {
+      app.get('/', { serializerCompiler: () => () => { throw new Error('no') }, schema: { response: { 200: {} } } }, async () => ({ x: 1 }))
+    },
+    run: getRoot,
+    observed: { 'GET / 500': 1 }
+  },
+  {
+    name: 'the source of a stream fails before the reply begins',
+    declare: app => {
+      app.get('/', async (_request, reply) => reply.send(new Readable({ read () { this.destroy(new Error('no')) } })))
+    },
+    run: getRoot,
+    observed: { 'GET / 500': 1 }
+  },
+  {
+    name: 'the source of a stream fails in mid-reply',
+    declare: (app, gates) => {
+      app.get('/', async (_request, reply) => {
+        const source = new Readable({ read () {} })
+        source.push('first')
+        gates.released.passed().then(() => source.destroy(new Error('no')), () => {})
+        return reply.send(source)
+      })
+    },
+    async run (address, { released }) {
+      const connection = await Connection.open(address)
+      connection.send(head('/'))
+      await connection.until('first')
+      released.open()
+      await connection.closed()
+    },
+    observed: { 'GET / 200': 1 },
+    aborted: { 'GET / in_reply': 1 }
+  }
+]
+
+const aborts: Scenario[] = [
+  {
+    name: 'the client leaves before the reply',
+    declare: declareWaiting,
+    run: (address, gates) => leaveWaiting(address, gates, head('/wait')),
+    observed: { 'GET /wait 499': 1 },
+    aborted: { 'GET /wait before_reply': 1 }
+  },
+  {
+    name: 'the client leaves before the reply, its body not read',
+    declare: (app, gates) => {
+      app.addHook('onRequest', async () => {
+        gates.reached.open()
+        await gates.released.passed()
+      })
+      declareWaiting(app, gates)
+    },
+    run: (address, gates) => leaveWaiting(address, gates, head('/wait', 'POST', 'content-type: text/plain\ncontent-length: 1\n') + 'y'),
+    observed: { 'POST /wait 499': 1 },
+    aborted: { 'POST /wait before_reply': 1 }
+  },
+  {
+    name: 'the client leaves before the reply, its body read',
+    declare: declareWaiting,
+    run: (address, gates) => leaveWaiting(address, gates, head('/wait', 'POST', 'content-type: text/plain\ncontent-length: 1\n') + 'y'),
+    observed: { 'POST /wait 499': 1 },
+    aborted: { 'POST /wait before_reply': 1 }
+  },
+  {
+    name: 'the client leaves in mid-upload',
+    declare: (app, { reached }) => {
+      app.addHook('preParsing', (_request, _reply, _payload, done) => {
+        reached.open()
+        done()
+      })
+      app.post('/', async () => 'x')
+    },
+    run: (address, gates) => leaveWaiting(address, gates, head('/', 'POST', 'content-type: text/plain\ncontent-length: 9\n') + 'y'),
+    observed: { 'POST / 499': 1 },
+    aborted: { 'POST / before_reply': 1 }
+  },
+  {
+    name: 'the client resets the connection before the reply',
+    declare: declareWaiting,
+    async run (address, { reached }) {
+      const connection = await Connection.open(address)
+      connection.send(head('/wait'))
+      await reached.passed()
+      connection.reset()
+    },
+    observed: { 'GET /wait 499': 1 },
+    aborted: { 'GET /wait before_reply': 1 }
+  },
+  {
+    name: 'the client leaves in mid-reply',
+    declare: declareEndless,
+    async run (address) {
+      const connection = await Connection.open(address)
+      connection.send(head('/endless'))
+      await connection.until('first')
+      connection.leave()
+    },
+    observed: { 'GET /endless 200': 1 },
+    aborted: { 'GET /endless in_reply': 1 }
+  },
+  {
+    name: 'the client resets the connection while a large reply waits to be sent',
+    declare: app => { app.get('/', async () => Buffer.alloc(50_000_000)) },
+    async run (address) {
+      const connection = await Connection.open(address)
+      connection.send(head('/'))
+      await connection.until('\r\n\r\n')
+      connection.socket.pause()
+      connection.reset()
+    },
+    observed: { 'GET / 200': 1 },
+    aborted: { 'GET / in_reply': 1 }
+  },
+  {
+    name: 'a hijacked reply that nothing was sent of',
+    declare: (app, { reached }) => {
+      app.get('/wait', (_request, reply) => {
+        reply.hijack()
+        reached.open()
+      })
+    },
+    run: (address, gates) => leaveWaiting(address, gates, head('/wait')),
+    observed: { 'GET /wait 499': 1 },
+    aborted: { 'GET /wait before_reply': 1 }
+  },
+  {
+    name: 'somebody else\'s onResponse hook is late, and the client has gone by then',
+    before: (app, { released }) => { app.addHook('onResponse', async () => released.passed()) },
+    declare: app => { app.get('/', async () => 'x') },
+    run: getRoot,
+    observed: { 'GET / 200': 1 }
+  }
+]
+
+const timeouts: Scenario[] = [
+  {
+    name: 'handlerTimeout',
+    options: { handlerTimeout: 20 },
+    declare: declareWaiting,
+    run: address => get(address, '/wait'),
+    observed: { 'GET /wait 503': 1 }
+  },
+  {
+    name: 'connectionTimeout before the reply',
+    options: { connectionTimeout: 50 },
+    declare: declareWaiting,
+    async run (address) {
+      const connection = await Connection.open(address)
+      connection.send(head('/wait'))
+      await connection.closed()
+    },
+    observed: { 'GET /wait 499': 1 },
+    aborted: { 'GET /wait before_reply': 1 }
+  },
+  {
+    name: 'connectionTimeout in mid-reply',
+    options: { connectionTimeout: 50 },
+    declare: declareEndless,
+    async run (address) {
+      const connection = await Connection.open(address)
+      connection.send(head('/endless'))
+      await connection.closed()
+    },
+    observed: { 'GET /endless 200': 1 },
+    aborted: { 'GET /endless in_reply': 1 }
+  },
+  {
+    name: 'connectionTimeout while a large reply waits to be sent',
+    options: { connectionTimeout: 50 },
+    declare: app => { app.get('/', async () => Buffer.alloc(50_000_000)) },
+    async run (address, { released }) {
+      const connection = await Connection.open(address)
+      connection.socket.pause()
+      connection.send(head('/'))
+      released.passed().then(() => connection.leave(), () => {})
+    },
+    observed: { 'GET / 200': 1 },
+    aborted: { 'GET / in_reply': 1 }
+  },
+  {
+    name: 'requestTimeout in the body',
+    // Node.js takes the shorter of the two timeouts for that of the headers.
+    options: { requestTimeout: 60, http: { headersTimeout: 50, connectionsCheckingInterval: 20 } },
+    declare: app => { app.post('/', async () => 'x') },
+    async run (address) {
+      const connection = await Connection.open(address)
+      connection.send(head('/', 'POST', 'content-type: text/plain\ncontent-length: 9\n') + 'y')
+      await connection.closed()
+    },
+    observed: { 'POST / 408': 1 }
+  },
+  {
+    name: 'a body that is not what its headers say',
+    declare: app => { app.post('/', async () => 'x') },
+    async run (address) {
+      const connection = await Connection.open(address)
+      connection.send(head('/', 'POST', 'content-type: text/plain\ntransfer-encoding: chunked\n') + 'no chunk\n')
+      await connection.closed()
+    },
+    observed: { 'POST / 400': 1 }
+  }
+]
+
+const longLived: Scenario[] = [
+  {
+    name: 'a hijacked reply that the handler ends',
+    declare: app => {
+      app.get('/', (_request, reply) => {
+        reply.hijack()
+        reply.raw.writeHead(202).end('x')
+      })
+    },
+    run: getRoot,
+    observed: { 'GET / 202': 1 }
+  },
+  {
+    name: 'a hijacked stream that the client leaves',
+    declare: app => {
+      app.get('/events', (_request, reply) => {
+        reply.hijack()
+        reply.raw.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: x\n\n')
+      })
+    },
+    async run (address) {
+      const connection = await Connection.open(address)
+      connection.send(head('/events'))
+      await connection.until('data: x')
+      connection.leave()
+    },
+    observed: {},
+    longLived: { 'GET /events stream': 1 }
+  },
+  {
+    name: 'an event stream sent as a stream, that the client leaves',
+    declare: (app, gates) => declareEndless(app, gates, 'text/event-stream; charset=utf-8'),
+    async run (address) {
+      const connection = await Connection.open(address)
+      connection.send(head('/endless'))
+      await connection.until('first')
+      connection.leave()
+    },
+    observed: {},
+    longLived: { 'GET /endless stream': 1 }
+  },
+  {
+    name: 'an upgrade to WebSocket, and one that is refused',
+    declare: app => {
+      app.register(websocket)
+      app.register(async app => {
+        app.get('/socket', { websocket: true }, socket => { socket.on('message', message => socket.send(message)) })
+        app.get('/refused', { websocket: true, preValidation: async (_request, reply) => reply.code(403).send() }, () => {})
+      })
+    },
+    async run (address) {
+      const socket = new WebSocket(`${address}/socket`)
+      await once(socket, 'open')
+      socket.send('x')
+      await once(socket, 'message')
+      socket.close()
+      await once(socket, 'close')
+      const refused = new WebSocket(`${address}/refused`)
+      await once(refused, 'error')
+    },
+    observed: { 'GET /refused 403': 1 },
+    longLived: { 'GET /socket upgrade': 1 }
+  }
+]
+
+const http2Scenarios: Scenario[] = [
+  {
+    name: 'HTTP/2: replies',
+    declare: app => { app.get('/', async () => 'x') },
+    async run (address) {
+      const session = http2.connect(address)
+      await Promise.all(['/', '/', '/nothing'].map(async path => once(session.request({ ':path': path }).resume(), 'close')))
+      await closeSession(session)
+    },
+    observed: { 'GET / 200': 2, 'GET unmatched 404': 1 }
+  },
+  {
+    name: 'HTTP/2: the client resets the stream before the reply',
+    declare: declareWaiting,
+    async run (address, { reached }) {
+      const { session, stream } = await openStream(address, '/wait')
+      await reached.passed()
+      stream.close(http2.constants.NGHTTP2_CANCEL)
+      await once(stream, 'close')
+      await closeSession(session)
+    },
+    observed: { 'GET /wait 499': 1 },
+    aborted: { 'GET /wait before_reply': 1 }
+  },
+  {
+    name: 'HTTP/2: the client resets the stream in mid-reply',
+    declare: declareEndless,
+    async run (address) {
+      const { session, stream } = await openStream(address, '/endless')
+      await once(stream, 'data')
+      stream.close(http2.constants.NGHTTP2_CANCEL)
+      await once(stream, 'close')
+      await closeSession(session)
+    },
+    observed: { 'GET /endless 200': 1 },
+    aborted: { 'GET /endless in_reply': 1 }
+  },
+  {
+    name: 'HTTP/2: the client resets the stream before the reply, without naming an error',
+    declare: declareWaiting,
+    async run (address, { reached }) {
+      const { session, stream } = await openStream(address, '/wait')
+      await reached.passed()
+      stream.close(http2.constants.NGHTTP2_NO_ERROR)
+      await once(stream, 'close')
+      await closeSession(session)
+    },
+    observed: { 'GET /wait 499': 1 },
+    aborted: { 'GET /wait before_reply': 1 }
+  },
+  {
+    name: 'HTTP/2: the client resets the stream while a large reply waits to be sent',
+    declare: app => { app.get('/', async () => Buffer.alloc(50_000_000)) },
+    async run (address) {
+      const { session, stream } = await openStream(address, '/')
+      await once(stream, 'response')
+      stream.close(http2.constants.NGHTTP2_CANCEL)
+      await once(stream, 'close')
+      await closeSession(session)
+    },
+    observed: { 'GET / 200': 1 },
+    aborted: { 'GET / in_reply': 1 }
+  },
+  {
+    name: 'HTTP/2: the source of a stream fails in mid-reply',
+    declare: (app, { released }) => {
+      app.get('/', async (_request, reply) => {
+        const source = new Readable({ read () {} })
+        source.push('first')
+        released.passed().then(() => source.destroy(new Error('no')), () => {})
+        return reply.send(source)
+      })
+    },
+    async run (address, { released }) {
+      const { session, stream } = await openStream(address, '/')
+      await once(stream, 'data')
+      released.open()
+      await new Promise(resolve => stream.once('close', resolve))
+      await closeSession(session)
+    },
+    observed: { 'GET / 200': 1 },
+    aborted: { 'GET / in_reply': 1 }
+  },
+  {
+    name: 'HTTP/2: the session is destroyed',
+    declare: declareWaiting,
+    async run (address, { reached }) {
+      const { session } = await openStream(address, '/wait')
+      await reached.passed()
+      session.destroy()
+      await once(session, 'close')
+    },
+    observed: { 'GET /wait 499': 1 },
+    aborted: { 'GET /wait before_reply': 1 }
+  },
+  {
+    name: 'HTTP/2: an event stream that the client leaves',
+    declare: (app, gates) => declareEndless(app, gates, 'text/event-stream'),
+    async run (address) {
+      const { session, stream } = await openStream(address, '/endless')
+      await once(stream, 'data')
+      stream.close(http2.constants.NGHTTP2_CANCEL)
+      await once(stream, 'close')
+      await closeSession(session)
+    },
+    observed: {},
+    longLived: { 'GET /endless stream': 1 }
+  }
+]
+
+export const scenarios: readonly Scenario[] = [...plain, ...throwers, ...aborts, ...timeouts, ...longLived, ...http2Scenarios.map(scenario => ({ ...scenario, options: { http2: true } }))]
+
+/** Runs a scenario against an application that listens, until every connection has closed on its side and nothing waits there any more. */
+export async function play (scenario: Scenario, app: FastifyInstance, gates: Gates, address: string): Promise<void> {
+  const closed: Array<Promise<unknown>> = []
+  app.server.on('connection', socket => closed.push(new Promise(resolve => socket.once('close', resolve))))
+  await scenario.run(address, gates, app)
+  await Promise.all(closed)
+  gates.released.open()
+  await setImmediate()
+}

@@ -1,0 +1,211 @@
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import http2 from 'node:http2'
+import type { AddressInfo } from 'node:net'
+import path from 'node:path'
+import Fastify, { type FastifyInstance } from 'fastify'
+import t, { type Test } from 'tap'
+import latency from '../lib'
+import { anyPort, createApplication, hasIPv6, listen, resolveLocalhost, scrape } from './helpers/application'
+import { Connection } from './helpers/connection'
+import { Gate } from './helpers/gate'
+
+const quick = { http: { headersTimeout: 50, connectionsCheckingInterval: 20, maxHeaderSize: 1000 }, requestTimeout: 60, maxRequestsPerSocket: 2 }
+
+/** The rejections counted so far, by reason; those that are 0 are left out. */
+async function rejected (app: FastifyInstance): Promise<Record<string, number>> {
+  const samples = (await scrape(app.latency.url)).samples('http_requests_rejected_total')
+  return Object.fromEntries(samples.filter(({ value }) => value > 0).map(({ labels, value }) => [labels.reason, value]))
+}
+
+async function observed (app: FastifyInstance): Promise<number> {
+  const samples = (await scrape(app.latency.url)).samples('http_request_duration_seconds_count')
+  return samples.reduce((sum, { value }) => sum + value, 0)
+}
+
+/** Sends bytes on a connection of their own, until the server closes it. Resolves to what the server answered. */
+async function exchange (address: string, text: string): Promise<string> {
+  const connection = await Connection.open(address)
+  connection.send(text)
+  await connection.closed()
+  return connection.received
+}
+
+/** An application that listens on this host, and on two addresses if that is `localhost`. */
+async function createRejecting (t: Test, host: string, options: object = quick): Promise<{ app: FastifyInstance, addresses: string[] }> {
+  resolveLocalhost(t, ['127.0.0.1', hasIPv6 ? '::1' : '127.0.0.2'])
+  const app = createApplication(t, options)
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  app.get('/', async () => 'x')
+  app.get('/:parameter', async () => 'x')
+  await app.listen({ host, port: 0 })
+  await app.latency.start()
+  const addresses = (app.addresses() as AddressInfo[]).map(({ address, port, family }) =>
+    `${'https' in options ? 'https' : 'http'}://${family === 'IPv6' ? `[${address}]` : address}:${port}`)
+  return { app, addresses }
+}
+
+const rejections: Record<string, [request: string, answer: string]> = {
+  bad_url: ['GET /%zz HTTP/1.1\nhost: x\nconnection: close\n\n', '400'],
+  long_parameter: [`GET /${'x'.repeat(101)} HTTP/1.1\nhost: x\nconnection: close\n\n`, '414'],
+  missing_host: ['GET / HTTP/1.1\n\n', '400'],
+  expectation_failed: ['GET / HTTP/1.1\nhost: x\nexpect: miracles\nconnection: close\n\n', '417'],
+  invalid_method: ['NONSENSE / HTTP/1.1\nhost: x\n\n', '400'],
+  malformed: ['GET / HTTP/1.1\nno header\n\n', '400'],
+  header_too_large: [`GET / HTTP/1.1\nhost: ${'x'.repeat(2000)}\n\n`, '431'],
+  header_timeout: ['GET / HTTP/1.1\nhost: x\n', '408']
+}
+
+const pem = readFileSync(path.join(__dirname, 'fixtures', 'localhost.pem'))
+
+for (const [protocol, options] of Object.entries({ http: quick, https: { ...quick, https: { ...quick.http, key: pem, cert: pem } } })) {
+  t.test(`what no hook sees is counted by reason, on each server of an application that listens on localhost: ${protocol}`, async t => {
+    const { app, addresses } = await createRejecting(t, 'localhost', options)
+    t.equal(addresses.length, 2)
+    const series = (await scrape(app.latency.url)).samples('http_requests_rejected_total')
+    t.equal(series.length, 11, 'every reason is there from the start')
+    for (const address of addresses) {
+      for (const [reason, [request, status]] of Object.entries(rejections)) {
+        t.match(await exchange(address, request), `HTTP/1.1 ${status} `, `${reason} on ${address}`)
+      }
+      const connection = await Connection.open(address)
+      connection.send('GET / HTTP/1.1\nhost: x\n\n'.repeat(3))
+      await connection.until('503 ')
+      connection.leave()
+    }
+    t.same(await rejected(app), { ...Object.fromEntries(Object.keys(rejections).map(reason => [reason, 2])), connection_limit: 2 })
+    t.equal(await observed(app), 4)
+  })
+}
+
+t.test('requests that come while the application closes are counted', async t => {
+  const { app, addresses } = await createRejecting(t, '127.0.0.1', {})
+  const [closing, released] = [new Gate(), new Gate()]
+  app.server.once('close', () => released.open())
+  const connection = await Connection.open(addresses[0]!)
+  const { registry } = app.latency
+  // Two at once: a connection that is not idle stays open.
+  connection.send('GET / HTTP/1.1\nhost: x\n\n')
+  await connection.until('200 OK')
+  const accepted = once(app.server, 'request')
+  connection.send('POST / HTTP/1.1\nhost: x\ncontent-type: text/plain\ncontent-length: 1\n\n')
+  await accepted
+  const closed = app.close().then(() => closing.open())
+  connection.send('y' + 'GET / HTTP/1.1\nhost: x\n\n')
+  await connection.until('503 ')
+  await closed
+  await closing.passed()
+  await released.passed()
+  t.match(await registry.metrics(), 'http_requests_rejected_total{reason="closing"} 1\n')
+})
+
+t.test('a constraint that fails is counted', async t => {
+  const app = createApplication(t)
+  app.addConstraintStrategy({
+    name: 'secret',
+    storage: () => ({ get: () => null, set () {} }),
+    deriveConstraint: ((_request: unknown, _context: unknown, done: (error: Error) => void) => { setImmediate(() => done(new Error('no'))) }) as never,
+    validate: () => {}
+  })
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  app.route({ method: 'GET', url: '/', constraints: { secret: 'x' }, handler: async () => 'x' })
+  const address = await listen(app)
+  // A second request comes while the first waits for its constraint.
+  const answers = await Promise.all([fetch(address), fetch(address)])
+  t.same(answers.map(({ status }) => status), [500, 500])
+  t.same(await rejected(app), { constraint_failed: 2 })
+})
+
+t.test('over HTTP/2 too', async t => {
+  const { app, addresses } = await createRejecting(t, 'localhost', { http2: true })
+  for (const address of addresses) {
+    const session = http2.connect(address)
+    const paths = ['/%zz', `/${'x'.repeat(101)}`, '/']
+    await Promise.all(paths.map(async path => once(session.request({ ':path': path }).resume(), 'close')))
+    session.close()
+    await once(session, 'close')
+  }
+  t.same(await rejected(app), { bad_url: addresses.length, long_parameter: addresses.length })
+  t.equal(await observed(app), addresses.length)
+})
+
+t.test('a request that an earlier hook holds up is not taken for one that no hook sees', async t => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  const gate = new Gate()
+  app.addHook('onRequest', async request => { if (request.url === '/') await gate.passed() })
+  app.addHook('onRequest', async (request, reply) => request.url === '/refused' ? reply.code(400).send() : undefined)
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  app.get('/', async (_request, reply) => reply.code(400).send())
+  const address = await listen(app)
+  const waiting = fetch(address)
+  await fetch(`${address}/refused`)
+  await fetch(`${address}/refused`)
+  gate.open()
+  await waiting
+  t.same(await rejected(app), {})
+  t.equal(await observed(app), 3)
+})
+
+t.test('what goes wrong after a request was answered is not another request', async t => {
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  app.addHook('onRequest', async (_request, reply) => reply.code(401).send())
+  app.post('/', async () => 'x')
+  const address = await listen(app)
+  const upload = 'content-type: text/plain\ntransfer-encoding: chunked\n\n'
+  for (const path of ['/', '/%zz']) {
+    const connection = await Connection.open(address)
+    connection.send(`POST ${path} HTTP/1.1\nhost: x\n${upload}`)
+    await connection.until('\r\n\r\n')
+    connection.send('no chunk\n')
+    await connection.closed()
+  }
+  t.equal(await observed(app), 1)
+  t.same(await rejected(app), { bad_url: 1 })
+})
+
+t.test('a connection on which nothing is sent, or not a whole head, is no request', async t => {
+  const { app, addresses } = await createRejecting(t, '127.0.0.1')
+  const idle = await Connection.open(addresses[0]!)
+  await idle.closed()
+  const half = await Connection.open(addresses[0]!)
+  half.send('GET / HT')
+  half.socket.end()
+  await half.closed()
+  t.same(await rejected(app), {})
+})
+
+t.test('requests to other servers of the process are not counted', async t => {
+  const { app } = await createRejecting(t, '127.0.0.1')
+  const other = createServer(() => {}).listen(0, '127.0.0.1')
+  t.teardown(() => other.close())
+  await once(other, 'listening')
+  await exchange(`http://127.0.0.1:${(other.address() as AddressInfo).port}`, 'GET / HTTP/1.1\n\n')
+  t.same(await rejected(app), {})
+})
+
+t.test('the server may listen before the plugin is registered', async t => {
+  const app = createApplication(t, { serverFactory: handler => createServer(handler).listen(0, '127.0.0.1') })
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  await app.ready()
+  await app.latency.start()
+  const { port } = app.server.address() as AddressInfo
+  await exchange(`http://127.0.0.1:${port}`, 'GET / HTTP/1.1\n\n')
+  await exchange(`http://127.0.0.1:${port}`, 'NONSENSE / HTTP/1.1\n\n')
+  t.same(await rejected(app), { missing_host: 1, invalid_method: 1 })
+  app.server.close()
+})
+
+t.test('in a part of an application there is no such counter', async t => {
+  const app = createApplication(t)
+  app.register(async part => {
+    await part.register(latency, { server: anyPort, processMetrics: false })
+    part.get('/', async () => 'x')
+    app.decorate('partLatency', part.latency)
+  })
+  await app.ready()
+  const { registry } = (app as unknown as { partLatency: typeof app.latency }).partLatency
+  t.equal(registry.getSingleMetric('http_requests_rejected_total'), undefined)
+})

@@ -1,0 +1,279 @@
+import { once } from 'node:events'
+import { setImmediate } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import t from 'tap'
+import latency from '../lib'
+import { anyPort, createApplication, createListening, listen, scrape } from './helpers/application'
+import { Connection } from './helpers/connection'
+import { Gate } from './helpers/gate'
+
+const name = 'http_request_duration_seconds'
+
+t.test('a request is in flight until its reply has been sent, under the route that it has', async t => {
+  const [reached, released] = [new Gate(), new Gate()]
+  const { app, address } = await createListening(t, { constLabels: { region: 'eu', kind: 'x' } }, app => {
+    app.get('/wait', async () => {
+      reached.open()
+      await released.passed()
+      return 'x'
+    })
+    app.get('/swapped', (_request, reply) => { reply.callNotFound() })
+    app.setNotFoundHandler(async (_request, reply) => {
+      await released.passed()
+      return reply.code(404).send()
+    })
+  })
+  const replies = Promise.all(['/wait', '/swapped', '/nothing'].map(async path => fetch(address + path)))
+  await reached.passed()
+  const during = await scrape(app.latency.url)
+  const labels = { region: 'eu', kind: 'x', method: 'GET' }
+  t.equal(during.value('http_requests_in_flight', { ...labels, route: '/wait' }), 1)
+  t.equal(during.value('http_requests_in_flight', { ...labels, route: 'unmatched' }), 2)
+  released.open()
+  await replies
+  const after = await scrape(app.latency.url)
+  t.equal(after.value('http_requests_in_flight', { ...labels, route: '/wait' }), 0)
+  t.equal(after.value('http_requests_in_flight', { ...labels, route: 'unmatched' }), 0)
+  t.equal(after.value('http_requests_in_flight', { ...labels, route: '/swapped' }), undefined)
+})
+
+t.test('routes that are left out are in no metric', async t => {
+  const [reached, released] = [new Gate(), new Gate()]
+  const { app, address } = await createListening(t, {}, app => {
+    app.get('/health', { config: { latency: false } }, async () => {
+      reached.open()
+      await released.passed()
+      return 'x'
+    })
+  })
+  const connection = await Connection.open(address)
+  const accepted = once(app.server, 'request')
+  connection.send('GET /health HTTP/1.1\nhost: x\n\n')
+  const [request] = await accepted
+  await reached.passed()
+  t.same((await scrape(app.latency.url)).samples('http_requests_in_flight'), [])
+  connection.leave()
+  await once(request.socket, 'close')
+  const exposition = await scrape(app.latency.url)
+  t.same(exposition.samples('http_requests_aborted_total'), [])
+  t.same(exposition.samples(`${name}_count`), [])
+  released.open()
+})
+
+t.test('the gauges can be turned off', async t => {
+  const { app } = await createListening(t, { inFlight: false })
+  const { families } = await scrape(app.latency.url)
+  t.notOk(families.has('http_requests_in_flight'))
+  t.notOk(families.has('http_long_lived_requests'))
+})
+
+t.test('an aborted request can have another status, or the one in store', async t => {
+  for (const [abortedStatus, expected] of [[408, '408'], ['reply', '202']] as const) {
+    const [reached, released] = [new Gate(), new Gate()]
+    const { app, address } = await createListening(t, { abortedStatus }, app => {
+      app.get('/', async (_request, reply) => {
+        reply.code(202)
+        reached.open()
+        await released.passed()
+        return 'x'
+      })
+    })
+    const accepted = once(app.server, 'connection')
+    const connection = await Connection.open(address)
+    const [socket] = await accepted
+    connection.send('GET / HTTP/1.1\nhost: x\n\n')
+    await reached.passed()
+    connection.leave()
+    await once(socket, 'close')
+    released.open()
+    const exposition = await scrape(app.latency.url)
+    t.equal(exposition.value(`${name}_count`, { method: 'GET', route: '/', status_code: expected }), 1)
+    t.equal(exposition.value('http_requests_aborted_total', { method: 'GET', route: '/', phase: 'before_reply' }), 1)
+  }
+})
+
+t.test('an injected request that is aborted is counted', async t => {
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  app.get('/', (_request, reply) => { reply.raw.destroy() })
+  app.get('/begun', (_request, reply) => {
+    reply.raw.write('x')
+    reply.raw.destroy()
+  })
+  await t.rejects(app.inject('/'))
+  await t.rejects(app.inject('/begun'))
+  const exposition = await scrape(await app.latency.start())
+  t.equal(exposition.value(`${name}_count`, { method: 'GET', route: '/', status_code: '499' }), 1)
+  t.equal(exposition.value(`${name}_count`, { method: 'GET', route: '/begun', status_code: '200' }), 1)
+})
+
+t.test('timeToFirstByte records the time to the headers of each reply, in a histogram with the same labels', async t => {
+  const released = new Gate()
+  const { app, address } = await createListening(t, { timeToFirstByte: true, labels: { route: 'route', status: 'status' } }, app => {
+    app.get('/', async () => 'x')
+    app.get('/events', (_request, reply) => {
+      reply.hijack()
+      reply.raw.writeHead(202, 'Fine', { 'content-type': 'text/event-stream', 'x-own': 'y' }).write('data: x\n\n')
+    })
+    app.get('/slow', (_request, reply) => {
+      reply.hijack()
+      reply.raw.write('first')
+      released.passed().then(() => reply.raw.end(), () => {})
+    })
+  })
+  await fetch(address)
+  const connection = await Connection.open(address)
+  connection.send('GET /events HTTP/1.1\nhost: x\n\n')
+  await connection.until('data: x')
+  t.match(connection.received, 'HTTP/1.1 202 Fine\r\n')
+  t.match(connection.received, 'x-own: y\r\n')
+  const slow = await Connection.open(address)
+  slow.send('GET /slow HTTP/1.1\nhost: x\n\n')
+  await slow.until('first')
+
+  const exposition = await scrape(app.latency.url)
+  const firstByte = (route: string, status: string): number | undefined =>
+    exposition.value('http_request_first_byte_seconds_count', { route, status })
+  t.equal(firstByte('/', '200'), 1)
+  t.equal(firstByte('/events', '202'), 1, 'a stream, though it goes on')
+  t.equal(firstByte('/slow', '200'), 1, 'a reply, though it goes on')
+  t.equal(exposition.value(`${name}_count`, { route: '/', status: '200' }), 1)
+  t.same(exposition.samples(`${name}_count`).length, 1)
+  t.equal(exposition.value('http_long_lived_requests', { method: 'GET', route: '/events', kind: 'stream' }), 1)
+  released.open()
+  connection.leave()
+  slow.leave()
+})
+
+t.test('an event stream that its handler ends after a while is no latency', async t => {
+  let elapsed = 1000
+  const { app, address } = await createListening(t, {}, app => {
+    // The time that the stream has been open, without waiting for it.
+    app.addHook('onRequest', (_request, reply, done) => {
+      Object.defineProperty(reply, 'elapsedTime', { get: () => elapsed })
+      done()
+    })
+    app.get('/events', async (_request, reply: FastifyReply) => reply.type('text/event-stream').send('data: x\n\n'))
+    app.get('/hijacked', (_request, reply) => {
+      reply.hijack()
+      reply.raw.writeHead(200, { 'content-type': 'text/event-stream' }).end('data: x\n\n')
+    })
+    app.get('/page', async (_request, reply) => reply.type('text/html').send('x'))
+  })
+  const headers = { accept: 'text/event-stream' }
+  for (const path of ['/events', '/hijacked', '/page']) await (await fetch(address + path, { headers })).text()
+  elapsed = 99
+  await (await fetch(`${address}/events`, { headers })).text()
+  const exposition = await scrape(app.latency.url)
+  t.same(exposition.samples(`${name}_count`).map(({ labels, value }) => [labels.route, value]), [['/page', 1], ['/events', 1]])
+  t.same(exposition.samples('http_long_lived_requests_ended_total').map(({ labels, value }) => [labels.route, labels.kind, value]),
+    [['/events', 'stream', 1], ['/hijacked', 'stream', 1]])
+})
+
+t.test('a request is counted once where a part of the application has a histogram of its own', async t => {
+  for (const outerFirst of [true, false]) {
+    const released = new Gate()
+    const app = createApplication(t)
+    const outer = async (): Promise<unknown> => app.register(latency, { server: anyPort, processMetrics: false })
+    const inner = async (): Promise<unknown> => app.register(async part => {
+      await part.register(latency, { histogram: { name: 'part_seconds' }, server: anyPort, processMetrics: false })
+      part.get('/part', async () => {
+        await released.passed()
+        return 'x'
+      })
+    })
+    if (outerFirst) await outer()
+    await inner()
+    if (!outerFirst) await outer()
+    const address = await listen(app)
+    const accepted = once(app.server, 'connection')
+    const connection = await Connection.open(address)
+    const [socket] = await accepted
+    const requested = once(app.server, 'request')
+    connection.send('GET /part HTTP/1.1\nhost: x\n\n')
+    await requested
+    t.equal((await scrape(app.latency.url)).value('http_requests_in_flight', { method: 'GET', route: '/part' }), 1)
+    connection.leave()
+    await once(socket, 'close')
+    released.open()
+    const exposition = await scrape(app.latency.url)
+    const labels = { method: 'GET', route: '/part' }
+    t.equal(exposition.value('http_requests_in_flight', labels), 0)
+    t.equal(exposition.value('http_requests_aborted_total', { ...labels, phase: 'before_reply' }), 1)
+    t.equal(exposition.value(`${name}_count`, { ...labels, status_code: '499' }), 1)
+    t.equal(exposition.value('part_seconds_count', { ...labels, status_code: '499' }), 1)
+  }
+})
+
+t.test('a pipelined reply that fails before its turn is counted once', async t => {
+  const [reached, released] = [new Gate(), new Gate()]
+  const { app, address } = await createListening(t, {}, app => {
+    app.get('/wait', async () => released.passed())
+    app.get('/fails', (_request, reply) => {
+      reply.hijack()
+      reply.raw.emit('error', new Error('no'))
+      reached.open()
+    })
+  })
+  const accepted = once(app.server, 'connection')
+  const connection = await Connection.open(address)
+  const [socket] = await accepted
+  connection.send('GET /wait HTTP/1.1\nhost: x\n\nGET /fails HTTP/1.1\nhost: x\n\n')
+  await reached.passed()
+  connection.leave()
+  await once(socket, 'close')
+  released.open()
+  const observed = (await scrape(app.latency.url)).samples(`${name}_count`)
+  t.same(observed.map(({ labels, value }) => [labels.route, labels.status_code, value]), [['/fails', '200', 1], ['/wait', '499', 1]])
+})
+
+t.test('counters can be reset, and gauges count on', async t => {
+  const { app, address } = await createListening(t, {}, app => { app.get('/', async () => 'x') })
+  await fetch(address)
+  app.latency.registry.resetMetrics()
+  const exposition = await scrape(app.latency.url)
+  t.same(exposition.samples('http_requests_rejected_total'), [])
+  t.same(exposition.samples('http_requests_in_flight'), [])
+})
+
+/** Leaves in mid-reply, and forgets the connection. */
+async function leaveBegun (app: FastifyInstance, url: string): Promise<void> {
+  const accepted = once(app.server, 'connection')
+  const connection = await Connection.open(url)
+  const [socket] = await accepted
+  connection.send(`GET ${new URL(url).pathname} HTTP/1.1\nhost: x\n\n`)
+  await connection.until('first')
+  connection.leave()
+  await once(socket, 'close')
+}
+
+t.test('a request is not kept alive after it ended', async t => {
+  const collected = new Set<string>()
+  const registry = new FinalizationRegistry((name: string) => collected.add(name))
+  const { app, address } = await createListening(t, { timeToFirstByte: true }, app => {
+    app.addHook('onRequest', (request, reply, done) => {
+      registry.register(request, `request ${request.url}`)
+      registry.register(reply, `reply ${request.url}`)
+      registry.register(request.raw, `raw request ${request.url}`)
+      registry.register(reply.raw, `raw reply ${request.url}`)
+      done()
+    })
+    app.get('/replied', async () => 'x')
+    app.get('/left', (_request, reply) => { reply.raw.write('first') })
+  })
+  const kept = await Connection.open(address)
+  kept.send('GET /replied HTTP/1.1\nhost: x\n\n')
+  await kept.until('\r\n\r\nx')
+  await leaveBegun(app, `${address}/left`)
+
+  setFlagsFromString('--expose-gc')
+  const collectGarbage = runInNewContext('gc') as () => void
+  for (let round = 0; round < 50 && collected.size < 8; round++) {
+    collectGarbage()
+    await setImmediate()
+  }
+  t.same([...collected].sort(), ['left', 'replied'].flatMap(path => [`raw reply /${path}`, `raw request /${path}`, `reply /${path}`, `request /${path}`]).sort())
+  kept.leave()
+})
