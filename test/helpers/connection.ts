@@ -29,14 +29,21 @@ export class Connection {
 
   /** Resolves when this has arrived; rejects if the server closes the connection before. */
   async until (text: string): Promise<void> {
-    while (!this.received.includes(text)) {
-      if (this.socket.closed) throw new Error(`The connection closed before ${JSON.stringify(text)}: ${this.received}`)
-      await Promise.race([once(this.socket, 'data'), once(this.socket, 'close')])
-    }
+    return new Promise((resolve, reject) => {
+      const look = (): void => {
+        const arrived = this.received.includes(text)
+        if (!arrived && !this.socket.closed) return
+        this.socket.off('data', look).off('close', look)
+        if (arrived) resolve()
+        else reject(new Error(`The connection closed before ${JSON.stringify(text)}: ${this.received}`))
+      }
+      this.socket.on('data', look).on('close', look)
+      look()
+    })
   }
 
   async closed (): Promise<void> {
-    if (!this.socket.closed) await once(this.socket, 'close')
+    if (!this.socket.closed) await new Promise(resolve => this.socket.once('close', resolve))
   }
 
   leave (): void {
