@@ -11,6 +11,12 @@ import { Gate } from './helpers/gate'
 
 const name = 'http_request_duration_seconds'
 
+/** A connection, and when the application has seen it close. */
+async function openAccepted (app: FastifyInstance, address: string): Promise<{ connection: Connection, closed: Promise<void> }> {
+  const closed = new Promise<void>(resolve => app.server.once('connection', socket => socket.once('close', () => resolve())))
+  return { connection: await Connection.open(address), closed }
+}
+
 t.test('a request is in flight until its reply has been sent, under the route that it has', async t => {
   const [reached, released] = [new Gate(), new Gate()]
   const { app, address } = await createListening(t, { constLabels: { region: 'eu', kind: 'x' } }, app => {
@@ -80,13 +86,11 @@ t.test('an aborted request can have another status, or the one in store', async 
         return 'x'
       })
     })
-    const accepted = once(app.server, 'connection')
-    const connection = await Connection.open(address)
-    const [socket] = await accepted
+    const { connection, closed } = await openAccepted(app, address)
     connection.send('GET / HTTP/1.1\nhost: x\n\n')
     await reached.passed()
     connection.leave()
-    await once(socket, 'close')
+    await closed
     released.open()
     const exposition = await scrape(app.latency.url)
     t.equal(exposition.value(`${name}_count`, { method: 'GET', route: '/', status_code: expected }), 1)
@@ -188,15 +192,13 @@ t.test('a request is counted once where a part of the application has a histogra
     await inner()
     if (!outerFirst) await outer()
     const address = await listen(app)
-    const accepted = once(app.server, 'connection')
-    const connection = await Connection.open(address)
-    const [socket] = await accepted
+    const { connection, closed } = await openAccepted(app, address)
     const requested = once(app.server, 'request')
     connection.send('GET /part HTTP/1.1\nhost: x\n\n')
     await requested
     t.equal((await scrape(app.latency.url)).value('http_requests_in_flight', { method: 'GET', route: '/part' }), 1)
     connection.leave()
-    await once(socket, 'close')
+    await closed
     released.open()
     const exposition = await scrape(app.latency.url)
     const labels = { method: 'GET', route: '/part' }
@@ -217,13 +219,11 @@ t.test('a pipelined reply that fails before its turn is counted once', async t =
       reached.open()
     })
   })
-  const accepted = once(app.server, 'connection')
-  const connection = await Connection.open(address)
-  const [socket] = await accepted
+  const { connection, closed } = await openAccepted(app, address)
   connection.send('GET /wait HTTP/1.1\nhost: x\n\nGET /fails HTTP/1.1\nhost: x\n\n')
   await reached.passed()
   connection.leave()
-  await once(socket, 'close')
+  await closed
   released.open()
   const observed = (await scrape(app.latency.url)).samples(`${name}_count`)
   t.same(observed.map(({ labels, value }) => [labels.route, labels.status_code, value]), [['/fails', '200', 1], ['/wait', '499', 1]])
@@ -240,13 +240,11 @@ t.test('counters can be reset, and gauges count on', async t => {
 
 /** Leaves in mid-reply, and forgets the connection. */
 async function leaveBegun (app: FastifyInstance, url: string): Promise<void> {
-  const accepted = once(app.server, 'connection')
-  const connection = await Connection.open(url)
-  const [socket] = await accepted
+  const { connection, closed } = await openAccepted(app, url)
   connection.send(`GET ${new URL(url).pathname} HTTP/1.1\nhost: x\n\n`)
   await connection.until('first')
   connection.leave()
-  await once(socket, 'close')
+  await closed
 }
 
 t.test('a request is not kept alive after it ended', async t => {

@@ -74,6 +74,31 @@ async function leaveWaiting (address: string, { reached }: Gates, request: strin
   connection.leave()
 }
 
+/** Sends something, and leaves when this has arrived. */
+async function leaveAfter (address: string, request: string, answer: string): Promise<void> {
+  const connection = await Connection.open(address)
+  connection.send(request)
+  await connection.until(answer)
+  connection.leave()
+}
+
+async function sendUntilClosed (address: string, request: string): Promise<void> {
+  const connection = await Connection.open(address)
+  connection.send(request)
+  await connection.closed()
+}
+
+/** Resets an HTTP/2 stream when it has come so far. */
+async function resetAfter (
+  address: string, path: string, reached: (stream: ClientHttp2Stream) => Promise<unknown>, code = http2.constants.NGHTTP2_CANCEL
+): Promise<void> {
+  const { session, stream } = await openStream(address, path)
+  await reached(stream)
+  stream.close(code)
+  await once(stream, 'close')
+  await closeSession(session)
+}
+
 async function openStream (address: string, path: string): Promise<{ session: ClientHttp2Session, stream: ClientHttp2Stream }> {
   const session = http2.connect(address)
   session.on('error', () => {})
@@ -161,11 +186,7 @@ const plain: Scenario[] = [
   {
     name: 'many requests on one connection at once, answered',
     declare: app => { app.get('/:n', async () => 'x') },
-    async run (address) {
-      const connection = await Connection.open(address)
-      connection.send(head('/1') + head('/2') + head('/3', 'GET', 'connection: close\n'))
-      await connection.closed()
-    },
+    run: address => sendUntilClosed(address, head('/1') + head('/2') + head('/3', 'GET', 'connection: close\n')),
     observed: { 'GET /:n 200': 3 }
   },
   {
@@ -330,12 +351,7 @@ const aborts: Scenario[] = [
   {
     name: 'the client leaves in mid-reply',
     declare: declareEndless,
-    async run (address) {
-      const connection = await Connection.open(address)
-      connection.send(head('/endless'))
-      await connection.until('first')
-      connection.leave()
-    },
+    run: address => leaveAfter(address, head('/endless'), 'first'),
     observed: { 'GET /endless 200': 1 },
     aborted: { 'GET /endless in_reply': 1 }
   },
@@ -385,11 +401,7 @@ const timeouts: Scenario[] = [
     name: 'connectionTimeout before the reply',
     options: { connectionTimeout: 50 },
     declare: declareWaiting,
-    async run (address) {
-      const connection = await Connection.open(address)
-      connection.send(head('/wait'))
-      await connection.closed()
-    },
+    run: address => sendUntilClosed(address, head('/wait')),
     observed: { 'GET /wait 499': 1 },
     aborted: { 'GET /wait before_reply': 1 }
   },
@@ -397,11 +409,7 @@ const timeouts: Scenario[] = [
     name: 'connectionTimeout in mid-reply',
     options: { connectionTimeout: 50 },
     declare: declareEndless,
-    async run (address) {
-      const connection = await Connection.open(address)
-      connection.send(head('/endless'))
-      await connection.closed()
-    },
+    run: address => sendUntilClosed(address, head('/endless')),
     observed: { 'GET /endless 200': 1 },
     aborted: { 'GET /endless in_reply': 1 }
   },
@@ -423,21 +431,13 @@ const timeouts: Scenario[] = [
     // Node.js takes the shorter of the two timeouts for that of the headers.
     options: { requestTimeout: 60, http: { headersTimeout: 50, connectionsCheckingInterval: 20 } },
     declare: app => { app.post('/', async () => 'x') },
-    async run (address) {
-      const connection = await Connection.open(address)
-      connection.send(head('/', 'POST', 'content-type: text/plain\ncontent-length: 9\n') + 'y')
-      await connection.closed()
-    },
+    run: address => sendUntilClosed(address, head('/', 'POST', 'content-type: text/plain\ncontent-length: 9\n') + 'y'),
     observed: { 'POST / 408': 1 }
   },
   {
     name: 'a body that is not what its headers say',
     declare: app => { app.post('/', async () => 'x') },
-    async run (address) {
-      const connection = await Connection.open(address)
-      connection.send(head('/', 'POST', 'content-type: text/plain\ntransfer-encoding: chunked\n') + 'no chunk\n')
-      await connection.closed()
-    },
+    run: address => sendUntilClosed(address, head('/', 'POST', 'content-type: text/plain\ntransfer-encoding: chunked\n') + 'no chunk\n'),
     observed: { 'POST / 400': 1 }
   }
 ]
@@ -462,24 +462,14 @@ const longLived: Scenario[] = [
         reply.raw.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: x\n\n')
       })
     },
-    async run (address) {
-      const connection = await Connection.open(address)
-      connection.send(head('/events'))
-      await connection.until('data: x')
-      connection.leave()
-    },
+    run: address => leaveAfter(address, head('/events'), 'data: x'),
     observed: {},
     longLived: { 'GET /events stream': 1 }
   },
   {
     name: 'an event stream sent as a stream, that the client leaves',
     declare: (app, gates) => declareEndless(app, gates, 'text/event-stream; charset=utf-8'),
-    async run (address) {
-      const connection = await Connection.open(address)
-      connection.send(head('/endless'))
-      await connection.until('first')
-      connection.leave()
-    },
+    run: address => leaveAfter(address, head('/endless'), 'first'),
     observed: {},
     longLived: { 'GET /endless stream': 1 }
   },
@@ -521,52 +511,28 @@ const http2Scenarios: Scenario[] = [
   {
     name: 'HTTP/2: the client resets the stream before the reply',
     declare: declareWaiting,
-    async run (address, { reached }) {
-      const { session, stream } = await openStream(address, '/wait')
-      await reached.passed()
-      stream.close(http2.constants.NGHTTP2_CANCEL)
-      await once(stream, 'close')
-      await closeSession(session)
-    },
+    run: (address, { reached }) => resetAfter(address, '/wait', () => reached.passed()),
     observed: { 'GET /wait 499': 1 },
     aborted: { 'GET /wait before_reply': 1 }
   },
   {
     name: 'HTTP/2: the client resets the stream in mid-reply',
     declare: declareEndless,
-    async run (address) {
-      const { session, stream } = await openStream(address, '/endless')
-      await once(stream, 'data')
-      stream.close(http2.constants.NGHTTP2_CANCEL)
-      await once(stream, 'close')
-      await closeSession(session)
-    },
+    run: address => resetAfter(address, '/endless', stream => once(stream, 'data')),
     observed: { 'GET /endless 200': 1 },
     aborted: { 'GET /endless in_reply': 1 }
   },
   {
     name: 'HTTP/2: the client resets the stream before the reply, without naming an error',
     declare: declareWaiting,
-    async run (address, { reached }) {
-      const { session, stream } = await openStream(address, '/wait')
-      await reached.passed()
-      stream.close(http2.constants.NGHTTP2_NO_ERROR)
-      await once(stream, 'close')
-      await closeSession(session)
-    },
+    run: (address, { reached }) => resetAfter(address, '/wait', () => reached.passed(), http2.constants.NGHTTP2_NO_ERROR),
     observed: { 'GET /wait 499': 1 },
     aborted: { 'GET /wait before_reply': 1 }
   },
   {
     name: 'HTTP/2: the client resets the stream while a large reply waits to be sent',
     declare: app => { app.get('/', async () => Buffer.alloc(50_000_000)) },
-    async run (address) {
-      const { session, stream } = await openStream(address, '/')
-      await once(stream, 'response')
-      stream.close(http2.constants.NGHTTP2_CANCEL)
-      await once(stream, 'close')
-      await closeSession(session)
-    },
+    run: address => resetAfter(address, '/', stream => once(stream, 'response')),
     observed: { 'GET / 200': 1 },
     aborted: { 'GET / in_reply': 1 }
   },
@@ -605,13 +571,7 @@ const http2Scenarios: Scenario[] = [
   {
     name: 'HTTP/2: an event stream that the client leaves',
     declare: (app, gates) => declareEndless(app, gates, 'text/event-stream'),
-    async run (address) {
-      const { session, stream } = await openStream(address, '/endless')
-      await once(stream, 'data')
-      stream.close(http2.constants.NGHTTP2_CANCEL)
-      await once(stream, 'close')
-      await closeSession(session)
-    },
+    run: address => resetAfter(address, '/endless', stream => once(stream, 'data')),
     observed: {},
     longLived: { 'GET /endless stream': 1 }
   }
