@@ -11,8 +11,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
  */
 export type Ending = 'replied' | 'aborted_before_reply' | 'aborted_in_reply' | 'timed_out' | 'malformed' | 'long_lived'
 
-/** `aborted` and `rstCode` are those of an HTTP/2 stream. */
-type Transport = Duplex & { aborted?: boolean, rstCode?: number, [key: symbol]: Connection | undefined }
+/** `aborted` is that of an HTTP/2 stream. */
+type Transport = Duplex & { aborted?: boolean, [key: symbol]: Connection | undefined }
 
 /**
  * Notices the end of every request, whatever ends it, once.
@@ -159,8 +159,8 @@ function isImitation (transport: Transport): boolean {
  * `onResponse` also runs when an HTTP/2 stream is reset, and in Node.js 20 and 22 when a connection is destroyed while a reply waits to be sent.
  */
 function endingOfReply (reply: FastifyReply, transport: Transport): Ending {
-  const { destroyed, writableFinished, aborted, rstCode } = transport
-  if (destroyed && (!writableFinished || aborted === true || rstCode! > 0)) {
+  const { destroyed, writableFinished, aborted } = transport
+  if (destroyed && (!writableFinished || aborted === true)) {
     if (!reply.raw.headersSent) return 'aborted_before_reply'
     return isEventStream(reply) ? 'long_lived' : 'aborted_in_reply'
   }

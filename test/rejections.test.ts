@@ -130,6 +130,19 @@ t.test('over HTTP/2 too', async t => {
   t.equal(await observed(app), addresses.length)
 })
 
+t.test('over HTTP/1 on a server of HTTP/2, once', async t => {
+  const app = createApplication(t, { http2: true, https: { allowHTTP1: true, key: pem, cert: pem } } as object)
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  app.get('/', async (_request, reply) => reply.code(400).send())
+  const address = await listen(app)
+  await exchange(address, 'GET / HTTP/1.1\nhost: x\nconnection: close\n\n')
+  t.same(await rejected(app), {})
+  await exchange(address, rejections.bad_url![0])
+  await exchange(address, rejections.invalid_method![0])
+  t.same(await rejected(app), { bad_url: 1, invalid_method: 1 })
+  t.equal(await observed(app), 1)
+})
+
 t.test('a request that an earlier hook holds up is not taken for one that no hook sees', async t => {
   const app = Fastify()
   t.teardown(() => app.close())

@@ -45,6 +45,20 @@ t.test('a request is in flight until its reply has been sent, under the route th
   t.equal(after.value('http_requests_in_flight', { ...labels, route: '/swapped' }), undefined)
 })
 
+t.test('pipelined requests are in flight, each of them', async t => {
+  const released = new Gate()
+  const { app, address } = await createListening(t, {}, app => { app.get('/wait', async () => released.passed()) })
+  const { connection, closed } = await openAccepted(app, address)
+  const second = new Promise<void>(resolve => app.server.on('request', request => { if (request.headers.last === 'yes') resolve() }))
+  connection.send('GET /wait HTTP/1.1\nhost: x\n\nGET /wait HTTP/1.1\nhost: x\nlast: yes\n\n')
+  await second
+  t.equal((await scrape(app.latency.url)).value('http_requests_in_flight', { method: 'GET', route: '/wait' }), 2)
+  connection.leave()
+  await closed
+  released.open()
+  t.equal((await scrape(app.latency.url)).value('http_requests_in_flight', { method: 'GET', route: '/wait' }), 0)
+})
+
 t.test('routes that are left out are in no metric', async t => {
   const [reached, released] = [new Gate(), new Gate()]
   const { app, address } = await createListening(t, {}, app => {
