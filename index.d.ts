@@ -154,7 +154,8 @@ declare namespace fastifyLatency {
    * Called when a request has ended. Return one of a small, fixed set of values: each new value is a new series.
    *
    * Numbers and booleans are turned into strings, null and undefined into the empty string (to Prometheus, a missing label). If it throws
-   * or returns anything else, or more than 1024 characters, the value is `_INVALID`, the request is still recorded, and the failure is reported once.
+   * or returns anything else, or more than 1024 characters, the value is `_INVALID`, the request is still recorded, and the failure is
+   * reported once.
    */
   export type LabelFunction = (request: FastifyRequest, reply: FastifyReply) => string | number | boolean | null | undefined
 

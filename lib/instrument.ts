@@ -143,10 +143,9 @@ export class Instrument {
     let recorded = false
     for (let index = 0; index < this.#recorders.length; index++) {
       const recorder = this.#recorders[index]!
-      const status = ending === 'replied' ? reply.statusCode : statusOf(reply, ending, recorder)
-      if (recorder.record(request, reply, status)) recorded = true
+      if (recorder.record(request, reply, statusOf(reply, ending, recorder))) recorded = true
     }
-    if (!recorded || ending === 'replied') return
+    if (!recorded) return
     if (ending === 'aborted_before_reply') this.#count(this.#counters.aborted, request, { phase: 'before_reply' })
     if (ending === 'aborted_in_reply') this.#count(this.#counters.aborted, request, { phase: 'in_reply' })
   }
@@ -172,7 +171,10 @@ export class Instrument {
 }
 
 function statusOf (reply: FastifyReply, ending: Ending, { abortedStatus }: Recorder): number {
-  if (ending === 'aborted_before_reply') return abortedStatus ?? reply.statusCode
-  if (ending === 'timed_out') return 408
-  return ending === 'malformed' ? 400 : reply.statusCode
+  switch (ending) {
+    case 'aborted_before_reply': return abortedStatus ?? reply.statusCode
+    case 'timed_out': return 408
+    case 'malformed': return 400
+    default: return reply.statusCode
+  }
 }
