@@ -1,7 +1,6 @@
-import Fastify from 'fastify'
 import t from 'tap'
 import latency from '../lib'
-import { anyPort, listen, scrape } from './helpers/application'
+import { anyPort, createApplication, listen, scrape } from './helpers/application'
 import { Gates, play, scenarios } from './helpers/endings'
 import type { Exposition } from './helpers/exposition'
 
@@ -13,8 +12,7 @@ function values (exposition: Exposition, name: string): Record<string, number> {
 
 for (const scenario of scenarios) {
   t.test(`counted once: ${scenario.name}`, async t => {
-    const app = Fastify(scenario.options)
-    t.teardown(() => app.close())
+    const app = createApplication(t, scenario.options)
     const gates = new Gates()
     scenario.before?.(app, gates)
     await app.register(latency, { server: anyPort, processMetrics: false })

@@ -4,11 +4,11 @@ import { createServer } from 'node:http'
 import http2 from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
-import Fastify, { type FastifyInstance } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import latency from '../lib'
 import { anyPort, createApplication, hasIPv6, listen, resolveLocalhost, scrape } from './helpers/application'
-import { Connection } from './helpers/connection'
+import { Connection, exchange } from './helpers/connection'
 import { Gate } from './helpers/gate'
 
 const quick = { http: { headersTimeout: 50, connectionsCheckingInterval: 20, maxHeaderSize: 1000 }, requestTimeout: 60, maxRequestsPerSocket: 2 }
@@ -22,14 +22,6 @@ async function rejected (app: FastifyInstance): Promise<Record<string, number>> 
 async function observed (app: FastifyInstance): Promise<number> {
   const samples = (await scrape(app.latency.url)).samples('http_request_duration_seconds_count')
   return samples.reduce((sum, { value }) => sum + value, 0)
-}
-
-/** Sends bytes on a connection of their own, until the server closes it. Resolves to what the server answered. */
-async function exchange (address: string, text: string): Promise<string> {
-  const connection = await Connection.open(address)
-  connection.send(text)
-  await connection.closed()
-  return connection.received
 }
 
 /** An application that listens on this host, and on two addresses if that is `localhost`. */
@@ -81,22 +73,18 @@ for (const [protocol, options] of Object.entries({ http: quick, https: { ...quic
 
 t.test('requests that come while the application closes are counted', async t => {
   const { app, addresses } = await createRejecting(t, '127.0.0.1', {})
-  const [closing, released] = [new Gate(), new Gate()]
-  app.server.once('close', () => released.open())
   const connection = await Connection.open(addresses[0]!)
   const { registry } = app.latency
-  // Two at once: a connection that is not idle stays open.
   connection.send('GET / HTTP/1.1\nhost: x\n\n')
   await connection.until('200 OK')
+  // A connection that is not idle stays open.
   const accepted = once(app.server, 'request')
   connection.send('POST / HTTP/1.1\nhost: x\ncontent-type: text/plain\ncontent-length: 1\n\n')
   await accepted
-  const closed = app.close().then(() => closing.open())
+  const closed = app.close()
   connection.send('y' + 'GET / HTTP/1.1\nhost: x\n\n')
   await connection.until('503 ')
   await closed
-  await closing.passed()
-  await released.passed()
   t.match(await registry.metrics(), 'http_requests_rejected_total{reason="closing"} 1\n')
 })
 
@@ -144,8 +132,7 @@ t.test('over HTTP/1 on a server of HTTP/2, once', async t => {
 })
 
 t.test('a request that an earlier hook holds up is not taken for one that no hook sees', async t => {
-  const app = Fastify()
-  t.teardown(() => app.close())
+  const app = createApplication(t)
   const gate = new Gate()
   app.addHook('onRequest', async request => { if (request.url === '/') await gate.passed() })
   app.addHook('onRequest', async (request, reply) => request.url === '/refused' ? reply.code(400).send() : undefined)

@@ -68,14 +68,12 @@ t.test('routes that are left out are in no metric', async t => {
       return 'x'
     })
   })
-  const connection = await Connection.open(address)
-  const accepted = once(app.server, 'request')
+  const { connection, closed } = await openAccepted(app, address)
   connection.send('GET /health HTTP/1.1\nhost: x\n\n')
-  const [request] = await accepted
   await reached.passed()
   t.same((await scrape(app.latency.url)).samples('http_requests_in_flight'), [])
   connection.leave()
-  await once(request.socket, 'close')
+  await closed
   const exposition = await scrape(app.latency.url)
   t.same(exposition.samples('http_requests_aborted_total'), [])
   t.same(exposition.samples(`${name}_count`), [])

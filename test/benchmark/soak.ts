@@ -6,7 +6,7 @@ import http2 from 'node:http2'
 import { Readable } from 'node:stream'
 import Fastify, { type FastifyInstance } from 'fastify'
 import latency from 'fastify-latency'
-import { Connection } from '../helpers/connection'
+import { Connection, exchange, leaveAfter } from '../helpers/connection'
 import { Exposition } from '../helpers/exposition'
 
 const rounds = 80
@@ -51,18 +51,13 @@ async function keepAlive (address: string): Promise<void> {
 }
 
 async function pipelined (address: string): Promise<void> {
-  const connection = await Connection.open(address)
-  connection.send(request('/ok').repeat(99) + 'GET /nothing HTTP/1.1\nhost: x\nconnection: close\n\n')
-  await connection.closed()
+  await exchange(address, request('/ok').repeat(99) + 'GET /nothing HTTP/1.1\nhost: x\nconnection: close\n\n')
   expect('http1 /ok 200', 99)
   expect('http1 unmatched 404')
 }
 
 async function leave (address: string, text: string, until: string, key: string): Promise<void> {
-  const connection = await Connection.open(address)
-  connection.send(text)
-  await connection.until(until)
-  connection.leave()
+  await leaveAfter(address, text, until)
   expect(key)
 }
 

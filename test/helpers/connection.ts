@@ -55,3 +55,19 @@ export class Connection {
     this.socket.resetAndDestroy()
   }
 }
+
+/** Sends bytes on a connection of their own, until the server closes it. Resolves to what the server answered. */
+export async function exchange (address: string, text: string): Promise<string> {
+  const connection = await Connection.open(address)
+  connection.send(text)
+  await connection.closed()
+  return connection.received
+}
+
+/** Sends bytes on a connection of their own, and leaves when this has arrived. */
+export async function leaveAfter (address: string, text: string, answer: string): Promise<void> {
+  const connection = await Connection.open(address)
+  connection.send(text)
+  await connection.until(answer)
+  connection.leave()
+}

@@ -5,7 +5,7 @@ import { setImmediate } from 'node:timers/promises'
 import websocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import WebSocket from 'ws'
-import { Connection } from './connection'
+import { Connection, exchange, leaveAfter } from './connection'
 import { Gate } from './gate'
 
 /** How requests can end, and what is then to be counted. */
@@ -66,26 +66,22 @@ function declareEndless (app: FastifyInstance, { reached }: Gates, type = 'appli
   })
 }
 
+/** A route that sends the first part of its reply, and fails when it is released. */
+function declareFailing (app: FastifyInstance, { released }: Gates): void {
+  app.get('/', async (_request, reply) => {
+    const source = new Readable({ read () {} })
+    source.push('first')
+    released.passed().then(() => source.destroy(new Error('no')), () => {})
+    return reply.send(source)
+  })
+}
+
 /** Sends something to the route that waits, and leaves when the handler has it. */
 async function leaveWaiting (address: string, { reached }: Gates, request: string): Promise<void> {
   const connection = await Connection.open(address)
   connection.send(request)
   await reached.passed()
   connection.leave()
-}
-
-/** Sends something, and leaves when this has arrived. */
-async function leaveAfter (address: string, request: string, answer: string): Promise<void> {
-  const connection = await Connection.open(address)
-  connection.send(request)
-  await connection.until(answer)
-  connection.leave()
-}
-
-async function sendUntilClosed (address: string, request: string): Promise<void> {
-  const connection = await Connection.open(address)
-  connection.send(request)
-  await connection.closed()
 }
 
 /** Resets an HTTP/2 stream when it has come so far. */
@@ -186,7 +182,7 @@ const plain: Scenario[] = [
   {
     name: 'many requests on one connection at once, answered',
     declare: app => { app.get('/:n', async () => 'x') },
-    run: address => sendUntilClosed(address, head('/1') + head('/2') + head('/3', 'GET', 'connection: close\n')),
+    run: address => exchange(address, head('/1') + head('/2') + head('/3', 'GET', 'connection: close\n')),
     observed: { 'GET /:n 200': 3 }
   },
   {
@@ -275,14 +271,7 @@ const throwers: Scenario[] = [
   },
   {
     name: 'the source of a stream fails in mid-reply',
-    declare: (app, gates) => {
-      app.get('/', async (_request, reply) => {
-        const source = new Readable({ read () {} })
-        source.push('first')
-        gates.released.passed().then(() => source.destroy(new Error('no')), () => {})
-        return reply.send(source)
-      })
-    },
+    declare: declareFailing,
     async run (address, { released }) {
       const connection = await Connection.open(address)
       connection.send(head('/'))
@@ -401,7 +390,7 @@ const timeouts: Scenario[] = [
     name: 'connectionTimeout before the reply',
     options: { connectionTimeout: 50 },
     declare: declareWaiting,
-    run: address => sendUntilClosed(address, head('/wait')),
+    run: address => exchange(address, head('/wait')),
     observed: { 'GET /wait 499': 1 },
     aborted: { 'GET /wait before_reply': 1 }
   },
@@ -409,7 +398,7 @@ const timeouts: Scenario[] = [
     name: 'connectionTimeout in mid-reply',
     options: { connectionTimeout: 50 },
     declare: declareEndless,
-    run: address => sendUntilClosed(address, head('/endless')),
+    run: address => exchange(address, head('/endless')),
     observed: { 'GET /endless 200': 1 },
     aborted: { 'GET /endless in_reply': 1 }
   },
@@ -431,13 +420,13 @@ const timeouts: Scenario[] = [
     // Node.js takes the shorter of the two timeouts for that of the headers.
     options: { requestTimeout: 60, http: { headersTimeout: 50, connectionsCheckingInterval: 20 } },
     declare: app => { app.post('/', async () => 'x') },
-    run: address => sendUntilClosed(address, head('/', 'POST', 'content-type: text/plain\ncontent-length: 9\n') + 'y'),
+    run: address => exchange(address, head('/', 'POST', 'content-type: text/plain\ncontent-length: 9\n') + 'y'),
     observed: { 'POST / 408': 1 }
   },
   {
     name: 'a body that is not what its headers say',
     declare: app => { app.post('/', async () => 'x') },
-    run: address => sendUntilClosed(address, head('/', 'POST', 'content-type: text/plain\ntransfer-encoding: chunked\n') + 'no chunk\n'),
+    run: address => exchange(address, head('/', 'POST', 'content-type: text/plain\ntransfer-encoding: chunked\n') + 'no chunk\n'),
     observed: { 'POST / 400': 1 }
   }
 ]
@@ -538,14 +527,7 @@ const http2Scenarios: Scenario[] = [
   },
   {
     name: 'HTTP/2: the source of a stream fails in mid-reply',
-    declare: (app, { released }) => {
-      app.get('/', async (_request, reply) => {
-        const source = new Readable({ read () {} })
-        source.push('first')
-        released.passed().then(() => source.destroy(new Error('no')), () => {})
-        return reply.send(source)
-      })
-    },
+    declare: declareFailing,
     async run (address, { released }) {
       const { session, stream } = await openStream(address, '/')
       await once(stream, 'data')
@@ -577,7 +559,9 @@ const http2Scenarios: Scenario[] = [
   }
 ]
 
-export const scenarios: readonly Scenario[] = [...plain, ...throwers, ...aborts, ...timeouts, ...longLived, ...http2Scenarios.map(scenario => ({ ...scenario, options: { http2: true } }))]
+export const scenarios: readonly Scenario[] = [
+  ...plain, ...throwers, ...aborts, ...timeouts, ...longLived, ...http2Scenarios.map(scenario => ({ ...scenario, options: { http2: true } }))
+]
 
 /** Runs a scenario against an application that listens, until every connection has closed on its side and nothing waits there any more. */
 export async function play (scenario: Scenario, app: FastifyInstance, gates: Gates, address: string): Promise<void> {
