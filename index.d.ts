@@ -109,6 +109,12 @@ declare namespace fastifyLatency {
     server?: boolean | ServerOptions
 
     /**
+     * How scrapes are answered, on the metrics server and on `route`. The first registration of an application decides; a later one leaves
+     * this out or says the same.
+     */
+    scrape?: ScrapeOptions
+
+    /**
      * Path of a route of the application itself that serves the metrics too, or instead with `server: false`. Requests to it are not
      * recorded.
      *
@@ -193,6 +199,42 @@ declare namespace fastifyLatency {
      * @default 'listen'
      */
     start?: 'listen' | 'ready' | 'manual'
+  }
+
+  export interface ScrapeOptions {
+    /**
+     * What becomes of a scrape when a metric cannot be read, because its `collect()` throws or is not done in time. Either way it is
+     * logged as an error and counted in `fastify_latency_metric_errors_total{metric}`.
+     *
+     * - `'fail'`: the answer is status 500 and names the metric. Prometheus shows the target as down.
+     * - `'continue'`: the other metrics are served.
+     *
+     * @default 'fail'
+     */
+    errorHandling?: 'fail' | 'continue'
+
+    /**
+     * How many scrapes may be answered at the same time: an integer from 1. One more is answered with status 503.
+     *
+     * @default 40
+     */
+    concurrency?: number
+
+    /**
+     * Seconds, above 0 and at most 3600, that a scrape may take to read metrics. A metric that is not there by then counts as failed. A
+     * client that has not received its answer after twice that is disconnected. A scraper that says how long it waits, in
+     * `X-Prometheus-Scrape-Timeout-Seconds`, gets its answer after nine tenths of that if it is less.
+     *
+     * @default 10
+     */
+    timeoutSeconds?: number
+
+    /**
+     * In OpenMetrics, also tell when each series of this plugin began to count (`_created`). Prometheus 2 stores it as one more series each.
+     *
+     * @default false
+     */
+    created?: boolean
   }
 
   /** `config: { latency: … }` of a route. */

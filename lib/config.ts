@@ -1,5 +1,5 @@
 import type { FastifyContextConfig } from 'fastify'
-import type { LabelSource, Options, RegistryLike, ServerOptions } from '../index'
+import type { LabelSource, Options, RegistryLike, ScrapeOptions, ServerOptions } from '../index'
 import { describe, FST_LATENCY_ERR_OPTION_INVALID, FST_LATENCY_ERR_OPTION_UNKNOWN } from './errors'
 import { defaultUpperBounds, isUpperBounds } from './histogram/bounds'
 
@@ -18,6 +18,8 @@ export interface Config {
   /** Undefined: that of the application's first registration. */
   readonly registry: RegistryLike | undefined
   readonly route: string | undefined
+  /** Undefined: what the application's first registration said, else the default. */
+  readonly scrape: ScrapeConfig | undefined
   /** Undefined: what the application's first registration said, else true. */
   readonly processMetrics: boolean | undefined
   /** Undefined: what the application's first registration said, else the default server. */
@@ -38,6 +40,16 @@ export interface ServerConfig {
   readonly start: NonNullable<ServerOptions['start']>
 }
 
+export interface ScrapeConfig {
+  /** What becomes of a scrape when a metric cannot be read. */
+  readonly errorHandling: NonNullable<ScrapeOptions['errorHandling']>
+  readonly concurrency: number
+  readonly timeoutSeconds: number
+  readonly created: boolean
+}
+
+export const defaultScrape: ScrapeConfig = Object.freeze({ errorHandling: 'fail', concurrency: 40, timeoutSeconds: 10, created: false })
+
 export const defaultServer: ServerConfig = Object.freeze({ host: undefined, port: 8000, path: '/metrics', start: 'listen' })
 
 const defaultLabels: Readonly<Record<string, LabelSource>> = { method: 'method', route: 'route', status_code: 'status' }
@@ -55,7 +67,7 @@ const registryMethods: ReadonlyArray<keyof RegistryLike> =
 export function parseOptions (options: unknown): Config {
   const given = readObject('options', options, [
     'histogram', 'labels', 'constLabels', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'timeToFirstByte', 'registry', 'processMetrics',
-    'server', 'route'
+    'server', 'route', 'scrape'
   ], registerOptions)
 
   const labels = { ...optional('labels', given.labels, isObject, 'an object') ?? defaultLabels }
@@ -90,6 +102,7 @@ export function parseOptions (options: unknown): Config {
     registry: optional('registry', given.registry, isRegistry, `an object with the methods ${registryMethods.join(', ')}`),
     route: optional('route', given.route, isPath, pathRule),
     processMetrics: optional('processMetrics', given.processMetrics, isBoolean, 'a boolean'),
+    scrape: given.scrape === undefined ? undefined : parseScrape(given.scrape),
     server: given.server === undefined ? undefined : parseServer(given.server)
   })
 }
@@ -110,6 +123,16 @@ function parseHistogram (option: string, value: unknown, name: string, help: str
     help: optional(`${option}.help`, given.help, isText, 'a string that is not empty') ?? help,
     upperBounds: Object.freeze([...optional(`${option}.buckets`, given.buckets, isUpperBounds,
       'an array of at least one finite number, strictly increasing (+Inf is added by itself)') ?? defaultUpperBounds])
+  })
+}
+
+function parseScrape (scrape: unknown): ScrapeConfig {
+  const given = readObject('scrape', scrape, ['errorHandling', 'concurrency', 'timeoutSeconds', 'created'])
+  return Object.freeze({
+    errorHandling: optional('scrape.errorHandling', given.errorHandling, isErrorHandling, "'fail' or 'continue'") ?? defaultScrape.errorHandling,
+    concurrency: optional('scrape.concurrency', given.concurrency, isPositiveInteger, 'an integer from 1') ?? defaultScrape.concurrency,
+    timeoutSeconds: optional('scrape.timeoutSeconds', given.timeoutSeconds, isTimeout, 'a number above 0 and at most 3600') ?? defaultScrape.timeoutSeconds,
+    created: optional('scrape.created', given.created, isBoolean, 'a boolean') ?? defaultScrape.created
   })
 }
 
@@ -188,6 +211,14 @@ const pathRule = 'a literal path that begins with / (no parameter, wildcard, que
 
 function isPath (value: unknown): value is string {
   return typeof value === 'string' && /^\/[^:*?#\s]*$/.test(value)
+}
+
+function isErrorHandling (value: unknown): value is ScrapeConfig['errorHandling'] {
+  return value === 'fail' || value === 'continue'
+}
+
+function isTimeout (value: unknown): value is number {
+  return typeof value === 'number' && value > 0 && value <= 3600
 }
 
 function isStartPolicy (value: unknown): value is ServerConfig['start'] {

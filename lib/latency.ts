@@ -2,18 +2,19 @@ import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { Histogram, Latency, RegistryLike } from '../index'
-import { defaultServer, type Config, type HistogramConfig, type ServerConfig } from './config'
+import { defaultScrape, defaultServer, type Config, type HistogramConfig, type ScrapeConfig, type ServerConfig } from './config'
 import {
   createReportOnce, describe, FST_LATENCY_ERR_HISTOGRAM_CONFLICT, FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN,
   FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_SERVER_OFF, type ReportOnce
 } from './errors'
-import { textWriter } from './exposition/text'
+import { defaultUpperBounds } from './histogram/bounds'
 import { HistogramFamily, type HistogramDefinition } from './histogram/family'
 import { Instrument, Recorder } from './instrument'
 import { RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeSource } from './metrics'
 import { createGatherer, createRegistry } from './registry'
-import { MetricsServer, scrapeRoute } from './server'
-import type { Gatherer } from './snapshot'
+import { ScrapeHandler } from './scrape'
+import { MetricsServer } from './server'
+import { TimeSlices } from './time-slices'
 
 /** Requests of one context going into one histogram. */
 interface Recording {
@@ -35,7 +36,7 @@ export class ApplicationLatency implements Latency {
   readonly #serverConfig: ServerConfig | false
   readonly #processMetrics: boolean
   readonly #report: ReportOnce
-  readonly #gather: Gatherer
+  readonly #scrapeConfig: ScrapeConfig
   readonly #server: MetricsServer | null
   readonly #registries = new Set<RegistryLike>()
   readonly #recordings: Recording[] = []
@@ -45,6 +46,7 @@ export class ApplicationLatency implements Latency {
   /** What to take back when the application closes. */
   readonly #releases: Array<() => void> = []
   readonly #routes = new Set<string>()
+  #scrapes: ScrapeHandler | undefined
 
   /** `config` is that of the application's first registration, which decides about everything that there is one of. */
   constructor (app: FastifyInstance, config: Config) {
@@ -54,10 +56,8 @@ export class ApplicationLatency implements Latency {
     this.#report = createReportOnce(app.log)
     this.#ownRegistry = createRegistry()
     this.registry = config.registry as Registry | undefined ?? this.#ownRegistry
-    this.#gather = createGatherer(this.#registries, this.#processMetrics, this.#report)
-    this.#server = this.#serverConfig === false
-      ? null
-      : new MetricsServer(this.#serverConfig, this.#gather, textWriter, app.log)
+    this.#scrapeConfig = config.scrape ?? defaultScrape
+    this.#server = this.#serverConfig === false ? null : new MetricsServer(this.#serverConfig, this.#scrapeHandler(), app.log)
   }
 
   get histogram (): Histogram {
@@ -103,7 +103,7 @@ export class ApplicationLatency implements Latency {
     }
     if (config.route !== undefined && !this.#routes.has(context.prefix + config.route)) {
       this.#routes.add(context.prefix + config.route)
-      context.route(scrapeRoute(config.route, this.#gather, textWriter, context.log))
+      context.route(this.#scrapeHandler().route(config.route))
     }
   }
 
@@ -150,6 +150,30 @@ export class ApplicationLatency implements Latency {
     return new Recorder(this.#hold(registry, histogram).family, config, this.#report, overflowed)
   }
 
+  /** What answers scrapes, for the metrics server and all routes together. Without any of these there are no metrics about it. */
+  #scrapeHandler (): ScrapeHandler {
+    this.#scrapes ??= this.#createScrapeHandler()
+    return this.#scrapes
+  }
+
+  #createScrapeHandler (): ScrapeHandler {
+    const slices = new TimeSlices()
+    // Not in a registry of the user, whose other endpoints these are not about.
+    const registry = createRegistry()
+    const gather = createGatherer(this.#registries, registry, this.#processMetrics, this.#report, slices)
+    const counter = (name: string, help: string): RegisteredCounter => findOrRegister(registry, RegisteredCounter, name, help)
+    const histogram = (name: string, help: string, upperBounds: readonly number[]): RegisteredHistogram =>
+      findOrRegisterHistogram(registry, { labels: {}, constLabels: {} }, { name, help, upperBounds })
+    return new ScrapeHandler(this.#scrapeConfig, gather, slices, {
+      scrapes: counter('fastify_latency_scrapes_total', 'Scrapes by the status code of their answer; 499 where the scraper left before its end.'),
+      duration: histogram('fastify_latency_scrape_duration_seconds', 'Time to answer a scrape, until its last byte was sent, in seconds.',
+        defaultUpperBounds),
+      size: histogram('fastify_latency_scrape_size_bytes', 'Size of the answer to a scrape before compression, in bytes.',
+        [1e3, 1e4, 1e5, 1e6, 1e7, 1e8]),
+      metricErrors: counter('fastify_latency_metric_errors_total', 'Times that a metric could not be read for a scrape.')
+    }, this.#report)
+  }
+
   /** Keeps a metric in its registry until this application closes. One that the application made itself can be read even then. */
   #hold<M extends Metric> (registry: RegistryLike, metric: M): M {
     metric.retain()
@@ -164,6 +188,7 @@ export class ApplicationLatency implements Latency {
   #checkShared (config: Config): void {
     const shared: ReadonlyArray<[option: string, existing: unknown, wanted: unknown]> = [
       ['server', this.#serverConfig, config.server],
+      ['scrape', this.#scrapeConfig, config.scrape],
       ['processMetrics', this.#processMetrics, config.processMetrics]
     ]
     for (const [option, existing, wanted] of shared) {
@@ -190,7 +215,7 @@ export class ApplicationLatency implements Latency {
   }
 }
 
-function findOrRegisterHistogram (registry: RegistryLike, { labels, constLabels }: Config, { name, help, upperBounds }: HistogramConfig): RegisteredHistogram {
+function findOrRegisterHistogram (registry: RegistryLike, { labels, constLabels }: Pick<Config, 'labels' | 'constLabels'>, { name, help, upperBounds }: HistogramConfig): RegisteredHistogram {
   const definition: HistogramDefinition = { name, help, upperBounds, labelNames: [...Object.keys(labels), ...Object.keys(constLabels)] }
   const existing = registry.getSingleMetric(name)
   if (existing === undefined) {

@@ -13,8 +13,8 @@ export interface RegisteredMetric {
   reset (): void
 }
 
-/** Counts how many hold on to a metric, which is in the registry for as long as somebody does. */
-class Retained {
+/** A metric of ours. It counts how many hold on to it, and is in its registry for as long as somebody does. */
+export class OwnMetric {
   #holders = 0
 
   retain (): void {
@@ -27,7 +27,7 @@ class Retained {
   }
 }
 
-export class RegisteredHistogram extends Retained implements Histogram, RegisteredMetric {
+export class RegisteredHistogram extends OwnMetric implements Histogram, RegisteredMetric {
   readonly name: string
   readonly help: string
   readonly type = 'histogram'
@@ -92,6 +92,8 @@ function sharedSamples ({ name, labelNames, labelSets, upperBounds, counts, sums
 interface Value {
   readonly labels: Labels
   value: number
+  /** When it began to count, in seconds since 1970. */
+  readonly createdSeconds: number
 }
 
 /** Values by label set, for metrics that are written rarely and read once per scrape. */
@@ -101,7 +103,7 @@ class LabelledValues {
   add (labels: Labels, amount: number): void {
     const key = JSON.stringify(Object.entries(labels).sort())
     const existing = this.#values.get(key)
-    if (existing === undefined) this.#values.set(key, { labels, value: amount })
+    if (existing === undefined) this.#values.set(key, { labels, value: amount, createdSeconds: Date.now() / 1000 })
     else existing.value += amount
   }
 
@@ -119,7 +121,7 @@ class LabelledValues {
   }
 }
 
-abstract class Labelled extends Retained implements RegisteredMetric {
+abstract class Labelled extends OwnMetric implements RegisteredMetric {
   abstract readonly type: 'counter' | 'gauge'
   readonly name: string
   readonly help: string

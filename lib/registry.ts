@@ -1,8 +1,9 @@
 import { collectDefaultMetrics, register as globalRegistry, Registry } from 'prom-client'
 import type { RegistryLike } from '../index'
 import { describe, FST_LATENCY_ERR_METRIC_FAILED, FST_LATENCY_ERR_NAME_HIDDEN, type ReportOnce } from './errors'
-import { RegisteredHistogram } from './metrics'
-import type { Gatherer, Labels, MetricFamily, SampleSnapshot } from './snapshot'
+import { OwnMetric, RegisteredHistogram } from './metrics'
+import type { Gatherer, GatherFailure, Labels, MetricFamily, Sample, SampleSnapshot } from './snapshot'
+import type { TimeSlices } from './time-slices'
 
 export function createRegistry (): Registry {
   return new Registry()
@@ -24,71 +25,93 @@ export function processMetrics (): Registry {
 }
 
 /**
- * Reads the given registries, then prom-client's global one, then, with `withProcessMetrics`, those of the process. Of families with the
+ * Reads the given registries, then prom-client's global one, that about scrapes and, with `withProcessMetrics`, that of the process. Of families with the
  * same name the first is served. That is reported, unless it is a metric of the process that the user collects too.
  */
-export function createGatherer (registries: Iterable<RegistryLike>, withProcessMetrics: boolean, report: ReportOnce): Gatherer {
+export function createGatherer (
+  registries: Iterable<RegistryLike>, scrapeRegistry: Registry, withProcessMetrics: boolean, report: ReportOnce, slices: TimeSlices
+): Gatherer {
   const processRegistries = withProcessMetrics ? [processMetrics()] : []
 
-  return async () => {
-    const families = new Map<string, MetricFamily>()
+  /** The metrics that are served, by name. */
+  function list (): { served: Map<string, RegistryEntry>, hidden: number } {
+    const served = new Map<string, RegistryEntry>()
     let hidden = 0
-    for (const registry of new Set([...registries, globalRegistry])) {
-      for (const family of await readRegistry(registry, registry.getMetricsAsArray())) {
-        if (families.has(family.name)) {
+    for (const registry of new Set([...registries, globalRegistry, scrapeRegistry, ...processRegistries])) {
+      for (const metric of registry.getMetricsAsArray() as NamedMetric[]) {
+        if (!served.has(metric.name)) {
+          served.set(metric.name, [registry, metric])
+        } else if (!processRegistries.includes(registry as Registry)) {
           hidden++
-          report(`name ${family.name}`, new FST_LATENCY_ERR_NAME_HIDDEN(family.name))
-        } else {
-          families.set(family.name, family)
+          report(`name ${metric.name}`, new FST_LATENCY_ERR_NAME_HIDDEN(metric.name))
         }
       }
     }
-    for (const registry of processRegistries) {
-      const metrics = registry.getMetricsAsArray().filter(metric => !families.has(metric.name))
-      for (const family of await readRegistry(registry, metrics)) families.set(family.name, family)
+    return { served, hidden }
+  }
+
+  return async ({ names, deadline }) => {
+    const { served, hidden } = list()
+    const wanted = [...served.values()].filter(([, { name }]) => names === undefined || names.has(name))
+    const read = new Map<string, MetricFamily>()
+    const failures: GatherFailure[] = []
+
+    async function readInto ([registry, metric]: RegistryEntry, promise = readMetric(registry, metric)): Promise<void> {
+      try {
+        read.set(metric.name, await promise)
+      } catch (error) {
+        failures.push({ name: metric.name, error: new FST_LATENCY_ERR_METRIC_FAILED(metric.name, describe(error), { cause: error }) })
+      }
     }
-    return [...families.values(), hiddenFamilies(hidden)]
+
+    const reading: Array<Promise<void>> = []
+    for (const entry of wanted) {
+      if (entry[1] instanceof OwnMetric) continue
+      reading.push(readInto(entry, Promise.race([readMetric(...entry), deadline])))
+      await slices.next()
+    }
+    await Promise.all(reading)
+    // Ours come last and within one turn of the event loop: they are all of the same moment, and hold what was counted until then.
+    await Promise.all(wanted.filter(([, metric]) => metric instanceof OwnMetric).map(entry => readInto(entry)))
+
+    const families = wanted.flatMap(([, { name }]) => read.get(name) ?? [])
+    if (names === undefined || names.has(hiddenFamiliesName)) families.push(hiddenFamilies(hidden))
+    return { families, failures }
   }
 }
 
+const hiddenFamiliesName = 'fastify_latency_hidden_families'
+
 function hiddenFamilies (value: number): SampleSnapshot {
-  const name = 'fastify_latency_hidden_families'
   return {
     layout: 'samples',
     type: 'gauge',
-    name,
+    name: hiddenFamiliesName,
     help: 'Metric families left out of this scrape because an earlier registry holds one of the same name.',
-    samples: [{ name, labels: {}, value }]
+    samples: [{ name: hiddenFamiliesName, labels: {}, value }]
   }
 }
 
-async function readRegistry (registry: RegistryLike, metrics: readonly unknown[]): Promise<MetricFamily[]> {
-  const defaultLabels = await readDefaultLabels(registry)
-  return Promise.all(metrics.map(metric => metric instanceof RegisteredHistogram
-    ? { ...metric.family.snapshot(), defaultLabels }
-    : readMetric(registry, metric)))
+interface NamedMetric {
+  readonly name: string
 }
 
-interface MetricJSON {
-  readonly name: string
+type RegistryEntry = readonly [registry: RegistryLike, metric: NamedMetric]
+
+interface MetricJSON extends NamedMetric {
   readonly help: string
   readonly type: SampleSnapshot['type']
-  readonly values: ReadonlyArray<{ readonly metricName?: string, readonly labels: Labels, readonly value: number }>
+  readonly values: ReadonlyArray<Omit<Sample, 'name'> & { readonly metricName?: string }>
 }
 
-async function readMetric (registry: RegistryLike, metric: unknown): Promise<SampleSnapshot> {
-  try {
-    const { name, help, type, values } = await readJSON(registry, metric)
-    return {
-      layout: 'samples',
-      type,
-      name,
-      help,
-      samples: values.map(({ metricName, labels, value }) => ({ name: metricName ?? name, labels, value }))
-    }
-  } catch (error) {
-    throw new FST_LATENCY_ERR_METRIC_FAILED((metric as MetricJSON).name, describe(error), { cause: error })
+async function readMetric (registry: RegistryLike, metric: NamedMetric): Promise<MetricFamily> {
+  if (metric instanceof RegisteredHistogram) {
+    const defaultLabels = await readDefaultLabels(registry)
+    return { ...metric.family.snapshot(), defaultLabels }
   }
+  const { name, help, type, values } = await readJSON(registry, metric)
+  const samples = values.map(({ metricName, labels, value, createdSeconds }) => ({ name: metricName ?? name, labels, value, createdSeconds }))
+  return { layout: 'samples', type, name, help, samples }
 }
 
 /** `setDefaultLabels()` has no counterpart that reads them: look what the registry adds to a sample that has no label. */

@@ -1,12 +1,11 @@
 import type { ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifySchema, type RouteOptions } from 'fastify'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import type { ServerConfig } from './config'
 import {
   describe, FST_LATENCY_ERR_SERVER_CLOSED, FST_LATENCY_ERR_SERVER_LISTEN, report
 } from './errors'
-import type { ExpositionWriter } from './exposition/text'
-import type { Gatherer } from './snapshot'
+import type { ScrapeHandler } from './scrape'
 
 const firstRetryMs = 1000
 const longestRetryMs = 10_000
@@ -17,28 +16,6 @@ const drainMs = 1000
 /** Delay before binding is tried again for the nth time, from 0. */
 export function retryDelayMs (attempt: number): number {
   return Math.min(firstRetryMs * 2 ** attempt, longestRetryMs)
-}
-
-/** A route that answers a scrape. */
-export function scrapeRoute (path: string, gather: Gatherer, writer: ExpositionWriter, log: FastifyBaseLogger): RouteOptions {
-  return {
-    method: 'GET',
-    url: path,
-    exposeHeadRoute: true,
-    logLevel: 'silent',
-    config: { latency: false },
-    // Keeps the route out of what @fastify/swagger documents.
-    schema: { hide: true } as FastifySchema,
-    async handler (_request, reply) {
-      try {
-        const body = writer.write(await gather())
-        return reply.type(writer.contentType).send(body)
-      } catch (error) {
-        log.error({ err: error }, 'A scrape failed')
-        return reply.code(500).type('text/plain; charset=utf-8').send(`${describe(error)}\n`)
-      }
-    }
-  }
 }
 
 /** The metrics server: a Fastify instance with a port of its own. */
@@ -53,12 +30,12 @@ export class MetricsServer {
   #retryTimer: NodeJS.Timeout | undefined
   #closed = false
 
-  constructor (config: ServerConfig, gather: Gatherer, writer: ExpositionWriter, log: FastifyBaseLogger) {
+  constructor (config: ServerConfig, scrapes: ScrapeHandler, log: FastifyBaseLogger) {
     this.#config = config
     this.#log = log
     // Prometheus keeps its connection open between scrapes: closing must not wait for it to go.
     this.app = Fastify({ forceCloseConnections: true })
-    this.app.route(scrapeRoute(config.path, gather, writer, log))
+    this.app.route(scrapes.route(config.path))
     this.app.addHook('onRequest', (_request, reply, done) => {
       this.#replies.add(reply.raw)
       reply.raw.once('close', () => this.#replies.delete(reply.raw))

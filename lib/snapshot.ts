@@ -1,3 +1,5 @@
+import type { FastifyError } from 'fastify'
+
 /**
  * What crosses the boundary between counting and showing: plain data without methods, so that it can be cloned to another thread or
  * process. Bucket counts are never cumulative here; a writer accumulates them.
@@ -18,6 +20,8 @@ export interface HistogramSnapshot {
   readonly counts: Float64Array
   /** Seconds, one per series. */
   readonly sums: Float64Array
+  /** When each series began to count, in seconds since 1970. */
+  readonly createdSeconds: Float64Array
   /** Labels of the registry, for every series that has no label of the same name. */
   readonly defaultLabels: Labels
 }
@@ -36,11 +40,31 @@ export interface Sample {
   readonly name: string
   readonly labels: Labels
   readonly value: number
+  /** When a counter of ours began to count, in seconds since 1970. */
+  readonly createdSeconds?: number | undefined
 }
 
 export type Labels = Readonly<Record<string, string | number>>
 
 export type MetricFamily = HistogramSnapshot | SampleSnapshot
 
-/** Where families come from. Rejects when a family cannot be read. */
-export type Gatherer = () => Promise<readonly MetricFamily[]>
+/** Where families come from. Never rejects. */
+export type Gatherer = (request: GatherRequest) => Promise<Gathered>
+
+export interface GatherRequest {
+  /** The families that are wanted. Undefined: all. */
+  readonly names: ReadonlySet<string> | undefined
+  /** What has not been read when this rejects counts as failed, for the reason it gives. */
+  readonly deadline: Promise<never>
+}
+
+export interface Gathered {
+  readonly families: readonly MetricFamily[]
+  readonly failures: readonly GatherFailure[]
+}
+
+/** A metric that could not be read. */
+export interface GatherFailure {
+  readonly name: string
+  readonly error: FastifyError
+}

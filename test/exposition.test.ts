@@ -1,9 +1,13 @@
 import t from 'tap'
 import { canonicalFloat, sampleValue } from '../lib/exposition/float'
-import { textWriter } from '../lib/exposition/text'
+import { writeText } from '../lib/exposition/text'
 import { HistogramFamily } from '../lib/histogram/family'
-import type { SampleSnapshot } from '../lib/snapshot'
+import type { MetricFamily, SampleSnapshot } from '../lib/snapshot'
 import { Exposition } from './helpers/exposition'
+
+function text (families: readonly MetricFamily[]): string {
+  return Buffer.concat([...writeText(families)]).toString()
+}
 
 t.test('bounds are written in the canonical form of OpenMetrics', async t => {
   const cases: Array<[value: number, text: string]> = [
@@ -29,8 +33,8 @@ t.test('a histogram with labels, whole', async t => {
   family.observe(family.slot(['GET', '/']), 1)
   family.observe(family.slot(['POST', '/a"b\\c\nd']), 3)
 
-  const text = textWriter.write([{ ...family.snapshot(), defaultLabels: { app: 'x', route: 'not this one' } }])
-  t.equal(text, [
+  const page = text([{ ...family.snapshot(), defaultLabels: { app: 'x', route: 'not this one' } }])
+  t.equal(page, [
     '# HELP h_seconds Back\\\\slash and\\nline "feed".',
     '# TYPE h_seconds histogram',
     'h_seconds_bucket{method="GET",route="/",app="x",le="0.5"} 1',
@@ -49,7 +53,7 @@ t.test('a histogram with labels, whole', async t => {
 
 t.test('a histogram without labels has no braces but those of le', async t => {
   const family = new HistogramFamily({ name: 'h', help: 'help', labelNames: [], upperBounds: [1] })
-  t.equal(textWriter.write([family.snapshot()]),
+  t.equal(text([family.snapshot()]),
     '# HELP h help\n# TYPE h histogram\nh_bucket{le="1.0"} 0\nh_bucket{le="+Inf"} 0\nh_sum 0\nh_count 0\n')
 })
 
@@ -68,7 +72,7 @@ t.test('families of a client library, whole', async t => {
     help: 's',
     samples: [{ name: 's', labels: { quantile: 1 }, value: NaN }, { name: 's_sum', labels: {}, value: 0 }, { name: 's_count', labels: {}, value: 0 }]
   }
-  t.equal(textWriter.write([gauge, summary]),
+  t.equal(text([gauge, summary]),
     '# HELP g g\n# TYPE g gauge\ng -1.5\ng{a="x\\"",n="2"} +Inf\n' +
     '# HELP s s\n# TYPE s summary\ns{quantile="1.0"} NaN\ns_sum 0\ns_count 0\n')
 })
@@ -77,6 +81,6 @@ t.test('any label value comes back as it went in', async t => {
   const values = ['', '\\', '\\n', '\n', '"', '\\"', '}', '{', ',', '=', '\r', '\u2028', 'ü', '😀', 'le="1"', '# HELP h', ' ']
   const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['a', 'b'], upperBounds: [1] })
   for (const a of values) for (const b of values) family.observe(family.slot([a, b]), 0.5)
-  const read = new Exposition(textWriter.write([family.snapshot()]))
+  const read = new Exposition(text([family.snapshot()]))
   for (const a of values) for (const b of values) t.equal(read.value('h_count', { a, b }), 1)
 })

@@ -26,6 +26,7 @@ t.test('every option has a default', async t => {
   })
   t.same(parseOptions(undefined), parseOptions({}))
   t.same(parseOptions({ server: {} }).server, defaultServer)
+  t.same(parseOptions({ scrape: {} }).scrape, { errorHandling: 'fail', concurrency: 40, timeoutSeconds: 10, created: false })
   t.same(parseOptions({ server: true }).server, defaultServer)
   const firstByte = {
     name: 'http_request_first_byte_seconds',
@@ -121,7 +122,10 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['processMetrics', { processMetrics: 'yes' }], ['route', { route: 'metrics' }], ['route', { route: '/:id' }], ['route', { route: '/*' }],
     ['server', { server: 8000 }], ['server', { server: null }], ['server.host', { server: { host: '' } }],
     ['server.port', { server: { port: -1 } }], ['server.port', { server: { port: 65536 } }], ['server.port', { server: { port: 1.5 } }],
-    ['server.port', { server: { port: '8000' } }], ['server.path', { server: { path: '/a?b' } }], ['server.start', { server: { start: 'now' } }]
+    ['server.port', { server: { port: '8000' } }], ['server.path', { server: { path: '/a?b' } }], ['server.start', { server: { start: 'now' } }],
+    ['scrape', { scrape: true }], ['scrape.errorHandling', { scrape: { errorHandling: 'ignore' } }], ['scrape.concurrency', { scrape: { concurrency: 0 } }],
+    ['scrape.timeoutSeconds', { scrape: { timeoutSeconds: 0 } }], ['scrape.timeoutSeconds', { scrape: { timeoutSeconds: 3600.1 } }],
+    ['scrape.timeoutSeconds', { scrape: { timeoutSeconds: NaN } }], ['scrape.created', { scrape: { created: 1 } }]
   ]
   for (const [option, value] of cases) {
     const options = option === 'histogram' && (value === null || Array.isArray(value)) ? { histogram: value } : value

@@ -24,6 +24,8 @@ export class HistogramFamily {
   /** Bucket counts, not cumulative. Doubles, since they count exactly to 2^53 where a Uint32Array would wrap silently. */
   #counts = new Float64Array(0)
   #sums = new Float64Array(0)
+  /** When each series began to count, in seconds since 1970. */
+  #created = new Float64Array(0)
   #labelSets: (readonly string[])[] = []
   /** Label values to slot, one level per label, so that no two label sets can share a key. */
   #slots: Branch = new Map()
@@ -80,6 +82,7 @@ export class HistogramFamily {
       labelSets: this.#labelSets.slice(),
       counts: this.#counts.slice(0, size * this.#stride),
       sums: this.#sums.slice(0, size),
+      createdSeconds: this.#created.slice(0, size),
       defaultLabels: {}
     }
   }
@@ -91,6 +94,7 @@ export class HistogramFamily {
     this.#labelSets = []
     this.#counts = new Float64Array(initialCapacity * this.#stride)
     this.#sums = new Float64Array(initialCapacity)
+    this.#created = new Float64Array(initialCapacity)
     if (this.definition.labelNames.length === 0) this.#addSeries([])
   }
 
@@ -99,7 +103,9 @@ export class HistogramFamily {
     if (slot === this.#sums.length) {
       this.#counts = grown(this.#counts)
       this.#sums = grown(this.#sums)
+      this.#created = grown(this.#created)
     }
+    this.#created[slot] = Date.now() / 1000
     let branch = this.#slots
     labelValues.forEach((value, depth) => {
       if (depth === labelValues.length - 1) {

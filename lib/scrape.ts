@@ -1,0 +1,137 @@
+import { finished, pipeline, Readable } from 'node:stream'
+import { createGzip } from 'node:zlib'
+import type { FastifyReply, FastifyRequest, FastifySchema, RouteOptions } from 'fastify'
+import type { ScrapeConfig } from './config'
+import type { ReportOnce } from './errors'
+import { negotiateExposition, negotiateGzip } from './exposition/negotiate'
+import type { RegisteredCounter, RegisteredHistogram } from './metrics'
+import type { Gathered, Gatherer } from './snapshot'
+import type { TimeSlices } from './time-slices'
+
+const plainText = 'text/plain; charset=utf-8'
+
+/** Of the time that a scraper gives, the part after which it is answered with what there is. */
+const shareOfTimeout = 0.9
+
+/** What is counted of scrapes. */
+export interface ScrapeMetrics {
+  readonly scrapes: RegisteredCounter
+  readonly duration: RegisteredHistogram
+  readonly size: RegisteredHistogram
+  readonly metricErrors: RegisteredCounter
+}
+
+/** Answers scrapes, on whichever server. */
+export class ScrapeHandler {
+  readonly #config: ScrapeConfig
+  readonly #gather: Gatherer
+  readonly #slices: TimeSlices
+  readonly #metrics: ScrapeMetrics
+  readonly #report: ReportOnce
+  /** What is being gathered, which scrapes that ask for the same share. */
+  readonly #gatherings = new Map<string, Promise<Gathered>>()
+  #active = 0
+
+  constructor (config: ScrapeConfig, gather: Gatherer, slices: TimeSlices, metrics: ScrapeMetrics, report: ReportOnce) {
+    this.#config = config
+    this.#gather = gather
+    this.#slices = slices
+    this.#metrics = metrics
+    this.#report = report
+    for (const code of ['200', '500', '503']) metrics.scrapes.declare({ code })
+  }
+
+  route (path: string): RouteOptions {
+    return {
+      method: ['GET', 'HEAD'],
+      url: path,
+      exposeHeadRoute: false,
+      logLevel: 'silent',
+      config: { latency: false },
+      // Keeps the route out of what @fastify/swagger documents.
+      schema: { hide: true } as FastifySchema,
+      handler: (request, reply) => this.#answer(request, reply)
+    }
+  }
+
+  async #answer (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+    const { concurrency, errorHandling, created } = this.#config
+    const start = performance.now()
+    const timeoutMs = this.#timeoutMs(request)
+    const timer = setTimeout(() => reply.raw.destroy(), 2 * timeoutMs).unref()
+    let bytes = 0
+    this.#active++
+    finished(reply.raw, error => {
+      this.#active--
+      clearTimeout(timer)
+      // 499 as in the application's own metrics: the client was gone before it had everything.
+      this.#metrics.scrapes.increment({ code: error ? '499' : String(reply.statusCode) })
+      this.#metrics.duration.family.observe(0, (performance.now() - start) / 1000)
+      if (!error) this.#metrics.size.family.observe(0, bytes)
+    })
+
+    reply.header('cache-control', 'no-store').type(plainText)
+    if (this.#active > concurrency) return reply.code(503).send(`${concurrency} scrapes are being answered already; try again later\n`)
+
+    const { families, failures } = await this.#share(wantedNames(request), timeoutMs)
+    if (failures.length > 0 && errorHandling === 'fail') {
+      return reply.code(500).send(failures.map(({ name }) => `Metric "${name}" could not be read\n`).join(''))
+    }
+
+    const exposition = negotiateExposition(request.raw, created)
+    reply.type(exposition.contentType).header('vary', 'accept, accept-encoding')
+    const compressed = negotiateGzip(request.raw)
+    if (compressed) reply.header('content-encoding', 'gzip')
+    if (request.method === 'HEAD') return reply.send()
+
+    const body = Readable.from(this.#inSlices(exposition.write(families), length => { bytes += length }), { objectMode: false })
+    // An error here is that of a client who has left, which Fastify sees too.
+    return reply.send(compressed ? pipeline(body, createGzip({ level: 1 }), () => {}) : body)
+  }
+
+  /** How long this scrape may take to read metrics. It may take twice that in all. */
+  #timeoutMs (request: FastifyRequest): number {
+    const seconds = Number(request.headers['x-prometheus-scrape-timeout-seconds'])
+    return 1000 * Math.min(this.#config.timeoutSeconds, seconds > 0 ? seconds * shareOfTimeout : Infinity)
+  }
+
+  async #share (names: readonly string[], timeoutMs: number): Promise<Gathered> {
+    const key = JSON.stringify([timeoutMs, ...names])
+    let gathering = this.#gatherings.get(key)
+    if (gathering === undefined) {
+      gathering = this.#gatherOnce(names, timeoutMs).finally(() => this.#gatherings.delete(key))
+      this.#gatherings.set(key, gathering)
+    }
+    return gathering
+  }
+
+  async #gatherOnce (names: readonly string[], timeoutMs: number): Promise<Gathered> {
+    let timer: NodeJS.Timeout | undefined
+    const deadline = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new Error('it was not there in time')), timeoutMs)
+    })
+    const gathered = await this.#gather({ names: names.length === 0 ? undefined : new Set(names), deadline })
+    clearTimeout(timer)
+    for (const { name, error } of gathered.failures) {
+      this.#metrics.metricErrors.increment({ metric: name })
+      this.#report(`metric ${name}`, error)
+    }
+    return gathered
+  }
+
+  /** Writes no more at a time than the event loop can spare. Nothing is written ahead of a client who reads slowly, or after one has left. */
+  async * #inSlices (pages: Generator<Uint8Array>, count: (bytes: number) => void): AsyncGenerator<Uint8Array> {
+    await this.#slices.next()
+    for (const page of pages) {
+      count(page.length)
+      yield page
+      await this.#slices.next()
+    }
+  }
+}
+
+/** Names of the families a scrape asks for, as `name[]` in its query; empty for all. */
+function wantedNames ({ url }: FastifyRequest): string[] {
+  const query = url.indexOf('?')
+  return query === -1 ? [] : new URLSearchParams(url.slice(query)).getAll('name[]').sort()
+}

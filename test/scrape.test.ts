@@ -1,0 +1,274 @@
+import { once } from 'node:events'
+import { get, type IncomingMessage, type ServerResponse } from 'node:http'
+import { gunzipSync } from 'node:zlib'
+import fc from 'fast-check'
+import { Counter, Gauge, Histogram, Summary } from 'prom-client'
+import type { FastifyInstance } from 'fastify'
+import t from 'tap'
+import latency from '../lib'
+import { writeOpenMetrics } from '../lib/exposition/openmetrics'
+import { writeText } from '../lib/exposition/text'
+import { HistogramFamily } from '../lib/histogram/family'
+import type { MetricFamily, SampleSnapshot } from '../lib/snapshot'
+import { createApplication, createListening, scrape, warningOf } from './helpers/application'
+import { Exposition } from './helpers/exposition'
+import { Gate } from './helpers/gate'
+import { readOpenMetrics, series } from './helpers/openmetrics'
+
+const text = 'text/plain; version=0.0.4; charset=utf-8'
+const openMetrics = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
+
+function render (write: (families: readonly MetricFamily[]) => Iterable<Uint8Array>, families: readonly MetricFamily[]): string {
+  return Buffer.concat([...write(families)]).toString()
+}
+
+async function scrapeOpenMetrics (app: FastifyInstance, query = '') {
+  const response = await fetch(app.latency.url! + query, { headers: { accept: 'application/openmetrics-text' } })
+  return readOpenMetrics(await response.text())
+}
+
+t.test('the format is the one that Accept prefers', async t => {
+  const { app } = await createListening(t, {})
+  const cases: Array<[who: string, accept: string | undefined, type: string]> = [
+    ['nothing said', undefined, text],
+    ['curl', '*/*', text],
+    ['a browser', 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8', text],
+    ['Prometheus 2.42',
+      'application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1', openMetrics],
+    ['Prometheus 2.42 with native histograms',
+      'application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,application/openmetrics-text;version=1.0.0;q=0.8,' +
+      'application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1', openMetrics],
+    ['Prometheus 3',
+      'application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,' +
+      'text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2', `${openMetrics}; escaping=allow-utf-8`],
+    ['Prometheus 3 with the text format alone', 'text/plain;version=0.0.4;q=0.6,*/*;q=0.5', text],
+    ['an escaping scheme for text', 'text/plain;version=0.0.4;escaping=dots', `${text}; escaping=dots`],
+    ['q decides, not the order', 'application/openmetrics-text;q=0.1,text/plain;q=0.2', text],
+    ['q=0 is never', 'text/plain;q=0,*/*;q=0.1', openMetrics],
+    ['another version only', 'application/openmetrics-text;version=2.0.0,text/plain;q=0.5', text],
+    ['quoted', 'application/openmetrics-text;version="1.0.0"', openMetrics],
+    ['nothing that there is', 'application/json', text],
+    ['nonsense', ';;,=', text]
+  ]
+  for (const [who, accept, type] of cases) {
+    const [response] = await once(get(app.latency.url!, { headers: accept === undefined ? {} : { accept } }), 'response') as [IncomingMessage]
+    const body = Buffer.concat(await response.toArray()).toString()
+    t.equal(response.statusCode, 200, who)
+    t.equal(response.headers['content-type'], type, who)
+    t.match(response.headers.vary, /accept/, who)
+    t.equal(body.endsWith('# EOF\n'), type.startsWith(openMetrics), who)
+  }
+})
+
+t.test('it is compressed when Accept-Encoding prefers that', async t => {
+  const { app } = await createListening(t, {})
+  const cases: Array<[accepted: string | undefined, encoding: string | undefined]> = [
+    [undefined, undefined], ['gzip', 'gzip'], ['gzip, deflate, br', 'gzip'], ['*', 'gzip'], ['identity;q=1, gzip;q=0.5', undefined], ['gzip;q=0', undefined],
+    ['zstd', undefined], ['identity;q=0', undefined]
+  ]
+  for (const [accepted, encoding] of cases) {
+    const headers = accepted === undefined ? {} : { 'accept-encoding': accepted }
+    const [response] = await once(get(app.latency.url!, { headers }), 'response') as [IncomingMessage]
+    const body = Buffer.concat(await response.toArray())
+    t.equal(response.headers['content-encoding'], encoding, `Accept-Encoding: ${accepted}`)
+    t.doesNotThrow(() => new Exposition((encoding === 'gzip' ? gunzipSync(body) : body).toString()))
+  }
+})
+
+t.test('metrics of the user keep the names of their series in OpenMetrics', async t => {
+  const { app } = await createListening(t, { scrape: { created: true } })
+  const registers = [app.latency.registry]
+  new Counter({ name: 'jobs_total', help: 'Jobs "done"', labelNames: ['queue'], registers }).inc({ queue: 'a"b\\c\nd' }, 2)
+  new Counter({ name: 'unsuffixed', help: 'x', registers }).inc()
+  new Gauge({ name: 'tasks', help: 'x', registers }).set(-Infinity)
+  new Counter({ name: 'tasks_total', help: 'the gauge has the name', registers }).inc(3)
+  new Summary({ name: 'rpc_seconds', help: 'x', percentiles: [0.5, 1], registers }).observe(1)
+  new Histogram({ name: 'size_bytes', help: 'x', buckets: [1, 1e6], registers }).observe(5)
+
+  const families = await scrapeOpenMetrics(app)
+  t.match(families.get('jobs'), { type: 'counter', help: 'Jobs "done"' })
+  t.equal(families.get('jobs')!.samples.get(series('jobs_total', { queue: 'a"b\\c\nd' })), 2)
+  t.equal(families.get('unsuffixed')!.type, 'unknown')
+  t.equal(families.get('tasks')!.samples.get(series('tasks', {})), -Infinity)
+  t.equal(families.get('tasks_total')!.type, 'unknown')
+  t.match(families.get('rpc_seconds'), { type: 'summary', unit: 'seconds' })
+  t.ok(families.get('rpc_seconds')!.samples.has(series('rpc_seconds', { quantile: '1.0' })))
+  t.match(families.get('size_bytes'), { type: 'histogram', unit: 'bytes' })
+  t.ok(families.get('size_bytes')!.samples.has(series('size_bytes_bucket', { le: '1e+06' })))
+})
+
+t.test('_created is there for the series of this plugin, if asked for', async t => {
+  for (const created of [true, false]) {
+    const before = Date.now() / 1000
+    const { app, address } = await createListening(t, { scrape: { created }, labels: {} })
+    await fetch(address)
+    const families = await scrapeOpenMetrics(app)
+    for (const [family, labels] of [['http_request_duration_seconds', {}], ['http_requests_rejected', { reason: 'bad_url' }]] as const) {
+      const since = families.get(family)!.samples.get(series(`${family}_created`, labels))
+      t.equal(since !== undefined && since >= before && since <= Date.now() / 1000, created, `${family} ${since}`)
+    }
+    t.notMatch(await (await fetch(app.latency.url!)).text(), /_created/, 'never in the text format')
+  }
+})
+
+const number = fc.oneof(fc.double(), fc.integer(), fc.constantFrom(0, Infinity, -Infinity, NaN))
+const count = fc.oneof(fc.nat(), fc.maxSafeNat(), fc.constantFrom(0, 9, 10, 99, 100, 2 ** 31 - 1, 2 ** 31, 2 ** 53))
+const label = fc.oneof(fc.string({ unit: 'grapheme' }), fc.constantFrom('\\', '\\n', '\n', '"', '\\"', '}', ',', '=', '\r', '# EOF', ' ', 'x'.repeat(40_000)))
+
+t.test('whatever goes in, a reader of either format reads back', async t => {
+  fc.assert(fc.property(
+    fc.uniqueArray(fc.tuple(label, label), { selector: pair => JSON.stringify(pair), maxLength: 30 }),
+    fc.uniqueArray(fc.double({ noNaN: true, noDefaultInfinity: true }).map(bound => bound + 0), { minLength: 1, maxLength: 5 }),
+    fc.array(count, { minLength: 200, maxLength: 200 }), fc.array(number, { minLength: 30, maxLength: 30 }), label,
+    (sets, unsorted, counts, values, help) => {
+      const upperBounds = unsorted.sort((a, b) => a - b)
+      const family = new HistogramFamily({ name: 'h_seconds', help, labelNames: ['a', 'b'], upperBounds })
+      for (const set of sets) family.slot(set)
+      const snapshot = family.snapshot()
+      for (let index = 0; index < snapshot.counts.length; index++) snapshot.counts[index] = Math.min(counts[index]!, 2 ** 44)
+      for (let index = 0; index < sets.length; index++) snapshot.sums[index] = values[index]!
+      const gauge: SampleSnapshot = {
+        layout: 'samples', type: 'gauge', name: 'g', help, samples: sets.map(([a, b], index) => ({ name: 'g', labels: { a, b }, value: values[index]! }))
+      }
+      const counter: SampleSnapshot = {
+        layout: 'samples', type: 'counter', name: 'c_total', help, samples: sets.map(([a, b], index) => ({ name: 'c_total', labels: { a, b }, value: counts[index]! }))
+      }
+
+      const expected = new Map<string, number>()
+      sets.forEach(([a, b], slot) => {
+        expected.set(series('g', { a, b }), values[slot]!)
+        expected.set(series('c_total', { a, b }), counts[slot]!)
+        expected.set(series('h_seconds_sum', { a, b }), values[slot]!)
+        expected.set(series('h_seconds_count', { a, b }), snapshot.counts.subarray(slot * (upperBounds.length + 1)).slice(0, upperBounds.length + 1).reduce((sum, count) => sum + count, 0))
+      })
+
+      const families = [snapshot, gauge, counter]
+      const readText = new Exposition(render(writeText, families))
+      const readOpen = readOpenMetrics(render(families => writeOpenMetrics(families, false), families))
+      const inText = [...readText.families.values()].flatMap(({ samples }) => samples).filter(sample => sample.labels.le === undefined)
+      const inOpen = [...readOpen.values()].flatMap(({ samples }) => [...samples]).filter(([name]) => !name.includes('"le"'))
+      const sorted = (entries: Iterable<[string, number]>): unknown => [...entries].map(([name, value]) => [name, value + 0]).sort()
+      t.strictSame(sorted(inText.map(({ name, labels, value }) => [series(name, labels), value])), sorted(expected))
+      t.strictSame(sorted(inOpen), sorted(expected))
+      for (const { help: read } of [...readText.families.values(), ...readOpen.values()]) if (read !== help) throw new Error('Another help')
+      const buckets = readText.samples('h_seconds_bucket')
+      if (buckets.length !== sets.length * (upperBounds.length + 1)) throw new Error('Another number of buckets')
+      buckets.forEach(({ labels }, index) => {
+        const bound = upperBounds[index % (upperBounds.length + 1)] ?? Infinity
+        if (Number(labels.le!.replace('Inf', 'Infinity')) !== bound) throw new Error(`${labels.le} is not ${bound}`)
+      })
+    }), { numRuns: 60 })
+})
+
+t.test('name[] asks for some families, and only these are read', async t => {
+  const { app } = await createListening(t, {})
+  let reads = 0
+  new Gauge({ name: 'slow', help: 'x', registers: [app.latency.registry], collect () { reads++ } }) // eslint-disable-line no-new -- it registers itself
+  const some = await scrape(`${app.latency.url}?name[]=http_requests_in_flight&name%5B%5D=http_requests_rejected_total&other=1`)
+  t.same([...some.families.keys()].sort(), ['http_requests_in_flight', 'http_requests_rejected_total'])
+  t.equal(reads, 0)
+  t.same([...(await scrape(`${app.latency.url}?name[]=fastify_latency_hidden_families`)).families.keys()], ['fastify_latency_hidden_families'])
+  t.same([...(await scrapeOpenMetrics(app, '?name[]=nothing')).keys()], [])
+  t.ok((await scrape(`${app.latency.url}?other=1`)).families.has('slow'))
+  t.equal(reads, 1)
+})
+
+t.test('overlapping scrapes share one gathering; one more than allowed is answered with 503', async t => {
+  const { app } = await createListening(t, { scrape: { concurrency: 2 }, route: '/metrics' })
+  const gate = new Gate()
+  const begun = new Gate()
+  let reads = 0
+  // eslint-disable-next-line no-new -- it registers itself
+  new Gauge({ name: 'slow', help: 'x', registers: [app.latency.registry], async collect () { reads++; begun.open(); await gate.passed() } })
+  const first = fetch(app.latency.url!)
+  await begun.passed()
+  const second = app.inject('/metrics')
+  const third = await fetch(app.latency.url!)
+  t.equal(third.status, 503)
+  t.equal(await third.text(), '2 scrapes are being answered already; try again later\n')
+  gate.open()
+  t.equal((await first).status, 200)
+  t.equal((await second).statusCode, 200)
+  t.equal(reads, 1)
+  const page = await scrape(app.latency.url)
+  t.equal(page.value('fastify_latency_scrapes_total', { code: '503' }), 1)
+  t.equal(page.value('fastify_latency_scrapes_total', { code: '200' }), 2)
+  t.equal(page.value('fastify_latency_scrapes_total', { code: '500' }), 0)
+  t.equal(page.value('fastify_latency_scrape_duration_seconds_count'), 3)
+  t.ok(page.value('fastify_latency_scrape_size_bytes_sum')! > 1000)
+})
+
+/** Declares a metric that fails, and one that never comes. */
+function declareBroken (app: FastifyInstance): void {
+  const registers = [app.latency.registry]
+  new Gauge({ name: 'broken', help: 'x', registers, collect () { throw new Error('no database') } }) // eslint-disable-line no-new -- it registers itself
+  new Gauge({ name: 'hung', help: 'x', registers, collect: () => new Promise<void>(() => {}) }) // eslint-disable-line no-new -- it registers itself
+}
+
+t.test('a metric that cannot be read fails the scrape, which names it', async t => {
+  const lines: Array<{ level: number, msg: string, err: { code: string } }> = []
+  const app = createApplication(t, { logger: { level: 'error', stream: { write: line => { lines.push(JSON.parse(line)) } } } })
+  await app.register(latency, { server: false, route: '/metrics', scrape: { timeoutSeconds: 0.05 } })
+  declareBroken(app)
+  let status = 0
+  const warning = await warningOf(async () => {
+    const response = await app.inject('/metrics')
+    status = response.statusCode
+    t.same(response.body.trim().split('\n').sort(), ['Metric "broken" could not be read', 'Metric "hung" could not be read'])
+    t.notMatch(response.body, /database|at /)
+  })
+  t.equal(status, 500)
+  t.match(warning, { code: 'FST_LATENCY_ERR_METRIC_FAILED' })
+  await app.inject('/metrics')
+  t.same(lines.map(line => line.msg), ['Metric "broken" could not be read: no database', 'Metric "hung" could not be read: it was not there in time'])
+})
+
+t.test("with errorHandling: 'continue' the others are served, and the failure is counted", async t => {
+  const { app } = await createListening(t, { scrape: { errorHandling: 'continue' } })
+  declareBroken(app)
+  // It comes before the default of 10 s: it is a scraper that has less time.
+  const headers = { 'x-prometheus-scrape-timeout-seconds': '0.05' }
+  const first = await fetch(app.latency.url!, { headers })
+  t.equal(first.status, 200)
+  const second = new Exposition(await (await fetch(app.latency.url!, { headers })).text())
+  t.ok(new Exposition(await first.text()).families.has('http_requests_in_flight'))
+  for (const metric of ['broken', 'hung']) t.equal(second.value('fastify_latency_metric_errors_total', { metric }), 1, metric)
+  t.notOk(second.families.has('broken'))
+})
+
+t.test('a timeout that is no number is none', async t => {
+  const { app } = await createListening(t, {})
+  for (const timeout of ['', 'soon', '-1', '0', 'NaN', '1e999']) {
+    t.equal((await fetch(app.latency.url!, { headers: { 'x-prometheus-scrape-timeout-seconds': timeout } })).status, 200, timeout)
+  }
+})
+
+t.test('a client that does not read costs a bound amount of work, and is disconnected in the end', async t => {
+  const { app } = await createListening(t, { scrape: { timeoutSeconds: 0.2 } })
+  const { family } = app.latency.histogram as unknown as { family: HistogramFamily }
+  for (let index = 0; index < 3000; index++) family.slot(['GET', `${'x'.repeat(1000)}${index}`, '200'])
+  const answer = once(app.latency.server!.server, 'request') as Promise<[IncomingMessage, ServerResponse]>
+  const request = get(app.latency.url!, { agent: false }, response => { response.pause() }).on('error', () => {})
+  t.teardown(() => request.destroy())
+  const [, reply] = await answer
+  const { socket } = reply
+  await once(reply, 'close')
+  t.ok(socket!.bytesWritten < 3000 * 14 * 1000 / 2, `${socket!.bytesWritten} bytes`)
+  const page = await scrape(`${app.latency.url}?name[]=fastify_latency_scrapes_total&name[]=fastify_latency_scrape_size_bytes`)
+  t.equal(page.value('fastify_latency_scrapes_total', { code: '499' }), 1)
+  t.equal(page.value('fastify_latency_scrape_size_bytes_count'), 0)
+})
+
+t.test('a client that leaves ends the work', async t => {
+  const { app } = await createListening(t, {})
+  const { family } = app.latency.histogram as unknown as { family: HistogramFamily }
+  for (let index = 0; index < 3000; index++) family.slot(['GET', `${'x'.repeat(1000)}${index}`, '200'])
+  for (const encoding of ['identity', 'gzip']) {
+    const answer = once(app.latency.server!.server, 'request') as Promise<[IncomingMessage, ServerResponse]>
+    const request = get(app.latency.url!, { agent: false, headers: { 'accept-encoding': encoding } }, () => request.destroy()).on('error', () => {})
+    const [, reply] = await answer
+    await once(reply, 'close')
+    t.equal(reply.writableEnded, false, encoding)
+  }
+  t.equal((await scrape(`${app.latency.url}?name[]=fastify_latency_scrapes_total`)).value('fastify_latency_scrapes_total', { code: '499' }), 2)
+})
