@@ -199,6 +199,15 @@ declare namespace fastifyLatency {
      * @default 'listen'
      */
     start?: 'listen' | 'ready' | 'manual'
+
+    /**
+     * Seconds, 0 to 3600, that closing waits for one more scrape once the application has answered its last request, so that no count is
+     * lost with the process. A little more than the scrape interval is enough; together with the time that requests take, it has to be less
+     * than the time that whatever ends the process allows.
+     *
+     * @default 0
+     */
+    lastScrapeSeconds?: number
   }
 
   export interface ScrapeOptions {
@@ -252,7 +261,8 @@ declare namespace fastifyLatency {
     readonly registry: Registry
 
     /**
-     * The metrics server's Fastify instance, or null with `server: false`. Add hooks, plugins and routes of your own before it starts.
+     * The metrics server's Fastify instance, or null with `server: false`. Add hooks, plugins and routes of your own before it starts. A
+     * `/healthz` or `/readyz` of yours takes the place of its own.
      */
     readonly server: FastifyInstance | null
 

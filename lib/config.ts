@@ -38,6 +38,7 @@ export interface ServerConfig {
   readonly port: number
   readonly path: string
   readonly start: NonNullable<ServerOptions['start']>
+  readonly lastScrapeSeconds: number
 }
 
 export interface ScrapeConfig {
@@ -50,7 +51,9 @@ export interface ScrapeConfig {
 
 export const defaultScrape: ScrapeConfig = Object.freeze({ errorHandling: 'fail', concurrency: 40, timeoutSeconds: 10, created: false })
 
-export const defaultServer: ServerConfig = Object.freeze({ host: undefined, port: 8000, path: '/metrics', start: 'listen' })
+export const defaultServer: ServerConfig = Object.freeze({
+  host: undefined, port: 8000, path: '/metrics', start: 'listen', lastScrapeSeconds: 0
+})
 
 const defaultLabels: Readonly<Record<string, LabelSource>> = { method: 'method', route: 'route', status_code: 'status' }
 
@@ -139,12 +142,14 @@ function parseScrape (scrape: unknown): ScrapeConfig {
 function parseServer (server: unknown): ServerConfig | false {
   if (server === false) return false
   if (server === true) return defaultServer
-  const given = readObject('server', server, ['host', 'port', 'path', 'start'])
+  const given = readObject('server', server, ['host', 'port', 'path', 'start', 'lastScrapeSeconds'])
   return Object.freeze({
     host: optional('server.host', given.host, isText, 'a string that is not empty'),
     port: optional('server.port', given.port, isPort, 'an integer from 0 to 65535') ?? defaultServer.port,
     path: optional('server.path', given.path, isPath, pathRule) ?? defaultServer.path,
-    start: optional('server.start', given.start, isStartPolicy, "'listen', 'ready' or 'manual'") ?? defaultServer.start
+    start: optional('server.start', given.start, isStartPolicy, "'listen', 'ready' or 'manual'") ?? defaultServer.start,
+    lastScrapeSeconds: optional('server.lastScrapeSeconds', given.lastScrapeSeconds, isWait, 'a number from 0 to 3600') ??
+      defaultServer.lastScrapeSeconds
   })
 }
 
@@ -219,6 +224,10 @@ function isErrorHandling (value: unknown): value is ScrapeConfig['errorHandling'
 
 function isTimeout (value: unknown): value is number {
   return typeof value === 'number' && value > 0 && value <= 3600
+}
+
+function isWait (value: unknown): value is number {
+  return value === 0 || isTimeout(value)
 }
 
 function isStartPolicy (value: unknown): value is ServerConfig['start'] {

@@ -47,6 +47,7 @@ export class ApplicationLatency implements Latency {
   readonly #releases: Array<() => void> = []
   readonly #routes = new Set<string>()
   #scrapes: ScrapeHandler | undefined
+  #closing = false
 
   /** `config` is that of the application's first registration, which decides about everything that there is one of. */
   constructor (app: FastifyInstance, config: Config) {
@@ -57,7 +58,7 @@ export class ApplicationLatency implements Latency {
     this.#ownRegistry = createRegistry()
     this.registry = config.registry as Registry | undefined ?? this.#ownRegistry
     this.#scrapeConfig = config.scrape ?? defaultScrape
-    this.#server = this.#serverConfig === false ? null : new MetricsServer(this.#serverConfig, this.#scrapeHandler(), app.log)
+    this.#server = this.#serverConfig === false ? null : new MetricsServer(this.#serverConfig, this.#scrapeHandler(), () => app.server.listening && !this.#closing, app.log)
   }
 
   get histogram (): Histogram {
@@ -82,6 +83,10 @@ export class ApplicationLatency implements Latency {
     const policy = this.#serverConfig === false ? 'manual' : this.#serverConfig.start
     if (policy === 'ready') this.#app.addHook('onReady', async () => { await this.start() })
     if (policy === 'listen') this.#app.addHook('onListen', () => this.#server!.keepStarting(listeningHost(this.#app)))
+    this.#app.addHook('preClose', done => {
+      this.#closing = true
+      done()
+    })
     this.#app.addHook('onClose', () => this.#close())
   }
 

@@ -31,6 +31,8 @@ export class ScrapeHandler {
   /** What is being gathered, which scrapes that ask for the same share. */
   readonly #gatherings = new Map<string, Promise<Gathered>>()
   #active = 0
+  /** What waits for a scrape to come and be answered. */
+  readonly #waiting: Array<() => void> = []
 
   constructor (config: ScrapeConfig, gather: Gatherer, slices: TimeSlices, metrics: ScrapeMetrics, report: ReportOnce) {
     this.#config = config
@@ -54,11 +56,18 @@ export class ScrapeHandler {
     }
   }
 
+  /** Resolves when a scrape that comes after this call has been answered with everything there is. */
+  async next (): Promise<void> {
+    return new Promise(resolve => { this.#waiting.push(resolve) })
+  }
+
   async #answer (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const { concurrency, errorHandling, created } = this.#config
     const start = performance.now()
     const timeoutMs = this.#timeoutMs(request)
     const timer = setTimeout(() => reply.raw.destroy(), 2 * timeoutMs).unref()
+    const names = wantedNames(request)
+    const waiting = names.length === 0 && request.method === 'GET' ? [...this.#waiting] : []
     let bytes = 0
     this.#active++
     finished(reply.raw, error => {
@@ -68,12 +77,13 @@ export class ScrapeHandler {
       this.#metrics.scrapes.increment({ code: error ? '499' : String(reply.statusCode) })
       this.#metrics.duration.family.observe(0, (performance.now() - start) / 1000)
       if (!error) this.#metrics.size.family.observe(0, bytes)
+      if (!error && reply.statusCode === 200) for (const resolve of waiting) resolve()
     })
 
     reply.header('cache-control', 'no-store').type(plainText)
     if (this.#active > concurrency) return reply.code(503).send(`${concurrency} scrapes are being answered already; try again later\n`)
 
-    const { families, failures } = await this.#share(wantedNames(request), timeoutMs)
+    const { families, failures } = await this.#share(names, timeoutMs)
     if (failures.length > 0 && errorHandling === 'fail') {
       return reply.code(500).send(failures.map(({ name }) => `Metric "${name}" could not be read\n`).join(''))
     }

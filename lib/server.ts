@@ -22,6 +22,7 @@ export function retryDelayMs (attempt: number): number {
 export class MetricsServer {
   readonly app: FastifyInstance
   readonly #config: ServerConfig
+  readonly #scrapes: ScrapeHandler
   readonly #log: FastifyBaseLogger
   /** Replies that are being sent. */
   readonly #replies = new Set<ServerResponse>()
@@ -30,12 +31,23 @@ export class MetricsServer {
   #retryTimer: NodeJS.Timeout | undefined
   #closed = false
 
-  constructor (config: ServerConfig, scrapes: ScrapeHandler, log: FastifyBaseLogger) {
+  constructor (config: ServerConfig, scrapes: ScrapeHandler, isReady: () => boolean, log: FastifyBaseLogger) {
     this.#config = config
+    this.#scrapes = scrapes
     this.#log = log
     // Prometheus keeps its connection open between scrapes: closing must not wait for it to go.
     this.app = Fastify({ forceCloseConnections: true })
     this.app.route(scrapes.route(config.path))
+    // Declared when the server boots: a route that the user has declared takes the place of one of these.
+    this.app.register(async app => {
+      for (const [url, isFine] of [['/healthz', () => true], ['/readyz', isReady]] as const) {
+        if (app.hasRoute({ method: 'GET', url })) continue
+        app.get(url, (_request, reply) => {
+          const fine = isFine()
+          reply.code(fine ? 200 : 503).header('cache-control', 'no-store').type('text/plain; charset=utf-8').send(fine ? 'OK\n' : 'Not ready\n')
+        })
+      }
+    })
     this.app.addHook('onRequest', (_request, reply, done) => {
       this.#replies.add(reply.raw)
       reply.raw.once('close', () => this.#replies.delete(reply.raw))
@@ -73,11 +85,12 @@ export class MetricsServer {
     }
   }
 
-  /** Lets the replies being sent finish, for a moment, then stops listening and drops every connection. Harmless in any state. */
+  /** Waits for a last scrape, if it is to, lets the replies being sent finish, for a moment, then stops listening and drops every connection. Harmless in any state. */
   async close (): Promise<void> {
     this.#closed = true
     clearTimeout(this.#retryTimer)
     await this.#starting?.catch(() => {})
+    if (this.#url !== null) await within(1000 * this.#config.lastScrapeSeconds, this.#scrapes.next())
     await this.#drain()
     await this.app.close()
     this.#url = null
@@ -100,11 +113,16 @@ export class MetricsServer {
 
   async #drain (): Promise<void> {
     const replies = [...this.#replies].map(reply => new Promise(resolve => reply.once('close', resolve)))
-    let timer
-    const bound = new Promise(resolve => { timer = setTimeout(resolve, drainMs) })
-    await Promise.race([Promise.all(replies), bound])
-    clearTimeout(timer)
+    await within(drainMs, Promise.all(replies))
   }
+}
+
+/** Waits for a promise, but no longer than this. */
+async function within (ms: number, promise: Promise<unknown>): Promise<void> {
+  let timer
+  const bound = new Promise(resolve => { timer = setTimeout(resolve, ms) })
+  await Promise.race([promise, bound])
+  clearTimeout(timer)
 }
 
 /** The host of an address that can be scraped: a server that listens on all addresses is reached at the loopback one. */
