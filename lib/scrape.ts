@@ -76,7 +76,7 @@ export class ScrapeHandler {
       // 499 as in the application's own metrics: the client was gone before it had everything.
       this.#metrics.scrapes.increment({ code: error ? '499' : String(reply.statusCode) })
       this.#metrics.duration.family.observe(0, (performance.now() - start) / 1000)
-      if (!error) this.#metrics.size.family.observe(0, bytes)
+      if (!error && bytes > 0) this.#metrics.size.family.observe(0, bytes)
       if (!error && reply.statusCode === 200) for (const resolve of waiting) resolve()
     })
 
@@ -118,8 +118,9 @@ export class ScrapeHandler {
   async #gatherOnce (names: readonly string[], timeoutMs: number): Promise<Gathered> {
     let timer: NodeJS.Timeout | undefined
     const deadline = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new Error('it was not there in time')), timeoutMs)
+      timer = setTimeout(() => reject(new Error('it was not there in time')), timeoutMs).unref()
     })
+    deadline.catch(() => {}) // Nobody may be waiting for it.
     const gathered = await this.#gather({ names: names.length === 0 ? undefined : new Set(names), deadline })
     clearTimeout(timer)
     for (const { name, error } of gathered.failures) {

@@ -77,6 +77,15 @@ t.test('families of a client library, whole', async t => {
     '# HELP s s\n# TYPE s summary\ns{quantile="1.0"} NaN\ns_sum 0\ns_count 0\n')
 })
 
+t.test('a series may be larger than the pages it is written in', async t => {
+  const route = 'ü'.repeat(100_000)
+  const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['route'], upperBounds: Array.from({ length: 50 }, (_, index) => index) })
+  family.observe(family.slot([route]), 48.5)
+  const read = new Exposition(text([family.snapshot()]))
+  t.equal(read.samples('h_bucket').length, 51)
+  for (const [le, count] of [['48.0', 0], ['49.0', 1], ['+Inf', 1]] as const) t.equal(read.value('h_bucket', { route, le }), count)
+})
+
 t.test('any label value comes back as it went in', async t => {
   const values = ['', '\\', '\\n', '\n', '"', '\\"', '}', '{', ',', '=', '\r', '\u2028', 'ü', '😀', 'le="1"', '# HELP h', ' ']
   const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['a', 'b'], upperBounds: [1] })

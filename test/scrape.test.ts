@@ -195,6 +195,7 @@ t.test('overlapping scrapes share one gathering; one more than allowed is answer
   t.equal(page.value('fastify_latency_scrapes_total', { code: '200' }), 2)
   t.equal(page.value('fastify_latency_scrapes_total', { code: '500' }), 0)
   t.equal(page.value('fastify_latency_scrape_duration_seconds_count'), 3)
+  t.equal(page.value('fastify_latency_scrape_size_bytes_count'), 2, 'of the whole answers')
   t.ok(page.value('fastify_latency_scrape_size_bytes_sum')! > 1000)
 })
 
@@ -210,6 +211,7 @@ t.test('a metric that cannot be read fails the scrape, which names it', async t 
   const app = createApplication(t, { logger: { level: 'error', stream: { write: line => { lines.push(JSON.parse(line)) } } } })
   await app.register(latency, { server: false, route: '/metrics', scrape: { timeoutSeconds: 0.05 } })
   declareBroken(app)
+  await app.listen({ host: '127.0.0.1', port: 0 })
   let status = 0
   const warning = await warningOf(async () => {
     const response = await app.inject('/metrics')
@@ -224,9 +226,9 @@ t.test('a metric that cannot be read fails the scrape, which names it', async t 
 })
 
 t.test("with errorHandling: 'continue' the others are served, and the failure is counted", async t => {
-  const { app } = await createListening(t, { scrape: { errorHandling: 'continue' } })
+  const { app } = await createListening(t, { scrape: { errorHandling: 'continue', timeoutSeconds: 3600 } })
   declareBroken(app)
-  // It comes before the default of 10 s: it is a scraper that has less time.
+  // The scraper has less time than the hour that is configured.
   const headers = { 'x-prometheus-scrape-timeout-seconds': '0.05' }
   const first = await fetch(app.latency.url!, { headers })
   t.equal(first.status, 200)
