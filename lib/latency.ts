@@ -7,12 +7,11 @@ import {
   createReportOnce, describe, FST_LATENCY_ERR_HISTOGRAM_CONFLICT, FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN,
   FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_SERVER_OFF, type ReportOnce
 } from './errors'
-import { defaultUpperBounds } from './histogram/bounds'
 import { HistogramFamily, type HistogramDefinition } from './histogram/family'
 import { Instrument, Recorder } from './instrument'
 import { RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeSource } from './metrics'
 import { createGatherer, createRegistry } from './registry'
-import { ScrapeHandler } from './scrape'
+import { createScrapeMetrics, ScrapeHandler } from './scrape'
 import { MetricsServer } from './server'
 import { TimeSlices } from './time-slices'
 
@@ -58,7 +57,9 @@ export class ApplicationLatency implements Latency {
     this.#ownRegistry = createRegistry()
     this.registry = config.registry as Registry | undefined ?? this.#ownRegistry
     this.#scrapeConfig = config.scrape ?? defaultScrape
-    this.#server = this.#serverConfig === false ? null : new MetricsServer(this.#serverConfig, this.#scrapeHandler(), () => app.server.listening && !this.#closing, app.log)
+    this.#server = this.#serverConfig === false
+      ? null
+      : new MetricsServer(this.#serverConfig, this.#scrapeHandler(), () => app.server.listening && !this.#closing, app.log)
   }
 
   get histogram (): Histogram {
@@ -166,17 +167,7 @@ export class ApplicationLatency implements Latency {
     // Not in a registry of the user, whose other endpoints these are not about.
     const registry = createRegistry()
     const gather = createGatherer(this.#registries, registry, this.#processMetrics, this.#report, slices)
-    const counter = (name: string, help: string): RegisteredCounter => findOrRegister(registry, RegisteredCounter, name, help)
-    const histogram = (name: string, help: string, upperBounds: readonly number[]): RegisteredHistogram =>
-      findOrRegisterHistogram(registry, { labels: {}, constLabels: {} }, { name, help, upperBounds })
-    return new ScrapeHandler(this.#scrapeConfig, gather, slices, {
-      scrapes: counter('fastify_latency_scrapes_total', 'Scrapes by the status code of their answer; 499 where the scraper left before its end.'),
-      duration: histogram('fastify_latency_scrape_duration_seconds', 'Time to answer a scrape, until its last byte was sent, in seconds.',
-        defaultUpperBounds),
-      size: histogram('fastify_latency_scrape_size_bytes', 'Size of the answer to a scrape before compression, in bytes.',
-        [1e3, 1e4, 1e5, 1e6, 1e7, 1e8]),
-      metricErrors: counter('fastify_latency_metric_errors_total', 'Times that a metric could not be read for a scrape.')
-    }, this.#report)
+    return new ScrapeHandler(this.#scrapeConfig, gather, slices, createScrapeMetrics(registry), this.#report)
   }
 
   /** Keeps a metric in its registry until this application closes. One that the application made itself can be read even then. */
@@ -220,7 +211,7 @@ export class ApplicationLatency implements Latency {
   }
 }
 
-function findOrRegisterHistogram (registry: RegistryLike, { labels, constLabels }: Pick<Config, 'labels' | 'constLabels'>, { name, help, upperBounds }: HistogramConfig): RegisteredHistogram {
+function findOrRegisterHistogram (registry: RegistryLike, { labels, constLabels }: Config, { name, help, upperBounds }: HistogramConfig): RegisteredHistogram {
   const definition: HistogramDefinition = { name, help, upperBounds, labelNames: [...Object.keys(labels), ...Object.keys(constLabels)] }
   const existing = registry.getSingleMetric(name)
   if (existing === undefined) {

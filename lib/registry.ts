@@ -25,8 +25,8 @@ export function processMetrics (): Registry {
 }
 
 /**
- * Reads the given registries, then prom-client's global one, that about scrapes and, with `withProcessMetrics`, that of the process. Of families with the
- * same name the first is served. That is reported, unless it is a metric of the process that the user collects too.
+ * Reads the given registries, then prom-client's global one, that about scrapes and, with `withProcessMetrics`, that of the process. Of
+ * families with the same name the first is served. That is reported, unless it is a metric of the process that the user collects too.
  */
 export function createGatherer (
   registries: Iterable<RegistryLike>, scrapeRegistry: Registry, withProcessMetrics: boolean, report: ReportOnce, slices: TimeSlices

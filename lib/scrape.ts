@@ -1,10 +1,13 @@
 import { finished, pipeline, Readable } from 'node:stream'
 import { createGzip } from 'node:zlib'
 import type { FastifyReply, FastifyRequest, FastifySchema, RouteOptions } from 'fastify'
+import type { RegistryLike } from '../index'
 import type { ScrapeConfig } from './config'
 import type { ReportOnce } from './errors'
 import { negotiateExposition, negotiateGzip } from './exposition/negotiate'
-import type { RegisteredCounter, RegisteredHistogram } from './metrics'
+import { defaultUpperBounds } from './histogram/bounds'
+import { HistogramFamily } from './histogram/family'
+import { type OwnMetric, RegisteredCounter, RegisteredHistogram } from './metrics'
 import type { Gathered, Gatherer } from './snapshot'
 import type { TimeSlices } from './time-slices'
 
@@ -19,6 +22,25 @@ export interface ScrapeMetrics {
   readonly duration: RegisteredHistogram
   readonly size: RegisteredHistogram
   readonly metricErrors: RegisteredCounter
+}
+
+/** Makes these metrics, in a registry that has none of their names. */
+export function createScrapeMetrics (registry: RegistryLike): ScrapeMetrics {
+  const register = <M extends OwnMetric>(metric: M): M => {
+    registry.registerMetric(metric)
+    return metric
+  }
+  const counter = (name: string, help: string): RegisteredCounter => register(new RegisteredCounter(name, help))
+  const histogram = (name: string, help: string, upperBounds: readonly number[]): RegisteredHistogram =>
+    register(new RegisteredHistogram(new HistogramFamily({ name, help, labelNames: [], upperBounds })))
+  return {
+    scrapes: counter('fastify_latency_scrapes_total', 'Scrapes by the status code of their answer; 499 where the scraper left before its end.'),
+    duration: histogram('fastify_latency_scrape_duration_seconds', 'Time to answer a scrape, until its last byte was sent, in seconds.',
+      defaultUpperBounds),
+    size: histogram('fastify_latency_scrape_size_bytes', 'Size of the answer to a scrape before compression, in bytes.',
+      [1e3, 1e4, 1e5, 1e6, 1e7, 1e8]),
+    metricErrors: counter('fastify_latency_metric_errors_total', 'Times that a metric could not be read for a scrape.')
+  }
 }
 
 /** Answers scrapes, on whichever server. */

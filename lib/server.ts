@@ -85,7 +85,10 @@ export class MetricsServer {
     }
   }
 
-  /** Waits for a last scrape, if it is to, lets the replies being sent finish, for a moment, then stops listening and drops every connection. Harmless in any state. */
+  /**
+   * Waits for a last scrape, if it is to, lets the replies being sent finish, for a moment, then stops listening and drops every connection.
+   * Harmless in any state.
+   */
   async close (): Promise<void> {
     this.#closed = true
     clearTimeout(this.#retryTimer)

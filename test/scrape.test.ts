@@ -245,10 +245,15 @@ t.test('a timeout that is no number is none', async t => {
   }
 })
 
-t.test('a client that does not read costs a bound amount of work, and is disconnected in the end', async t => {
-  const { app } = await createListening(t, { scrape: { timeoutSeconds: 0.2 } })
+/** Makes pages of more bytes than the buffers of a connection hold. */
+function declareLarge (app: FastifyInstance): void {
   const { family } = app.latency.histogram as unknown as { family: HistogramFamily }
   for (let index = 0; index < 3000; index++) family.slot(['GET', `${'x'.repeat(1000)}${index}`, '200'])
+}
+
+t.test('a client that does not read costs a bound amount of work, and is disconnected in the end', async t => {
+  const { app } = await createListening(t, { scrape: { timeoutSeconds: 0.2 } })
+  declareLarge(app)
   const answer = once(app.latency.server!.server, 'request') as Promise<[IncomingMessage, ServerResponse]>
   const request = get(app.latency.url!, { agent: false }, response => { response.pause() }).on('error', () => {})
   t.teardown(() => request.destroy())
@@ -263,8 +268,7 @@ t.test('a client that does not read costs a bound amount of work, and is disconn
 
 t.test('a client that leaves ends the work', async t => {
   const { app } = await createListening(t, {})
-  const { family } = app.latency.histogram as unknown as { family: HistogramFamily }
-  for (let index = 0; index < 3000; index++) family.slot(['GET', `${'x'.repeat(1000)}${index}`, '200'])
+  declareLarge(app)
   for (const encoding of ['identity', 'gzip']) {
     const answer = once(app.latency.server!.server, 'request') as Promise<[IncomingMessage, ServerResponse]>
     const request = get(app.latency.url!, { agent: false, headers: { 'accept-encoding': encoding } }, () => request.destroy()).on('error', () => {})

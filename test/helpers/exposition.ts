@@ -69,20 +69,27 @@ function readSample (line: string): ParsedSample {
   const match = /^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)$/s.exec(line)
   if (match === null) throw new Error(`Not a sample: ${line}`)
   const [, name, pairs, number] = match as unknown as [string, string, string | undefined, string]
-  const labels: Record<string, string> = {}
-  let rest = pairs ?? ''
   if (pairs === '') throw new Error(`Empty braces: ${line}`)
-  while (rest !== '') {
-    const pair = /^([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"(,(?=.)|$)/s.exec(rest)
-    if (pair === null) throw new Error(`Not a label: ${rest}`)
-    if (pair[1]! in labels) throw new Error(`Label twice: ${line}`)
-    labels[pair[1]!] = unescape(pair[2]!, { '\\': '\\', n: '\n', '"': '"' })
-    rest = rest.slice(pair[0].length)
-  }
-  return { name, labels, value: readNumber(number) }
+  return { name, labels: readLabels(pairs ?? ''), value: readNumber(number) }
 }
 
-function unescape (text: string, escapes: Record<string, string>): string {
+/** The escapes of a quoted string. */
+export const quotedEscapes = { '\\': '\\', n: '\n', '"': '"' }
+
+/** What stands between braces; the same in the text format and in OpenMetrics. */
+export function readLabels (pairs: string): Record<string, string> {
+  const labels: Record<string, string> = {}
+  for (let rest = pairs; rest !== '';) {
+    const pair = /^([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"(,(?=.)|$)/s.exec(rest)
+    if (pair === null) throw new Error(`Not a label: ${rest}`)
+    if (pair[1]! in labels) throw new Error(`Label twice: ${pairs}`)
+    labels[pair[1]!] = unescape(pair[2]!, quotedEscapes)
+    rest = rest.slice(pair[0].length)
+  }
+  return labels
+}
+
+export function unescape (text: string, escapes: Record<string, string>): string {
   return text.replace(/\\(.?)/gs, (sequence, character: string) => {
     if (!(character in escapes)) throw new Error(`Unknown escape: ${sequence}`)
     return escapes[character]!

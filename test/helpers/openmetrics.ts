@@ -1,3 +1,5 @@
+import { quotedEscapes, readLabels, unescape } from './exposition'
+
 /**
  * A strict reader of OpenMetrics 1.0.0, written against the specification and not against the writer:
  * https://prometheus.io/docs/specs/om/open_metrics_spec/
@@ -32,7 +34,7 @@ export function readOpenMetrics (text: string): Map<string, OpenMetricsFamily> {
       const [, keyword, name, rest] = metadata
       if (keyword === 'HELP') {
         if (/(?<!\\)(\\\\)*"/.test(rest)) throw new Error(`A quote that is not escaped: ${line}`)
-        help = unescape(rest)
+        help = unescape(rest, quotedEscapes)
         familyName = name
       } else if (name !== familyName) {
         throw new Error(`Metadata of another family: ${line}`)
@@ -63,25 +65,6 @@ export function readOpenMetrics (text: string): Map<string, OpenMetricsFamily> {
     family.samples.set(series(name, labels), value)
   }
   return families
-}
-
-function readLabels (pairs: string): Record<string, string> {
-  const labels: Record<string, string> = {}
-  for (let rest = pairs; rest !== '';) {
-    const pair = /^([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"(,(?=.)|$)/s.exec(rest)
-    if (pair === null) throw new Error(`Not a label: ${rest}`)
-    labels[pair[1]!] = unescape(pair[2]!)
-    rest = rest.slice(pair[0].length)
-  }
-  return labels
-}
-
-function unescape (text: string): string {
-  return text.replace(/\\(.?)/gs, (sequence, character: string) => {
-    const meaning = { '\\': '\\', n: '\n', '"': '"' }[character]
-    if (meaning === undefined) throw new Error(`Unknown escape: ${sequence}`)
-    return meaning
-  })
 }
 
 /** "Considerations: Canonical Numbers": what Go's `%g` prints, with `.0` where that would be an integer. */
