@@ -177,7 +177,10 @@ declare namespace fastifyLatency {
     /**
      * TCP port, 0 to 65535. 0 lets the operating system choose; read it back from `app.latency.url`.
      *
-     * @default 8000
+     * The workers of a `node:cluster` have no default: each has counts of its own, and a scrape of a shared port would reach another one
+     * each time. Give each worker a port.
+     *
+     * @default 8000; in a worker of a `node:cluster` none, which is warned of
      */
     port?: number
 
@@ -208,6 +211,54 @@ declare namespace fastifyLatency {
      * @default 0
      */
     lastScrapeSeconds?: number
+
+    /**
+     * Serve over TLS, 1.2 or newer. Of `localhost` only the first address is then bound.
+     *
+     * @default none: plain HTTP
+     */
+    https?: HttpsOptions
+
+    /**
+     * Who may read. Everything but `/healthz` and `/readyz` then asks for credentials; without, the answer is status 401.
+     *
+     * @default none: everyone who reaches the port
+     */
+    auth?: UserOptions | TokenOptions
+  }
+
+  /**
+   * Names of PEM files. They are read at registration, which fails with `FST_LATENCY_ERR_CERTIFICATE` if they cannot be used, and again when
+   * they have changed: a connection that comes after that gets the new certificate. If the new files cannot be used, the old certificate
+   * stays, and each such change is warned of.
+   */
+  export interface HttpsOptions {
+    /** The server's certificate, followed by those between it and its authority. */
+    certFile: string
+
+    /** Its private key, without a passphrase. */
+    keyFile: string
+
+    /**
+     * Certificates of authorities. Then only clients with a certificate from one of them are answered (mutual TLS), probes included.
+     *
+     * @default none: clients need no certificate
+     */
+    clientCaFile?: string
+  }
+
+  /** Basic authentication (RFC 7617). */
+  export interface UserOptions {
+    /** User name → password; at least one. Neither is empty or has control characters, and a name has no colon. */
+    users: Record<string, string>
+    tokens?: never
+  }
+
+  /** Bearer tokens (RFC 6750). */
+  export interface TokenOptions {
+    /** Any of these will do, so that one can be replaced by another: at least one, of the characters `[A-Za-z0-9._~+/-]` and `=` at the end. */
+    tokens: readonly string[]
+    users?: never
   }
 
   export interface ScrapeOptions {
@@ -262,7 +313,7 @@ declare namespace fastifyLatency {
 
     /**
      * The metrics server's Fastify instance, or null with `server: false`. Add hooks, plugins and routes of your own before it starts. A
-     * `/healthz` or `/readyz` of yours takes the place of its own.
+     * `/`, `/healthz` or `/readyz` of yours takes the place of its own.
      */
     readonly server: FastifyInstance | null
 
@@ -272,8 +323,9 @@ declare namespace fastifyLatency {
     /**
      * Starts the metrics server if it is not running yet, and resolves to `url`.
      *
-     * Rejects with `FST_LATENCY_ERR_SERVER_LISTEN` if the port cannot be bound, `FST_LATENCY_ERR_SERVER_CLOSED` once the application
-     * closes, and `FST_LATENCY_ERR_SERVER_OFF` with `server: false`.
+     * Rejects with `FST_LATENCY_ERR_SERVER_LISTEN` if the port cannot be bound, `FST_LATENCY_ERR_CLUSTER_PORT` in a worker of a
+     * `node:cluster` without a port of its own, `FST_LATENCY_ERR_SERVER_CLOSED` once the application closes, and
+     * `FST_LATENCY_ERR_SERVER_OFF` with `server: false`.
      */
     start (): Promise<string>
   }

@@ -26,6 +26,13 @@ export const FST_LATENCY_ERR_OPTION_CONFLICT = createError<[option: string, exis
 export const FST_LATENCY_ERR_SERVER_LISTEN = createError<[host: string, port: number, reason: string, options: ErrorOptions]>(
   'FST_LATENCY_ERR_SERVER_LISTEN', 'The metrics server cannot listen on host %s, port %d: %s')
 
+export const FST_LATENCY_ERR_CERTIFICATE = createError<[files: string, reason: string, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_CERTIFICATE', 'The metrics server cannot use the certificates in %s: %s')
+
+export const FST_LATENCY_ERR_CLUSTER_PORT = createError(
+  'FST_LATENCY_ERR_CLUSTER_PORT',
+  'A worker of a node:cluster has counts of its own, and cannot share a metrics port with the others; give each its own "server.port"')
+
 export const FST_LATENCY_ERR_SERVER_CLOSED = createError(
   'FST_LATENCY_ERR_SERVER_CLOSED', 'The metrics server is closed')
 

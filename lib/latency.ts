@@ -57,9 +57,7 @@ export class ApplicationLatency implements Latency {
     this.#ownRegistry = createRegistry()
     this.registry = config.registry as Registry | undefined ?? this.#ownRegistry
     this.#scrapeConfig = config.scrape ?? defaultScrape
-    this.#server = this.#serverConfig === false
-      ? null
-      : new MetricsServer(this.#serverConfig, this.#scrapeHandler(), () => app.server.listening && !this.#closing, app.log)
+    this.#server = this.#serverConfig === false ? null : this.#createServer(this.#serverConfig)
   }
 
   get histogram (): Histogram {
@@ -89,6 +87,12 @@ export class ApplicationLatency implements Latency {
       done()
     })
     this.#app.addHook('onClose', () => this.#close())
+  }
+
+  #createServer (server: ServerConfig): MetricsServer {
+    return new MetricsServer(server, this.#scrapeHandler(), () => this.#app.server.listening && !this.#closing, () => ({
+      server, scrape: this.#scrapeConfig, processMetrics: this.#processMetrics, registrations: this.#recordings.map(({ config }) => config)
+    }), this.#app.log)
   }
 
   /** Records the requests of a context as one registration asks for. Nothing new is recorded when that is already done. */

@@ -36,7 +36,7 @@ t.test('every option has a default', async t => {
   t.same(parseOptions({ timeToFirstByte: true }).timeToFirstByte, firstByte)
   t.same(parseOptions({ timeToFirstByte: {} }).timeToFirstByte, firstByte)
   t.equal(parseOptions({ timeToFirstByte: false }).timeToFirstByte, undefined)
-  t.same(defaultServer, { host: undefined, port: 8000, path: '/metrics', start: 'listen', lastScrapeSeconds: 0 })
+  t.same(defaultServer, { host: undefined, port: 8000, path: '/metrics', start: 'listen', lastScrapeSeconds: 0, https: undefined, auth: undefined })
 })
 
 t.test('legitimate values at the edges are kept', async t => {
@@ -53,7 +53,9 @@ t.test('legitimate values at the edges are kept', async t => {
     processMetrics: false,
     registry,
     route: '/',
-    server: { host: '::1', port: 0, path: '/a/b', start: 'manual', lastScrapeSeconds: 3600 }
+    server: {
+      host: '::1', port: 0, path: '/a/b', start: 'manual', lastScrapeSeconds: 3600, https: { certFile: 'c', keyFile: 'k' }, auth: { tokens: ['t'] }
+    }
   })
   t.same(config.histogram, { name: 'a:b', help: '\n', upperBounds: [-1, 0] })
   t.same(config.labels, { _a: 'status_class', tenant })
@@ -67,7 +69,17 @@ t.test('legitimate values at the edges are kept', async t => {
   t.equal(config.processMetrics, false)
   t.equal(config.registry, registry)
   t.equal(config.route, '/')
-  t.same(config.server, { host: '::1', port: 0, path: '/a/b', start: 'manual', lastScrapeSeconds: 3600 })
+  t.same(config.server, {
+    host: '::1',
+    port: 0,
+    path: '/a/b',
+    start: 'manual',
+    lastScrapeSeconds: 3600,
+    https: { certFile: 'c', keyFile: 'k', clientCaFile: undefined },
+    auth: { users: undefined, tokens: ['t'] }
+  })
+  t.match(parseOptions({ server: { https: { certFile: 'c', keyFile: 'k', clientCaFile: 'a' }, auth: { users: { ü: ' ' } } } }).server,
+    { https: { clientCaFile: 'a' }, auth: { users: { ü: ' ' }, tokens: undefined } })
   t.equal(parseOptions({ server: false }).server, false)
   t.same(parseOptions({ labels: {} }).labels, {})
   t.equal((parseOptions({ server: { port: 65535 } }).server as { port: number }).port, 65535)
@@ -91,7 +103,9 @@ t.test('unknown options are refused by name', async t => {
     [{ histogramm: {} }, 'Unknown option "histogramm"; known here: histogram, labels, constLabels, ignore, seriesLimit, inFlight, ' +
       'abortedStatus, timeToFirstByte, registry, processMetrics, server, route'],
     [{ histogram: { boundaries: [1] } }, 'Unknown option "histogram.boundaries"; known here: name, help, buckets'],
-    [{ server: { prot: 1 } }, 'Unknown option "server.prot"; known here: host, port, path, start, lastScrapeSeconds'],
+    [{ server: { prot: 1 } }, 'Unknown option "server.prot"; known here: host, port, path, start, lastScrapeSeconds, https, auth'],
+    [{ server: { https: { cert: '' } } }, 'Unknown option "server.https.cert"; known here: certFile, keyFile, clientCaFile'],
+    [{ server: { auth: { user: {} } } }, 'Unknown option "server.auth.user"; known here: users, tokens'],
     [{ timeToFirstByte: { bucket: [1] } }, 'Unknown option "timeToFirstByte.bucket"; known here: name, help, buckets']
   ]
   for (const [options, message] of cases) t.throws(() => parseOptions(options), { code: 'FST_LATENCY_ERR_OPTION_UNKNOWN', message })
@@ -123,7 +137,13 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['server', { server: 8000 }], ['server', { server: null }], ['server.host', { server: { host: '' } }],
     ['server.port', { server: { port: -1 } }], ['server.port', { server: { port: 65536 } }], ['server.port', { server: { port: 1.5 } }],
     ['server.port', { server: { port: '8000' } }], ['server.path', { server: { path: '/a?b' } }], ['server.start', { server: { start: 'now' } }],
-    ['server.lastScrapeSeconds', { server: { lastScrapeSeconds: -1 } }], ['scrape', { scrape: true }], ['scrape.errorHandling', { scrape: { errorHandling: 'ignore' } }], ['scrape.concurrency', { scrape: { concurrency: 0 } }],
+    ['server.lastScrapeSeconds', { server: { lastScrapeSeconds: -1 } }],
+    ['server.https', { server: { https: true } }], ['server.https.certFile', { server: { https: { keyFile: 'k' } } }],
+    ['server.https.keyFile', { server: { https: { certFile: 'c', keyFile: '' } } }],
+    ['server.https.clientCaFile', { server: { https: { certFile: 'c', keyFile: 'k', clientCaFile: false } } }],
+    ['server.auth', { server: { auth: null } }], ['server.auth', { server: { auth: {} } }], ['server.auth.users', { server: { auth: { users: {} } } }],
+    ['server.auth.tokens', { server: { auth: { tokens: [] } } }],
+    ['scrape', { scrape: true }], ['scrape.errorHandling', { scrape: { errorHandling: 'ignore' } }], ['scrape.concurrency', { scrape: { concurrency: 0 } }],
     ['scrape.timeoutSeconds', { scrape: { timeoutSeconds: 0 } }], ['scrape.timeoutSeconds', { scrape: { timeoutSeconds: 3600.1 } }],
     ['scrape.timeoutSeconds', { scrape: { timeoutSeconds: NaN } }], ['scrape.created', { scrape: { created: 1 } }]
   ]

@@ -4,6 +4,7 @@ import { connect, createServer, type AddressInfo, type Server, type Socket } fro
 import { mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import swagger from '@fastify/swagger'
 import t, { type Test } from 'tap'
 import Fastify from 'fastify'
 import latency from '../lib'
@@ -273,7 +274,7 @@ t.test('GET and HEAD are answered, other paths are 404, other methods 405 with A
 
   t.equal((await fetch(`${url!}?name=x`)).status, 200, 'a query changes nothing')
 
-  for (const path of ['/', '/metrics/', '/metricsx', '/METRICS', '/favicon.ico']) {
+  for (const path of ['/metrics/', '/metricsx', '/METRICS', '/favicon.ico']) {
     const response = await fetch(new URL(path, url!))
     t.equal(response.status, 404, path)
     t.match(await response.text(), 'The metrics are at /metrics', path)
@@ -317,6 +318,21 @@ t.test('the metrics may be a route of the application as well, or instead, and a
     t.equal((await fetch(`${address}/internal/metrics`, { method: 'HEAD' })).headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8')
     t.same((await scrape(`${address}/internal/metrics`)).samples('http_request_duration_seconds_count').map(sample => sample.labels), [{ route: '/' }])
   }
+})
+
+t.test('as a route of the application it is not in the documentation, the log or the traffic', async t => {
+  const lines: string[] = []
+  const app = createApplication(t, { logger: { level: 'trace', stream: { write: line => { lines.push(line) } } } })
+  await app.register(swagger, { openapi: {} })
+  await app.register(latency, { server: false, route: '/metrics', labels: {} })
+  app.get('/', async () => 'x')
+  await app.ready()
+  t.same(Object.keys(app.swagger().paths!), ['/'])
+  lines.length = 0
+  const { payload, headers } = await app.inject({ url: '/metrics', headers: { accept: 'application/openmetrics-text' } })
+  t.match(payload, /^http_request_duration_seconds_count 0$/m)
+  t.match(headers['content-type'], 'application/openmetrics-text')
+  t.same(lines, [])
 })
 
 t.test('the route is below the prefix of its context, and asking for it again adds nothing', async t => {

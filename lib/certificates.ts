@@ -1,0 +1,68 @@
+import { randomBytes, X509Certificate } from 'node:crypto'
+import { readFileSync, statSync } from 'node:fs'
+import type { RequestListener } from 'node:http'
+import { createServer, type Server, type ServerOptions } from 'node:https'
+import { createSecureContext, type SecureContextOptions } from 'node:tls'
+import type { HttpsConfig } from './config'
+import { describe, FST_LATENCY_ERR_CERTIFICATE } from './errors'
+
+/** How long a client may take to agree on TLS. */
+const handshakeTimeoutMs = 10_000
+
+/**
+ * Makes a server whose certificates come from files, which are read again when they have changed: a connection that comes after the change
+ * gets the new ones. While they cannot be used it gets those from before, and each such change is reported.
+ */
+export function createHttpsServer (
+  config: HttpsConfig, options: ServerOptions, handler: RequestListener, report: (error: InstanceType<typeof FST_LATENCY_ERR_CERTIFICATE>) => void
+): Server {
+  let version = versionOf(config)
+  const mutual = config.clientCaFile !== undefined
+  const server = createServer({
+    ...options, ...readCertificates(config), requestCert: mutual, rejectUnauthorized: mutual, handshakeTimeout: handshakeTimeoutMs
+  }, handler)
+  // Comes before the listener that begins the handshake.
+  server.prependListener('connection', () => {
+    const current = versionOf(config)
+    if (current === version) return
+    version = current
+    try {
+      server.setSecureContext(readCertificates(config))
+      // Whoever was trusted before has to prove anew who they are.
+      server.setTicketKeys(randomBytes(48))
+    } catch (error) {
+      report(error as InstanceType<typeof FST_LATENCY_ERR_CERTIFICATE>)
+    }
+  })
+  return server
+}
+
+function readCertificates (config: HttpsConfig): SecureContextOptions {
+  const { certFile, keyFile, clientCaFile } = config
+  try {
+    const ca = clientCaFile === undefined ? undefined : readFileSync(clientCaFile)
+    // OpenSSL takes a file without a certificate for one that trusts nobody.
+    if (ca !== undefined) new X509Certificate(ca) // eslint-disable-line no-new -- throws
+    const options = { cert: readFileSync(certFile), key: readFileSync(keyFile), ca }
+    createSecureContext(options) // Throws when they do not belong together.
+    return options
+  } catch (error) {
+    throw new FST_LATENCY_ERR_CERTIFICATE(files(config).join(', '), describe(error), { cause: error })
+  }
+}
+
+/** Another string whenever a file is another one, or holds something else. */
+function versionOf (config: HttpsConfig): string {
+  return files(config).map(file => {
+    try {
+      const { ino, size, mtimeNs, ctimeNs } = statSync(file, { bigint: true })
+      return [ino, size, mtimeNs, ctimeNs].join()
+    } catch (error) {
+      return describe(error)
+    }
+  }).join(';')
+}
+
+function files ({ certFile, keyFile, clientCaFile }: HttpsConfig): string[] {
+  return [certFile, keyFile, ...clientCaFile === undefined ? [] : [clientCaFile]]
+}

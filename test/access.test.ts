@@ -1,0 +1,213 @@
+import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import { Agent, request, type RequestOptions } from 'node:https'
+import { connect, type TLSSocket } from 'node:tls'
+import t, { type Test } from 'tap'
+import latency from '../lib'
+import { anyPort, createApplication, createListening } from './helpers/application'
+import { type Certificate, createAuthority, Files, issue } from './helpers/certificates'
+import { exchange } from './helpers/connection'
+
+interface Answer {
+  readonly status: number | undefined
+  readonly body: string
+  /** Common name in the certificate of the server. */
+  readonly name: string
+}
+
+/** Gets a page over a connection of its own, unless the options have an agent. */
+async function get (url: string | null, options: RequestOptions): Promise<Answer> {
+  const sent = request(url!, { agent: false, ...options })
+  sent.end()
+  const [response] = await once(sent, 'response') as [IncomingMessage]
+  const name = (response.socket as TLSSocket).getPeerCertificate().subject.CN as string
+  let body = ''
+  for await (const chunk of response) body += chunk
+  return { status: response.statusCode, body, name }
+}
+
+async function createTls (t: Test, mutual = false): Promise<{ url: string | null, files: Files, ca: Certificate }> {
+  const ca = await createAuthority('ca')
+  const files = new Files(t)
+  const { cert, key } = await issue(ca, 'first')
+  const https = { certFile: files.write('cert.pem', cert), keyFile: files.write('key.pem', key) }
+  const { app } = await createListening(t, {
+    server: { ...anyPort, https: mutual ? { ...https, clientCaFile: files.write('ca.pem', ca.cert) } : https }
+  })
+  return { url: app.latency.url, files, ca }
+}
+
+t.test('with server.https it speaks TLS only', async t => {
+  const { url, ca } = await createTls(t)
+  t.match(url, /^https:\/\/127\.0\.0\.1:\d+\/metrics$/)
+  t.match(await get(url, { ca: ca.cert }), { status: 200, body: /http_request_duration_seconds/, name: 'first' })
+  t.notMatch(await exchange(url!.replace('https', 'http'), 'GET /metrics HTTP/1.1\nHost: x\nConnection: close\n\n'), 'http_request')
+})
+
+t.test('a certificate is replaced without a restart, and connections that are open go on', async t => {
+  const { url, ca, files } = await createTls(t)
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => agent.destroy())
+  t.equal((await get(url, { ca: ca.cert, agent })).name, 'first')
+  const { cert, key } = await issue(ca, 'second')
+  files.write('cert.pem', cert)
+  files.write('key.pem', key)
+  t.match(await get(url, { ca: ca.cert, agent }), { status: 200, name: 'first' })
+  t.match(await get(url, { ca: ca.cert }), { status: 200, name: 'second' })
+})
+
+t.test('while the files cannot be used the last certificate stays, and each change is warned of once', async t => {
+  const { url, ca, files } = await createTls(t)
+  const warnings: Array<Error & { code?: string }> = []
+  const collect = (warning: Error): void => { warnings.push(warning) }
+  process.on('warning', collect)
+  t.teardown(() => process.off('warning', collect))
+  const { cert, key } = await issue(ca, 'second')
+  const isServed = async (name: string): Promise<unknown> => t.match(await get(url, { ca: ca.cert }), { status: 200, name })
+
+  files.write('cert.pem', cert)
+  await isServed('first')
+  await isServed('first')
+  t.match(warnings, [{ code: 'FST_LATENCY_ERR_CERTIFICATE', message: /^The metrics server cannot use the certificates in .*cert\.pem, .*key\.pem: / }])
+  files.remove('key.pem')
+  await isServed('first')
+  await isServed('first')
+  t.equal(warnings.length, 2)
+  t.match(warnings[1], { message: /ENOENT/ })
+  files.write('key.pem', key)
+  await isServed('second')
+  t.equal(warnings.length, 2)
+})
+
+t.test('with clientCaFile it answers only clients with a certificate of this authority, even if the file changes', async t => {
+  const { url, ca, files } = await createTls(t, true)
+  const client = await issue(ca, 'client')
+  const otherCa = await createAuthority('other')
+  const stranger = await issue(otherCa, 'stranger')
+  const answered = async (certificate: Partial<Certificate>): Promise<boolean> =>
+    get(url, { ...certificate, ca: ca.cert }).then(({ status }) => status === 200, () => false)
+
+  t.equal(await answered(client), true)
+  t.equal(await answered({}), false)
+  t.equal(await answered(stranger), false)
+
+  const session = await establish(url!, { ca: ca.cert, ...client })
+  files.write('ca.pem', otherCa.cert)
+  t.equal(await answered(client), false)
+  t.equal(await answered(stranger), true)
+  t.equal(await get(url, { ca: ca.cert, session } as RequestOptions).then(({ status }) => status, () => 'refused'), 'refused', 'a session from before is over')
+})
+
+/** A TLS session that the client could resume. */
+async function establish (url: string, options: RequestOptions): Promise<Buffer> {
+  const { hostname, port } = new URL(url)
+  const socket = connect({ ...options, host: hostname, port: Number(port) } as object)
+  const [session] = await once(socket, 'session')
+  socket.destroy()
+  return session
+}
+
+t.test('certificates that cannot be used are refused when the plugin is registered', async t => {
+  const files = new Files(t)
+  const ca = await createAuthority('ca')
+  const [one, other] = await Promise.all([issue(ca, 'one'), issue(ca, 'other')])
+  const good = { certFile: files.write('cert.pem', one.cert), keyFile: files.write('key.pem', one.key) }
+  const cases: Array<[https: object, message: RegExp]> = [
+    [{ ...good, certFile: '/nowhere/cert.pem' }, /\/nowhere\/cert\.pem, .*key\.pem: ENOENT/],
+    [{ ...good, keyFile: files.write('other.pem', other.key) }, /key values mismatch/],
+    [{ ...good, clientCaFile: files.write('ca.pem', 'none') }, /ca\.pem: /]
+  ]
+  for (const [https, message] of cases) {
+    const app = createApplication(t)
+    await t.rejects(async () => app.register(latency, { server: { https } as never }), { code: 'FST_LATENCY_ERR_CERTIFICATE', message })
+  }
+})
+
+const basic = (credentials: string): string => `Basic ${Buffer.from(credentials).toString('base64')}`
+
+const authentications = [
+  {
+    auth: { users: { prometheus: 'pass:wörd', other: 'x' } },
+    challenge: 'Basic realm="metrics", charset="UTF-8"',
+    right: [basic('prometheus:pass:wörd'), basic('other:x'), basic('other:x').replace('Basic', 'basic')],
+    wrong: ['', 'Basic', 'Basic ', 'Basic !', basic(''), basic('prometheus'), basic('prometheus:'), basic('prometheus:x'), basic('other:pass:wörd'), basic('prometheus:pass:wörd '),
+      basic('toString:x'), basic('__proto__:x'), 'Bearer x', `Bearer ${'x'.repeat(5000)}`]
+  },
+  {
+    auth: { tokens: ['s3cret+/=', 'next'] },
+    challenge: 'Bearer realm="metrics"',
+    right: ['Bearer s3cret+/=', 'Bearer next', 'bearer next'],
+    wrong: ['', 'Bearer', 'Bearer ', 'Bearer nex', 'Bearer nextt', 'Bearer Next', 'next', basic('next:next'), 'Bearer s3cret+/=,next', `Bearer ${'x'.repeat(5000)}`]
+  }
+]
+
+for (const { auth, challenge, right, wrong } of authentications) {
+  const kind = Object.keys(auth)[0]!
+  t.test(`with server.auth.${kind}, who is not known gets 401 and no data, whatever they ask for`, async t => {
+    const { app } = await createListening(t, { server: { ...anyPort, auth } }, app => {
+      app.latency.server!.get('/mine', async () => 'mine')
+    })
+    const ask = async (path: string, authorization?: string, method = 'GET'): Promise<Response> =>
+      fetch(new URL(app.latency.url!).origin + path, { method, headers: authorization === undefined ? {} : { authorization } })
+
+    for (const authorization of right) t.match(await (await ask('/metrics', authorization)).text(), 'http_request_duration_seconds', authorization)
+    for (const authorization of [undefined, ...wrong]) {
+      const response = await ask('/metrics', authorization)
+      t.equal(response.status, 401, `with ${authorization}`)
+      t.equal(response.headers.get('www-authenticate'), challenge)
+      t.equal(await response.text(), 'Unauthorized\n')
+    }
+    for (const path of ['/', '/mine', '/nowhere', '/healthz/', '//healthz', '/healthz%2f..%2fmetrics', '/metrics?/healthz']) {
+      t.equal((await ask(path)).status, 401, path)
+      t.not((await ask(path, right[0])).status, 401, `${path}, with credentials`)
+    }
+    for (const method of ['HEAD', 'POST', 'OPTIONS', 'DELETE']) t.equal((await ask('/metrics', undefined, method)).status, 401, method)
+    for (const path of ['/healthz', '/readyz']) t.equal(await (await ask(path)).text(), 'OK\n', `${path} is for probes`)
+    t.equal((await ask('/healthz', undefined, 'POST')).status, 401)
+  })
+}
+
+t.test('metrics at the path of a probe are no less private', async t => {
+  const { app } = await createListening(t, { server: { ...anyPort, path: '/healthz', auth: { tokens: ['x'] } } })
+  t.equal((await fetch(app.latency.url!)).status, 401)
+})
+
+t.test('where other machines may read it without credentials, it says so once, in the log', async t => {
+  const lines: string[] = []
+  const start = async (host: string, server: object): Promise<string[]> => {
+    lines.length = 0
+    const app = createApplication(t, { logger: { level: 'info', stream: { write: line => { lines.push(JSON.parse(line).msg) } } } })
+    await app.register(latency, { server: { host, port: 0, start: 'ready', ...server } })
+    await app.ready()
+    await app.latency.start()
+    return lines.filter(line => line.includes('can read the metrics'))
+  }
+  t.same(await start('0.0.0.0', {}), ['Whoever reaches 0.0.0.0 can read the metrics: neither server.auth nor server.https.clientCaFile is set'])
+  t.same(await start('0.0.0.0', { auth: { tokens: ['x'] } }), [])
+  const ca = await createAuthority('ca')
+  const files = new Files(t)
+  const { cert, key } = await issue(ca, 'x')
+  const https = { certFile: files.write('cert.pem', cert), keyFile: files.write('key.pem', key) }
+  t.equal((await start('0.0.0.0', { https })).length, 1)
+  t.same(await start('0.0.0.0', { https: { ...https, clientCaFile: files.write('ca.pem', ca.cert) } }), [])
+  t.same(await start('127.0.0.1', {}), [])
+  t.same(await start('localhost', {}), [])
+})
+
+t.test('no error message of the options tells a secret', async t => {
+  const wrong = [
+    'hunter2', ['hunter2'], { users: { 'a:b': 'hunter2' } }, { users: { a: 'hunter2' }, tokens: ['hunter2'] }, { users: { a: 'hunter2', b: 1 } },
+    { users: 'hunter2' }, { users: ['hunter2', 'hunter2'] }, { users: {} }, { users: { a: 'hunter2\n' } }, { tokens: 'hunter2' }, { tokens: [] }, { tokens: ['hunter2', ''] },
+    { tokens: ['hunter2 hunter2'] }, {}, null, { user: { a: 'hunter2' } }
+  ]
+  for (const auth of wrong) {
+    const app = createApplication(t)
+    const error = await app.register(latency, { server: { auth } as never }).then(() => undefined, (error: Error & { code: string }) => error)
+    t.match(error?.code, /^FST_LATENCY_ERR_OPTION_(INVALID|UNKNOWN)$/, JSON.stringify(auth))
+    t.notMatch(error?.message, /hunter2/)
+  }
+  const app = createApplication(t)
+  await app.register(latency, { server: { auth: { users: { a: 'hunter2' } } } })
+  const conflict = await t.rejects(async () => app.register(latency, { server: { auth: { users: { a: 'hunter22' } } } }), { code: 'FST_LATENCY_ERR_OPTION_CONFLICT' })
+  t.notMatch(String(conflict), /hunter2/)
+})

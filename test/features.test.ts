@@ -1,0 +1,55 @@
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+
+/** For each row of the table of metrics servers in README.md, the tests that show what it says of this one. */
+const proofs: Record<string, Array<[file: string, test: string]>> = {
+  'starts and closes with the application': [['server', 'it starts with the application, on a port of its own, and closes with it']],
+  'listens by default on': [['server', 'by default its port is 8000'], ['server', 'the host follows the application']],
+  'its port is taken': [
+    ['server', 'with a taken port the application serves; the failure is logged, warned of and tried again until it succeeds'],
+    ['server', "with start: 'ready' a taken port fails the boot, with host and port in a coded error"]
+  ],
+  'while the application closes': [['close', 'the metrics stay until the last request is in them, and until they have been scraped once more']],
+  OpenMetrics: [['scrape', 'the format is the one that Accept prefers']],
+  compression: [['scrape', 'it is compressed when Accept-Encoding prefers that']],
+  '`name[]`': [['scrape', 'name[] asks for some families, and only these are read']],
+  'scrapes at a time': [['scrape', 'overlapping scrapes share one gathering; one more than allowed is answered with 503']],
+  'overlapping scrapes share a reading': [['scrape', 'overlapping scrapes share one gathering; one more than allowed is answered with 503']],
+  'time that a scrape may take': [['scrape', 'a metric that cannot be read fails the scrape, which names it'], ['scrape', 'a timeout that is no number is none']],
+  'a metric that cannot be read': [
+    ['scrape', 'a metric that cannot be read fails the scrape, which names it'],
+    ['scrape', "with errorHandling: 'continue' the others are served, and the failure is counted"]
+  ],
+  'metrics about scrapes': [
+    ['scrape', 'overlapping scrapes share one gathering; one more than allowed is answered with 503'],
+    ['processes', 'the workers of a node:cluster do not share a metrics port']
+  ],
+  'TLS, client certificates': [
+    ['access', 'a certificate is replaced without a restart, and connections that are open go on'],
+    ['access', 'with clientCaFile it answers only clients with a certificate of this authority, even if the file changes']
+  ],
+  authentication: [['access', 'who is not known gets 401 and no data, whatever they ask for']],
+  probes: [['close', '/readyz is 200 while the application accepts requests, /healthz for as long as the process answers']],
+  'page at `/`': [
+    ['front-page', 'the page at / says what this is, and leads to the metrics and the probes'],
+    ['front-page', 'it shows the options in effect, and no secret']
+  ],
+  'other paths and methods': [['server', 'GET and HEAD are answered, other paths are 404, other methods 405 with Allow']],
+  'keeps the process alive': [['exit', 'a metrics server does not keep a process alive whose application failed to listen']],
+  'your own routes and plugins on it': [['server', 'its Fastify instance takes routes and hooks of the user']],
+  "the same metrics on the application's port": [['server', 'the metrics may be a route of the application as well, or instead, and are not traffic']]
+}
+
+t.test('every row of the table in README.md has its tests', async t => {
+  const readme = readFileSync(path.join(__dirname, '..', 'README.md'), 'utf8')
+  const section = /^## Compared with other metrics servers$([^]*?)^## /m.exec(readme)![1]!
+  const rows = [...section.matchAll(/^\| ([^|]+) \|/gm)].map(match => match[1]!.trim())
+  t.same(rows, Object.keys(proofs))
+  for (const [row, tests] of Object.entries(proofs)) {
+    for (const [file, name] of tests) {
+      const lines = readFileSync(path.join(__dirname, `${file}.test.ts`), 'utf8').split('\n')
+      t.ok(lines.some(line => line.includes('t.test(') && line.includes(name)), `${row}: ${name}`)
+    }
+  }
+})
