@@ -7,7 +7,7 @@ import { Counter, Gauge, Histogram, Summary } from 'prom-client'
 import t, { type Test } from 'tap'
 import { createListening } from '../helpers/application'
 import { Exposition } from '../helpers/exposition'
-import { missing, Program, temporaryFolder, until } from './programs'
+import { missing, Program, startPrometheus, temporaryFolder, until } from './programs'
 
 const hostile = ['', '\\', '\\n', 'a\nb', '"', '\\"', '}', '{a="b"}', ',', '# EOF', 'ü😀', ' ', 'le="1"', '\u2028']
 
@@ -78,13 +78,8 @@ t.test('promtool has nothing to say about the text format but about names that a
 
 t.test('Prometheus stores the numbers of the text format, from OpenMetrics', { skip: missing('prometheus') }, async t => {
   const { url, expected } = await createHostile(t)
-  const folder = temporaryFolder(t)
-  writeFileSync(join(folder, 'prometheus.yml'), scrapeConfig(url))
-  const prometheus = new Program(t, 'prometheus', [
-    `--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`, '--web.listen-address=127.0.0.1:0'
-  ])
-  const [, address] = await prometheus.printed(/msg="Listening on".* address=(\S+)[^]*Server is ready/)
-  t.strictSame(sorted(await stored(`http://${address}`)), sorted(expected))
+  const { address } = await startPrometheus(t, scrapeConfig(url))
+  t.strictSame(sorted(await stored(address)), sorted(expected))
 })
 
 t.test('VictoriaMetrics stores them too', { skip: missing('victoria-metrics') }, async t => {

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn, type SpawnOptions, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -98,4 +98,39 @@ export async function startExample (t: Test, name: string): Promise<{ example: P
   const example = new Program(t, process.execPath, [`dist/example/${name}.js`], { env: { ...process.env, PORT: '0', METRICS_PORT: '0' } })
   const [, address, metrics] = await example.printed(/(http:\S+)[^]*?(http:\S+\/metrics)/)
   return { example, address: address!, metrics: metrics! }
+}
+
+/** A running Prometheus, and its HTTP API. */
+export class Prometheus {
+  readonly address: string
+
+  constructor (address: string) {
+    this.address = address
+  }
+
+  async get<T> (path: string, parameters: Record<string, string>): Promise<T> {
+    const response = await fetch(`${this.address}/api/v1/${path}?${new URLSearchParams(parameters)}`)
+    const { status, data, error } = await response.json() as { status: string, data: T, error?: string }
+    if (status !== 'success') throw new Error(error)
+    return data
+  }
+
+  async query<T> (query: string, time?: number): Promise<T[]> {
+    return (await this.get<{ result: T[] }>('query', time === undefined ? { query } : { query, time: String(time) })).result
+  }
+
+  async value (promql: string, time?: number): Promise<number | undefined> {
+    const [series] = await this.query<{ value: [time: number, value: string] }>(promql, time)
+    return series === undefined ? undefined : Number(series.value[1])
+  }
+}
+
+export async function startPrometheus (t: Test, config: string): Promise<Prometheus> {
+  const folder = temporaryFolder(t)
+  writeFileSync(join(folder, 'prometheus.yml'), config)
+  const program = new Program(t, 'prometheus', [
+    `--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`, '--web.listen-address=127.0.0.1:0'
+  ])
+  const [, address] = await program.printed(/msg="Listening on".* address=(\S+)[^]*Server is ready/)
+  return new Prometheus(`http://${address}`)
 }

@@ -1,15 +1,15 @@
 import { spawnSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { missing, Program, root, startExample, temporaryFolder, until } from './programs'
+import { missing, type Prometheus, root, startExample, startPrometheus, until } from './programs'
 
 const requests = 400
 const name = 'hello_world_latency_seconds'
 
 t.test('Prometheus scrapes the hello-world example', { skip: missing('prometheus') }, async t => {
   const { example, address, metrics } = await startExample(t, 'hello-world')
-  const prometheus = await startPrometheus(t, new URL(metrics).host)
+  const prometheus = await startWithExample(t, new URL(metrics).host)
 
   await t.test('the target is up, with the job and the group of example/prometheus.yml', async t => {
     const target = await until('the target to be up', async () => {
@@ -106,30 +106,10 @@ interface Target {
 }
 
 /** Prometheus with the configuration of the example, but for the target and the interval. */
-async function startPrometheus (t: Test, target: string) {
-  const folder = temporaryFolder(t)
+async function startWithExample (t: Test, target: string): Promise<Prometheus> {
   const config = readFileSync(join(root, 'example', 'prometheus.yml'), 'utf8')
   t.match(config, /scrape_interval: 5s[^]*\[localhost:8000\]/)
-  writeFileSync(join(folder, 'prometheus.yml'), config.replace('scrape_interval: 5s', 'scrape_interval: 1s').replace('localhost:8000', target))
-  const prometheus = new Program(t, 'prometheus', [
-    `--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`, '--web.listen-address=127.0.0.1:0'
-  ])
-  const [, address] = await prometheus.printed(/msg="Listening on".* address=(\S+)[^]*Server is ready/)
-
-  async function get<T> (path: string, parameters: Record<string, string>): Promise<T> {
-    const response = await fetch(`http://${address}/api/v1/${path}?${new URLSearchParams(parameters)}`)
-    const { status, data, error } = await response.json() as { status: string, data: T, error?: string }
-    if (status !== 'success') throw new Error(error)
-    return data
-  }
-  async function query<T> (query: string, time?: number): Promise<T[]> {
-    return (await get<{ result: T[] }>('query', time === undefined ? { query } : { query, time: String(time) })).result
-  }
-  async function value (promql: string, time?: number): Promise<number | undefined> {
-    const [series] = await query<{ value: [time: number, value: string] }>(promql, time)
-    return series === undefined ? undefined : Number(series.value[1])
-  }
-  return { get, query, value }
+  return startPrometheus(t, config.replace('scrape_interval: 5s', 'scrape_interval: 1s').replace('localhost:8000', target))
 }
 
 /** Sends the requests one after the other. Returns how long each took until its body was there, in seconds, ascending. */
