@@ -8,6 +8,7 @@ import { negotiateExposition, negotiateGzip } from './exposition/negotiate'
 import { defaultUpperBounds } from './histogram/bounds'
 import { HistogramFamily } from './histogram/family'
 import { type OwnMetric, RegisteredCounter, RegisteredHistogram } from './metrics'
+import { SharedPages } from './shared-pages'
 import type { Gathered, Gatherer } from './snapshot'
 import type { TimeSlices } from './time-slices'
 
@@ -43,6 +44,11 @@ export function createScrapeMetrics (registry: RegistryLike): ScrapeMetrics {
   }
 }
 
+/** What overlapping scrapes have in common: what was read, and its pages by content type. */
+interface SharedGathering extends Gathered {
+  readonly pages: Map<string, SharedPages>
+}
+
 /** Answers scrapes, on whichever server. */
 export class ScrapeHandler {
   readonly #config: ScrapeConfig
@@ -51,7 +57,7 @@ export class ScrapeHandler {
   readonly #metrics: ScrapeMetrics
   readonly #report: ReportOnce
   /** What is being gathered, which scrapes that ask for the same share. */
-  readonly #gatherings = new Map<string, Promise<Gathered>>()
+  readonly #gatherings = new Map<string, Promise<SharedGathering>>()
   #active = 0
   /** What waits for a scrape to come and be answered. */
   readonly #waiting: Array<() => void> = []
@@ -105,7 +111,7 @@ export class ScrapeHandler {
     reply.header('cache-control', 'no-store').type(plainText)
     if (this.#active > concurrency) return reply.code(503).send(`${concurrency} scrapes are being answered already; try again later\n`)
 
-    const { families, failures } = await this.#share(names, timeoutMs)
+    const { families, failures, pages } = await this.#share(names, timeoutMs)
     if (failures.length > 0 && errorHandling === 'fail') {
       return reply.code(500).send(failures.map(({ name }) => `Metric "${name}" could not be read\n`).join(''))
     }
@@ -116,7 +122,12 @@ export class ScrapeHandler {
     if (compressed) reply.header('content-encoding', 'gzip')
     if (request.method === 'HEAD') return reply.send()
 
-    const body = Readable.from(this.#inSlices(exposition.write(families), length => { bytes += length }), { objectMode: false })
+    let shared = pages.get(exposition.contentType)
+    if (shared === undefined) {
+      shared = new SharedPages(() => exposition.write(families), this.#slices)
+      pages.set(exposition.contentType, shared)
+    }
+    const body = Readable.from(counted(shared.read(), length => { bytes += length }), { objectMode: false })
     // An error here is that of a client who has left, which Fastify sees too.
     return reply.send(compressed ? pipeline(body, createGzip({ level: 1 }), () => {}) : body)
   }
@@ -127,7 +138,7 @@ export class ScrapeHandler {
     return 1000 * Math.min(this.#config.timeoutSeconds, seconds > 0 ? seconds * shareOfTimeout : Infinity)
   }
 
-  async #share (names: readonly string[], timeoutMs: number): Promise<Gathered> {
+  async #share (names: readonly string[], timeoutMs: number): Promise<SharedGathering> {
     const key = JSON.stringify([timeoutMs, ...names])
     let gathering = this.#gatherings.get(key)
     if (gathering === undefined) {
@@ -137,7 +148,7 @@ export class ScrapeHandler {
     return gathering
   }
 
-  async #gatherOnce (names: readonly string[], timeoutMs: number): Promise<Gathered> {
+  async #gatherOnce (names: readonly string[], timeoutMs: number): Promise<SharedGathering> {
     let timer: NodeJS.Timeout | undefined
     const deadline = new Promise<never>((_resolve, reject) => {
       timer = setTimeout(() => reject(new Error('it was not there in time')), timeoutMs).unref()
@@ -149,17 +160,14 @@ export class ScrapeHandler {
       this.#metrics.metricErrors.increment({ metric: name })
       this.#report(`metric ${name}`, error)
     }
-    return gathered
+    return { ...gathered, pages: new Map() }
   }
+}
 
-  /** Writes no more at a time than the event loop can spare. Nothing is written ahead of a client who reads slowly, or after one has left. */
-  async * #inSlices (pages: Generator<Uint8Array>, count: (bytes: number) => void): AsyncGenerator<Uint8Array> {
-    await this.#slices.next()
-    for (const page of pages) {
-      count(page.length)
-      yield page
-      await this.#slices.next()
-    }
+async function * counted (pages: AsyncGenerator<Uint8Array>, count: (bytes: number) => void): AsyncGenerator<Uint8Array> {
+  for await (const page of pages) {
+    count(page.length)
+    yield page
   }
 }
 

@@ -10,7 +10,7 @@ import { writeOpenMetrics } from '../lib/exposition/openmetrics'
 import { writeText } from '../lib/exposition/text'
 import { HistogramFamily } from '../lib/histogram/family'
 import type { MetricFamily, SampleSnapshot } from '../lib/snapshot'
-import { createApplication, createListening, scrape, warningOf } from './helpers/application'
+import { createApplication, createListening, declareLarge, scrape, warningOf } from './helpers/application'
 import { Exposition } from './helpers/exposition'
 import { Gate } from './helpers/gate'
 import { readOpenMetrics, series } from './helpers/openmetrics'
@@ -244,12 +244,6 @@ t.test('a timeout that is no number is none', async t => {
     t.equal((await fetch(app.latency.url!, { headers: { 'x-prometheus-scrape-timeout-seconds': timeout } })).status, 200, timeout)
   }
 })
-
-/** Makes pages of more bytes than the buffers of a connection hold. */
-function declareLarge (app: FastifyInstance): void {
-  const { family } = app.latency.histogram as unknown as { family: HistogramFamily }
-  for (let index = 0; index < 3000; index++) family.slot(['GET', `${'x'.repeat(1000)}${index}`, '200'])
-}
 
 t.test('a client that does not read costs a bound amount of work, and is disconnected in the end', async t => {
   const { app } = await createListening(t, { scrape: { timeoutSeconds: 0.2 } })

@@ -1,4 +1,6 @@
 const pageBytes = 65_536
+/** Leaves room for one more series of a common size. */
+const fullBytes = pageBytes - 4096
 const lineFeed = 10
 const zero = 48
 const largestInt32 = 0x7fffffff
@@ -17,7 +19,7 @@ export class Page {
 
   /** Whether it is time to take it. What is written nevertheless is not lost: the page grows. */
   get isFull (): boolean {
-    return this.#length >= pageBytes / 2
+    return this.#length >= fullBytes
   }
 
   text (text: string): void {

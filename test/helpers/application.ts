@@ -5,6 +5,7 @@ import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastif
 import type { Test } from 'tap'
 import type { Options } from '../..'
 import latency from '../../lib'
+import type { HistogramFamily } from '../../lib/histogram/family'
 import { Exposition } from './exposition'
 
 /** Server options that depend on no port being free. */
@@ -60,4 +61,10 @@ export async function warningOf (action: () => unknown): Promise<Error & { code?
   const warning = new Promise<Error>(resolve => process.once('warning', resolve))
   await action()
   return warning
+}
+
+/** Makes pages of more bytes than the buffers of a connection hold. */
+export function declareLarge (app: FastifyInstance): void {
+  const { family } = app.latency.histogram as unknown as { family: HistogramFamily }
+  for (let index = 0; index < 3000; index++) family.slot(['GET', `${'x'.repeat(1000)}${index}`, '200'])
 }

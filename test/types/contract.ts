@@ -38,6 +38,9 @@ app.register(latency, {
 })
 app.register(latency, { server: false })
 app.register(latency, { server: true })
+app.register(latency, { server: { https: { certFile: 'a', keyFile: 'b' } } })
+app.register(latency, { server: { https: { certFile: 'a', keyFile: 'b', clientCaFile: 'c' }, auth: { tokens: ['t'] } } })
+app.register(latency, { server: { auth: { users: { prometheus: 'secret' } } } })
 
 app.register(latency, { abortedStatus: 408, timeToFirstByte: true })
 // @ts-expect-error unknown option
@@ -62,6 +65,18 @@ app.register(latency, { registry: {} })
 app.register(latency, { server: { port: '8000' } })
 // @ts-expect-error not a policy
 app.register(latency, { server: { start: 'now' } })
+// @ts-expect-error TLS needs a key
+app.register(latency, { server: { https: { certFile: 'a' } } })
+// @ts-expect-error certificates are files, which are read again when they change
+app.register(latency, { server: { https: { cert: 'a', key: 'b' } } })
+// @ts-expect-error a name has one password
+app.register(latency, { server: { auth: { users: { prometheus: ['secret'] } } } })
+// @ts-expect-error more than one token may be valid
+app.register(latency, { server: { auth: { tokens: 't' } } })
+// @ts-expect-error users or tokens, not both
+app.register(latency, { server: { auth: { users: { prometheus: 'secret' }, tokens: ['t'] } } })
+// @ts-expect-error unknown option of scrapes
+app.register(latency, { scrape: { timeout: 5 } })
 // @ts-expect-error a path
 app.register(latency, { route: true })
 // @ts-expect-error with exactOptionalPropertyTypes, leaving out is not undefined
