@@ -1,4 +1,4 @@
-import { randomBytes, X509Certificate } from 'node:crypto'
+import { X509Certificate } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import type { RequestListener } from 'node:http'
 import { createServer, type Server, type ServerOptions } from 'node:https'
@@ -27,9 +27,8 @@ export function createHttpsServer (
     if (current === version) return
     version = current
     try {
+      // Has new keys for session tickets too: whoever was trusted before has to prove anew who they are.
       server.setSecureContext(readCertificates(config))
-      // Whoever was trusted before has to prove anew who they are.
-      server.setTicketKeys(randomBytes(48))
     } catch (error) {
       report(error as InstanceType<typeof FST_LATENCY_ERR_CERTIFICATE>)
     }

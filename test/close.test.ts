@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { Gauge, Registry } from 'prom-client'
 import t from 'tap'
 import latency from '../lib'
 import { anyPort, createApplication, createListening, listen, scrape } from './helpers/application'
@@ -63,6 +64,22 @@ t.test('closing waits for a last scrape no longer than it is told, and not at al
   await unstarted.ready()
   await unstarted.close()
   t.equal(unstarted.latency.url, null)
+})
+
+t.test('a scrape that is being answered is answered in full', async t => {
+  const gate = new Gate()
+  const begun = new Gate()
+  const registry = new Registry()
+  registry.registerMetric(new Gauge({ name: 'slow', help: 'x', registers: [], collect: async () => { begun.open(); await gate.passed() } }))
+  const { app } = await createListening(t, { registry })
+  const scraped = scrape(app.latency.url)
+  await begun.passed()
+  const stopped = once(app.server, 'close')
+  const closed = app.close()
+  await stopped
+  gate.open()
+  t.equal((await scraped).value('slow'), 0)
+  await closed
 })
 
 t.test('a health route of the user takes the place of its own', async t => {

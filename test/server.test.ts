@@ -175,6 +175,17 @@ t.test('binding is tried again after 1, 2, 4, 8 and then every 10 seconds', asyn
   t.same([0, 1, 2, 3, 4, 5, 1000].map(retryDelayMs), [1000, 2000, 4000, 8000, 10_000, 10_000, 10_000])
 })
 
+t.test('a worker of a node:cluster that has no port of its own is told so once, and does not try again', async t => {
+  const worker = t.mockRequire('../lib', { 'node:cluster': { isWorker: true } }).default as typeof latency
+  const app = createApplication(t)
+  await app.register(worker)
+  const timers = t.capture(globalThis, 'setTimeout', setTimeout)
+  const warning = await warningOf(() => app.listen({ host: '127.0.0.1', port: 0 }))
+  t.match(warning, { code: 'FST_LATENCY_ERR_CLUSTER_PORT' })
+  t.notOk(timers().some(({ args: [, ms] }) => ms === retryDelayMs(0)))
+  t.equal(app.latency.url, null)
+})
+
 t.test('closing ends the attempts', async t => {
   const { port } = await takePort(t)
   const app = createApplication(t)
