@@ -159,8 +159,7 @@ function isImitation (transport: Transport): boolean {
  * `onResponse` also runs when an HTTP/2 stream is reset, and in Node.js 20 and 22 when a connection is destroyed while a reply waits to be sent.
  */
 function endingOfReply (reply: FastifyReply, transport: Transport): Ending {
-  const { destroyed, writableFinished, aborted } = transport
-  if (destroyed && (!writableFinished || aborted === true)) {
+  if (transport.destroyed && (!transport.writableFinished || transport.aborted === true)) {
     if (!reply.raw.headersSent) return 'aborted_before_reply'
     return isEventStream(reply) ? 'long_lived' : 'aborted_in_reply'
   }

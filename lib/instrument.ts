@@ -6,6 +6,7 @@ import type { HistogramFamily } from './histogram/family'
 import { notRecorded, SeriesResolver } from './labels'
 import type { RegisteredCounter } from './metrics'
 import { RejectionObserver, rejectionReasons } from './rejections'
+import { handOutRouteConfigs } from './route-config'
 import type { Labels } from './snapshot'
 
 /** Counters about the requests of a context, beside its histograms. */
@@ -76,6 +77,7 @@ export class Instrument {
     this.#constLabels = config.constLabels
 
     app.addHook('onRoute', route => { parseRouteConfig(route.config) })
+    handOutRouteConfigs(app)
 
     app.addHook('onRequest', (request, reply, done) => {
       this.#rejections?.seen(request.raw)

@@ -237,10 +237,43 @@ t.test('methods that a client invents do not grow the memory of unmatched reques
   const slots = new Set<number>()
   app.addHook('onResponse', (request, reply, done) => {
     for (let n = 0; n < 100; n++) slots.add(resolver.resolve(Object.create(request, { method: { value: `X${n}` } }), reply, reply.statusCode))
+    t.equal(resolver.route(request).find('_OTHER', 404), undefined, 'none is remembered')
     done()
   })
   await app.inject('/nothing')
   t.equal(slots.size, 1)
+})
+
+t.test('what Fastify builds anew at every access is read once for each route', async t => {
+  let reads = 0
+  const { app, address } = await createListening(t, {}, app => {
+    app.addHook('onRequest', async request => {
+      const read = (): unknown => {
+        reads++
+        return Reflect.get(Object.getPrototypeOf(request), 'routeOptions', request)
+      }
+      Object.defineProperty(request, 'routeOptions', { get: read })
+    })
+    app.get('/users/:id', { onRequest: async () => {} }, async () => 'x')
+    app.get('/files/:id', async (request, reply) => request.url === '/files/1' ? 'x' : reply.callNotFound())
+  })
+  await send(`${address}/users/1`)
+  const first = reads
+  for (let id = 2; id < 10; id++) await send(`${address}/users/${id}`)
+  t.equal(reads, first)
+  for (const id of [1, 2]) await send(`${address}/files/${id}`)
+  t.same(await counts(app.latency.url), [['GET /files/:id 200', 1], ['GET /users/:id 200', 9], ['GET unmatched 404', 1]])
+})
+
+t.test('the config of a not-found handler may be frozen, and left out', async t => {
+  const { app, address } = await createListening(t, {}, app => {
+    app.setNotFoundHandler({ config: Object.freeze({ own: 1 }) } as object, async (_request, reply) => reply.code(404).send())
+    app.register(async child => {
+      child.setNotFoundHandler({ config: { latency: false } } as object, async (_request, reply) => reply.code(404).send())
+    }, { prefix: '/child' })
+  })
+  for (const path of ['/a', '/b', '/child/c']) await send(address + path)
+  t.same(await counts(app.latency.url), [['GET unmatched 404', 2]])
 })
 
 t.test('what comes after seriesLimit is counted in one series, and as overflow', async t => {
