@@ -213,7 +213,7 @@ declare namespace fastifyLatency {
     lastScrapeSeconds?: number
 
     /**
-     * Serve over TLS, 1.2 or newer. Of `localhost` only the first address is then bound.
+     * Serve over TLS, 1.2 or newer.
      *
      * @default none: plain HTTP
      */
@@ -283,7 +283,7 @@ declare namespace fastifyLatency {
     /**
      * Seconds, above 0 and at most 3600, that a scrape may take to read metrics. A metric that is not there by then counts as failed. A
      * client that has not received its answer after twice that is disconnected. A scraper that says how long it waits, in
-     * `X-Prometheus-Scrape-Timeout-Seconds`, gets its answer after nine tenths of that if it is less.
+     * `X-Prometheus-Scrape-Timeout-Seconds`, gets its answer after nine tenths of that if it is less; less than 1 counts as 1.
      *
      * @default 10
      */

@@ -36,18 +36,28 @@ export function createHttpsServer (
   return server
 }
 
-function readCertificates (config: HttpsConfig): SecureContextOptions {
-  const { certFile, keyFile, clientCaFile } = config
+function readCertificates ({ certFile, keyFile, clientCaFile }: HttpsConfig): SecureContextOptions {
+  const ca = clientCaFile === undefined ? undefined : readFile(clientCaFile, checkAuthorities)
+  const cert = readFile(certFile, cert => createSecureContext({ cert }))
+  const key = readFile(keyFile, key => createSecureContext({ cert, key })) // Throws when they do not belong together, too.
+  return { cert, key, ca }
+}
+
+function readFile (file: string, check: (contents: Buffer) => void): Buffer {
   try {
-    const ca = clientCaFile === undefined ? undefined : readFileSync(clientCaFile)
-    // OpenSSL takes a file without a certificate for one that trusts nobody.
-    if (ca !== undefined) new X509Certificate(ca) // eslint-disable-line no-new -- throws
-    const options = { cert: readFileSync(certFile), key: readFileSync(keyFile), ca }
-    createSecureContext(options) // Throws when they do not belong together.
-    return options
+    const contents = readFileSync(file)
+    check(contents)
+    return contents
   } catch (error) {
-    throw new FST_LATENCY_ERR_CERTIFICATE(files(config).join(', '), describe(error), { cause: error })
+    throw new FST_LATENCY_ERR_CERTIFICATE(file, describe(error), { cause: error })
   }
+}
+
+/** OpenSSL reads certificates up to a broken one, and takes a file that has none for one that trusts nobody. */
+function checkAuthorities (pem: Buffer): void {
+  const text = pem.toString('latin1')
+  const certificates = text.match(/-----BEGIN [A-Z0-9 ]*CERTIFICATE-----[^]*?(?=-----BEGIN|$)/g) ?? [text]
+  for (const certificate of certificates) new X509Certificate(certificate) // eslint-disable-line no-new -- throws
 }
 
 /** Another string whenever a file is another one, or holds something else. */

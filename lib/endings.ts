@@ -66,8 +66,7 @@ export class EndingObserver {
   #connect (transport: Transport, reply: FastifyReply): Connection {
     const connection = new Connection()
     transport[this.#key] = connection
-    const closing = isImitation(transport) ? reply.raw : transport
-    closing.once('close', () => {
+    carrierOf(transport, reply).once('close', () => {
       for (let reply = connection.reply; reply !== undefined; reply = connection.reply) {
         connection.remove(reply)
         this.#ended.add(reply)
@@ -143,6 +142,16 @@ function isEventStream (reply: FastifyReply): boolean {
   return type === undefined
     ? reply.request.headers.accept === 'text/event-stream'
     : typeof type === 'string' && type.startsWith('text/event-stream')
+}
+
+/** Ends the connection that a request came on, or its stream. A reply that waits for those before it cannot do that. */
+export function disconnect (request: FastifyRequest, reply: FastifyReply): void {
+  carrierOf(transportOf(request), reply).destroy()
+}
+
+/** What closes when a request is over at the latest. */
+function carrierOf (transport: Transport, reply: FastifyReply): Duplex | FastifyReply['raw'] {
+  return isImitation(transport) ? reply.raw : transport
 }
 
 /** HTTP/2 has many requests on a socket, each on a stream of its own. */

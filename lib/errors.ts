@@ -26,8 +26,11 @@ export const FST_LATENCY_ERR_OPTION_CONFLICT = createError<[option: string, exis
 export const FST_LATENCY_ERR_SERVER_LISTEN = createError<[host: string, port: number, reason: string, options: ErrorOptions]>(
   'FST_LATENCY_ERR_SERVER_LISTEN', 'The metrics server cannot listen on host %s, port %d: %s')
 
-export const FST_LATENCY_ERR_CERTIFICATE = createError<[files: string, reason: string, options: ErrorOptions]>(
-  'FST_LATENCY_ERR_CERTIFICATE', 'The metrics server cannot use the certificates in %s: %s')
+export const FST_LATENCY_ERR_CONNECTION_LIMIT = createError<[connections: number]>(
+  'FST_LATENCY_ERR_CONNECTION_LIMIT', 'There are %d connections to the metrics server; it refuses more')
+
+export const FST_LATENCY_ERR_CERTIFICATE = createError<[file: string, reason: string, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_CERTIFICATE', 'The metrics server cannot use %s: %s')
 
 export const FST_LATENCY_ERR_CLUSTER_PORT = createError(
   'FST_LATENCY_ERR_CLUSTER_PORT',

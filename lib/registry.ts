@@ -110,8 +110,9 @@ async function readMetric (registry: RegistryLike, metric: NamedMetric): Promise
     return { ...metric.family.snapshot(), defaultLabels }
   }
   const { name, help, type, values } = await readJSON(registry, metric)
-  const samples = values.map(({ metricName, labels, value, createdSeconds }) => ({ name: metricName ?? name, labels, value, createdSeconds }))
-  return { layout: 'samples', type, name, help, samples }
+  const samples = values.map(({ metricName, labels = {}, value, createdSeconds }) => ({ name: metricName ?? name, labels, value, createdSeconds }))
+  // A client library takes a help text of any type.
+  return { layout: 'samples', type, name, help: String(help), samples }
 }
 
 /** `setDefaultLabels()` has no counterpart that reads them: look what the registry adds to a sample that has no label. */

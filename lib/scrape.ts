@@ -1,8 +1,9 @@
-import { finished, pipeline, Readable } from 'node:stream'
+import { pipeline, Readable } from 'node:stream'
 import { createGzip } from 'node:zlib'
 import type { FastifyReply, FastifyRequest, FastifySchema, RouteOptions } from 'fastify'
 import type { RegistryLike } from '../index'
 import type { ScrapeConfig } from './config'
+import { disconnect, EndingObserver, type Ending } from './endings'
 import type { ReportOnce } from './errors'
 import { negotiateExposition, negotiateGzip } from './exposition/negotiate'
 import { defaultUpperBounds } from './histogram/bounds'
@@ -16,6 +17,9 @@ const plainText = 'text/plain; charset=utf-8'
 
 /** Of the time that a scraper gives, the part after which it is answered with what there is. */
 const shareOfTimeout = 0.9
+
+/** What a scraper gives at least: a time too short for anything would have every metric fail. */
+const shortestTimeoutSeconds = 1
 
 /** What is counted of scrapes. */
 export interface ScrapeMetrics {
@@ -58,6 +62,8 @@ export class ScrapeHandler {
   readonly #report: ReportOnce
   /** What is being gathered, which scrapes that ask for the same share. */
   readonly #gatherings = new Map<string, Promise<SharedGathering>>()
+  readonly #endings = new EndingObserver((reply, ending) => this.#onEnding.get(reply)?.(ending))
+  readonly #onEnding = new WeakMap<FastifyReply, (ending: Ending) => void>()
   #active = 0
   /** What waits for a scrape to come and be answered. */
   readonly #waiting: Array<() => void> = []
@@ -80,6 +86,14 @@ export class ScrapeHandler {
       config: { latency: false },
       // Keeps the route out of what @fastify/swagger documents.
       schema: { hide: true } as FastifySchema,
+      onRequest: (request, reply, done) => {
+        this.#endings.begin(request, reply)
+        done()
+      },
+      onResponse: (request, reply, done) => {
+        this.#endings.replied(request, reply)
+        done()
+      },
       handler: (request, reply) => this.#answer(request, reply)
     }
   }
@@ -93,19 +107,22 @@ export class ScrapeHandler {
     const { concurrency, errorHandling, created } = this.#config
     const start = performance.now()
     const timeoutMs = this.#timeoutMs(request)
-    const timer = setTimeout(() => reply.raw.destroy(), 2 * timeoutMs).unref()
+    const timer = setTimeout(() => disconnect(request, reply), 2 * timeoutMs).unref()
     const names = wantedNames(request)
     const waiting = names.length === 0 && request.method === 'GET' ? [...this.#waiting] : []
-    let bytes = 0
+    const sent: { body?: Readable, bytes: number } = { bytes: 0 }
     this.#active++
-    finished(reply.raw, error => {
+    this.#onEnding.set(reply, ending => {
+      const isWhole = ending === 'replied'
       this.#active--
       clearTimeout(timer)
+      // Nothing else ends it if the reply was waiting for those before it on a connection that closes.
+      sent.body?.destroy()
       // 499 as in the application's own metrics: the client was gone before it had everything.
-      this.#metrics.scrapes.increment({ code: error ? '499' : String(reply.statusCode) })
+      this.#metrics.scrapes.increment({ code: isWhole ? String(reply.statusCode) : '499' })
       this.#metrics.duration.family.observe(0, (performance.now() - start) / 1000)
-      if (!error && bytes > 0) this.#metrics.size.family.observe(0, bytes)
-      if (!error && reply.statusCode === 200) for (const resolve of waiting) resolve()
+      if (isWhole && sent.bytes > 0) this.#metrics.size.family.observe(0, sent.bytes)
+      if (isWhole && reply.statusCode === 200) for (const resolve of waiting) resolve()
     })
 
     reply.header('cache-control', 'no-store').type(plainText)
@@ -127,7 +144,7 @@ export class ScrapeHandler {
       shared = new SharedPages(() => exposition.write(families), this.#slices)
       pages.set(exposition.contentType, shared)
     }
-    const body = Readable.from(counted(shared.read(), length => { bytes += length }), { objectMode: false })
+    const body = sent.body = Readable.from(counted(shared.read(), length => { sent.bytes += length }), { objectMode: false })
     // An error here is that of a client who has left, which Fastify sees too.
     return reply.send(compressed ? pipeline(body, createGzip({ level: 1 }), () => {}) : body)
   }
@@ -135,7 +152,7 @@ export class ScrapeHandler {
   /** How long this scrape may take to read metrics. It may take twice that in all. */
   #timeoutMs (request: FastifyRequest): number {
     const seconds = Number(request.headers['x-prometheus-scrape-timeout-seconds'])
-    return 1000 * Math.min(this.#config.timeoutSeconds, seconds > 0 ? seconds * shareOfTimeout : Infinity)
+    return 1000 * Math.min(this.#config.timeoutSeconds, seconds > 0 ? Math.max(seconds, shortestTimeoutSeconds) * shareOfTimeout : Infinity)
   }
 
   async #share (names: readonly string[], timeoutMs: number): Promise<SharedGathering> {
@@ -154,8 +171,7 @@ export class ScrapeHandler {
       timer = setTimeout(() => reject(new Error('it was not there in time')), timeoutMs).unref()
     })
     deadline.catch(() => {}) // Nobody may be waiting for it.
-    const gathered = await this.#gather({ names: names.length === 0 ? undefined : new Set(names), deadline })
-    clearTimeout(timer)
+    const gathered = await this.#gather({ names: names.length === 0 ? undefined : new Set(names), deadline }).finally(() => clearTimeout(timer))
     for (const { name, error } of gathered.failures) {
       this.#metrics.metricErrors.increment({ metric: name })
       this.#report(`metric ${name}`, error)

@@ -1,10 +1,15 @@
-import { STATUS_CODES, type ServerResponse } from 'node:http'
+import { createServer, STATUS_CODES, type RequestListener, type Server } from 'node:http'
 import { isIPv6, type AddressInfo } from 'node:net'
-import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyServerFactory } from 'fastify'
+import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify'
 import { authenticate } from './authentication'
+import { Bindings } from './bindings'
 import { createHttpsServer } from './certificates'
 import type { ServerConfig } from './config'
-import { describe, FST_LATENCY_ERR_CLUSTER_PORT, FST_LATENCY_ERR_SERVER_CLOSED, FST_LATENCY_ERR_SERVER_LISTEN, report } from './errors'
+import { EndingObserver } from './endings'
+import {
+  createReportOnce, describe, FST_LATENCY_ERR_CLUSTER_PORT, FST_LATENCY_ERR_CONNECTION_LIMIT, FST_LATENCY_ERR_SERVER_CLOSED,
+  FST_LATENCY_ERR_SERVER_LISTEN, report, type ReportOnce
+} from './errors'
 import { contentSecurityPolicy, frontPage, type Facts } from './front-page'
 import type { ScrapeHandler } from './scrape'
 
@@ -15,10 +20,11 @@ const longestRetryMs = 10_000
 const drainMs = 1000
 
 /** Against clients who are slow, or say too much. Prometheus sends less than 1 KiB at once, and keeps its connection for the next scrape. */
-const limits = { requestTimeout: 10_000, keepAliveTimeout: 75_000 }
-const httpLimits = { ...limits, headersTimeout: 10_000, connectionsCheckingInterval: 5000, maxHeaderSize: 8192 }
+const limits = {
+  requestTimeout: 10_000, headersTimeout: 10_000, connectionsCheckingInterval: 5000, keepAliveTimeout: 75_000, maxHeaderSize: 8192
+}
 
-/** Leaves file descriptors for the application. */
+/** At each address. Leaves file descriptors for the application. */
 const maxConnections = 256
 
 /** Open to probes, which have no credentials, and tell no more than a word. */
@@ -35,8 +41,11 @@ export class MetricsServer {
   readonly #config: ServerConfig
   readonly #scrapes: ScrapeHandler
   readonly #log: FastifyBaseLogger
-  /** Replies that are being sent. */
-  readonly #replies = new Set<ServerResponse>()
+  readonly #report: ReportOnce
+  readonly #bindings = new Bindings(handler => this.#createServer(handler))
+  readonly #endings = new EndingObserver(() => this.#onEnding())
+  /** Called whenever a reply has been sent, or its client has left. */
+  #onEnding = (): void => {}
   #url: string | null = null
   #starting: Promise<string> | undefined
   #retryTimer: NodeJS.Timeout | undefined
@@ -46,26 +55,31 @@ export class MetricsServer {
     this.#config = config
     this.#scrapes = scrapes
     this.#log = log
+    this.#report = createReportOnce(log)
     this.app = Fastify({
       // Prometheus keeps its connection open between scrapes: closing must not wait for it to go.
       forceCloseConnections: true,
-      ...limits,
-      http: httpLimits,
-      frameworkErrors: (error, _request, reply) => answerError(reply, error.statusCode),
-      ...this.#https()
+      serverFactory: this.#bindings.serverFactory,
+      frameworkErrors: (error, _request, reply) => answerError(reply, error.statusCode)
     })
-    this.app.server.maxConnections = maxConnections
+    this.app.addHook('onRequest', (request, reply, done) => {
+      this.#endings.begin(request, reply)
+      reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store')
+      done()
+    })
+    this.app.addHook('onResponse', (request, reply, done) => {
+      this.#endings.replied(request, reply)
+      done()
+    })
     if (config.auth !== undefined) {
       authenticate(this.app, config.auth, ({ routeOptions: { url } }) => healthPaths.includes(url) && url !== config.path)
     }
     this.app.addHook('onRequest', (request, reply, done) => {
-      this.#replies.add(reply.raw)
-      reply.raw.once('close', () => this.#replies.delete(reply.raw))
-      reply.header('x-content-type-options', 'nosniff')
       if (!request.is404) return done()
       // Answered here, before a body is read.
-      if (request.url.split('?', 1)[0] !== config.path) answer(reply, 404, `Not found. The metrics are at ${config.path}`)
-      else answer(reply.header('allow', 'GET, HEAD'), 405, 'Method not allowed')
+      const url = request.url.split('?', 1)[0]!
+      if (this.app.hasRoute({ method: 'GET', url })) answer(reply.header('allow', 'GET, HEAD'), 405, 'Method not allowed')
+      else answer(reply, 404, `Not found. The metrics are at ${config.path}`)
     })
     this.app.setErrorHandler<FastifyError>((error, _request, reply) => {
       const status = error.statusCode ?? 500
@@ -78,15 +92,13 @@ export class MetricsServer {
       for (const [url, isFine] of [['/healthz', () => true], ['/readyz', isReady]] as const) {
         if (app.hasRoute({ method: 'GET', url })) continue
         app.get(url, (_request, reply) => {
-          reply.header('cache-control', 'no-store')
           if (isFine()) answer(reply, 200, 'OK')
           else answer(reply, 503, 'Not ready')
         })
       }
       if (!app.hasRoute({ method: 'GET', url: '/' })) {
         app.get('/', (_request, reply) => {
-          reply.header('content-security-policy', contentSecurityPolicy).header('cache-control', 'no-store')
-            .type('text/html; charset=utf-8').send(frontPage(facts()))
+          reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8').send(frontPage(facts()))
         })
       }
     })
@@ -136,8 +148,6 @@ export class MetricsServer {
     const { port, path, https } = this.#config
     if (port === undefined) throw new FST_LATENCY_ERR_CLUSTER_PORT()
     try {
-      // The application keeps the process alive, not its metrics.
-      this.app.server.unref()
       // Never shared with the other workers of a `node:cluster`, where each scrape would reach another one.
       await this.app.listen({ host, port, exclusive: true })
     } catch (error) {
@@ -145,6 +155,11 @@ export class MetricsServer {
     }
     const { address, port: boundPort } = this.app.server.address() as AddressInfo
     this.#url = `http${https === undefined ? '' : 's'}://${urlHost(host)}:${boundPort}${path}`
+    if (host === 'localhost') {
+      for (const error of await this.#bindings.listenToRest(host)) {
+        report(this.#log, new FST_LATENCY_ERR_SERVER_LISTEN(host, boundPort, error.message, { cause: error }))
+      }
+    }
     this.#log.info(`Metrics at ${this.#url}`)
     if (!isLoopback(address) && this.#isOpen()) {
       this.#log.info(`Whoever reaches ${address} can read the metrics: neither server.auth nor server.https.clientCaFile is set`)
@@ -156,22 +171,25 @@ export class MetricsServer {
     return this.#config.auth === undefined && this.#config.https?.clientCaFile === undefined
   }
 
-  /** Not the option `https` of Fastify, whose server for the second address of `localhost` could not be given new certificates. */
-  #https (): { serverFactory?: FastifyServerFactory } {
+  #createServer (handler: RequestListener): Server {
     const { https } = this.#config
-    if (https === undefined) return {}
-    return { serverFactory: handler => createHttpsServer(https, httpLimits, handler, error => report(this.#log, error)) }
+    const server = https === undefined ? createServer(limits, handler) : createHttpsServer(https, limits, handler, error => report(this.#log, error))
+    server.maxConnections = maxConnections
+    server.on('drop', () => this.#report('connections', new FST_LATENCY_ERR_CONNECTION_LIMIT(maxConnections)))
+    // The application keeps the process alive, not its metrics.
+    return server.unref()
   }
 
   async #drain (): Promise<void> {
-    const replies = [...this.#replies].map(reply => new Promise(resolve => reply.once('close', resolve)))
-    await within(drainMs, Promise.all(replies))
+    const isIdle = (): boolean => this.#endings.openReplies().next().done === true
+    if (isIdle()) return
+    await within(drainMs, new Promise<void>(resolve => { this.#onEnding = () => { if (isIdle()) resolve() } }))
   }
 }
 
 /** Answers with a line of plain text. */
 function answer (reply: FastifyReply, status: number, text: string): void {
-  reply.code(status).type('text/plain; charset=utf-8').send(`${text}\n`)
+  reply.code(status).header('x-content-type-options', 'nosniff').type('text/plain; charset=utf-8').send(`${text}\n`)
 }
 
 /** Says nothing of an error but its status: no message, stack or version. */

@@ -15,6 +15,8 @@ export class SharedPages {
   readonly #recent: Uint8Array[] = []
   /** How many pages were rendered. */
   #rendered = 0
+  /** Why there are no more than those. A generator that has thrown seems to be done. */
+  #failure: { readonly error: unknown } | undefined
 
   constructor (render: () => Generator<Uint8Array>, slices: TimeSlices) {
     this.#render = render
@@ -42,7 +44,15 @@ export class SharedPages {
   }
 
   #renderNext (): void {
-    const { done, value } = this.#pages.next()
+    if (this.#failure !== undefined) throw this.#failure.error
+    let page
+    try {
+      page = this.#pages.next()
+    } catch (error) {
+      this.#failure = { error }
+      throw error
+    }
+    const { done, value } = page
     if (done === true) return
     this.#rendered++
     this.#recent.push(value)

@@ -48,7 +48,7 @@ export type Labels = Readonly<Record<string, string | number>>
 
 export type MetricFamily = HistogramSnapshot | SampleSnapshot
 
-/** Where families come from. Never rejects. */
+/** Where families come from. Rejects only if a registry cannot even list its metrics. */
 export type Gatherer = (request: GatherRequest) => Promise<Gathered>
 
 export interface GatherRequest {

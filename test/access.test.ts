@@ -68,7 +68,7 @@ t.test('while the files cannot be used the last certificate stays, and each chan
   files.write('cert.pem', cert)
   await isServed('first')
   await isServed('first')
-  t.match(warnings, [{ code: 'FST_LATENCY_ERR_CERTIFICATE', message: /^The metrics server cannot use the certificates in .*cert\.pem, .*key\.pem: / }])
+  t.match(warnings, [{ code: 'FST_LATENCY_ERR_CERTIFICATE', message: /^The metrics server cannot use .*key\.pem: .*mismatch/ }])
   files.remove('key.pem')
   await isServed('first')
   await isServed('first')
@@ -115,9 +115,12 @@ t.test('certificates that cannot be used are refused when the plugin is register
   const [one, other] = await Promise.all([issue(ca, 'one'), issue(ca, 'other')])
   const good = { certFile: files.write('cert.pem', one.cert), keyFile: files.write('key.pem', one.key) }
   const cases: Array<[https: object, message: RegExp]> = [
-    [{ ...good, certFile: '/nowhere/cert.pem' }, /\/nowhere\/cert\.pem, .*key\.pem: ENOENT/],
+    [{ ...good, certFile: '/nowhere/cert.pem' }, /cannot use \/nowhere\/cert\.pem: ENOENT/],
     [{ ...good, keyFile: files.write('other.pem', other.key) }, /key values mismatch/],
-    [{ ...good, clientCaFile: files.write('ca.pem', 'none') }, /ca\.pem: /]
+    [{ ...good, certFile: files.write('bad.pem', 'none') }, /bad\.pem: /],
+    [{ ...good, keyFile: files.write('bad.pem', 'none') }, /bad\.pem: /],
+    [{ ...good, clientCaFile: files.write('ca.pem', 'none') }, /ca\.pem: /],
+    [{ ...good, clientCaFile: files.write('ca.pem', `A comment\n${ca.cert}\n${ca.cert.slice(0, 100)}`) }, /ca\.pem: /]
   ]
   for (const [https, message] of cases) {
     const app = createApplication(t)
@@ -157,6 +160,7 @@ for (const { auth, challenge, right, wrong } of authentications) {
       const response = await ask('/metrics', authorization)
       t.equal(response.status, 401, `with ${authorization}`)
       t.equal(response.headers.get('www-authenticate'), challenge)
+      t.match(Object.fromEntries(response.headers), { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' })
       t.equal(await response.text(), 'Unauthorized\n')
     }
     for (const path of ['/', '/mine', '/nowhere', '/healthz/', '//healthz', '/healthz%2f..%2fmetrics', '/metrics?/healthz']) {

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { get, type IncomingMessage, type ServerResponse } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { Counter, Gauge, Histogram, Summary } from 'prom-client'
@@ -11,6 +12,7 @@ import { writeText } from '../lib/exposition/text'
 import { HistogramFamily } from '../lib/histogram/family'
 import type { MetricFamily, SampleSnapshot } from '../lib/snapshot'
 import { createApplication, createListening, declareLarge, scrape, warningOf } from './helpers/application'
+import { Connection } from './helpers/connection'
 import { Exposition } from './helpers/exposition'
 import { Gate } from './helpers/gate'
 import { readOpenMetrics, series } from './helpers/openmetrics'
@@ -271,4 +273,34 @@ t.test('a client that leaves ends the work', async t => {
     t.equal(reply.writableEnded, false, encoding)
   }
   t.equal((await scrape(`${app.latency.url}?name[]=fastify_latency_scrapes_total`)).value('fastify_latency_scrapes_total', { code: '499' }), 2)
+})
+
+t.test('scrapes that wait for others on a connection that closes are over', async t => {
+  const { app } = await createListening(t, { scrape: { concurrency: 10 } })
+  const connection = await Connection.open(app.latency.url!)
+  const disconnected = new Promise(resolve => app.latency.server!.server.once('connection', socket => socket.once('close', resolve)))
+  const pipelining = await Connection.open(app.latency.url!)
+  pipelining.send('GET /metrics HTTP/1.1\nhost: x\n\n'.repeat(30))
+  await pipelining.until('HTTP/1.1 200')
+  pipelining.reset()
+  await disconnected
+  connection.send('GET /metrics?name[]=fastify_latency_scrapes_total HTTP/1.1\nhost: x\nconnection: close\n\n')
+  await connection.closed()
+  t.match(connection.received, 'HTTP/1.1 200')
+  const counts = [...connection.received.matchAll(/scrapes_total{code="\d+"} (\d+)/g)].map(([, count]) => Number(count))
+  t.equal(counts.reduce((sum, count) => sum + count), 30)
+})
+
+t.test('nobody can have metrics fail by asking for an answer at once', async t => {
+  const { app } = await createListening(t, {})
+  app.latency.registry.registerMetric(new Gauge({ name: 'slow', help: 'x', registers: [], collect: async () => sleep(20) }) as never)
+  const response = await fetch(app.latency.url!, { headers: { 'x-prometheus-scrape-timeout-seconds': '1e-300' } })
+  t.equal(response.status, 200)
+  t.match(await response.text(), '\nslow 0\n')
+})
+
+t.test('a metric whose help is no text is served like any other', async t => {
+  const { app } = await createListening(t, {})
+  app.latency.registry.registerMetric(new Gauge({ name: 'odd', help: 42 as never, registers: [] }) as never)
+  t.match(await (await fetch(app.latency.url!)).text(), '# HELP odd 42\n')
 })

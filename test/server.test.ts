@@ -87,6 +87,44 @@ t.test('localhost stays localhost, in both address families', { skip: !hasIPv6 &
   const url = await app.latency.start()
   t.match(url, /^http:\/\/localhost:\d+\/metrics$/)
   for (const host of ['127.0.0.1', '[::1]']) t.equal((await fetch(url.replace('localhost', host))).status, 200, host)
+  await app.close()
+  for (const host of ['127.0.0.1', '[::1]']) await t.rejects(fetch(url.replace('localhost', host)), `closed: ${host}`)
+})
+
+t.test('if the port is taken on the other address of localhost, that is warned of', async t => {
+  resolveLocalhost(t, ['127.0.0.1', '127.0.0.2', '192.0.2.1'])
+  // The first address has this port too, since nobody else can have it: a port of the other is taken when ours is known.
+  const app = createApplication(t)
+  await app.register(latency, { server: { port: 0, start: 'manual' } })
+  const bound = once(app.latency.server!.server, 'listening')
+  const warning = warningOf(async () => {
+    const started = app.latency.start()
+    await bound
+    const { port } = app.latency.server!.server.address() as AddressInfo
+    const other = createServer().listen(port, '127.0.0.2')
+    t.teardown(() => other.close())
+    await started
+  })
+  t.match(await warning, { code: 'FST_LATENCY_ERR_SERVER_LISTEN', message: /localhost, port \d+: .*127\.0\.0\.2/ })
+  t.equal((await fetch(app.latency.url!.replace('localhost', '127.0.0.1'))).status, 200)
+})
+
+t.test('there are no more than so many connections at each address, and whoever is refused is warned of once', async t => {
+  resolveLocalhost(t, ['127.0.0.1', '127.0.0.2'])
+  const app = createApplication(t)
+  await app.register(latency, { server: { port: 0, start: 'manual' } })
+  const url = await app.latency.start()
+  const warnings: Array<Error & { code?: string }> = []
+  const collect = (warning: Error): void => { warnings.push(warning) }
+  process.on('warning', collect)
+  t.teardown(() => process.off('warning', collect))
+  for (const host of ['127.0.0.1', '127.0.0.2']) {
+    const sockets = await Promise.all(Array.from({ length: 258 }, async () => openSocket(url.replace('localhost', host))))
+    const refused = await Promise.race(sockets.map(async socket => once(socket, 'close')))
+    t.ok(refused, host)
+    for (const socket of sockets) socket.destroy()
+  }
+  t.match(warnings, [{ code: 'FST_LATENCY_ERR_CONNECTION_LIMIT', message: /256 connections/ }])
 })
 
 t.test('an application on a Unix socket has its metrics on localhost', { skip: process.platform === 'win32' && 'Windows has no Unix sockets' }, async t => {
@@ -258,6 +296,22 @@ t.test('a scrape that is being answered may finish while the application closes'
   await closed
 })
 
+t.test('requests that wait for others on a connection that closes are over, and delay nothing', async t => {
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort })
+  app.latency.server!.get('/stuck', () => new Promise(() => {}))
+  await listen(app)
+  const disconnected = new Promise(resolve => app.latency.server!.server.once('connection', socket => socket.once('close', resolve)))
+  const asked = once(app.latency.server!.server, 'request')
+  const socket = await openSocket(app.latency.url, 'GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n' + 'GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(10))
+  await asked
+  socket.resetAndDestroy()
+  await disconnected
+  const waits = t.capture(globalThis, 'setTimeout', globalThis.setTimeout)
+  await app.close()
+  t.same(waits().filter(({ args: [, ms] }) => ms === 1000), [])
+})
+
 t.test('a scrape that does not finish delays closing by one second at most', async t => {
   const app = createApplication(t)
   await app.register(latency, { server: anyPort })
@@ -295,6 +349,7 @@ t.test('GET and HEAD are answered, other paths are 404, other methods 405 with A
     t.equal(response.status, 405, method)
     t.equal(response.headers.get('allow'), 'GET, HEAD', method)
   }
+  t.equal((await fetch(new URL('/healthz', url!), { method: 'POST' })).status, 405)
 })
 
 t.test('requests to the metrics server are not requests to the application', async t => {

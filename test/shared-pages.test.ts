@@ -42,6 +42,16 @@ t.test('one who falls behind, or comes late, reads the same', async t => {
   t.equal(rendered(), 600)
 })
 
+t.test('what cannot be rendered fails for every reader: none takes what came before for all of it', async t => {
+  function * render (): Generator<Uint8Array> {
+    yield Uint8Array.of(0)
+    throw new Error('broken')
+  }
+  const pages = new SharedPages(render, new TimeSlices())
+  const results = await Promise.allSettled([1, 2, 3].map(async () => readAll(pages.read())))
+  t.match(results, results.map(() => ({ status: 'rejected', reason: { message: 'broken' } })))
+})
+
 t.test('nothing is rendered that nobody reads', async t => {
   const { pages, rendered } = createPages(200)
   const reader = pages.read()
