@@ -117,10 +117,10 @@ t.test('certificates that cannot be used are refused when the plugin is register
   const cases: Array<[https: object, message: RegExp]> = [
     [{ ...good, certFile: '/nowhere/cert.pem' }, /cannot use \/nowhere\/cert\.pem: ENOENT/],
     [{ ...good, keyFile: files.write('other.pem', other.key) }, /key values mismatch/],
-    [{ ...good, certFile: files.write('bad.pem', 'none') }, /bad\.pem: /],
-    [{ ...good, keyFile: files.write('bad.pem', 'none') }, /bad\.pem: /],
+    [{ ...good, certFile: files.write('bad-cert.pem', 'none') }, /bad-cert\.pem: /],
+    [{ ...good, keyFile: files.write('bad-key.pem', 'none') }, /bad-key\.pem: /],
     [{ ...good, clientCaFile: files.write('ca.pem', 'none') }, /ca\.pem: /],
-    [{ ...good, clientCaFile: files.write('ca.pem', `A comment\n${ca.cert}\n${ca.cert.slice(0, 100)}`) }, /ca\.pem: /]
+    [{ ...good, clientCaFile: files.write('broken.pem', `A comment\n${ca.cert}\n${ca.cert.slice(0, 100)}`) }, /broken\.pem: /]
   ]
   for (const [https, message] of cases) {
     const app = createApplication(t)
