@@ -22,15 +22,15 @@ type Transport = Duplex & { aborted?: boolean, [key: symbol]: Connection | undef
  * cheaper than one per request, and misses nothing when requests are pipelined.
  */
 export class EndingObserver {
-  readonly #onEnding: (reply: FastifyReply, ending: Ending) => void
+  readonly #onEnding: (reply: FastifyReply, ending: Ending, elapsedMs: number) => void
   /** Under which a connection carries its `Connection`. Its own, since two observers may watch the same connection. */
   readonly #key = Symbol('fastify-latency.connection')
-  /** Ring of the connections that have open requests. Linked through the connections, so that it allocates nothing. */
-  readonly #open = new Connection()
+  readonly #connections = new Set<Connection>()
   /** Replies whose end was noticed before `onResponse`, which may yet come. */
   readonly #ended = new WeakSet<FastifyReply>()
 
-  constructor (onEnding: (reply: FastifyReply, ending: Ending) => void) {
+  /** `elapsedMs` is `reply.elapsedTime`, which is read once. */
+  constructor (onEnding: (reply: FastifyReply, ending: Ending, elapsedMs: number) => void) {
     this.#onEnding = onEnding
   }
 
@@ -38,21 +38,24 @@ export class EndingObserver {
   begin (request: FastifyRequest, reply: FastifyReply): void {
     const transport = transportOf(request)
     const connection = transport[this.#key] ?? this.#connect(transport, reply)
-    connection.add(reply, this.#open)
+    connection.add(reply)
   }
 
   /** To be called by an `onResponse` hook. `begin()` was not called if an earlier hook has replied. */
   replied (request: FastifyRequest, reply: FastifyReply): void {
     const transport = transportOf(request)
     const wasOpen = transport[this.#key]?.remove(reply) === true
-    if (wasOpen || !this.#ended.has(reply)) this.#onEnding(reply, endingOfReply(reply, transport))
+    if (!wasOpen && this.#ended.has(reply)) return
+    const { elapsedTime } = reply
+    this.#onEnding(reply, endingOfReply(reply, transport, elapsedTime), elapsedTime)
   }
 
   /** The requests that have begun and not ended. */
   * openReplies (): Generator<FastifyReply> {
-    for (let connection = this.#open.next; connection !== this.#open; connection = connection.next) {
-      yield connection.reply!
-      yield * connection.pipelined
+    for (const { reply, pipelined } of this.#connections) {
+      if (reply === undefined) continue
+      yield reply
+      yield * pipelined
     }
   }
 
@@ -66,54 +69,41 @@ export class EndingObserver {
   #connect (transport: Transport, reply: FastifyReply): Connection {
     const connection = new Connection()
     transport[this.#key] = connection
+    this.#connections.add(connection)
     carrierOf(transport, reply).once('close', () => {
+      this.#connections.delete(connection)
       for (let reply = connection.reply; reply !== undefined; reply = connection.reply) {
         connection.remove(reply)
         this.#ended.add(reply)
-        this.#onEnding(reply, endingOfConnection(reply, transport))
+        const { elapsedTime } = reply
+        this.#onEnding(reply, endingOfConnection(reply, transport, elapsedTime), elapsedTime)
       }
     })
     return connection
   }
 }
 
-/** A connection of HTTP/1, or a stream of HTTP/2, and the open requests on it. */
+/** A connection of HTTP/1, or a stream of HTTP/2, and the requests that are open on it, if any. */
 class Connection {
   /** There is one at a time. */
   reply: FastifyReply | undefined = undefined
   /** Unless they are pipelined: then these came after it. */
   readonly pipelined: FastifyReply[] = []
-  next: Connection = this
-  previous: Connection = this
 
-  add (reply: FastifyReply, ring: Connection): void {
-    if (this.reply !== undefined) {
-      this.pipelined.push(reply)
-      return
-    }
-    this.reply = reply
-    this.previous = ring
-    this.next = ring.next
-    this.next.previous = this
-    ring.next = this
+  add (reply: FastifyReply): void {
+    if (this.reply === undefined) this.reply = reply
+    else this.pipelined.push(reply)
   }
 
   /** False if the request is not open. */
   remove (reply: FastifyReply): boolean {
     if (this.reply === reply) {
       this.reply = this.pipelined.length === 0 ? undefined : this.pipelined.shift()
-      if (this.reply === undefined) this.#leaveRing()
       return true
     }
     const index = this.pipelined.indexOf(reply)
     if (index !== -1) this.pipelined.splice(index, 1)
     return index !== -1
-  }
-
-  #leaveRing (): void {
-    this.previous.next = this.next
-    this.next.previous = this.previous
-    this.next = this.previous = this
   }
 }
 
@@ -167,18 +157,18 @@ function isImitation (transport: Transport): boolean {
 /**
  * `onResponse` also runs when an HTTP/2 stream is reset, and in Node.js 20 and 22 when a connection is destroyed while a reply waits to be sent.
  */
-function endingOfReply (reply: FastifyReply, transport: Transport): Ending {
+function endingOfReply (reply: FastifyReply, transport: Transport, elapsedMs: number): Ending {
   if (transport.destroyed && (!transport.writableFinished || transport.aborted === true)) {
     if (!reply.raw.headersSent) return 'aborted_before_reply'
     return isEventStream(reply) ? 'long_lived' : 'aborted_in_reply'
   }
-  return reply.elapsedTime >= shortestStreamMs && isEventStream(reply) ? 'long_lived' : 'replied'
+  return elapsedMs >= shortestStreamMs && isEventStream(reply) ? 'long_lived' : 'replied'
 }
 
-function endingOfConnection (reply: FastifyReply, transport: Transport): Ending {
+function endingOfConnection (reply: FastifyReply, transport: Transport, elapsedMs: number): Ending {
   const { raw } = reply
   // Somebody's asynchronous `onResponse` hook holds up ours. An injected reply never becomes finished.
-  if (raw.writableFinished || (raw.writableEnded && isImitation(transport))) return endingOfReply(reply, transport)
+  if (raw.writableFinished || (raw.writableEnded && isImitation(transport))) return endingOfReply(reply, transport, elapsedMs)
   if (longLivedKind(reply) !== undefined) return 'long_lived'
   if (hasBegun(reply)) return 'aborted_in_reply'
   // What is wrong with the connection is about this request only if the rest of it was yet to come.

@@ -33,12 +33,12 @@ export class Recorder {
     this.abortedStatus = config.abortedStatus
   }
 
-  /** Counts a request with this status and the time since it came. False if it is not to be recorded. */
-  record (request: FastifyRequest, reply: FastifyReply, status: number): boolean {
+  /** Counts a request with this status and time since it came. False if it is not to be recorded. */
+  record (request: FastifyRequest, reply: FastifyReply, status: number, elapsedMs: number): boolean {
     if (this.#ignore !== undefined && this.#isIgnored(this.#ignore, request, reply)) return false
     const slot = this.#resolver.resolve(request, reply, status)
     if (slot === notRecorded) return false
-    this.#family.observe(slot, reply.elapsedTime / 1000)
+    this.#family.observe(slot, elapsedMs / 1000)
     return true
   }
 
@@ -68,7 +68,7 @@ export class Instrument {
   readonly #headRecorders: Recorder[] = []
   readonly #counters: RequestCounters
   readonly #constLabels: Labels
-  readonly #endings = new EndingObserver((reply, ending) => this.#record(reply, ending))
+  readonly #endings = new EndingObserver((reply, ending, elapsedMs) => this.#record(reply, ending, elapsedMs))
   #rejections: RejectionObserver | undefined
 
   /** `config` is that of the context's first registration. */
@@ -136,7 +136,7 @@ export class Instrument {
     }
   }
 
-  #record (reply: FastifyReply, ending: Ending): void {
+  #record (reply: FastifyReply, ending: Ending, elapsedMs: number): void {
     const { request } = reply
     if (ending === 'long_lived') {
       this.#count(this.#counters.longLivedEnded, request, { kind: longLivedKind(reply)! })
@@ -145,9 +145,10 @@ export class Instrument {
     let recorded = false
     for (let index = 0; index < this.#recorders.length; index++) {
       const recorder = this.#recorders[index]!
-      if (recorder.record(request, reply, statusOf(reply, ending, recorder))) recorded = true
+      const status = ending === 'replied' ? reply.statusCode : statusOf(reply, ending, recorder)
+      if (recorder.record(request, reply, status, elapsedMs)) recorded = true
     }
-    if (!recorded) return
+    if (ending === 'replied' || !recorded) return
     if (ending === 'aborted_before_reply') this.#count(this.#counters.aborted, request, { phase: 'before_reply' })
     if (ending === 'aborted_in_reply') this.#count(this.#counters.aborted, request, { phase: 'in_reply' })
   }
@@ -166,7 +167,7 @@ export class Instrument {
     raw.writeHead = ((...head: Parameters<typeof writeHead>) => {
       raw.writeHead = writeHead
       const result = raw.writeHead(...head)
-      for (const recorder of this.#headRecorders) recorder.record(request, reply, reply.statusCode)
+      for (const recorder of this.#headRecorders) recorder.record(request, reply, reply.statusCode, reply.elapsedTime)
       return result
     }) as typeof writeHead
   }

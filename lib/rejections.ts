@@ -127,14 +127,12 @@ export class RejectionObserver {
 
   readonly #onRequest = (message: unknown): void => {
     const exchange = message as Exchange & { server: Server }
-    // Runs for each request: half as long as with includes() or a Set.
-    for (let index = 0; index < this.#servers.length; index++) {
-      if (this.#servers[index] === exchange.server) this.#begin(exchange)
-    }
+    // Nearly always the first: includes() would take as long as all the rest of this.
+    if (exchange.server === this.#servers[0] || this.#servers.includes(exchange.server)) this.#begin(exchange)
   }
 
   #begin (exchange: Exchange): void {
-    this.settle()
+    if (this.#suspect !== undefined) this.settle()
     this.#suspect = exchange
   }
 

@@ -14,21 +14,22 @@ export function * writeHistogram (page: Page, histogram: HistogramSnapshot, with
   const hasLabels = labelNames.length > 0 || missing !== ''
   const [open, close] = hasLabels ? ['{', '} '] : ['', ' ']
   const beforeValues = labelNames.map((label, index) => `${index > 0 ? '",' : ''}${label}="`)
-  const afterValues = `${labelNames.length > 0 ? '"' : ''}${labelNames.length > 0 && missing !== '' ? ',' : ''}${missing}`
+  const afterValues = `${labelNames.length > 0 ? '"' : ''}${labelNames.length > 0 && missing !== '' ? ',' : ''}`
   const lineStart = `${name}_bucket{`
   const le = hasLabels ? ',le="' : 'le="'
   for (let slot = 0; slot < labelSets.length; slot++) {
     const start = page.length
-    page.text(lineStart)
+    page.ascii(lineStart)
     const labels = page.length
     const values = labelSets[slot]!
     for (let index = 0; index < beforeValues.length; index++) {
-      page.text(beforeValues[index]!)
-      page.text(escapeQuoted(values[index]!))
+      page.ascii(beforeValues[index]!)
+      if (!page.plain(values[index]!)) page.text(escapeQuoted(values[index]!))
     }
-    page.text(afterValues)
+    page.ascii(afterValues)
+    if (missing !== '') page.text(missing)
     const labelsLength = page.length - labels
-    page.text(le)
+    page.ascii(le)
     const length = page.length - start
     let cumulativeCount = 0
     for (let bucket = 0; bucket < stride; bucket++) {

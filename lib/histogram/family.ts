@@ -12,6 +12,9 @@ type Branch = Map<string, Branch | number>
 
 const initialCapacity = 16
 
+/** At most a third of the columns is empty. */
+const growth = 1.5
+
 /**
  * A histogram and all its series. A series is a slot: a number that indexes the columns. Nothing is kept per series but its label values,
  * one sum and one count per bucket.
@@ -101,9 +104,10 @@ export class HistogramFamily {
   #addSeries (labelValues: readonly string[]): number {
     const slot = this.#labelSets.push(labelValues) - 1
     if (slot === this.#sums.length) {
-      this.#counts = grown(this.#counts)
-      this.#sums = grown(this.#sums)
-      this.#created = grown(this.#created)
+      const capacity = Math.ceil(slot * growth)
+      this.#counts = grown(this.#counts, capacity * this.#stride)
+      this.#sums = grown(this.#sums, capacity)
+      this.#created = grown(this.#created, capacity)
     }
     this.#created[slot] = Date.now() / 1000
     let branch = this.#slots
@@ -120,8 +124,8 @@ export class HistogramFamily {
   }
 }
 
-function grown (column: Float64Array): Float64Array<ArrayBuffer> {
-  const larger = new Float64Array(column.length * 2)
+function grown (column: Float64Array, length: number): Float64Array<ArrayBuffer> {
+  const larger = new Float64Array(length)
   larger.set(column)
   return larger
 }
