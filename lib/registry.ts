@@ -56,7 +56,7 @@ export function createGatherer (
     const read = new Map<string, MetricFamily>()
     const failures: GatherFailure[] = []
 
-    async function readInto ([registry, metric]: RegistryEntry, promise = readMetric(registry, metric)): Promise<void> {
+    async function readInto ([registry, metric]: RegistryEntry, promise = readMetric(registry, metric, slices)): Promise<void> {
       try {
         read.set(metric.name, await promise)
       } catch (error) {
@@ -67,11 +67,11 @@ export function createGatherer (
     const reading: Array<Promise<void>> = []
     for (const entry of wanted) {
       if (entry[1] instanceof OwnMetric) continue
-      reading.push(readInto(entry, Promise.race([readMetric(...entry), deadline])))
+      reading.push(readInto(entry, Promise.race([readMetric(...entry, slices), deadline])))
       await slices.next()
     }
     await Promise.all(reading)
-    // Ours come last and within one turn of the event loop: they are all of the same moment, and hold what was counted until then.
+    // Ours come last and, up to some 10,000 series, within one turn of the event loop: they are all of the same moment, and hold what was counted until then.
     await Promise.all(wanted.filter(([, metric]) => metric instanceof OwnMetric).map(entry => readInto(entry)))
 
     const families = wanted.flatMap(([, { name }]) => read.get(name) ?? [])
@@ -104,10 +104,13 @@ interface MetricJSON extends NamedMetric {
   readonly values: ReadonlyArray<Omit<Sample, 'name'> & { readonly metricName?: string }>
 }
 
-async function readMetric (registry: RegistryLike, metric: NamedMetric): Promise<MetricFamily> {
+async function readMetric (registry: RegistryLike, metric: NamedMetric, slices: TimeSlices): Promise<MetricFamily> {
   if (metric instanceof RegisteredHistogram) {
     const defaultLabels = await readDefaultLabels(registry)
-    return { ...metric.family.snapshot(), defaultLabels }
+    const steps = metric.family.snapshotInSteps()
+    let step = steps.next()
+    for (; step.done !== true; step = steps.next()) await slices.next()
+    return { ...step.value, defaultLabels }
   }
   const { name, help, type, values } = await readJSON(registry, metric)
   const samples = values.map(({ metricName, labels = {}, value, createdSeconds }) => ({ name: metricName ?? name, labels, value, createdSeconds }))

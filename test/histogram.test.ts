@@ -124,3 +124,32 @@ t.test('a reset forgets every series, tells so, and counting goes on', async t =
   histogram.observe(histogram.slot(['y']), 2)
   t.same(countsOf(histogram.snapshot()), [0, 1, 0])
 })
+
+t.test('a snapshot of many series is taken in steps, and each series in it is as at one instant', async t => {
+  const histogram = family(['n'])
+  const observeAll = (): void => { for (let n = 0; n < 25_000; n++) histogram.observe(histogram.slot([String(n)]), 1) }
+  observeAll()
+  const steps = histogram.snapshotInSteps()
+  for (let step = 0; step < 2; step++) {
+    t.notOk(steps.next().done)
+    observeAll()
+    histogram.slot([`new ${step}`])
+  }
+  const { value, done } = steps.next()
+  t.equal(done, true)
+  const { counts, sums, labelSets } = value as HistogramSnapshot
+  t.equal(labelSets.length, 25_000)
+  t.same([counts[0], counts[3 * 10_000], counts[3 * 20_000]], [1, 2, 3])
+  t.same(sums.filter((sum, slot) => sum !== counts[3 * slot]), [])
+  t.equal(histogram.snapshot().labelSets.length, 25_002)
+})
+
+t.test('a snapshot that is interrupted by a reset is of what came after', async t => {
+  const histogram = family(['n'])
+  for (let n = 0; n < 20_000; n++) histogram.slot([String(n)])
+  const steps = histogram.snapshotInSteps()
+  steps.next()
+  histogram.reset()
+  histogram.slot(['new'])
+  t.match(steps.next(), { done: true, value: { labelSets: [['new']] } })
+})

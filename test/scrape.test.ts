@@ -304,3 +304,11 @@ t.test('a metric whose help is no text is served like any other', async t => {
   app.latency.registry.registerMetric(new Gauge({ name: 'odd', help: 42 as never, registers: [] }) as never)
   t.match(await (await fetch(app.latency.url!)).text(), '# HELP odd 42\n')
 })
+
+t.test('a histogram of more series than are copied at a time is served in full', async t => {
+  const { app } = await createListening(t, {})
+  const { family } = app.latency.histogram as unknown as { family: HistogramFamily }
+  for (let index = 0; index < 20_001; index++) family.slot(['GET', `/${index}`, '200'])
+  const text = await (await fetch(app.latency.url!)).text()
+  t.equal(text.match(/^http_request_duration_seconds_count\{/gm)!.length, 20_001)
+})

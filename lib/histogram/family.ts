@@ -12,6 +12,9 @@ type Branch = Map<string, Branch | number>
 
 const initialCapacity = 16
 
+/** How many series are copied at a time. */
+const seriesPerStep = 10_000
+
 /** At most a third of the columns is empty. */
 const growth = 1.5
 
@@ -77,17 +80,28 @@ export class HistogramFamily {
 
   /** The counts at one instant: later observations do not change it. */
   snapshot (): HistogramSnapshot {
+    const steps = this.snapshotInSteps()
+    let step = steps.next()
+    while (step.done !== true) step = steps.next()
+    return step.value
+  }
+
+  /** The same in steps of less than a millisecond, between which there may be observations. Each series is as at one instant. */
+  * snapshotInSteps (): Generator<undefined, HistogramSnapshot> {
+    const epoch = this.#epoch
     const size = this.#labelSets.length
-    return {
-      ...this.definition,
-      layout: 'columns',
-      type: 'histogram',
-      labelSets: this.#labelSets.slice(),
-      counts: this.#counts.slice(0, size * this.#stride),
-      sums: this.#sums.slice(0, size),
-      createdSeconds: this.#created.slice(0, size),
-      defaultLabels: {}
+    const labelSets: (readonly string[])[] = []
+    const [counts, sums, createdSeconds] = [size * this.#stride, size, size].map(length => new Float64Array(length)) as [Float64Array, Float64Array, Float64Array]
+    for (let first = 0; first < size; first += seriesPerStep) {
+      if (first > 0) yield
+      if (this.#epoch !== epoch) return yield * this.snapshotInSteps()
+      const end = Math.min(first + seriesPerStep, size)
+      for (let slot = first; slot < end; slot++) labelSets.push(this.#labelSets[slot]!)
+      counts.set(this.#counts.subarray(first * this.#stride, end * this.#stride), first * this.#stride)
+      sums.set(this.#sums.subarray(first, end), first)
+      createdSeconds.set(this.#created.subarray(first, end), first)
     }
+    return { ...this.definition, layout: 'columns', type: 'histogram', labelSets, counts, sums, createdSeconds, defaultLabels: {} }
   }
 
   /** Forgets all series. One without labels is there from the start, at zero, so that `rate()` sees its first request. */

@@ -1,0 +1,109 @@
+/** What sends requests, in a process of its own, so that it does not share an event loop with what it measures. */
+import { type ChildProcess, execFile, fork, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { Agent, get, type IncomingMessage } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import autocannon from 'autocannon'
+
+const connections = 32
+
+const hasWrk = spawnSync('wrk', ['--version']).error === undefined
+
+/** Resolves to how many bytes came, head included. */
+async function ask (url: string, agent?: Agent): Promise<number> {
+  const [response] = await once(get(url, { agent }), 'response') as [IncomingMessage]
+  const { socket } = response
+  await once(response.resume(), 'end')
+  if (response.statusCode !== 200) throw new Error(`${response.statusCode} from ${url}`)
+  return socket.bytesRead
+}
+
+const tasks = {
+  /** Requests per second that are answered, when each connection asks again as soon as it has its answer. */
+  async throughput (url: string, seconds: number): Promise<number> {
+    if (hasWrk) {
+      const { stdout } = await promisify(execFile)('wrk', ['-t1', `-c${connections}`, `-d${seconds}`, url])
+      return Number(/Requests\/sec:\s*([\d.]+)/.exec(stdout)![1])
+    }
+    const { '2xx': answers, errors, non2xx } = await autocannon({ url, connections, duration: seconds })
+    if (errors + non2xx > 0) throw new Error(`${errors + non2xx} requests failed`)
+    return answers / seconds
+  },
+
+  /** Milliseconds that each answer took, under as much load as the server takes. */
+  async latenciesUnderLoad (url: string, seconds: number): Promise<number[]> {
+    const latencies: number[] = []
+    await new Promise((resolve, reject) => {
+      const instance = autocannon({ url, connections, duration: seconds }, (error, result) => error === null ? resolve(result) : reject(error))
+      instance.on('response', (_client, _status, _bytes, time) => { latencies.push(time) })
+    })
+    // Whoever got no answer at all waits still.
+    return latencies.length > 0 ? latencies : [1000 * seconds]
+  },
+
+  /** Milliseconds from when each request was due, so many per second whatever becomes of those before, until it was answered. */
+  async latenciesAtRate (url: string, seconds: number, rate: number): Promise<number[]> {
+    const agent = new Agent({ keepAlive: true })
+    const latencies: number[] = []
+    const pending: Array<Promise<unknown>> = []
+    const start = performance.now()
+    while (pending.length < seconds * rate) {
+      const due = start + 1000 * pending.length / rate
+      if (due > performance.now()) await sleep(1)
+      else pending.push(ask(url, agent).then(() => latencies.push(performance.now() - due)))
+    }
+    await Promise.all(pending)
+    agent.destroy()
+    return latencies
+  },
+
+  /** Milliseconds and bytes of one scrape. */
+  async scrape (url: string): Promise<[ms: number, bytes: number]> {
+    const start = performance.now()
+    const bytes = await ask(url)
+    return [performance.now() - start, bytes]
+  },
+
+  /** How many scrapes were answered, by so many scrapers that each scrape once a second. */
+  async scrapeEverySecond (url: string, seconds: number, scrapers: number): Promise<number> {
+    let scrapes = 0
+    const end = performance.now() + 1000 * seconds
+    await Promise.all(Array.from({ length: scrapers }, async () => {
+      while (performance.now() < end) {
+        const due = performance.now() + 1000
+        await ask(url)
+        scrapes++
+        await sleep(Math.max(0, due - performance.now()))
+      }
+    }))
+    return scrapes
+  }
+}
+
+type Tasks = typeof tasks
+
+export class Client {
+  readonly #process: ChildProcess = fork(__filename, ['client'])
+
+  async do<T extends keyof Tasks> (task: T, ...args: Parameters<Tasks[T]>): Promise<Awaited<ReturnType<Tasks[T]>>> {
+    this.#process.send([task, ...args])
+    const [answer] = await once(this.#process, 'message')
+    if (answer.error !== undefined) throw new Error(answer.error)
+    return answer.result
+  }
+
+  end (): void {
+    this.#process.kill()
+  }
+}
+
+if (process.argv[2] === 'client') {
+  process.on('message', async ([task, ...args]: [keyof Tasks, ...unknown[]]) => {
+    try {
+      process.send!({ result: await (tasks[task] as (...args: unknown[]) => Promise<unknown>)(...args) })
+    } catch (error) {
+      process.send!({ error: String(error) })
+    }
+  })
+}

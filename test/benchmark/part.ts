@@ -1,0 +1,37 @@
+/** What was measured in one process, by name. */
+export type Figures = Readonly<Record<string, number>>
+
+/** What was measured in one round, by scenario. */
+export type Round = Readonly<Record<string, Figures>>
+
+/** One part of the report. */
+export interface Part {
+  readonly title: string
+  /** What is measured, and how. Markdown. */
+  readonly method: string
+  /** How many samples of each scenario. Each is a process of its own, and scenarios take turns. */
+  readonly samples: number
+  /** Options of Node.js for these processes. */
+  readonly execArgv?: readonly string[]
+  /** What is measured, by the name that it has in the report. */
+  readonly scenarios: Readonly<Record<string, () => Promise<Figures>>>
+  readonly columns: readonly Column[]
+}
+
+/** A column of the table. */
+export interface Column {
+  readonly heading: string
+  readonly digits: number
+  /** From one sample, and those of the same round that it may be compared with. Undefined: there is nothing to say. */
+  readonly value: (figures: Figures, round: Round) => number | undefined
+}
+
+export function median (values: readonly number[]): number {
+  return quantile(values, 0.5)
+}
+
+/** The value below which this share of the others is. */
+export function quantile (values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)]!
+}

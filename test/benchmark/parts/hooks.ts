@@ -1,0 +1,117 @@
+import { once } from 'node:events'
+import { channel } from 'node:diagnostics_channel'
+import { Agent, get, type IncomingMessage } from 'node:http'
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { median, type Figures, type Part } from '../part'
+import { addEmptyHooks, addPromClient, loadInternal, subjects, type Subject } from '../subjects'
+
+const blocks = 41
+const requestsPerBlock = 100_000
+
+type Hook = (request: FastifyRequest, reply: FastifyReply, done: () => void) => void
+
+export interface Prepared {
+  readonly hooks: readonly Hook[]
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  readonly close: () => Promise<void>
+}
+
+/** The hooks that a subject adds, with the request and reply of a connection that is open. */
+export async function prepare (subject: Subject): Promise<Prepared> {
+  const app = Fastify()
+  const hooks = collectHooks(app)
+  await subject(app)
+  app.addHook('onRoute', ({ onRequest = [] }) => { hooks.onRequest.push(...[onRequest].flat() as Hook[]) })
+  let seen: [FastifyRequest, FastifyReply] | undefined
+  app.get('/users/:id', {
+    onResponse: async (request, reply) => { seen = [request, reply] }
+  }, async () => 'Hello World')
+  const agent = new Agent({ keepAlive: true })
+  const [response] = await once(get(`${await app.listen({ host: '127.0.0.1', port: 0 })}/users/1`, { agent }), 'response') as [IncomingMessage]
+  await once(response.resume(), 'end')
+  const [request, reply] = seen!
+  // Fastify calls the hooks of all routes from one place, so that V8 cannot inline them there.
+  for (let index = 0; index < 8; index++) call([createEmptyHook()], request, reply, requestsPerBlock)
+  return {
+    hooks: [...hooks.onRequest, ...hooks.onResponse],
+    request,
+    reply,
+    async close () {
+      agent.destroy()
+      await app.close()
+    }
+  }
+}
+
+async function callHooks (subject: Subject): Promise<Figures> {
+  const { hooks, request, reply, close } = await prepare(subject)
+  const durations: number[] = []
+  for (let block = 0; block < blocks; block++) {
+    const start = process.hrtime.bigint()
+    call(hooks, request, reply, requestsPerBlock)
+    durations.push(Number(process.hrtime.bigint() - start) / requestsPerBlock)
+  }
+  await close()
+  return { ns: median(durations.slice(blocks >> 1)) }
+}
+
+/** The hooks that are added from now on to an application, and to each of its routes. */
+function collectHooks (app: FastifyInstance): Record<'onRequest' | 'onResponse', Hook[]> {
+  const hooks: Record<string, Hook[]> = { onRequest: [], onResponse: [] }
+  const { addHook } = app
+  app.addHook = function (this: FastifyInstance, name: string, hook: Hook) {
+    hooks[name]?.push(hook)
+    return addHook.call(this, name as never, hook as never)
+  } as never
+  return hooks as never
+}
+
+function createEmptyHook (): Hook {
+  return new Function('request', 'reply', 'done', 'done()') as Hook // eslint-disable-line no-new-func
+}
+
+/** Has hooks see the same request so many times. */
+export function call (hooks: readonly Hook[], request: FastifyRequest, reply: FastifyReply, times: number): void {
+  const began = channel('http.server.request.start')
+  const done = (): void => {}
+  const { raw: incoming } = request
+  const { server } = request.server
+  for (let count = 0; count < times; count++) {
+    // As Node.js does for each request.
+    if (began.hasSubscribers) began.publish({ request: incoming, response: reply.raw, socket: incoming.socket, server })
+    for (let index = 0; index < hooks.length; index++) hooks[index]!(request, reply, done)
+  }
+}
+
+/** The series of a request found, and its time put into the histogram. Nothing is done about requests that end in another way. */
+export function addRecorder (app: FastifyInstance): void {
+  const [{ Recorder }, { parseOptions }, { HistogramFamily }, { handOutRouteConfigs }] = ['instrument', 'config', 'histogram/family', 'route-config'].map(loadInternal)
+  const config = parseOptions({})
+  const { name, help, upperBounds } = config.histogram
+  const recorder = new Recorder(new HistogramFamily({ name, help, upperBounds, labelNames: Object.keys(config.labels) }), config, () => {}, undefined)
+  handOutRouteConfigs(app)
+  app.addHook('onRequest', (_request, _reply, done) => done())
+  app.addHook('onResponse', (request, reply, done) => {
+    recorder.record(request, reply, reply.statusCode, reply.elapsedTime)
+    done()
+  })
+}
+
+export const hooks: Part = {
+  title: 'Request: hooks alone',
+  method: 'The hooks of each, called in a tight loop with the Request and Reply of a real connection: route hooks and what Node.js publishes ' +
+    'for them included. `recording alone` finds the series and puts the time into the histogram, and notices no other ending than a reply.',
+  samples: 9,
+  scenarios: {
+    'empty hooks': () => callHooks(addEmptyHooks),
+    'fastify-latency, recording alone': () => callHooks(addRecorder),
+    'fastify-latency': () => callHooks(subjects['fastify-latency']!),
+    ...subjects.baseline === undefined ? {} : { baseline: () => callHooks(subjects.baseline!) },
+    'prom-client histogram': () => callHooks(addPromClient)
+  },
+  columns: [
+    { heading: 'ns per request', digits: 0, value: ({ ns }) => ns! },
+    { heading: 'over empty hooks', digits: 0, value: ({ ns }, round) => ns! - round['empty hooks']!.ns! }
+  ]
+}

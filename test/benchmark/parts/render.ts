@@ -1,0 +1,56 @@
+import { median, type Figures, type Part } from '../part'
+import { addSeries, buckets, createHistogram, loadInternal, observeSeries } from '../subjects'
+
+const sizes = [100, 1000, 10_000, 100_000]
+
+/** Fewer where it takes long. */
+const times = (series: number): number => Math.max(5, Math.min(50, 300_000 / series))
+
+async function measure (series: number, render: () => Promise<number>): Promise<Figures> {
+  const durations: number[] = []
+  let bytes = 0
+  const warmUps = times(series) / 2
+  for (let time = 0; time < warmUps + times(series); time++) {
+    const start = performance.now()
+    bytes = await render()
+    if (time >= warmUps) durations.push(performance.now() - start)
+  }
+  return { series, ms: median(durations), megabytes: bytes / 1e6 }
+}
+
+/** A snapshot and all its pages, in one go. */
+async function renderOurs (series: number): Promise<Figures> {
+  const { HistogramFamily } = loadInternal('histogram/family')
+  const { writeText } = loadInternal('exposition/text')
+  const family = new HistogramFamily({ name: 'http_request_duration_seconds', help: 'x', upperBounds: buckets, labelNames: ['method', 'route', 'status_code'] })
+  addSeries(family, series)
+  return measure(series, async () => {
+    let bytes = 0
+    for (const page of writeText([{ ...family.snapshot(), defaultLabels: {} }])) bytes += page.length
+    return bytes
+  })
+}
+
+async function renderPromClient (series: number): Promise<Figures> {
+  const { registry, histogram } = createHistogram()
+  observeSeries(histogram, series)
+  return measure(series, async () => Buffer.byteLength(await registry.metrics()))
+}
+
+const promClient = (series: number): string => `prom-client, ${series} series`
+
+export const render: Part = {
+  title: 'Scrape: rendering',
+  method: 'A histogram of 11 buckets and `+Inf` as Prometheus text, beside `registry.metrics()` of prom-client. Nothing is sent.',
+  samples: 3,
+  scenarios: Object.fromEntries(sizes.flatMap(series => [
+    [`fastify-latency, ${series} series`, () => renderOurs(series)],
+    [promClient(series), () => renderPromClient(series)]
+  ])),
+  columns: [
+    { heading: 'ms', digits: 2, value: ({ ms }) => ms! },
+    { heading: 'µs per series', digits: 2, value: ({ ms, series }) => 1000 * ms! / series! },
+    { heading: 'MB', digits: 2, value: ({ megabytes }) => megabytes! },
+    { heading: 'times faster than prom-client', digits: 1, value: ({ ms, series }, round) => round[promClient(series!)]!.ms! / ms! }
+  ]
+}

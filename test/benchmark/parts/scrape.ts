@@ -1,0 +1,57 @@
+import { Client } from '../client'
+import { median, type Figures, type Part } from '../part'
+import { servers } from '../servers'
+
+const sizes = [100, 1000, 10_000, 100_000]
+
+const warmUps = 5
+
+async function scrapeOften (name: string, series: number): Promise<Figures> {
+  const { metrics, close } = await servers[name]!(series)
+  const client = new Client()
+  const scrapes = series > 10_000 ? 5 : 15
+  const durations: number[] = []
+  const turns: number[] = []
+  let megabytes = 0
+  for (let scrape = 0; scrape < warmUps + scrapes; scrape++) {
+    const answer = client.do('scrape', metrics)
+    const turn = await longestTurn(answer)
+    const [ms, bytes] = await answer
+    megabytes = bytes / 1e6
+    if (scrape < warmUps) continue
+    durations.push(ms)
+    turns.push(turn)
+  }
+  client.end()
+  await close()
+  return { ms: median(durations), turn: median(turns), longest: Math.max(...turns), megabytes, series }
+}
+
+/** The longest time between two turns of the event loop while something happens, in milliseconds. */
+async function longestTurn (happening: Promise<unknown>): Promise<number> {
+  let longest = 0
+  let last = performance.now()
+  let next = setImmediate(function turn () {
+    const now = performance.now()
+    longest = Math.max(longest, now - last)
+    last = now
+    next = setImmediate(turn)
+  })
+  await happening
+  clearImmediate(next)
+  return longest
+}
+
+export const scrape: Part = {
+  title: 'Scrape: over HTTP',
+  method: 'One scraper in another process, without compression, and how long the event loop of the server took for its longest turn meanwhile. The ' +
+    'ready-made page is ours, sent from memory in pieces: what the machine takes by itself.',
+  samples: 3,
+  scenarios: Object.fromEntries(sizes.flatMap(series => Object.keys(servers).map(name => [`${name}, ${series} series`, () => scrapeOften(name, series)]))),
+  columns: [
+    { heading: 'ms', digits: 1, value: ({ ms }) => ms! },
+    { heading: 'longest turn, ms', digits: 1, value: ({ turn }) => turn! },
+    { heading: 'worst of those', digits: 1, value: ({ longest }) => longest! },
+    { heading: 'MB', digits: 1, value: ({ megabytes }) => megabytes! }
+  ]
+}
