@@ -76,14 +76,14 @@ function table ({ title, method, columns, scenarios }: Part, rounds: readonly Ro
   return `## ${title}\n\n${method}\n\n| | ${columns.map(({ heading }) => heading).join(' | ')} |\n|${'---|'.repeat(columns.length + 1)}\n${rows.join('\n')}\n`
 }
 
-/** With a baseline: how many times what the baseline adds to a request is added now, in each part that tells. */
+/**
+ * With a baseline: how many times what the baseline adds to a request is added now, in a part that tells. The least of all samples, since
+ * whatever else a machine does only adds to them.
+ */
 function compare (name: string, rounds: readonly Round[]): number | undefined {
-  const ratios = rounds.flatMap(({ 'empty hooks': none, 'fastify-latency': now, baseline }) => {
-    if (none?.ns === undefined || now?.ns === undefined || baseline?.ns === undefined) return []
-    return (now.ns - none.ns) / (baseline.ns - none.ns)
-  })
-  if (ratios.length === 0) return undefined
-  const ratio = median(ratios)
+  const least = (scenario: string): number => Math.min(...rounds.map(round => round[scenario]?.ns ?? NaN))
+  const ratio = (least('fastify-latency') - least('empty hooks')) / (least('baseline') - least('empty hooks'))
+  if (Number.isNaN(ratio)) return undefined
   console.log(`${name}: what is added to a request is ${ratio.toFixed(2)} times that of the baseline`)
   return ratio
 }

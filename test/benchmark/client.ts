@@ -2,11 +2,17 @@
 import { type ChildProcess, execFile, fork, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { Agent, get, type IncomingMessage } from 'node:http'
+import os from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import autocannon from 'autocannon'
 
 const connections = 32
+
+/** Keeps a process on one core, where the system has a command for that: else servers change places with what loads them. */
+export function pin (process: ChildProcess, core: number): void {
+  if (os.availableParallelism() > 1) spawnSync('taskset', ['-acp', String(core), String(process.pid)])
+}
 
 const hasWrk = spawnSync('wrk', ['--version']).error === undefined
 
@@ -85,6 +91,11 @@ type Tasks = typeof tasks
 
 export class Client {
   readonly #process: ChildProcess = fork(__filename, ['client'])
+
+  /** See `pin()`. */
+  pin (core: number): void {
+    pin(this.#process, core)
+  }
 
   async do<T extends keyof Tasks> (task: T, ...args: Parameters<Tasks[T]>): Promise<Awaited<ReturnType<Tasks[T]>>> {
     this.#process.send([task, ...args])

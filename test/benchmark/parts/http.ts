@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { Client } from '../client'
+import { Client, pin } from '../client'
 import { median, type Figures, type Part } from '../part'
 import { createApplication, httpSubjects } from '../subjects'
 
@@ -20,6 +20,7 @@ class Server {
   static async start (subject: string): Promise<Server> {
     const child = fork(__filename, ['serve', subject])
     const [url] = await once(child, 'message')
+    pin(child, 0)
     return new Server(child, url)
   }
 
@@ -46,6 +47,7 @@ async function serve (subject: string): Promise<void> {
 /** Asks two servers in turns of a second, since the machine may be another one a minute later. */
 async function compare (subject: string): Promise<Figures> {
   const client = new Client()
+  client.pin(1)
   const servers = [await Server.start(base), await Server.start(subject)] as const
   const taken: Array<Array<{ rate: number, cpu: number }>> = [[], []]
   for (let pair = -1; pair < pairs; pair++) {
