@@ -18,7 +18,7 @@ const hasWrk = spawnSync('wrk', ['--version']).error === undefined
 
 /** Resolves to how many bytes came, head included. */
 async function ask (url: string, agent?: Agent): Promise<number> {
-  const [response] = await once(get(url, { agent }), 'response') as [IncomingMessage]
+  const [response] = await once(get(url, { agent: agent ?? false }), 'response') as [IncomingMessage]
   const { socket } = response
   await once(response.resume(), 'end')
   if (response.statusCode !== 200) throw new Error(`${response.statusCode} from ${url}`)
