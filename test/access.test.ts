@@ -4,7 +4,7 @@ import { Agent, request, type RequestOptions } from 'node:https'
 import { connect, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
 import latency from '../lib'
-import { anyPort, createApplication, createListening } from './helpers/application'
+import { collectWarnings, anyPort, createApplication, createListening } from './helpers/application'
 import { type Certificate, createAuthority, Files, issue } from './helpers/certificates'
 import { exchange } from './helpers/connection'
 
@@ -58,10 +58,7 @@ t.test('a certificate is replaced without a restart, and connections that are op
 
 t.test('while the files cannot be used the last certificate stays, and each change is warned of once', async t => {
   const { url, ca, files } = await createTls(t)
-  const warnings: Array<Error & { code?: string }> = []
-  const collect = (warning: Error): void => { warnings.push(warning) }
-  process.on('warning', collect)
-  t.teardown(() => process.off('warning', collect))
+  const warnings = collectWarnings(t)
   const { cert, key } = await issue(ca, 'second')
   const isServed = async (name: string): Promise<unknown> => t.match(await get(url, { ca: ca.cert }), { status: 200, name })
 

@@ -9,7 +9,7 @@ import t, { type Test } from 'tap'
 import Fastify from 'fastify'
 import latency from '../lib'
 import { retryDelayMs } from '../lib/server'
-import { anyPort, createApplication, createListening, hasIPv6, listen, resolveLocalhost, scrape, warningOf } from './helpers/application'
+import { anyPort, collectWarnings, createApplication, createListening, hasIPv6, listen, resolveLocalhost, scrape, warningOf } from './helpers/application'
 
 /** Somebody else's server, on a port that ours will want. */
 async function takePort (t: Test): Promise<{ port: number, release: () => Promise<void> }> {
@@ -114,10 +114,7 @@ t.test('there are no more than so many connections at each address, and whoever 
   const app = createApplication(t)
   await app.register(latency, { server: { port: 0, start: 'manual' } })
   const url = await app.latency.start()
-  const warnings: Array<Error & { code?: string }> = []
-  const collect = (warning: Error): void => { warnings.push(warning) }
-  process.on('warning', collect)
-  t.teardown(() => process.off('warning', collect))
+  const warnings = collectWarnings(t)
   for (const host of ['127.0.0.1', '127.0.0.2']) {
     const sockets = await Promise.all(Array.from({ length: 258 }, async () => openSocket(url.replace('localhost', host))))
     const refused = await Promise.race(sockets.map(async socket => once(socket, 'close')))

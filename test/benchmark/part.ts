@@ -35,3 +35,10 @@ export function quantile (values: readonly number[], share: number): number {
   const sorted = values.toSorted((a, b) => a - b)
   return sorted[Math.min(Math.floor(sorted.length * share), sorted.length - 1)]!
 }
+
+/** Bytes of the heap and of array buffers, without garbage. */
+export function bytesInUse (): number {
+  for (let time = 0; time < 4; time++) globalThis.gc!()
+  const { heapUsed, arrayBuffers } = process.memoryUsage()
+  return heapUsed + arrayBuffers
+}

@@ -63,6 +63,15 @@ export async function warningOf (action: () => unknown): Promise<Error & { code?
   return warning
 }
 
+/** The process warnings from now on until the test ends. */
+export function collectWarnings (t: Test): Array<Error & { code?: string }> {
+  const warnings: Array<Error & { code?: string }> = []
+  const collect = (warning: Error): void => { warnings.push(warning) }
+  process.on('warning', collect)
+  t.teardown(() => process.off('warning', collect))
+  return warnings
+}
+
 /** Makes pages of more bytes than the buffers of a connection hold. */
 export function declareLarge (app: FastifyInstance): void {
   const { family } = app.latency.histogram as unknown as { family: HistogramFamily }

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import Fastify from 'fastify'
-import { type Figures, type Part } from '../part'
+import { bytesInUse, type Figures, type Part } from '../part'
 import { httpSubjects, type Subject } from '../subjects'
 
 const requests = 2000
@@ -26,12 +26,6 @@ async function hold (subject: Subject): Promise<Figures> {
   for (const socket of sockets) socket.destroy()
   await app.close()
   return { bytes }
-}
-
-function bytesInUse (): number {
-  for (let time = 0; time < 4; time++) globalThis.gc!()
-  const { heapUsed, arrayBuffers } = process.memoryUsage()
-  return heapUsed + arrayBuffers
 }
 
 export const inFlight: Part = {

@@ -1,13 +1,7 @@
-import { type Figures, type Part } from '../part'
+import { bytesInUse, type Figures, type Part } from '../part'
 import { addSeries, buckets, createHistogram, loadInternal, observeSeries } from '../subjects'
 
 const sizes = [1000, 10_000, 100_000]
-
-function bytesInUse (): number {
-  for (let time = 0; time < 4; time++) globalThis.gc!()
-  const { heapUsed, arrayBuffers } = process.memoryUsage()
-  return heapUsed + arrayBuffers
-}
 
 /** What is measured, so that it is not collected meanwhile. */
 const kept: unknown[] = []
