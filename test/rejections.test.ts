@@ -7,7 +7,7 @@ import path from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import latency from '../lib'
-import { anyPort, createApplication, hasIPv6, listen, resolveLocalhost, scrape } from './helpers/application'
+import { anyPort, createApplication, listen, otherLoopback, resolveLocalhost, scrape } from './helpers/application'
 import { Connection, exchange } from './helpers/connection'
 import { Gate } from './helpers/gate'
 
@@ -26,7 +26,7 @@ async function observed (app: FastifyInstance): Promise<number> {
 
 /** An application that listens on this host, and on two addresses if that is `localhost`. */
 async function createRejecting (t: Test, host: string, options: object = quick): Promise<{ app: FastifyInstance, addresses: string[] }> {
-  resolveLocalhost(t, ['127.0.0.1', hasIPv6 ? '::1' : '127.0.0.2'])
+  resolveLocalhost(t, ['127.0.0.1', otherLoopback])
   const app = createApplication(t, options)
   await app.register(latency, { server: anyPort, processMetrics: false })
   app.get('/', async () => 'x')

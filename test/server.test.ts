@@ -9,7 +9,7 @@ import t, { type Test } from 'tap'
 import Fastify from 'fastify'
 import latency from '../lib'
 import { retryDelayMs } from '../lib/server'
-import { anyPort, collectWarnings, createApplication, createListening, hasIPv6, listen, resolveLocalhost, scrape, warningOf } from './helpers/application'
+import { anyPort, collectWarnings, createApplication, createListening, hasIPv6, listen, otherLoopback, resolveLocalhost, scrape, warningOf } from './helpers/application'
 
 /** Somebody else's server, on a port that ours will want. */
 async function takePort (t: Test): Promise<{ port: number, release: () => Promise<void> }> {
@@ -24,7 +24,7 @@ async function takePort (t: Test): Promise<{ port: number, release: () => Promis
 
 async function openSocket (url: string | null, text = ''): Promise<Socket> {
   const { hostname, port } = new URL(url!)
-  const socket = connect(Number(port), hostname)
+  const socket = connect(Number(port), hostname.replace(/^\[|\]$/g, ''))
   socket.on('error', () => {})
   await once(socket, 'connect')
   socket.write(text)
@@ -92,7 +92,7 @@ t.test('localhost stays localhost, in both address families', { skip: !hasIPv6 &
 })
 
 t.test('if the port is taken on the other address of localhost, that is warned of', async t => {
-  resolveLocalhost(t, ['127.0.0.1', '127.0.0.2', '192.0.2.1'])
+  resolveLocalhost(t, ['127.0.0.1', otherLoopback, '192.0.2.1'])
   // The first address has this port too, since nobody else can have it: a port of the other is taken when ours is known.
   const app = createApplication(t)
   await app.register(latency, { server: { port: 0, start: 'manual' } })
@@ -101,21 +101,24 @@ t.test('if the port is taken on the other address of localhost, that is warned o
     const started = app.latency.start()
     await bound
     const { port } = app.latency.server!.server.address() as AddressInfo
-    const other = createServer().listen(port, '127.0.0.2')
+    const other = createServer().listen(port, otherLoopback)
     t.teardown(() => other.close())
     await started
   })
-  t.match(await warning, { code: 'FST_LATENCY_ERR_SERVER_LISTEN', message: /localhost, port \d+: .*127\.0\.0\.2/ })
+  const { code, message } = await warning
+  t.equal(code, 'FST_LATENCY_ERR_SERVER_LISTEN')
+  t.match(message, /localhost, port \d+: /)
+  t.match(message, otherLoopback)
   t.equal((await fetch(app.latency.url!.replace('localhost', '127.0.0.1'))).status, 200)
 })
 
 t.test('there are no more than so many connections at each address, and whoever is refused is warned of once', async t => {
-  resolveLocalhost(t, ['127.0.0.1', '127.0.0.2'])
+  resolveLocalhost(t, ['127.0.0.1', otherLoopback])
   const app = createApplication(t)
   await app.register(latency, { server: { port: 0, start: 'manual' } })
   const url = await app.latency.start()
   const warnings = collectWarnings(t)
-  for (const host of ['127.0.0.1', '127.0.0.2']) {
+  for (const host of ['127.0.0.1', hasIPv6 ? '[::1]' : otherLoopback]) {
     const sockets = await Promise.all(Array.from({ length: 258 }, async () => openSocket(url.replace('localhost', host))))
     const refused = await Promise.race(sockets.map(async socket => once(socket, 'close')))
     t.ok(refused, host)

@@ -13,6 +13,9 @@ export const anyPort = { host: '127.0.0.1', port: 0 }
 
 export const hasIPv6 = Object.values(os.networkInterfaces()).flat().some(address => address?.address === '::1')
 
+/** A loopback address beside 127.0.0.1: macOS has none in IPv4, some containers have no IPv6. */
+export const otherLoopback = hasIPv6 ? '::1' : '127.0.0.2'
+
 /** Gives `localhost` these addresses until the test ends, whatever the machine says. */
 export function resolveLocalhost (t: Test, addresses: string[]): void {
   const { lookup } = dns
