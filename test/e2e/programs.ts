@@ -66,13 +66,9 @@ export class Program {
         resolve(code ?? signal!)
       })
     })
-    const group = this.#child.pid
-    if (group !== undefined) groups.add(group)
+    if (this.#child.pid !== undefined) groups.add(this.#child.pid)
     t.teardown(async () => {
-      if (group !== undefined) {
-        endGroup(group)
-        await this.#ended
-      }
+      await this.end()
       if (!t.passing()) t.comment(`${command} ${args.join(' ')}\n${this.output}`)
     })
   }
@@ -84,6 +80,14 @@ export class Program {
       if (match === null && !this.#running) throw new Error(`Ended before it printed ${pattern}: ${this.output}`)
       return match
     })
+  }
+
+  /** Ends it with all that it started. */
+  async end (): Promise<void> {
+    const group = this.#child.pid
+    if (group === undefined) return
+    if (groups.has(group)) endGroup(group)
+    await this.#ended
   }
 
   /** Sends a signal, and resolves to the exit code or the signal that ended the program. */

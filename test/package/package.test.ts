@@ -1,42 +1,27 @@
-import { execFile, type ExecFileException } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync } from 'node:fs'
 import { join, sep } from 'node:path'
-import { promisify } from 'node:util'
 import t from 'tap'
+import { Project, root, tarball } from './project'
 
-const root = join(__dirname, '..', '..')
 const bin = join(root, 'node_modules', '.bin')
+const project = new Project(t)
 
-const project = mkdtempSync(join(tmpdir(), 'fastify-latency-'))
-t.teardown(() => rmSync(project, { recursive: true, force: true }))
-
-let tarball = ''
-let files: string[] = []
-
-t.test('npm packs it, and installs it beside Fastify 5', async () => {
-  const stdout = await run('npm', ['pack', '--json', '--pack-destination', project], root)
-  const [packed] = JSON.parse(stdout.slice(stdout.search(/^\[/m))) as [{ filename: string, files: Array<{ path: string }> }]
-  tarball = join(project, packed.filename)
-  files = packed.files.map(({ path }) => path).sort()
-
-  write('package.json', '{ "private": true }')
-  await run('npm', ['install', '--no-audit', '--no-fund', tarball, 'fastify@5', 'typescript@5.9', '@types/node@20'])
-})
+t.before(() => project.install(tarball, 'fastify@5', 'typescript@5.9', '@types/node@20'))
 
 t.test('the package is the built library, its types and its documents', async t => {
   const modules = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
     .filter(file => file.endsWith('.ts'))
     .map(file => `dist/${file.replaceAll(sep, '/').replace(/ts$/, 'js')}`)
-  t.strictSame(files, [...modules, 'CHANGELOG.md', 'LICENSE', 'README.md', 'index.d.ts', 'package.json'].sort())
+  const packed = (await project.run('tar', ['-tf', tarball])).trim().split('\n').map(file => file.replace('package/', ''))
+  t.strictSame(packed.sort(), [...modules, 'CHANGELOG.md', 'LICENSE', 'README.md', 'index.d.ts', 'package.json'].sort())
 })
 
 t.test('publint has nothing to say', async t => {
-  t.match(await run(join(bin, 'publint'), ['run', tarball]), 'All good!')
+  t.match(await project.run(join(bin, 'publint'), ['run', tarball]), 'All good!')
 })
 
 t.test('the types are right for every way of resolving modules (attw)', async t => {
-  t.match(await run(join(bin, 'attw'), [tarball]), 'No problems found')
+  t.match(await project.run(join(bin, 'attw'), [tarball]), 'No problems found')
 })
 
 const imports = {
@@ -47,7 +32,7 @@ const imports = {
 }
 for (const [file, statement] of Object.entries(imports)) {
   t.test(`${statement} records and serves`, async t => {
-    write('check.cjs', `
+    project.write('check.cjs', `
       exports.check = async function (latency) {
         const app = require('fastify')()
         await app.register(latency, { labels: {}, server: { port: 0 } })
@@ -57,18 +42,18 @@ for (const [file, statement] of Object.entries(imports)) {
         await app.close()
       }`)
     const check = file.endsWith('.mjs') ? "import { check } from './check.cjs'" : "const { check } = require('./check.cjs')"
-    write(file, `${statement}\n${check}\ncheck(latency)\n`)
-    t.match(await run('node', [file]), /^http_request_duration_seconds_count 1$/m)
+    project.write(file, `${statement}\n${check}\ncheck(latency)\n`)
+    t.match(await project.run('node', [file]), /^http_request_duration_seconds_count 1$/m)
   })
 }
 
 t.test('every import gives the same function', async t => {
-  write('same.mjs', `
+  project.write('same.mjs', `
     import latency, { fastifyLatency } from 'fastify-latency'
     import { createRequire } from 'node:module'
     const required = createRequire(import.meta.url)('fastify-latency')
     console.log(new Set([latency, fastifyLatency, required, required.default, required.fastifyLatency]).size, typeof latency)`)
-  t.equal(await run('node', ['same.mjs']), '1 function\n')
+  t.equal(await project.run('node', ['same.mjs']), '1 function\n')
 })
 
 const tsc = [join('node_modules', 'typescript', 'bin', 'tsc'), '--module', 'nodenext', '--target', 'es2022', '--strict', '--exactOptionalPropertyTypes']
@@ -92,27 +77,13 @@ const program = `
 `
 
 t.test("strict TypeScript accepts the options, app.latency and a route's config, in CommonJS and ES modules", async t => {
-  write('typed.cts', program)
-  write('typed.mts', program)
-  await run('node', [...tsc, 'typed.cts', 'typed.mts'])
-  for (const built of ['typed.cjs', 'typed.mjs']) t.equal(await run('node', [built]), 'null 11\n')
+  project.write('typed.cts', program)
+  project.write('typed.mts', program)
+  await project.run('node', [...tsc, 'typed.cts', 'typed.mts'])
+  for (const built of ['typed.cjs', 'typed.mjs']) t.equal(await project.run('node', [built]), 'null 11\n')
 })
 
 t.test('TypeScript refuses a misspelt option', async t => {
-  write('misspelt.mts', program.replace('{ name:', '{ nmae:'))
-  await t.rejects(run('node', [...tsc, '--noEmit', 'misspelt.mts']), { message: /'nmae' does not exist/ })
+  project.write('misspelt.mts', program.replace('{ name:', '{ nmae:'))
+  await t.rejects(project.run('node', [...tsc, '--noEmit', 'misspelt.mts']), { message: /'nmae' does not exist/ })
 })
-
-function write (file: string, text: string): void {
-  writeFileSync(join(project, file), text)
-}
-
-/** What the program wrote to stdout. Rejects with all that it wrote unless it ends with exit code 0. */
-async function run (command: string, args: string[], cwd = project): Promise<string> {
-  try {
-    return (await promisify(execFile)(command, args, { cwd, maxBuffer: Infinity })).stdout
-  } catch (error) {
-    const { message, stdout } = error as ExecFileException
-    throw new Error(`${message}\n${stdout}`, { cause: error })
-  }
-}

@@ -1,0 +1,259 @@
+// Reads the documents from top to bottom as a user would, and does what their blocks of code say. A block in a language that is not dealt
+// with here fails.
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, readFileSync, symlinkSync } from 'node:fs'
+import { connect, createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { createAuthority, issue } from '../helpers/certificates'
+import { Exposition } from '../helpers/exposition'
+import { missing, Program, Prometheus, until } from '../e2e/programs'
+import { Project, root, tarball } from './project'
+
+const documents = ['README.md']
+
+/** Commands that are not run, and why. */
+const notRun: Record<string, string> = {
+  'npm install': 'whoever runs this test has done so in this clone'
+}
+
+/** Queries that have no answer when all is well. They must be valid, and be about metrics that there are. */
+const maybeEmpty = ['sum by (route) (rate(http_requests_aborted_total[5m]))']
+
+interface Block {
+  readonly line: number
+  readonly language: string
+  readonly text: string
+}
+
+function blocksOf (document: string): Block[] {
+  const text = readFileSync(join(root, document), 'utf8').replaceAll('\r\n', '\n')
+  return [...text.matchAll(/^( *)```(.*)\n([^]*?)^\1```$/gm)].map(({ 1: indent, 2: language, 3: code, index }) => {
+    const line = text.slice(0, index).split('\n').length
+    return { line, language: language!, text: code!.replaceAll(new RegExp(`^${indent}`, 'gm'), '') }
+  })
+}
+
+/** Stands at a free port for one that the documents name, and leads to the program that listens on that. */
+class Port {
+  target = 0
+  readonly #server = createServer(socket => {
+    const forward = connect(this.target, 'localhost')
+    for (const [end, other] of [[socket, forward], [forward, socket]] as const) {
+      end.on('error', () => {}).on('close', () => other.destroy()).pipe(other)
+    }
+  })
+
+  static async open (t: Test): Promise<Port> {
+    const port = new Port()
+    await once(port.#server.listen(0, '127.0.0.1'), 'listening')
+    t.teardown(() => port.#server.close())
+    return port
+  }
+
+  get number (): number {
+    return (this.#server.address() as AddressInfo).port
+  }
+}
+
+/** Someone who follows a document. */
+class Reader {
+  readonly #t: Test
+  readonly #project: Project
+  readonly #clone: Project
+  readonly #ports: Readonly<Record<string, Port>>
+  readonly #token = 'a-long-random-token'
+  /** What the last command printed, or the metrics of the last program. */
+  #output = ''
+  #prometheus: Prometheus | undefined
+  /** The application of the clone, and those who send requests to it. */
+  readonly #running: Program[] = []
+
+  private constructor (t: Test, ports: Record<string, Port>) {
+    this.#t = t
+    this.#ports = ports
+    this.#project = new Project(t)
+    this.#clone = new Project(t)
+  }
+
+  static async create (t: Test): Promise<Reader> {
+    const reader = new Reader(t, { 8000: await Port.open(t), 8001: await Port.open(t) })
+    await reader.#setUp()
+    return reader
+  }
+
+  async #setUp (): Promise<void> {
+    const ca = await createAuthority('ca')
+    const { cert, key } = await issue(ca, 'localhost')
+    for (const [name, text] of [['ca.crt', ca.cert], ['tls.crt', cert], ['tls.key', key]] as const) this.#project.write(name, text)
+    for (const file of ['lib', 'example', 'index.d.ts', 'package.json', 'tsconfig.json']) cpSync(join(root, file), this.#clone.path(file), { recursive: true })
+    this.#edit('tsconfig.json', text => text.replace('"strict": true', '"strict": true, "noCheck": true')) // Halves the time to build.
+    symlinkSync(join(root, 'node_modules'), this.#clone.path('node_modules'))
+    this.#edit('package.json', text => this.#onOurPorts(text))
+    this.#edit('example/prometheus.yml', text => this.#onOurPorts(text).replace('scrape_interval: 5s', 'scrape_interval: 1s'))
+  }
+
+  #edit (file: string, change: (text: string) => string): void {
+    const text = readFileSync(this.#clone.path(file), 'utf8')
+    this.#clone.write(file, change(text))
+    this.#t.not(change(text), text, file)
+  }
+
+  #start (command: string, args: string[], { folder: cwd }: Project): Program {
+    return new Program(this.#t, command, args, {
+      cwd, env: { ...process.env, METRICS_TOKEN: this.#token, NODE_OPTIONS: `--require ${join(__dirname, 'fixtures', 'free-ports.cjs')}` }
+    })
+  }
+
+  #onOurPorts (text: string): string {
+    return text.replaceAll(/(?<=localhost:)\d+/g, port => String(this.#ports[port]?.number ?? port))
+  }
+
+  /** Runs JavaScript in the user's project. What is only a part of a program gets the rest of one, and the metrics are scraped. */
+  async js (t: Test, { line, text }: Block): Promise<void> {
+    await this.#runProgram(t, /^\/\/ (\S+)\n/.exec(text)?.[1] ?? `line-${line}.mjs`, text)
+  }
+
+  /** The same, once a strict compiler has accepted it. */
+  async ts (t: Test, { line, text }: Block): Promise<void> {
+    await this.#runProgram(t, `line-${line}.mts`, text)
+  }
+
+  async #runProgram (t: Test, file: string, text: string): Promise<void> {
+    const isWhole = /from 'fastify'|require\('fastify'\)/.test(text)
+    const program = isWhole
+      ? text
+      : `import Fastify from 'fastify'
+        ${/import latency/.test(text) ? '' : "import latency from 'fastify-latency'"}
+        const app = Fastify()
+        ${/register\(latency/.test(text) ? '' : 'await app.register(latency)'}
+        ${text}
+        if (!app.server.listening) await app.listen({ port: 3000 })`
+    this.#project.write(file, program.replaceAll('/etc/tls/', `${this.#project.folder}/`))
+    if (file.endsWith('.mts')) await this.#project.run('npx', ['tsc', '--strict', '--module', 'nodenext', '--target', 'es2022', '--skipLibCheck', file])
+    const running = this.#start(process.execPath, [file.replace(/mts$/, 'mjs')], this.#project)
+
+    const [applicationPort, servers] = [isWhole ? '8001' : '3000', text.includes('cluster.fork') ? 4 : 1]
+    const pages = await until('the metrics', async () => {
+      await running.printed(/^listening/m)
+      const listening = [...running.output.matchAll(/^listening (\d+) (\d+)$/gm)]
+      const application = listening.filter(([, documented]) => documented === applicationPort).map(([, , port]) => port)
+      for (const port of application) await fetch(`http://localhost:${port}`)
+      const others = new Set(listening.map(([, , port]) => port).filter(port => !application.includes(port)))
+      const pages = [...others].map(port => this.#scrape(`${text.includes('https:') ? 'https' : 'http'}://localhost:${port}/metrics`)).filter(page => page !== '')
+      return pages.length === servers && pages
+    })
+    for (const page of pages) t.ok([...new Exposition(page).families.values()].some(({ type }) => type === 'histogram'))
+    this.#output = pages[0]!
+
+    const printed = running.output.split('\n').filter(line => line !== '' && !line.startsWith('listening '))
+    t.strictSame(printed, [...text.matchAll(/^console\.log\(.*\) *\/\/ (.*)$/gm)].map(([, value]) => value), 'prints what it says')
+    await running.end()
+  }
+
+  /** The page, or nothing while there is none. */
+  #scrape (url: string): string {
+    return spawnSync('curl', ['-sf', '--cacert', 'ca.crt', '--cert', 'tls.crt', '--key', 'tls.key', '-H', `authorization: Bearer ${this.#token}`, url],
+      { cwd: this.#project.folder, encoding: 'utf8' }).stdout
+  }
+
+  /** Runs commands in a clone of the repository; the installation of the package, in the user's project. */
+  async sh (t: Test, { text }: Block): Promise<void> {
+    for (const command of text.startsWith('while') ? [text] : text.trim().split('\n')) {
+      if (command in notRun) t.comment(`not run: ${command}: ${notRun[command]}`)
+      else if (command.startsWith('prometheus ')) await this.#startPrometheus(t, command)
+      else if (/^npm (run )?start/.test(command)) await this.#startApplication(t, command)
+      else if (/^npm run traffic|^while/.test(command)) await this.#sendRequests(t, command)
+      else {
+        const project = command.includes('fastify-latency') ? this.#project : this.#clone
+        this.#output = await project.run('bash', ['-o', 'pipefail', '-c', this.#onOurPorts(command).replace(/ fastify-latency/, ` ${tarball}`)])
+        t.not(this.#output, '', command)
+      }
+    }
+  }
+
+  async #startApplication (t: Test, command: string): Promise<void> {
+    // Nobody can have two on the same port.
+    for (const program of this.#running.splice(0)) await program.end()
+    const application = this.#start('bash', ['-c', command], this.#clone)
+    this.#running.push(application)
+    for (const [documented, port] of Object.entries(this.#ports)) {
+      port.target = Number((await application.printed(new RegExp(`^listening ${documented} (\\d+)$`, 'm')))[1])
+    }
+    t.pass(command)
+  }
+
+  async #sendRequests (t: Test, command: string): Promise<void> {
+    const before = await this.#observed()
+    // They go on, so that Prometheus sees the counts grow.
+    this.#running.push(this.#start('bash', ['-c', this.#onOurPorts(command)], this.#clone))
+    await until('20 requests', async () => await this.#observed() >= before + 20)
+    t.pass(command)
+  }
+
+  async #observed (): Promise<number> {
+    const page = await (await fetch(this.#onOurPorts('http://localhost:8000/metrics'), { headers: { connection: 'close' } })).text()
+    return [...page.matchAll(/^(?!fastify_latency).*_seconds_count\S* (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0)
+  }
+
+  async #startPrometheus (t: Test, command: string): Promise<void> {
+    if (missing('prometheus')) return
+    const program = this.#start('bash', ['-c', `${command} --web.listen-address=127.0.0.1:0`], this.#clone)
+    const [, address] = await program.printed(/msg="Listening on".* address=(\S+)[^]*Server is ready/)
+    this.#prometheus = new Prometheus(`http://${address}`)
+    t.pass(command)
+  }
+
+  /** Asks the Prometheus that was started. */
+  async promql (t: Test, { text }: Block): Promise<void> {
+    const prometheus = this.#prometheus
+    if (prometheus === undefined) return t.comment('not asked: prometheus is not installed')
+    for (const query of text.trim().split('\n\n')) {
+      if (maybeEmpty.includes(query)) {
+        await prometheus.query(query)
+        const metric = /\bhttp_\w+(?=_total)/.exec(query)![0] // The family, as OpenMetrics names it.
+        t.ok(metric in await prometheus.get<object>('metadata', { metric }), metric)
+      } else t.ok(await until(`an answer to ${query}`, async () => (await prometheus.query(query)).length > 0), query)
+    }
+  }
+
+  /** A configuration of Prometheus. */
+  yaml (t: Test, { text }: Block): void {
+    if (missing('promtool')) return t.comment('not checked: promtool is not installed')
+    this.#clone.write('checked.yml', text)
+    const { status, stdout, stderr } = spawnSync('promtool', ['check', 'config', '--syntax-only', this.#clone.path('checked.yml')], { encoding: 'utf8' })
+    t.equal(status, 0, stdout + stderr)
+  }
+
+  /** Compares with what the last command printed: the same lines, but for the values of samples and what `…` stands for. */
+  text (t: Test, { text }: Block): void {
+    const escape = (line: string): string => line.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')
+    const pattern = text.trim().split('\n').map(line => line === '…' ? '[^]*' : (line.startsWith('#') ? escape(line) : `${escape(line.replace(/ \S+$/, ''))} [\\d.e+-]+`) + '\n')
+    t.match(this.#output, new RegExp(pattern.join('')))
+  }
+}
+
+for (const document of documents) {
+  t.test(document, async t => {
+    const reader = await Reader.create(t)
+    for (const block of blocksOf(document)) {
+      await t.test(`line ${block.line}, ${block.language}: ${block.text.split('\n', 1)}`, async t => {
+        if (!(block.language in reader)) throw new Error(`Nothing is known of blocks in the language '${block.language}'`)
+        await reader[block.language as 'js' | 'ts' | 'sh' | 'yaml' | 'promql' | 'text'](t, block)
+      })
+    }
+  })
+}
+
+t.test('the documents name no script that package.json does not have', async t => {
+  const { scripts } = require('../../package.json')
+  for (const document of [...documents, 'CONTRIBUTING.md']) {
+    for (const [, script] of readFileSync(join(root, document), 'utf8').matchAll(/npm run ([\w:]+)/g)) t.ok(script! in scripts, `${document}: npm run ${script}`)
+  }
+})
+
+t.test('README.md shows example/prometheus.yml as it is', async t => {
+  const [, config] = /^# prometheus .*\n([^]*)$/.exec(readFileSync(join(root, 'example', 'prometheus.yml'), 'utf8'))!
+  t.ok(blocksOf('README.md').some(({ text }) => text === config))
+})
