@@ -1,30 +1,37 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { get } from 'node:https'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
+import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { scrape } from './helpers/application'
+import { createAuthority, Files, issue } from './helpers/certificates'
+import { Exposition } from './helpers/exposition'
 
 const root = path.join(__dirname, '..')
 
-/** Starts a built example on free ports; resolves when it has printed both of its addresses. */
-async function start (t: Test, name: string): Promise<{ child: ChildProcess, address: string, metrics: string }> {
-  const child = spawn(process.execPath, [path.join(root, 'dist', 'example', name)], {
-    env: { ...process.env, PORT: '0', METRICS_PORT: '0' },
+const noSignals = process.platform === 'win32' && 'Windows has no signals'
+
+/** Starts an example on free ports, as it was built unless it is JavaScript; resolves when it has printed both of its addresses. */
+async function start (t: Test, name: string, env = {}): Promise<{ child: ChildProcess, address: string, metrics: string }> {
+  const source = path.join(root, 'example', name)
+  const child = spawn(process.execPath, [existsSync(source) ? source : path.join(root, 'dist', 'example', name)], {
+    env: { ...process.env, ...env, PORT: '0', METRICS_PORT: '0' },
     stdio: ['ignore', 'pipe', 'inherit']
   })
   t.teardown(() => child.kill('SIGKILL'))
   const addresses: string[] = []
   for await (const line of createInterface({ input: child.stdout! })) {
-    const address = /^(?:Hello World|its latency|Application|Metrics) +(http:\S+)$/.exec(line)?.[1]
+    const address = /^(?:Hello World|its latency|Application|Metrics) +(https?:\S+)$/.exec(line)?.[1]
     if (address !== undefined && addresses.push(address) === 2) break
   }
   child.stdout!.resume()
   return { child, address: addresses[0]!, metrics: addresses[1]! }
 }
 
-t.test('hello-world answers, shows its latency, and stops on Ctrl-C', { skip: process.platform === 'win32' && 'Windows has no signals' }, async t => {
+t.test('hello-world answers, shows its latency, and stops on Ctrl-C', { skip: noSignals }, async t => {
   const { child, address, metrics } = await start(t, 'hello-world.js')
   t.equal((await scrape(metrics)).value('hello_world_latency_seconds_count'), 0)
   t.equal(await (await fetch(address)).text(), 'Hello World')
@@ -44,6 +51,73 @@ t.test('routes shows the default labels', async t => {
   t.same(counts.map(({ labels: { method, route, status_code: status }, value }) => [method, route, status, value]), [
     ['GET', '/', '200', 1], ['GET', '/users/:id', '200', 3], ['GET', '/users/:id', '400', 1], ['GET', 'unmatched', '404', 1], ['POST', '/orders', '201', 1]
   ])
+})
+
+t.test('javascript serves its metrics', async t => {
+  const { address, metrics } = await start(t, 'javascript.js')
+  await fetch(address)
+  t.equal((await scrape(metrics)).value('http_request_duration_seconds_count', { method: 'GET', route: '/', status_code: '200' }), 1)
+})
+
+t.test('one-part counts its part in a histogram of its own, and in the usual one', async t => {
+  const { address, metrics } = await start(t, 'one-part.js')
+  for (const path of ['/', '/shop/cart', '/nothing']) await fetch(address + path)
+  const page = await scrape(metrics)
+  t.match(page.samples('shop_request_duration_seconds_count'), [{ labels: { route: '/shop/cart' }, value: 1 }])
+  t.equal(page.samples('shop_request_duration_seconds_bucket').length, 7)
+  t.match(page.samples('http_request_duration_seconds_count').map(({ labels, value }) => [labels.route, value]), [['/', 1], ['/shop/cart', 1], ['unmatched', 1]])
+})
+
+t.test('labels lets in no tenant that it does not know', async t => {
+  const { address, metrics } = await start(t, 'labels.js')
+  for (const tenant of ['acme', 'made up', 'made up too']) await fetch(`${address}/orders/${tenant.length}`, { headers: { 'x-tenant': tenant } })
+  const rest = { method: 'GET', path: '/orders/:id', status_class: '2xx', service: 'shop' }
+  t.strictSame((await scrape(metrics)).samples('http_request_duration_seconds_count').map(({ labels, value }) => [labels, value]), [
+    [{ ...rest, tenant: 'acme' }, 1], [{ ...rest, tenant: 'other' }, 2]
+  ])
+})
+
+t.test('tls-and-token shows its metrics to those who know the token', async t => {
+  const files = new Files(t)
+  const ca = await createAuthority('ca')
+  const { cert, key } = await issue(ca, 'server')
+  const { address, metrics } = await start(t, 'tls-and-token.js', {
+    CERT_FILE: files.write('tls.crt', cert), KEY_FILE: files.write('tls.key', key), METRICS_TOKEN: 'long-and-random'
+  })
+  await fetch(address)
+  const read = async (authorization: string): Promise<{ status: number, page: string }> => {
+    const [response] = await once(get(metrics, { ca: ca.cert, headers: { authorization }, agent: false }), 'response')
+    return { status: response.statusCode, page: await text(response) }
+  }
+  t.match(metrics, /^https:/)
+  t.equal((await read('Bearer guessed')).status, 401)
+  const { page } = await read('Bearer long-and-random')
+  t.equal(new Exposition(page).value('http_request_duration_seconds_count', { method: 'GET', route: '/', status_code: '200' }), 1)
+})
+
+t.test('own-metrics serves metrics of its own, of both registries', async t => {
+  const { address, metrics } = await start(t, 'own-metrics.js')
+  await fetch(`${address}/orders`, { method: 'POST' })
+  const page = await scrape(metrics)
+  t.equal(page.value('orders_total', { currency: 'EUR' }), 1)
+  t.equal(page.value('orders_open'), 1)
+  t.equal(page.value('http_request_duration_seconds_count', { method: 'POST', route: '/orders', status_code: '201' }), 1)
+})
+
+t.test('shutdown answers what is in progress, is not ready any more, and ends when that has been scraped', { skip: noSignals }, async t => {
+  const { child, address, metrics } = await start(t, 'shutdown.js')
+  const isReady = async (): Promise<boolean> => await (await fetch(new URL('/readyz', metrics))).text() === 'OK\n'
+  t.ok(await isReady())
+  const slow = fetch(`${address}/slow`)
+  while ((await scrape(metrics)).value('http_requests_in_flight', { method: 'GET', route: '/slow' }) !== 1);
+  child.kill('SIGTERM')
+  while (await isReady());
+  t.equal(await (await slow).text(), 'Hello at last')
+  let last: Exposition | undefined
+  const exited = once(child, 'exit')
+  while (child.exitCode === null) last = await scrape(metrics).catch(() => last)
+  t.equal(last!.value('http_request_duration_seconds_count', { method: 'GET', route: '/slow', status_code: '200' }), 1)
+  t.same(await exited, [0, null])
 })
 
 t.test('npm run traffic sends requests and stops by itself', async t => {
