@@ -1,0 +1,35 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import t from 'tap'
+
+const root = path.join(__dirname, '..')
+const read = (file: string): string => readFileSync(path.join(root, file), 'utf8')
+
+/** Licences that ask for no more than to be named. */
+const permissive = ['0BSD', 'Apache-2.0', 'BlueOak-1.0.0', 'BSD-2-Clause', 'BSD-3-Clause', 'ISC', 'MIT']
+
+t.test('users get permissive licences only', async t => {
+  const { packages } = JSON.parse(read('package-lock.json')) as { packages: Record<string, { license?: string, dev?: boolean }> }
+  const installed = Object.entries(packages).filter(([, { dev }]) => dev !== true)
+  t.ok(installed.length > 10)
+  for (const [name, { license }] of installed) t.ok(permissive.includes(license!), `${name || 'fastify-latency'}: ${license}`)
+})
+
+t.test('CONTRIBUTING.md says what each dependency is for', async t => {
+  const { dependencies, devDependencies } = JSON.parse(read('package.json'))
+  const reasons = read('CONTRIBUTING.md').split('## Dependencies')[1]!
+  for (const name of Object.keys({ ...dependencies, ...devDependencies })) {
+    // Types belong to the package that they describe.
+    t.match(reasons, `\`${name.replace(/^@types\/(?!node)/, '')}\``, name)
+  }
+})
+
+t.test('workflows may do nothing by default but read, and use actions by their hash', async t => {
+  const folder = path.join('.github', 'workflows')
+  for (const file of readdirSync(path.join(root, folder))) {
+    const workflow = read(path.join(folder, file))
+    t.match(workflow, /^permissions:( \{\}|\n {2}contents: read)$/m, file)
+    for (const [, action] of workflow.matchAll(/uses: (.*)/g)) t.match(action, /^(\.\/.*|\S+@[0-9a-f]{40} # v\d.*)$/, `${file}: ${action}`)
+    t.equal(/id-token: write/.test(workflow), file === 'release.yml', `${file}: id-token`)
+  }
+})
