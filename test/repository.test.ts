@@ -3,7 +3,7 @@ import path from 'node:path'
 import t from 'tap'
 
 const root = path.join(__dirname, '..')
-const read = (file: string): string => readFileSync(path.join(root, file), 'utf8')
+const read = (file: string): string => readFileSync(path.join(root, file), 'utf8').replaceAll('\r\n', '\n')
 
 /** Licences that ask for no more than to be named. */
 const permissive = ['0BSD', 'Apache-2.0', 'BlueOak-1.0.0', 'BSD-2-Clause', 'BSD-3-Clause', 'ISC', 'MIT']
