@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 
@@ -21,6 +21,20 @@ t.test('CONTRIBUTING.md says what each dependency is for', async t => {
   for (const name of Object.keys({ ...dependencies, ...devDependencies })) {
     // Types belong to the package that they describe.
     t.match(reasons, `\`${name.replace(/^@types\/(?!node)/, '')}\``, name)
+  }
+})
+
+t.test('documents link to what there is', async t => {
+  const documents = readdirSync(root).filter(file => file.endsWith('.md'))
+  // As GitHub makes them.
+  const anchors = (file: string): string[] => [...read(file).matchAll(/^#+ (.*)$/gm)].map(([, title]) => title!.toLowerCase().replace(/[^\w -]/g, '').replaceAll(' ', '-'))
+  for (const document of documents) {
+    for (const [, link] of read(document).matchAll(/\]\(([^)]+)\)/g)) {
+      if (link!.startsWith('https:')) continue
+      const [file, anchor] = link!.split('#') as [string, string?]
+      t.ok(existsSync(path.join(root, file)), `${document}: ${link}`)
+      if (anchor !== undefined) t.ok(anchors(file || document).includes(anchor), `${document}: ${link}`)
+    }
   }
 })
 

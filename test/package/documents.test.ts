@@ -29,10 +29,12 @@ interface Block {
 
 function blocksOf (document: string): Block[] {
   const text = readFileSync(join(root, document), 'utf8').replaceAll('\r\n', '\n')
-  return [...text.matchAll(/^( *)```(.*)\n([^]*?)^\1```$/gm)].map(({ 1: indent, 2: language, 3: code, index }) => {
+  const blocks = [...text.matchAll(/^( *)```(.*)\n([^]*?)^\1```$/gm)].map(({ 1: indent, 2: language, 3: code, index }) => {
     const line = text.slice(0, index).split('\n').length
     return { line, language: language!, text: code!.replaceAll(new RegExp(`^${indent}`, 'gm'), '') }
   })
+  if (text.match(/^[ >]*(```|~~~)/gm)!.length !== 2 * blocks.length) throw new Error(`A block of ${document} does not begin or end as the others do`)
+  return blocks
 }
 
 /** Stands at a free port for one that the documents name, and leads to the program that listens on that. */
@@ -122,7 +124,7 @@ class Reader {
   }
 
   async #runProgram (t: Test, file: string, text: string): Promise<void> {
-    const isWhole = /from 'fastify'|require\('fastify'\)/.test(text)
+    const isWhole = /import Fastify|require\('fastify'\)/.test(text)
     const source = isWhole
       ? text
       : `import Fastify from 'fastify'
