@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { missing, Program, startPrometheus, until } from '../e2e/programs'
-import { Project, root, tarball } from './project'
+import { onFreePorts, portOf, Project, root, tarball } from './project'
 
 const project = new Project(t, 'deployment')
 t.before(() => project.install())
@@ -26,7 +26,7 @@ t.test('its steps lead to an application that serves its metrics, on the ports t
   context.write('app.js', readFileSync(join(container, 'app.js'), 'utf8'))
   await context.install('--package-lock-only', tarball, 'fastify@5', 'close-with-grace@2')
   const image = new Project(t)
-  const env: NodeJS.ProcessEnv = { HOST: '127.0.0.1', NODE_OPTIONS: `--require ${join(__dirname, 'fixtures', 'free-ports.cjs')}` }
+  const env: NodeJS.ProcessEnv = { ...onFreePorts, HOST: '127.0.0.1' }
   let command: string[] = []
   let ports: string[] = []
   for (const [instruction, ...words] of dockerfile.trim().split('\n').map(line => line.split(' '))) {
@@ -39,10 +39,7 @@ t.test('its steps lead to an application that serves its metrics, on the ports t
     else t.ok(['FROM', 'WORKDIR', 'USER'].includes(instruction!), instruction)
   }
   const running = new Program(t, command[0]!, command.slice(1), { cwd: image.folder, env: { ...process.env, ...env } })
-  const [address, metrics] = await Promise.all(ports.map(async port => {
-    const [, actual] = await running.printed(new RegExp(`^listening ${port} (\\d+)$`, 'm'))
-    return `http://127.0.0.1:${actual}`
-  }))
+  const [address, metrics] = await Promise.all(ports.map(async port => `http://127.0.0.1:${await portOf(running, port)}`))
   t.equal(await (await fetch(address!)).text(), 'Hello World')
   t.match(await (await fetch(`${metrics}/metrics`)).text(), /^http_request_duration_seconds_count\{.*\} 1$/m)
   t.equal((await fetch(`${metrics}/readyz`)).status, 200)

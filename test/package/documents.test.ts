@@ -9,7 +9,7 @@ import t, { type Test } from 'tap'
 import { createAuthority, issue } from '../helpers/certificates'
 import { Exposition } from '../helpers/exposition'
 import { missing, Program, Prometheus, until } from '../e2e/programs'
-import { Project, root, tarball } from './project'
+import { onFreePorts, portOf, Project, root, tarball } from './project'
 
 const documents = ['README.md']
 
@@ -105,7 +105,7 @@ class Reader {
 
   #start (command: string, args: string[], { folder: cwd }: Project): Program {
     return new Program(this.#t, command, args, {
-      cwd, env: { ...process.env, METRICS_TOKEN: this.#token, NODE_OPTIONS: `--require ${join(__dirname, 'fixtures', 'free-ports.cjs')}` }
+      cwd, env: { ...process.env, ...onFreePorts, METRICS_TOKEN: this.#token }
     })
   }
 
@@ -187,9 +187,7 @@ class Reader {
     for (const program of this.#running.splice(0)) await program.end()
     const application = this.#start('bash', ['-c', command], this.#clone)
     this.#running.push(application)
-    for (const [documented, port] of Object.entries(this.#ports)) {
-      port.target = Number((await application.printed(new RegExp(`^listening ${documented} (\\d+)$`, 'm')))[1])
-    }
+    for (const [documented, port] of Object.entries(this.#ports)) port.target = await portOf(application, documented)
     t.pass(command)
   }
 

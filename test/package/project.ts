@@ -4,11 +4,20 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
+import type { Program } from '../e2e/programs'
 
 export const root = join(__dirname, '..', '..')
 
 /** The package, as `npm run test:package` has packed it. */
 export const tarball = join(root, 'dist', `fastify-latency-${require('../../package.json').version}.tgz`)
+
+/** Environment of a program that listens on fixed ports: it gets free ones instead, and says which. */
+export const onFreePorts = { NODE_OPTIONS: `--require ${join(__dirname, 'fixtures', 'free-ports.cjs')}` }
+
+/** The port that such a program has in place of a fixed one, once it listens. */
+export async function portOf (program: Program, fixed: number | string): Promise<number> {
+  return Number((await program.printed(new RegExp(`^listening ${fixed} (\\d+)$`, 'm')))[1])
+}
 
 /** A user's project in a folder of its own, gone when the test ends: empty, or a copy of a fixture. */
 export class Project {

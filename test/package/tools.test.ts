@@ -2,7 +2,7 @@ import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { Program } from '../e2e/programs'
-import { Project, root, tarball } from './project'
+import { onFreePorts, portOf, Project, root, tarball } from './project'
 
 t.test('bundled by esbuild into one file, an application runs on its own', async t => {
   const project = new Project(t, 'application')
@@ -32,12 +32,9 @@ t.test('fastify-cli starts example/fastify-cli.js, and requests without a route 
   await project.install(tarball, 'fastify@5', 'fastify-cli@8')
   cpSync(join(root, 'example', 'fastify-cli.js'), project.path('fastify-cli.js'))
   const cli = new Program(t, project.path('node_modules/.bin/fastify'), ['start', '--options', '--address', '127.0.0.1', '--port', '8001', 'fastify-cli.js'], {
-    cwd: project.folder, env: { ...process.env, NODE_OPTIONS: `--require ${join(__dirname, 'fixtures', 'free-ports.cjs')}` }
+    cwd: project.folder, env: { ...process.env, ...onFreePorts }
   })
-  const [address, metrics] = await Promise.all([8001, 8000].map(async port => {
-    const [, actual] = await cli.printed(new RegExp(`^listening ${port} (\\d+)$`, 'm'))
-    return `http://127.0.0.1:${actual}`
-  }))
+  const [address, metrics] = await Promise.all([8001, 8000].map(async port => `http://127.0.0.1:${await portOf(cli, port)}`))
   for (const path of ['/', '/nothing']) await fetch(address + path)
   const page = await (await fetch(`${metrics}/metrics`)).text()
   t.match(page, /^http_request_duration_seconds_count\{method="GET",route="\/",status_code="200"\} 1$/m)
