@@ -18,7 +18,11 @@ type FastifyLatency = FastifyPluginAsync<fastifyLatency.Options>
 declare namespace fastifyLatency {
   /** Every option has a default. Unknown names and wrong values are refused at registration with a coded error. */
   export interface Options {
-    /** The histogram that request latency is recorded into. */
+    /**
+     * The histogram that request latency is recorded into: its name, help and buckets.
+     *
+     * @default the defaults of its parts
+     */
     histogram?: HistogramOptions
 
     /**
@@ -31,7 +35,8 @@ declare namespace fastifyLatency {
     labels?: Record<string, LabelSource>
 
     /**
-     * Label name → fixed value, on every series of this registration. Names follow the rules of `labels` and must not repeat one of them.
+     * Label name → fixed value, on every series of this registration. Names follow the rules of `labels` and must not repeat one of them. An
+     * empty value is, to Prometheus, a missing label.
      *
      * @default {}
      */
@@ -111,12 +116,14 @@ declare namespace fastifyLatency {
     /**
      * How scrapes are answered, on the metrics server and on `route`. The first registration of an application decides; a later one leaves
      * this out or says the same.
+     *
+     * @default the defaults of its parts
      */
     scrape?: ScrapeOptions
 
     /**
-     * Path of a route of the application itself that serves the metrics too, or instead with `server: false`. Requests to it are not
-     * recorded.
+     * Path of a route of the application itself that serves the metrics too, or instead with `server: false`. Begins with `/` and is literal:
+     * without parameters, wildcards or a query. In a context with a prefix it is below the prefix. Requests to it are not recorded.
      *
      * @default none
      */
@@ -132,7 +139,7 @@ declare namespace fastifyLatency {
     name?: string
 
     /**
-     * The HELP text.
+     * The HELP text, not empty.
      *
      * @default 'Time from receiving a request to handing its reply to the operating system, in seconds.'
      */
@@ -167,7 +174,7 @@ declare namespace fastifyLatency {
 
   export interface ServerOptions {
     /**
-     * Address or name to bind.
+     * Address or name to bind, not empty: `'127.0.0.1'`, `'::'`, `'localhost'` (both of its addresses).
      *
      * @default where the application listens: 'localhost' if it listens on loopback in both address families, '0.0.0.0' if it listens
      * on that, and so on; 'localhost' if the application is not listening on a network address
@@ -330,29 +337,44 @@ declare namespace fastifyLatency {
     start (): Promise<string>
   }
 
-  /** A histogram as metrics are in a `prom-client` registry. */
-  export interface Histogram {
+  /**
+   * A histogram as metrics are in a `prom-client` registry. What names its labels have is known to TypeScript if it is told:
+   *
+   * ```ts
+   * const options = { labels: { path: 'route' }, constLabels: { service: 'shop' } } satisfies Options
+   * await app.register(latency, options)
+   * const histogram = app.latency.histogram as Histogram<LabelName<typeof options>>   // 'path' | 'service'
+   * ```
+   */
+  export interface Histogram<Name extends string = string> {
     readonly name: string
     readonly help: string
     readonly type: 'histogram'
     readonly aggregator: 'sum'
     /** Label names, those of `constLabels` last. */
-    readonly labelNames: readonly string[]
+    readonly labelNames: readonly Name[]
     /** Upper bounds in seconds, without the implied `+Inf`. */
     readonly buckets: readonly number[]
     /** All samples, with cumulative buckets. */
-    get (): Promise<HistogramValues>
+    get (): Promise<HistogramValues<Name>>
     /** Forgets everything recorded so far. Prometheus sees a counter reset. */
     reset (): void
   }
 
-  export interface HistogramValues {
+  export interface HistogramValues<Name extends string = string> {
     name: string
     help: string
     type: 'histogram'
     aggregator: 'sum'
-    values: Array<{ metricName: string, labels: Record<string, string>, value: number }>
+    /** `metricName` is the histogram's name with `_bucket`, `_sum` or `_count`. Only buckets have the label `le`. */
+    values: Array<{ metricName: string, labels: Record<Name, string> & { le?: string }, value: number }>
   }
+
+  /** Names of the labels of a histogram that is registered with these options: `LabelName<typeof options>`. */
+  export type LabelName<O extends Options = {}> = string & (
+    | (O extends { labels: infer Labels } ? keyof Labels : 'labels' extends keyof O ? string : 'method' | 'route' | 'status_code')
+    | (O extends { constLabels: infer Labels } ? keyof Labels : 'constLabels' extends keyof O ? string : never)
+  )
 
   /** The part of a `prom-client` Registry that this plugin uses. */
   export interface RegistryLike {
