@@ -80,9 +80,6 @@ declare namespace fastifyLatency {
      * A second histogram with the same labels: the time until the headers of the reply were sent. `true` for the default one, or what is to
      * be different about it.
      *
-     * Its defaults are the name `http_request_first_byte_seconds`, the help
-     * `Time from receiving a request to sending the headers of its reply, in seconds.` and the buckets of `histogram`'s default.
-     *
      * @default false
      */
     timeToFirstByte?: boolean | HistogramOptions
@@ -134,14 +131,15 @@ declare namespace fastifyLatency {
     /**
      * Metric name. Matches `[a-zA-Z_:][a-zA-Z0-9_:]*`; by convention it ends in the unit, `_seconds`.
      *
-     * @default 'http_request_duration_seconds'
+     * @default 'http_request_duration_seconds'; of `timeToFirstByte` 'http_request_first_byte_seconds'
      */
     name?: string
 
     /**
      * The HELP text, not empty.
      *
-     * @default 'Time from receiving a request to handing its reply to the operating system, in seconds.'
+     * @default 'Time from receiving a request to handing its reply to the operating system, in seconds.'; of `timeToFirstByte` 'Time from
+     * receiving a request to sending the headers of its reply, in seconds.'
      */
     help?: string
 
@@ -187,7 +185,7 @@ declare namespace fastifyLatency {
      * The workers of a `node:cluster` have no default: each has counts of its own, and a scrape of a shared port would reach another one
      * each time. Give each worker a port.
      *
-     * @default 8000; in a worker of a `node:cluster` none, which is warned of
+     * @default 8000; none in a worker of a `node:cluster`, which is warned of
      */
     port?: number
 
@@ -309,6 +307,24 @@ declare namespace fastifyLatency {
     /** Value of the `route` label, instead of the route as declared. */
     route: string
   }
+
+  /** `code` of an error or warning of this plugin. README.md says what causes each, and what helps. */
+  export type ErrorCode =
+    | 'FST_LATENCY_ERR_OPTION_UNKNOWN'
+    | 'FST_LATENCY_ERR_OPTION_INVALID'
+    | 'FST_LATENCY_ERR_OPTION_CONFLICT'
+    | 'FST_LATENCY_ERR_HISTOGRAM_CONFLICT'
+    | 'FST_LATENCY_ERR_HISTOGRAM_RECORDED'
+    | 'FST_LATENCY_ERR_CERTIFICATE'
+    | 'FST_LATENCY_ERR_NAME_TAKEN'
+    | 'FST_LATENCY_ERR_SERVER_LISTEN'
+    | 'FST_LATENCY_ERR_CLUSTER_PORT'
+    | 'FST_LATENCY_ERR_SERVER_CLOSED'
+    | 'FST_LATENCY_ERR_SERVER_OFF'
+    | 'FST_LATENCY_ERR_CALLBACK'
+    | 'FST_LATENCY_ERR_NAME_HIDDEN'
+    | 'FST_LATENCY_ERR_CONNECTION_LIMIT'
+    | 'FST_LATENCY_ERR_METRIC_FAILED'
 
   /** `app.latency` */
   export interface Latency {

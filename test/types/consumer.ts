@@ -1,7 +1,7 @@
 // Compiled, not run: by `npm run test:types`, and by several versions of TypeScript in test/package/compilers.test.ts.
 import Fastify, { type FastifyInstance } from 'fastify'
 import latency, {
-  fastifyLatency, type Histogram, type HistogramOptions, type LabelFunction, type LabelName, type LabelSource, type Latency, type Options,
+  fastifyLatency, type ErrorCode, type Histogram, type HistogramOptions, type LabelFunction, type LabelName, type LabelSource, type Latency, type Options,
   type RouteConfig, type ScrapeOptions, type ServerOptions
 } from 'fastify-latency'
 import { Gauge, Registry } from 'prom-client'
@@ -180,6 +180,10 @@ export { byDefault, none, unknown }
 export const misspelt: LabelName = 'status'
 // @ts-expect-error misspelt
 export const options = { histogram: {}, label: {} } satisfies Options
+
+export const known: ErrorCode = 'FST_LATENCY_ERR_CALLBACK'
+// @ts-expect-error misspelt
+export const noCode: ErrorCode = 'FST_LATENCY_ERR_CALLBACKS'
 
 export const source: LabelSource = request => request.method
 export const label: LabelFunction = (_request, reply) => reply.statusCode
