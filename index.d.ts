@@ -13,7 +13,7 @@ declare module 'fastify' {
   }
 }
 
-type FastifyLatency = FastifyPluginAsync<fastifyLatency.Options>
+type FastifyLatency = FastifyPluginAsync<fastifyLatency.Options> & { readonly openTelemetry: fastifyLatency.OpenTelemetryOptions }
 
 declare namespace fastifyLatency {
   /** Every option has a default. Unknown names and wrong values are refused at registration with a coded error. */
@@ -157,9 +157,20 @@ declare namespace fastifyLatency {
    * - `'route'`: the route as declared, such as `/users/:id`; `unmatched` when no route matched. Never the URL.
    * - `'status'`: the status code, such as `404`; `_OTHER` outside 100–599.
    * - `'status_class'`: `1xx` to `5xx`; `_OTHER` outside them.
+   * - `'matched_route'`: as `'route'`, but empty when no route matched.
+   * - `'sent_status'`: as `'status'`, but empty when nothing was sent because the client had left (whatever `abortedStatus` is).
+   * - `'error_type'`: `aborted` if the client left before it had all of the reply, `timeout` or `malformed` if Node.js gave up on the rest of
+   *   the request, else the status code if it is 500 or above; empty if there was no error.
+   * - `'scheme'`: `http` or `https`. What a proxy says of its client counts if Fastify's `trustProxy` trusts it.
+   * - `'protocol_version'`: that of HTTP, `1.0`, `1.1` or `2`; empty if it is another.
    * - a function: what it returns. See {@link LabelFunction}.
+   *
+   * To Prometheus, a label with an empty value is a missing one.
    */
-  export type LabelSource = 'method' | 'route' | 'status' | 'status_class' | LabelFunction
+  export type LabelSource =
+    | 'method' | 'route' | 'status' | 'status_class'
+    | 'matched_route' | 'sent_status' | 'error_type' | 'scheme' | 'protocol_version'
+    | LabelFunction
 
   /**
    * Called when a request has ended. Return one of a small, fixed set of values: each new value is a new series.
@@ -399,6 +410,29 @@ declare namespace fastifyLatency {
     removeSingleMetric (name: string): void
     getMetricsAsArray (): unknown[]
     getMetricsAsJSON (): Promise<unknown>
+  }
+
+  /**
+   * Options with which the histogram is `http.server.request.duration` of OpenTelemetry's semantic conventions, as Prometheus writes it:
+   * `http_server_request_duration_seconds`, with the conventions' attributes as labels and their recommended buckets, `0.005` to `10` seconds.
+   *
+   * ```ts
+   * app.register(latency, openTelemetry)
+   * app.register(latency, { ...openTelemetry, labels: { ...openTelemetry.labels, tenant }, server: { port: 9464 } })
+   * ```
+   */
+  export const openTelemetry: OpenTelemetryOptions
+
+  export interface OpenTelemetryOptions {
+    readonly histogram: Readonly<Required<HistogramOptions>>
+    readonly labels: {
+      readonly http_request_method: 'method'
+      readonly http_route: 'matched_route'
+      readonly http_response_status_code: 'sent_status'
+      readonly error_type: 'error_type'
+      readonly url_scheme: 'scheme'
+      readonly network_protocol_version: 'protocol_version'
+    }
   }
 
   export const fastifyLatency: FastifyLatency

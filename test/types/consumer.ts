@@ -1,7 +1,7 @@
 // Compiled, not run: by `npm run test:types`, and by several versions of TypeScript in test/package/compilers.test.ts.
 import Fastify, { type FastifyInstance } from 'fastify'
 import latency, {
-  fastifyLatency, type ErrorCode, type Histogram, type HistogramOptions, type LabelFunction, type LabelName, type LabelSource, type Latency, type Options,
+  fastifyLatency, type ErrorCode, type Histogram, type HistogramOptions, type LabelFunction, type LabelName, type LabelSource, type Latency, type Options, openTelemetry,
   type RouteConfig, type ScrapeOptions, type ServerOptions
 } from 'fastify-latency'
 import { Gauge, Registry } from 'prom-client'
@@ -18,7 +18,12 @@ app.register(latency, {
     status: 'status',
     class: 'status_class',
     tenant: (request, reply) => request.headers.host ?? reply.statusCode,
-    nothing: () => undefined
+    nothing: () => undefined,
+    matched: 'matched_route',
+    sent: 'sent_status',
+    error: 'error_type',
+    scheme: 'scheme',
+    version: 'protocol_version'
   },
   constLabels: { region: 'eu' },
   ignore: (request, reply) => request.url === '/' && reply.statusCode === 404,
@@ -39,6 +44,9 @@ app.register(latency, { server: true, abortedStatus: 408, timeToFirstByte: true 
 app.register(latency, { server: { https: { certFile: 'a', keyFile: 'b' } } })
 app.register(latency, { server: { https: { certFile: 'a', keyFile: 'b', clientCaFile: 'c' }, auth: { tokens: ['t'] } } })
 app.register(latency, { server: { auth: { users: { prometheus: 'secret' } } } })
+app.register(latency, openTelemetry)
+app.register(latency, latency.openTelemetry)
+app.register(latency, { ...openTelemetry, labels: { ...openTelemetry.labels, tenant: request => request.hostname }, server: { port: 9464 } })
 app.register(latency, parent => ({ constLabels: { prefix: parent.prefix } }))
 
 // @ts-expect-error unknown option
@@ -55,6 +63,8 @@ app.register(latency, { histogram: { help: ['a'] } })
 app.register(latency, { histogram: { buckets: ['1'] } })
 // @ts-expect-error not a source
 app.register(latency, { labels: { path: 'url' } })
+// @ts-expect-error misspelt source
+app.register(latency, { labels: { version: 'protocol.version' } })
 // @ts-expect-error labels are an object
 app.register(latency, { labels: ['route'] })
 // @ts-expect-error a label function is not async
@@ -153,6 +163,8 @@ export async function decorator (): Promise<[string, string | null, FastifyInsta
   app.latency.url = 'x'
   // @ts-expect-error read-only
   histogram.buckets.push(1)
+  // @ts-expect-error read-only
+  openTelemetry.histogram.buckets.push(20)
   // @ts-expect-error misspelt
   app.latency.histograms.reset()
   // @ts-expect-error `server` is null with `server: false`
@@ -174,6 +186,7 @@ export async function inferred (): Promise<string | undefined> {
   return names.includes('service') ? sample?.labels.path : bound
 }
 
+export const preset: LabelName<typeof openTelemetry> = 'http_route'
 const [byDefault, unknown, none]: [LabelName, LabelName<Options>, Array<LabelName<{ labels: {} }>>] = ['status_code', 'anything', []]
 export { byDefault, none, unknown }
 // @ts-expect-error not a default label
