@@ -26,7 +26,8 @@ declare namespace fastifyLatency {
     histogram?: HistogramOptions
 
     /**
-     * Label name → where its value comes from. The names are the labels of the histogram, in this order; `{}` means no labels.
+     * Label name → where its value comes from: see {@link LabelSource}. The names are the labels of the histogram, in this order; `{}` means
+     * no labels.
      *
      * Names match `[a-zA-Z_][a-zA-Z0-9_]*`, do not begin with `__` (reserved by Prometheus) and are not `le` (reserved for histograms).
      *
@@ -158,9 +159,9 @@ declare namespace fastifyLatency {
    * - `'status'`: the status code, such as `404`; `_OTHER` outside 100–599.
    * - `'status_class'`: `1xx` to `5xx`; `_OTHER` outside them.
    * - `'matched_route'`: as `'route'`, but empty when no route matched.
-   * - `'sent_status'`: as `'status'`, but empty when nothing was sent because the client had left (whatever `abortedStatus` is).
-   * - `'error_type'`: `aborted` if the client left before it had all of the reply, `timeout` or `malformed` if Node.js gave up on the rest of
-   *   the request, else the status code if it is 500 or above; empty if there was no error.
+   * - `'sent_status'`: as `'status'`, but empty when the connection was gone before anything was sent, whatever `abortedStatus` is.
+   * - `'error_type'`: `aborted` if the connection was gone before all of the reply was sent, `timeout` or `malformed` if Node.js gave up on
+   *   the rest of the request, else the status code if it is 500 or above; empty if there was no error.
    * - `'scheme'`: `http` or `https`. What a proxy says of its client counts if Fastify's `trustProxy` trusts it.
    * - `'protocol_version'`: that of HTTP, `1.0`, `1.1` or `2`; empty if it is another.
    * - a function: what it returns. See {@link LabelFunction}.

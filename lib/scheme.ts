@@ -27,10 +27,11 @@ export function schemeOf (request: Request): string {
 
 function readScheme (request: Request): string {
   try {
+    const protocol: string = request.protocol
     // A proxy may name any other: some have `wss`.
-    if (request.protocol === 'http' || request.protocol === 'https') return request.protocol
+    if (protocol === 'http' || protocol === 'https') return protocol
   } catch {
     // `trustProxy` may be a function that throws.
   }
-  return (request.raw.socket as { encrypted?: boolean }).encrypted === true ? 'https' : 'http'
+  return (request.raw.socket as { encrypted?: boolean } | null)?.encrypted === true ? 'https' : 'http'
 }
