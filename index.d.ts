@@ -13,16 +13,21 @@ declare module 'fastify' {
   }
 }
 
-type FastifyLatency = FastifyPluginAsync<fastifyLatency.Options>
+type FastifyLatency = FastifyPluginAsync<fastifyLatency.Options> & { readonly openTelemetry: fastifyLatency.OpenTelemetryOptions }
 
 declare namespace fastifyLatency {
   /** Every option has a default. Unknown names and wrong values are refused at registration with a coded error. */
   export interface Options {
-    /** The histogram that request latency is recorded into. */
+    /**
+     * The histogram that request latency is recorded into: its name, help and buckets.
+     *
+     * @default the defaults of its parts
+     */
     histogram?: HistogramOptions
 
     /**
-     * Label name → where its value comes from. The names are the labels of the histogram, in this order; `{}` means no labels.
+     * Label name → where its value comes from: see {@link LabelSource}. The names are the labels of the histogram, in this order; `{}` means
+     * no labels.
      *
      * Names match `[a-zA-Z_][a-zA-Z0-9_]*`, do not begin with `__` (reserved by Prometheus) and are not `le` (reserved for histograms).
      *
@@ -31,7 +36,8 @@ declare namespace fastifyLatency {
     labels?: Record<string, LabelSource>
 
     /**
-     * Label name → fixed value, on every series of this registration. Names follow the rules of `labels` and must not repeat one of them.
+     * Label name → fixed value, on every series of this registration. Names follow the rules of `labels` and must not repeat one of them. An
+     * empty value is, to Prometheus, a missing label.
      *
      * @default {}
      */
@@ -75,9 +81,6 @@ declare namespace fastifyLatency {
      * A second histogram with the same labels: the time until the headers of the reply were sent. `true` for the default one, or what is to
      * be different about it.
      *
-     * Its defaults are the name `http_request_first_byte_seconds`, the help
-     * `Time from receiving a request to sending the headers of its reply, in seconds.` and the buckets of `histogram`'s default.
-     *
      * @default false
      */
     timeToFirstByte?: boolean | HistogramOptions
@@ -111,12 +114,14 @@ declare namespace fastifyLatency {
     /**
      * How scrapes are answered, on the metrics server and on `route`. The first registration of an application decides; a later one leaves
      * this out or says the same.
+     *
+     * @default the defaults of its parts
      */
     scrape?: ScrapeOptions
 
     /**
-     * Path of a route of the application itself that serves the metrics too, or instead with `server: false`. Requests to it are not
-     * recorded.
+     * Path of a route of the application itself that serves the metrics too, or instead with `server: false`. Begins with `/` and is literal:
+     * without parameters, wildcards or a query. In a context with a prefix it is below the prefix. Requests to it are not recorded.
      *
      * @default none
      */
@@ -127,14 +132,15 @@ declare namespace fastifyLatency {
     /**
      * Metric name. Matches `[a-zA-Z_:][a-zA-Z0-9_:]*`; by convention it ends in the unit, `_seconds`.
      *
-     * @default 'http_request_duration_seconds'
+     * @default 'http_request_duration_seconds'; of `timeToFirstByte` 'http_request_first_byte_seconds'
      */
     name?: string
 
     /**
-     * The HELP text.
+     * The HELP text, not empty.
      *
-     * @default 'Time from receiving a request to handing its reply to the operating system, in seconds.'
+     * @default 'Time from receiving a request to handing its reply to the operating system, in seconds.'; of `timeToFirstByte` 'Time from
+     * receiving a request to sending the headers of its reply, in seconds.'
      */
     help?: string
 
@@ -152,9 +158,20 @@ declare namespace fastifyLatency {
    * - `'route'`: the route as declared, such as `/users/:id`; `unmatched` when no route matched. Never the URL.
    * - `'status'`: the status code, such as `404`; `_OTHER` outside 100–599.
    * - `'status_class'`: `1xx` to `5xx`; `_OTHER` outside them.
+   * - `'matched_route'`: as `'route'`, but empty when no route matched.
+   * - `'sent_status'`: as `'status'`, but empty when the connection was gone before anything was sent, whatever `abortedStatus` is.
+   * - `'error_type'`: `aborted` if the connection was gone before all of the reply was sent, `timeout` or `malformed` if Node.js gave up on
+   *   the rest of the request, else the status code if it is 500 or above; empty if there was no error.
+   * - `'scheme'`: `http` or `https`. What a proxy says of its client counts if Fastify's `trustProxy` trusts it.
+   * - `'protocol_version'`: that of HTTP, `1.0`, `1.1` or `2`; empty if it is another.
    * - a function: what it returns. See {@link LabelFunction}.
+   *
+   * To Prometheus, a label with an empty value is a missing one.
    */
-  export type LabelSource = 'method' | 'route' | 'status' | 'status_class' | LabelFunction
+  export type LabelSource =
+    | 'method' | 'route' | 'status' | 'status_class'
+    | 'matched_route' | 'sent_status' | 'error_type' | 'scheme' | 'protocol_version'
+    | LabelFunction
 
   /**
    * Called when a request has ended. Return one of a small, fixed set of values: each new value is a new series.
@@ -167,7 +184,7 @@ declare namespace fastifyLatency {
 
   export interface ServerOptions {
     /**
-     * Address or name to bind.
+     * Address or name to bind, not empty: `'127.0.0.1'`, `'::'`, `'localhost'` (both of its addresses).
      *
      * @default where the application listens: 'localhost' if it listens on loopback in both address families, '0.0.0.0' if it listens
      * on that, and so on; 'localhost' if the application is not listening on a network address
@@ -180,7 +197,7 @@ declare namespace fastifyLatency {
      * The workers of a `node:cluster` have no default: each has counts of its own, and a scrape of a shared port would reach another one
      * each time. Give each worker a port.
      *
-     * @default 8000; in a worker of a `node:cluster` none, which is warned of
+     * @default 8000; none in a worker of a `node:cluster`, which is warned of
      */
     port?: number
 
@@ -303,6 +320,24 @@ declare namespace fastifyLatency {
     route: string
   }
 
+  /** `code` of an error or warning of this plugin. README.md says what causes each, and what helps. */
+  export type ErrorCode =
+    | 'FST_LATENCY_ERR_OPTION_UNKNOWN'
+    | 'FST_LATENCY_ERR_OPTION_INVALID'
+    | 'FST_LATENCY_ERR_OPTION_CONFLICT'
+    | 'FST_LATENCY_ERR_HISTOGRAM_CONFLICT'
+    | 'FST_LATENCY_ERR_HISTOGRAM_RECORDED'
+    | 'FST_LATENCY_ERR_CERTIFICATE'
+    | 'FST_LATENCY_ERR_NAME_TAKEN'
+    | 'FST_LATENCY_ERR_SERVER_LISTEN'
+    | 'FST_LATENCY_ERR_CLUSTER_PORT'
+    | 'FST_LATENCY_ERR_SERVER_CLOSED'
+    | 'FST_LATENCY_ERR_SERVER_OFF'
+    | 'FST_LATENCY_ERR_CALLBACK'
+    | 'FST_LATENCY_ERR_NAME_HIDDEN'
+    | 'FST_LATENCY_ERR_CONNECTION_LIMIT'
+    | 'FST_LATENCY_ERR_METRIC_FAILED'
+
   /** `app.latency` */
   export interface Latency {
     /** The histogram of the application's first registration, as it is in the registry. */
@@ -330,29 +365,44 @@ declare namespace fastifyLatency {
     start (): Promise<string>
   }
 
-  /** A histogram as metrics are in a `prom-client` registry. */
-  export interface Histogram {
+  /**
+   * A histogram as metrics are in a `prom-client` registry. What names its labels have is known to TypeScript if it is told:
+   *
+   * ```ts
+   * const options = { labels: { path: 'route' }, constLabels: { service: 'shop' } } satisfies Options
+   * await app.register(latency, options)
+   * const histogram = app.latency.histogram as Histogram<LabelName<typeof options>>   // 'path' | 'service'
+   * ```
+   */
+  export interface Histogram<Name extends string = string> {
     readonly name: string
     readonly help: string
     readonly type: 'histogram'
     readonly aggregator: 'sum'
     /** Label names, those of `constLabels` last. */
-    readonly labelNames: readonly string[]
+    readonly labelNames: readonly Name[]
     /** Upper bounds in seconds, without the implied `+Inf`. */
     readonly buckets: readonly number[]
     /** All samples, with cumulative buckets. */
-    get (): Promise<HistogramValues>
+    get (): Promise<HistogramValues<Name>>
     /** Forgets everything recorded so far. Prometheus sees a counter reset. */
     reset (): void
   }
 
-  export interface HistogramValues {
+  export interface HistogramValues<Name extends string = string> {
     name: string
     help: string
     type: 'histogram'
     aggregator: 'sum'
-    values: Array<{ metricName: string, labels: Record<string, string>, value: number }>
+    /** `metricName` is the histogram's name with `_bucket`, `_sum` or `_count`. Only buckets have the label `le`. */
+    values: Array<{ metricName: string, labels: Record<Name, string> & { le?: string }, value: number }>
   }
+
+  /** Names of the labels of a histogram that is registered with these options: `LabelName<typeof options>`. */
+  export type LabelName<O extends Options = {}> = string & (
+    | (O extends { labels: infer Labels } ? keyof Labels : 'labels' extends keyof O ? string : 'method' | 'route' | 'status_code')
+    | (O extends { constLabels: infer Labels } ? keyof Labels : 'constLabels' extends keyof O ? string : never)
+  )
 
   /** The part of a `prom-client` Registry that this plugin uses. */
   export interface RegistryLike {
@@ -361,6 +411,29 @@ declare namespace fastifyLatency {
     removeSingleMetric (name: string): void
     getMetricsAsArray (): unknown[]
     getMetricsAsJSON (): Promise<unknown>
+  }
+
+  /**
+   * Options with which the histogram is `http.server.request.duration` of OpenTelemetry's semantic conventions, as Prometheus writes it:
+   * `http_server_request_duration_seconds`, with the conventions' attributes as labels and their recommended buckets, `0.005` to `10` seconds.
+   *
+   * ```ts
+   * app.register(latency, openTelemetry)
+   * app.register(latency, { ...openTelemetry, labels: { ...openTelemetry.labels, tenant }, server: { port: 9464 } })
+   * ```
+   */
+  export const openTelemetry: OpenTelemetryOptions
+
+  export interface OpenTelemetryOptions {
+    readonly histogram: Readonly<Required<HistogramOptions>>
+    readonly labels: {
+      readonly http_request_method: 'method'
+      readonly http_route: 'matched_route'
+      readonly http_response_status_code: 'sent_status'
+      readonly error_type: 'error_type'
+      readonly url_scheme: 'scheme'
+      readonly network_protocol_version: 'protocol_version'
+    }
   }
 
   export const fastifyLatency: FastifyLatency

@@ -82,7 +82,8 @@ export const defaultServer: ServerConfig = Object.freeze({
 
 const defaultLabels: Readonly<Record<string, LabelSource>> = { method: 'method', route: 'route', status_code: 'status' }
 
-const labelSources: readonly unknown[] = ['method', 'route', 'status', 'status_class']
+const labelSources: readonly unknown[] =
+  ['method', 'route', 'status', 'status_class', 'matched_route', 'sent_status', 'error_type', 'scheme', 'protocol_version']
 
 const startPolicies: readonly unknown[] = ['listen', 'ready', 'manual']
 
@@ -102,7 +103,7 @@ export function parseOptions (options: unknown): Config {
   for (const [name, source] of Object.entries(labels)) {
     checkLabelName('labels', name)
     check(`labels.${name}`, typeof source === 'function' || labelSources.includes(source),
-      "'method', 'route', 'status', 'status_class' or a function", source)
+      `${labelSources.map(describe).join(', ')} or a function`, source)
   }
 
   const constLabels = { ...optional('constLabels', given.constLabels, isObject, 'an object') }

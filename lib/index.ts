@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Options } from '../index'
 import { parseOptions } from './config'
 import { ApplicationLatency } from './latency'
+import { openTelemetry } from './open-telemetry'
 import { kLatency } from './symbols'
 
 async function latencyPlugin (app: FastifyInstance, options: Options): Promise<void> {
@@ -17,7 +18,8 @@ async function latencyPlugin (app: FastifyInstance, options: Options): Promise<v
 }
 
 // fastify-plugin gives the function the properties `default` and `fastifyLatency`. Node.js tells the names that an ES module may import
-// from the text of this file, which is all that this line is for.
+// from the text of this file, which is all that these lines are for.
 exports.fastifyLatency = undefined
+exports.openTelemetry = undefined
 
-export = fp(latencyPlugin, { name: 'fastify-latency', fastify: '5.x' })
+export = Object.assign(fp(latencyPlugin, { name: 'fastify-latency', fastify: '5.x' }), { openTelemetry })

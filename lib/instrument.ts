@@ -7,6 +7,7 @@ import { notRecorded, SeriesResolver } from './labels'
 import type { RegisteredCounter } from './metrics'
 import { RejectionObserver, rejectionReasons } from './rejections'
 import { handOutRouteConfigs } from './route-config'
+import { noteSchemes } from './scheme'
 import type { Labels } from './snapshot'
 
 /** Counters about the requests of a context, beside its histograms. */
@@ -33,10 +34,14 @@ export class Recorder {
     this.abortedStatus = config.abortedStatus
   }
 
-  /** Counts a request with this status and time since it came. False if it is not to be recorded. */
-  record (request: FastifyRequest, reply: FastifyReply, status: number, elapsedMs: number): boolean {
+  get needsScheme (): boolean {
+    return this.#resolver.needsScheme
+  }
+
+  /** Counts a request with this status, time since it came, and ending. False if it is not to be recorded. */
+  record (request: FastifyRequest, reply: FastifyReply, status: number, elapsedMs: number, ending: Ending): boolean {
     if (this.#ignore !== undefined && this.#isIgnored(this.#ignore, request, reply)) return false
-    const slot = this.#resolver.resolve(request, reply, status)
+    const slot = this.#resolver.resolve(request, reply, status, ending)
     if (slot === notRecorded) return false
     this.#family.observe(slot, elapsedMs / 1000)
     return true
@@ -66,6 +71,7 @@ export class Instrument {
   counts = true
   readonly #recorders: Recorder[] = []
   readonly #headRecorders: Recorder[] = []
+  readonly #app: FastifyInstance
   readonly #counters: RequestCounters
   readonly #constLabels: Labels
   readonly #endings = new EndingObserver((reply, ending, elapsedMs) => this.#record(reply, ending, elapsedMs))
@@ -73,6 +79,7 @@ export class Instrument {
 
   /** `config` is that of the context's first registration. */
   constructor (app: FastifyInstance, config: Config, counters: RequestCounters) {
+    this.#app = app
     this.#counters = counters
     this.#constLabels = config.constLabels
 
@@ -96,6 +103,7 @@ export class Instrument {
   }
 
   add (recorder: Recorder): void {
+    if (recorder.needsScheme) noteSchemes(this.#app)
     this.#recorders.push(recorder)
   }
 
@@ -146,7 +154,7 @@ export class Instrument {
     for (let index = 0; index < this.#recorders.length; index++) {
       const recorder = this.#recorders[index]!
       const status = ending === 'replied' ? reply.statusCode : statusOf(reply, ending, recorder)
-      if (recorder.record(request, reply, status, elapsedMs)) recorded = true
+      if (recorder.record(request, reply, status, elapsedMs, ending)) recorded = true
     }
     if (ending === 'replied' || !recorded) return
     if (ending === 'aborted_before_reply') this.#count(this.#counters.aborted, request, { phase: 'before_reply' })
@@ -167,7 +175,7 @@ export class Instrument {
     raw.writeHead = ((...head: Parameters<typeof writeHead>) => {
       raw.writeHead = writeHead
       const result = raw.writeHead(...head)
-      for (const recorder of this.#headRecorders) recorder.record(request, reply, reply.statusCode, reply.elapsedTime)
+      for (const recorder of this.#headRecorders) recorder.record(request, reply, reply.statusCode, reply.elapsedTime, 'replied')
       return result
     }) as typeof writeHead
   }

@@ -1,9 +1,11 @@
 import type { FastifyContextConfig, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { LabelFunction, LabelSource } from '../index'
 import { parseRouteConfig, type Config } from './config'
+import type { Ending } from './endings'
 import { describe, FST_LATENCY_ERR_CALLBACK, type ReportOnce } from './errors'
 import type { HistogramFamily } from './histogram/family'
 import { routeConfigOf } from './route-config'
+import { schemeOf } from './scheme'
 
 /** `route` of a request that matched none. No declared route can be called so: they begin with `/` or `*`. */
 const unmatchedRoute = 'unmatched'
@@ -16,6 +18,19 @@ const invalid = '_INVALID'
 
 /** RFC 9110 section 9, PATCH (RFC 5789), and QUERY. */
 const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY'])
+
+/** Label values that a request's route, method and status do not determine. Of each there are few. */
+const varyingSources: readonly LabelSource[] = ['sent_status', 'error_type', 'scheme', 'protocol_version']
+
+/** As Node.js writes them, and as HTTP calls them. */
+const protocolVersions = ['1.1', '1.0', '2.0']
+const protocolVersionLabels = ['1.1', '1.0', '2']
+
+const errorTypes: Readonly<Partial<Record<Ending, string>>> = {
+  aborted_before_reply: 'aborted', aborted_in_reply: 'aborted', timed_out: 'timeout', malformed: 'malformed'
+}
+
+const endings: readonly Ending[] = ['replied', 'aborted_before_reply', 'aborted_in_reply', 'timed_out', 'malformed']
 
 const statusLabels = Array.from({ length: 600 }, (_, status) => status < 100 ? other : String(status))
 
@@ -34,8 +49,9 @@ const functionShare = 0.5
 export const notRecorded = -1
 
 /**
- * Finds the series of a request. Its labels are worked out the first time that a route, method and status meet; from then on the slot is
- * remembered in the route's `config`, an object that Fastify makes for each route and keeps. Only label functions are called each time.
+ * Finds the series of a request. Its labels are worked out the first time that a route, method and status meet, and whatever else the labels
+ * are about; from then on the slot is remembered in the route's `config`, an object that Fastify makes for each route and keeps. Only label
+ * functions are called each time.
  */
 export class SeriesResolver {
   readonly #family: HistogramFamily
@@ -43,6 +59,10 @@ export class SeriesResolver {
   readonly #sources: readonly LabelSource[]
   /** Indexes of the labels whose values functions return. */
   readonly #functions: readonly number[]
+  /** Whether requests of the same route, method and status may have different labels, apart from those of functions. */
+  readonly #varies: boolean
+  /** Whether a label tells the scheme of a request, which has to be noted when it begins: see `noteSchemes()`. */
+  readonly needsScheme: boolean
   readonly #seriesLimit: number
   readonly #functionLimit: number
   /** One value per label name, filled anew for each request; those of the constant labels come last and stay. */
@@ -57,6 +77,8 @@ export class SeriesResolver {
     this.#labelNames = Object.keys(config.labels)
     this.#sources = Object.values(config.labels)
     this.#functions = this.#sources.flatMap((source, index) => typeof source === 'function' ? [index] : [])
+    this.needsScheme = this.#sources.includes('scheme')
+    this.#varies = this.#sources.some(source => varyingSources.includes(source))
     this.#seriesLimit = config.seriesLimit
     this.#functionLimit = Math.floor(config.seriesLimit * functionShare)
     this.#values = [...this.#sources.map(() => ''), ...Object.values(config.constLabels)]
@@ -64,10 +86,11 @@ export class SeriesResolver {
     this.#onOverflow = onOverflow
   }
 
-  /** The slot of a request that ended with this status, or `notRecorded`. */
-  resolve (request: FastifyRequest, reply: FastifyReply, status: number): number {
+  /** The slot of a request that ended like this, with this status, or `notRecorded`. */
+  resolve (request: FastifyRequest, reply: FastifyReply, status: number, ending: Ending): number {
     const route = this.route(request)
-    return route.find(request.method, status) ?? this.#resolveAnew(route, request, reply, status)
+    const outcome = this.#varies ? this.#outcome(request, status, ending) : status
+    return route.find(request.method, outcome) ?? this.#resolveAnew(route, request, reply, status, ending, outcome)
   }
 
   /** What is known of the route that a request has now; `callNotFound()` changes it. */
@@ -97,18 +120,25 @@ export class SeriesResolver {
     }
   }
 
-  #resolveAnew (route: RouteSeries, request: FastifyRequest, reply: FastifyReply, status: number): number {
+  /** Status, ending, scheme and protocol version in one number, since numbers are quick to compare. */
+  #outcome (request: FastifyRequest, status: number, ending: Ending): number {
+    const version = protocolVersions.indexOf(request.raw.httpVersion) + 1
+    const encrypted = this.needsScheme && schemeOf(request) === 'https' ? 1 : 0
+    return ((status * 4 + version) * 2 + encrypted) * 8 + endings.indexOf(ending)
+  }
+
+  #resolveAnew (route: RouteSeries, request: FastifyRequest, reply: FastifyReply, status: number, ending: Ending, outcome: number): number {
     if (!route.recorded) return notRecorded
     const method = route.method(request.method)
-    this.#fill(route, method, status, request, reply)
+    this.#fill(route, method, status, ending, request, reply)
     const slot = this.#place()
     if (slot === undefined) return this.#overflow()
     // A client can invent any number of other methods.
-    if (this.#functions.length === 0 && method === request.method) route.add(method, status, slot)
+    if (this.#functions.length === 0 && method === request.method) route.add(method, outcome, slot)
     return slot
   }
 
-  #fill (route: RouteSeries, method: string, status: number, request: FastifyRequest, reply: FastifyReply): void {
+  #fill (route: RouteSeries, method: string, status: number, ending: Ending, request: FastifyRequest, reply: FastifyReply): void {
     for (let index = 0; index < this.#sources.length; index++) {
       const source = this.#sources[index]!
       switch (source) {
@@ -116,6 +146,11 @@ export class SeriesResolver {
         case 'route': this.#values[index] = route.label; break
         case 'status': this.#values[index] = statusLabels[status] ?? other; break
         case 'status_class': this.#values[index] = statusClassLabels[status] ?? other; break
+        case 'matched_route': this.#values[index] = route.label === unmatchedRoute ? '' : route.label; break
+        case 'sent_status': this.#values[index] = ending === 'aborted_before_reply' ? '' : statusLabels[status] ?? other; break
+        case 'error_type': this.#values[index] = errorTypes[ending] ?? (status < 500 ? '' : statusLabels[status] ?? other); break
+        case 'scheme': this.#values[index] = schemeOf(request); break
+        case 'protocol_version': this.#values[index] = protocolVersionLabels[protocolVersions.indexOf(request.raw.httpVersion)] ?? ''; break
         default: this.#values[index] = this.#call(this.#labelNames[index]!, source, request, reply)
       }
     }
@@ -170,10 +205,10 @@ export class RouteSeries {
   readonly epoch: number
   /** False for the handler of requests that match no route. */
   readonly #matched: boolean
-  // The slots that its requests are recorded in, found by a linear search: a route has few statuses and, unless it was declared for many, one
-  // method.
+  // The slots that its requests are recorded in, found by a linear search: a route has few outcomes and, unless it was declared for many, one
+  // method. An outcome is a status, or what `SeriesResolver` makes of it.
   readonly #methods: string[] = []
-  readonly #statuses: number[] = []
+  readonly #outcomes: number[] = []
   readonly #slots: number[] = []
 
   constructor (label: string, matched: boolean, recorded: boolean, epoch: number) {
@@ -188,16 +223,16 @@ export class RouteSeries {
     return this.#matched || knownMethods.has(method) ? method : other
   }
 
-  find (method: string, status: number): number | undefined {
+  find (method: string, outcome: number): number | undefined {
     for (let index = 0; index < this.#slots.length; index++) {
-      if (this.#statuses[index] === status && this.#methods[index] === method) return this.#slots[index]
+      if (this.#outcomes[index] === outcome && this.#methods[index] === method) return this.#slots[index]
     }
     return undefined
   }
 
-  add (method: string, status: number, slot: number): void {
+  add (method: string, outcome: number, slot: number): void {
     this.#methods.push(method)
-    this.#statuses.push(status)
+    this.#outcomes.push(outcome)
     this.#slots.push(slot)
   }
 }

@@ -212,7 +212,7 @@ t.test('labels are looked up only when a route, method and status are seen toget
   const resolver = new SeriesResolver(family, config, () => {}, () => {})
   const app = createApplication(t)
   app.addHook('onResponse', (request, reply, done) => {
-    resolver.resolve(request, reply, reply.statusCode)
+    resolver.resolve(request, reply, reply.statusCode, 'replied')
     done()
   })
   app.route({
@@ -236,7 +236,7 @@ t.test('methods that a client invents do not grow the memory of unmatched reques
   const app = createApplication(t)
   const slots = new Set<number>()
   app.addHook('onResponse', (request, reply, done) => {
-    for (let n = 0; n < 100; n++) slots.add(resolver.resolve(Object.create(request, { method: { value: `X${n}` } }), reply, reply.statusCode))
+    for (let n = 0; n < 100; n++) slots.add(resolver.resolve(Object.create(request, { method: { value: `X${n}` } }), reply, reply.statusCode, 'replied'))
     t.equal(resolver.route(request).find('_OTHER', 404), undefined, 'none is remembered')
     done()
   })

@@ -93,7 +93,7 @@ export function addRecorder (app: FastifyInstance): void {
   handOutRouteConfigs(app)
   app.addHook('onRequest', (_request, _reply, done) => done())
   app.addHook('onResponse', (request, reply, done) => {
-    recorder.record(request, reply, reply.statusCode, reply.elapsedTime)
+    recorder.record(request, reply, reply.statusCode, reply.elapsedTime, 'replied')
     done()
   })
 }
