@@ -100,6 +100,12 @@ export async function startExample (t: Test, name: string): Promise<{ example: P
   return { example, address: address!, metrics: metrics! }
 }
 
+export function promtool (args: string[], input = ''): { status: number | null, output: string } {
+  const { error, status, stdout, stderr } = spawnSync('promtool', args, { cwd: root, input, encoding: 'utf8' })
+  if (error !== undefined) throw error
+  return { status, output: stdout + stderr }
+}
+
 /** A running Prometheus, and its HTTP API. */
 export class Prometheus {
   readonly address: string
