@@ -1,4 +1,4 @@
-// Starts the Prometheus that is installed, for http://localhost:8000/metrics. Its data is in a folder
+// Starts the Prometheus that is installed, for http://localhost:8000/metrics and the instances of example/fleet.ts. Its data is in a folder
 // that is gone when it ends.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
