@@ -47,9 +47,11 @@ t.test('routes shows the default labels', async t => {
   const { address, metrics } = await start(t, 'routes.js')
   for (const path of ['/', '/users/1', '/users/2', '/users/x', '/health', '/v2/users/1', '/nothing']) await fetch(address + path)
   await fetch(`${address}/orders`, { method: 'POST' })
+  for (const year of [2024, 2019]) await fetch(`${address}/reports/${year}`)
   const counts = (await scrape(metrics)).samples('http_request_duration_seconds_count')
   t.same(counts.map(({ labels: { method, route, status_code: status }, value }) => [method, route, status, value]), [
-    ['GET', '/', '200', 1], ['GET', '/users/:id', '200', 3], ['GET', '/users/:id', '400', 1], ['GET', 'unmatched', '404', 1], ['POST', '/orders', '201', 1]
+    ['GET', '/', '200', 1], ['GET', '/users/:id', '200', 3], ['GET', '/users/:id', '400', 1], ['GET', 'unmatched', '404', 1], ['POST', '/orders', '201', 1],
+    ['GET', '/reports/:year', '200', 1], ['GET', '/reports/:year', '500', 1]
   ])
 })
 
@@ -127,4 +129,34 @@ t.test('npm run traffic sends requests and stops by itself', async t => {
   const traffic = spawn(process.execPath, [require.resolve(program!), ...options], { stdio: 'ignore' })
   t.same(await once(traffic, 'exit'), [0, null])
   t.ok((await scrape(metrics)).value('hello_world_latency_seconds_count')! > 50)
+})
+
+t.test('npm run traffic:routes makes requests of every kind, to all the addresses that it is given', async t => {
+  const examples = [await start(t, 'routes.js'), await start(t, 'routes.js')]
+  const traffic = spawn(process.execPath, [path.join(root, 'example', 'traffic.mjs'), ...examples.map(({ address }) => address)], { stdio: 'ignore' })
+  t.teardown(() => traffic.kill('SIGKILL'))
+  for (const { metrics } of examples) {
+    for (const series of ['GET / 200', 'GET /users/:id 200', 'GET /users/:id 400', 'GET unmatched 404', 'POST /orders 201', 'POST /orders 499', 'GET /reports/:year 200']) {
+      let seen = false
+      while (!seen) {
+        const counts = (await scrape(metrics)).samples('http_request_duration_seconds_count')
+        seen = counts.some(({ labels: { method, route, status_code: status } }) => `${method} ${route} ${status}` === series)
+      }
+    }
+  }
+  // The other one takes over what it refuses.
+  const [stopped, running] = examples
+  const received = async () => (await scrape(running!.metrics)).samples('http_request_duration_seconds_count').reduce((sum, { value }) => sum + value, 0)
+  stopped!.child.kill('SIGKILL')
+  await once(stopped!.child, 'exit')
+  const before = await received()
+  while (await received() < before + 100);
+  t.equal(traffic.exitCode, null)
+})
+
+t.test('npm run prometheus says where to get one if none is installed', async t => {
+  const program = spawn(process.execPath, [path.join(root, 'example', 'prometheus.mjs')], { env: { ...process.env, PATH: '', Path: '' }, stdio: ['ignore', 'ignore', 'pipe'] })
+  const exit = once(program, 'exit')
+  t.match(await text(program.stderr!), /prometheus\.io\/download/)
+  t.same(await exit, [1, null])
 })

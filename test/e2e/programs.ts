@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn, type SpawnOptions, spawnSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -90,6 +90,11 @@ export class Program {
     await this.#ended
   }
 
+  /** Types into a program that was started with a pipe for its input. */
+  type (text: string): void {
+    this.#child.stdin!.write(text)
+  }
+
   /** Sends a signal, and resolves to the exit code or the signal that ended the program. */
   stop (signal: NodeJS.Signals): Promise<number | NodeJS.Signals> {
     this.#child.kill(signal)
@@ -102,6 +107,12 @@ export async function startExample (t: Test, name: string): Promise<{ example: P
   const example = new Program(t, process.execPath, [`dist/example/${name}.js`], { env: { ...process.env, PORT: '0', METRICS_PORT: '0' } })
   const [, address, metrics] = await example.printed(/(http:\S+)[^]*?(http:\S+\/metrics)/)
   return { example, address: address!, metrics: metrics! }
+}
+
+export function promtool (args: string[], input = ''): { status: number | null, output: string } {
+  const { error, status, stdout, stderr } = spawnSync('promtool', args, { cwd: root, input, encoding: 'utf8' })
+  if (error !== undefined) throw error
+  return { status, output: stdout + stderr }
 }
 
 /** A running Prometheus, and its HTTP API. */
@@ -127,6 +138,13 @@ export class Prometheus {
     const [series] = await this.query<{ value: [time: number, value: string] }>(promql, time)
     return series === undefined ? undefined : Number(series.value[1])
   }
+}
+
+/** The configuration of example/monitoring, but for the targets, and with intervals of a second. */
+export function monitoringConfig (targets: string): string {
+  const folder = join(root, 'example', 'monitoring', 'prometheus')
+  return readFileSync(join(folder, 'prometheus.yml'), 'utf8').replace(/(?<=_interval: )5s/g, '1s')
+    .replace('[recording.yml, alerts.yml]', `[${folder}/recording.yml, ${folder}/alerts.yml]`).replace('targets/*.json', targets)
 }
 
 export async function startPrometheus (t: Test, config: string): Promise<Prometheus> {

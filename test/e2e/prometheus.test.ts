@@ -1,8 +1,7 @@
-import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { missing, type Prometheus, root, startExample, startPrometheus, until } from './programs'
+import { missing, type Prometheus, promtool, root, startExample, startPrometheus, until } from './programs'
 
 const requests = 400
 const name = 'hello_world_latency_seconds'
@@ -74,12 +73,6 @@ t.test('Prometheus scrapes the hello-world example', { skip: missing('prometheus
 })
 
 t.test('promtool', { skip: missing('promtool') }, async t => {
-  function promtool (args: string[], input = ''): { status: number | null, output: string } {
-    const { error, status, stdout, stderr } = spawnSync('promtool', args, { cwd: root, input, encoding: 'utf8' })
-    if (error !== undefined) throw error
-    return { status, output: stdout + stderr }
-  }
-
   await t.test('accepts example/prometheus.yml', async t => {
     const { status, output } = promtool(['check', 'config', 'example/prometheus.yml'])
     t.equal(status, 0, output)
