@@ -30,7 +30,7 @@ select, button { font: inherit; font-size: .875rem; color: inherit; background: 
 button { cursor: pointer; }
 select { max-width: 100%; font-family: ui-monospace, monospace; }
 .histogram { min-width: 0; }
-#state { margin-left: auto; color: var(--muted); font-size: .875rem; text-align: right; }
+#state { flex: 1; color: var(--muted); font-size: .875rem; }
 #state::before { content: ""; display: inline-block; width: .55rem; height: .55rem; margin-right: .45rem; border-radius: 50%; background: var(--muted); }
 #state[data-state=live]::before { background: var(--p50); }
 #state[data-state=lost] { color: var(--error); }
@@ -75,11 +75,11 @@ figcaption h2 { color: var(--text); font-size: .875rem; }
 .keys { display: flex; gap: .9rem; font-variant-numeric: tabular-nums; }
 .keys { align-items: baseline; }
 .keys span { white-space: nowrap; }
-.keys b { display: inline-block; min-width: 4.2rem; color: var(--text); font-weight: 600; }
+.keys b { display: inline-block; min-width: 4.6rem; color: var(--text); font-weight: 600; }
 .scale { display: inline-block; width: 3rem; height: .7rem; border-radius: .15rem; vertical-align: -.05rem; margin: 0 .3rem; background: linear-gradient(to right, var(--heat-few), var(--heat-many)); }
 .plot { height: 10rem; border-radius: .3rem; }
 #empty { padding: .5rem 1rem .8rem; color: var(--muted); font-size: .875rem; }
-#heat figcaption data { display: inline; font: inherit; }
+#heat figcaption data { display: inline-block; min-width: 2.6rem; font: inherit; }
 #heat .plot { flex: 1; min-height: 20rem; }
 
 .table { overflow-x: auto; }
@@ -113,7 +113,7 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
 }
 @media (max-width: 40rem) {
   header, main, footer { padding-left: .75rem; padding-right: .75rem; }
-  #state { order: 4; width: 100%; margin: 0; text-align: left; }
+  #state { order: 4; flex: none; width: 100%; }
   #pause { margin-left: auto; }
   .histogram { order: 3; width: 100%; }
   dl { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .5rem; }

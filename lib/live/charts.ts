@@ -27,6 +27,7 @@ export class Charts {
   readonly #resizes = new ResizeObserver(entries => { for (const { target } of entries) this.#fit(target as HTMLElement) })
   #points: readonly Point[] = []
   #most = 1
+  #cursor: number | null = null
   readonly #colours: string[]
 
   /** `onCursor` is called when the cursor has moved. */
@@ -77,8 +78,7 @@ export class Charts {
 
   /** The point under the cursor. */
   get cursor (): number | null {
-    const { idx, left } = this.#plots[0]!.chart.cursor
-    return left! < 0 ? null : idx ?? null
+    return this.#cursor
   }
 
   destroy (): void {
@@ -103,10 +103,10 @@ export class Charts {
         { ...lines, size: axisWidth, ...yAxis, grid: { ...lines.grid, ...yAxis.grid } }
       ],
       series: [{}, ...series],
-      hooks: { draw: [paint], setCursor: [() => this.#onCursor()] }
+      hooks: { draw: [paint], setCursor: [chart => this.#moved(chart)] }
     }, [[], ...series.map(() => [])] as UPlot.AlignedData, element)
-    element.onkeydown = event => this.#moveCursor(chart, event)
-    element.onblur = () => chart.setCursor({ left: -10, top: -10 })
+    element.onkeydown = event => this.#onKey(event)
+    element.onblur = () => this.#setCursor(undefined)
     return { chart, element }
   }
 
@@ -117,17 +117,28 @@ export class Charts {
     }
   }
 
-  #moveCursor (chart: UPlot, event: KeyboardEvent): void {
+  #onKey (event: KeyboardEvent): void {
     const last = this.#points.length - 1
-    const index = chart.cursor.left! < 0 ? last + 1 : chart.cursor.idx ?? last
+    const index = this.#cursor ?? last + 1
     const moved = new Map([['ArrowLeft', index - 1], ['ArrowRight', index + 1], ['PageUp', index - 10], ['PageDown', index + 10], ['Home', 0], ['End', last]]).get(event.key)
     if (moved === undefined || last < 0) {
-      if (event.key === 'Escape') chart.setCursor({ left: -10, top: -10 })
+      if (event.key === 'Escape') this.#setCursor(undefined)
       return
     }
     event.preventDefault()
-    const { time } = this.#points[Math.min(Math.max(moved, 0), last)]!
-    chart.setCursor({ left: chart.valToPos(time, 'x'), top: 0 })
+    this.#setCursor(this.#points[Math.min(Math.max(moved, 0), last)]!.time)
+  }
+
+  /** Moves the cursor of all charts to a time, or away. */
+  #setCursor (time: number | undefined): void {
+    for (const { chart } of this.#plots) {
+      chart.setCursor(time === undefined ? { left: -10, top: -10 } : { left: chart.valToPos(time, 'x'), top: 0 })
+    }
+  }
+
+  #moved ({ cursor: { idx, left } }: UPlot): void {
+    this.#cursor = left! < 0 ? null : idx ?? null
+    this.#onCursor()
   }
 
   /** A cell for each second and bucket, the hotter the more requests fell into it. */
