@@ -2,7 +2,7 @@ import t from 'tap'
 import { formatBound, formatBucket, formatCount, formatRate, formatSeconds, formatShare, formatWindow } from '../lib/live/format'
 import { History } from '../lib/live/history'
 import { estimateQuantile } from '../lib/live/quantile'
-import { Reader, type Counts, type Reading } from '../lib/live/reader'
+import { familyNames, Reader, type Counts, type Reading } from '../lib/live/reader'
 
 const bounds = [0.1, 0.2, 0.5]
 
@@ -49,6 +49,10 @@ t.test('an answer is read into a row per method and route, statuses added up', a
       { method: 'GET', route: '/b', counts: { buckets: [0, 0, 0], errors: 0, aborted: 0 }, inFlight: 1 }
     ])
   }
+})
+
+t.test('it asks for four families, of which one is the histogram', async t => {
+  t.same(familyNames(labelled), ['x_seconds', 'http_requests_in_flight', 'http_requests_aborted_total', 'http_requests_rejected_total'])
 })
 
 t.test('without labels there is one row, and no errors are told', async t => {
