@@ -209,6 +209,14 @@ declare namespace fastifyLatency {
     path?: string
 
     /**
+     * A page at `/live`, for people: rates, quantiles and a heat map of the latency as it is now. It asks for the metrics once a second while
+     * somebody looks at it, and costs nothing otherwise.
+     *
+     * @default true
+     */
+    live?: boolean
+
+    /**
      * - `'listen'`: when the application listens, so `inject()` binds nothing. If the port cannot be bound the application keeps serving;
      *   the failure is logged as an error, emitted as a process warning, and binding is tried again after 1 s, then less and less often, at
      *   the least every 10 s, until it succeeds or the application closes.
@@ -348,7 +356,7 @@ declare namespace fastifyLatency {
 
     /**
      * The metrics server's Fastify instance, or null with `server: false`. Add hooks, plugins and routes of your own before it starts. A
-     * `/`, `/healthz` or `/readyz` of yours takes the place of its own.
+     * `/`, `/live`, `/healthz` or `/readyz` of yours takes the place of its own.
      */
     readonly server: FastifyInstance | null
 

@@ -40,6 +40,7 @@ export interface ServerConfig {
   /** Undefined: none, because the workers of a `node:cluster` would share it. */
   readonly port: number | undefined
   readonly path: string
+  readonly live: boolean
   readonly start: NonNullable<ServerOptions['start']>
   readonly lastScrapeSeconds: number
   /** Undefined: plain HTTP. */
@@ -74,6 +75,7 @@ export const defaultServer: ServerConfig = Object.freeze({
   host: undefined,
   port: cluster.isWorker ? undefined : 8000,
   path: '/metrics',
+  live: true,
   start: 'listen',
   lastScrapeSeconds: 0,
   https: undefined,
@@ -168,11 +170,12 @@ function parseScrape (scrape: unknown): ScrapeConfig {
 function parseServer (server: unknown): ServerConfig | false {
   if (server === false) return false
   if (server === true) return defaultServer
-  const given = readObject('server', server, ['host', 'port', 'path', 'start', 'lastScrapeSeconds', 'https', 'auth'])
+  const given = readObject('server', server, ['host', 'port', 'path', 'live', 'start', 'lastScrapeSeconds', 'https', 'auth'])
   return Object.freeze({
     host: optional('server.host', given.host, isText, 'a string that is not empty'),
     port: optional('server.port', given.port, isPort, 'an integer from 0 to 65535') ?? defaultServer.port,
     path: optional('server.path', given.path, isPath, pathRule) ?? defaultServer.path,
+    live: optional('server.live', given.live, isBoolean, 'a boolean') ?? defaultServer.live,
     start: optional('server.start', given.start, isStartPolicy, "'listen', 'ready' or 'manual'") ?? defaultServer.start,
     lastScrapeSeconds: optional('server.lastScrapeSeconds', given.lastScrapeSeconds, isWait, 'a number from 0 to 3600') ??
       defaultServer.lastScrapeSeconds,

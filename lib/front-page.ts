@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Config, ScrapeConfig, ServerConfig } from './config'
-
-const { version } = require('../package.json') as { version: string }
+import { escape, version } from './html'
 
 const style = `
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
@@ -25,7 +24,7 @@ export interface Facts {
 }
 
 /** The page at `/`, for people: what this is, where the metrics are, and with which options. Nothing on it is secret. */
-export function frontPage ({ server, scrape, processMetrics, registrations }: Facts): string {
+export function frontPage ({ server, scrape, processMetrics, registrations }: Facts, hasLivePage: boolean): string {
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -36,7 +35,7 @@ export function frontPage ({ server, scrape, processMetrics, registrations }: Fa
 <p>Latency of the requests to a Fastify application, for Prometheus. Served by fastify-latency ${escape(version)}.</p>
 <ul>
 <li><a href="${escape(server.path)}">${escape(server.path)}</a>: the metrics</li>
-<li><a href="/healthz">/healthz</a>: does the process answer?</li>
+${hasLivePage ? '<li><a href="/live">/live</a>: the latency as it is now</li>\n' : ''}<li><a href="/healthz">/healthz</a>: does the process answer?</li>
 <li><a href="/readyz">/readyz</a>: does the application accept requests?</li>
 </ul>
 <h2>Options</h2>
@@ -55,6 +54,7 @@ ${registrations.map(registration => table(`Histogram ${registration.histogram.na
     host: server.host ?? 'where the application listens',
     port: server.port,
     path: server.path,
+    live: server.live,
     start: server.start,
     lastScrapeSeconds: server.lastScrapeSeconds,
     https: server.https && (server.https.clientCaFile === undefined ? 'TLS' : 'TLS, with client certificates'),
@@ -73,8 +73,4 @@ function show (value: unknown): string {
   if (Array.isArray(value)) return value.join(', ')
   if (typeof value === 'object' && value !== null) return Object.entries(value).map(([name, value]) => `${name}: ${show(value)}`).join(', ') || 'none'
   return String(value ?? 'none')
-}
-
-function escape (text: string): string {
-  return text.replace(/[&<>"']/g, character => `&#${character.charCodeAt(0)};`)
 }

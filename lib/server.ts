@@ -11,6 +11,7 @@ import {
   FST_LATENCY_ERR_SERVER_LISTEN, report, type ReportOnce
 } from './errors'
 import { contentSecurityPolicy, frontPage, type Facts } from './front-page'
+import { declareLivePage } from './live-page'
 import type { ScrapeHandler } from './scrape'
 
 const firstRetryMs = 1000
@@ -96,9 +97,10 @@ export class MetricsServer {
           else answer(reply, 503, 'Not ready')
         })
       }
+      const hasLivePage = config.live && declareLivePage(app, facts)
       if (!app.hasRoute({ method: 'GET', url: '/' })) {
         app.get('/', (_request, reply) => {
-          reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8').send(frontPage(facts()))
+          reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8').send(frontPage(facts(), hasLivePage))
         })
       }
     })

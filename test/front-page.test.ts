@@ -27,7 +27,7 @@ t.test('the page at / says what this is, and leads to the metrics and the probes
   const page = await response.text()
   t.match(page, `fastify-latency ${version}`)
   const links = [...page.matchAll(/href="(.*?)"/g)].map(match => match[1]!)
-  t.same(links, ['/internal/metrics', '/healthz', '/readyz'])
+  t.same(links, ['/internal/metrics', '/live', '/healthz', '/readyz'])
   for (const link of links) t.equal((await fetch(new URL(link, app.latency.url!))).status, 200, link)
 })
 
@@ -87,6 +87,7 @@ t.test('it shows the options in effect, and no secret', async t => {
       host: 'where the application listens',
       port: '0',
       path: '/metrics',
+      live: 'true',
       start: 'listen',
       lastScrapeSeconds: '0',
       https: 'TLS, with client certificates',

@@ -36,7 +36,7 @@ t.test('every option has a default', async t => {
   t.same(parseOptions({ timeToFirstByte: true }).timeToFirstByte, firstByte)
   t.same(parseOptions({ timeToFirstByte: {} }).timeToFirstByte, firstByte)
   t.equal(parseOptions({ timeToFirstByte: false }).timeToFirstByte, undefined)
-  t.same(defaultServer, { host: undefined, port: 8000, path: '/metrics', start: 'listen', lastScrapeSeconds: 0, https: undefined, auth: undefined })
+  t.same(defaultServer, { host: undefined, port: 8000, path: '/metrics', live: true, start: 'listen', lastScrapeSeconds: 0, https: undefined, auth: undefined })
 })
 
 t.test('legitimate values at the edges are kept', async t => {
@@ -54,7 +54,7 @@ t.test('legitimate values at the edges are kept', async t => {
     registry,
     route: '/',
     server: {
-      host: '::1', port: 0, path: '/a/b', start: 'manual', lastScrapeSeconds: 3600, https: { certFile: 'c', keyFile: 'k' }, auth: { tokens: ['t'] }
+      host: '::1', port: 0, path: '/a/b', live: false, start: 'manual', lastScrapeSeconds: 3600, https: { certFile: 'c', keyFile: 'k' }, auth: { tokens: ['t'] }
     }
   })
   t.same(config.histogram, { name: 'a:b', help: '\n', upperBounds: [-1, 0] })
@@ -73,6 +73,7 @@ t.test('legitimate values at the edges are kept', async t => {
     host: '::1',
     port: 0,
     path: '/a/b',
+    live: false,
     start: 'manual',
     lastScrapeSeconds: 3600,
     https: { certFile: 'c', keyFile: 'k', clientCaFile: undefined },
@@ -103,7 +104,7 @@ t.test('unknown options are refused by name', async t => {
     [{ histogramm: {} }, 'Unknown option "histogramm"; known here: histogram, labels, constLabels, ignore, seriesLimit, inFlight, ' +
       'abortedStatus, timeToFirstByte, registry, processMetrics, server, route'],
     [{ histogram: { boundaries: [1] } }, 'Unknown option "histogram.boundaries"; known here: name, help, buckets'],
-    [{ server: { prot: 1 } }, 'Unknown option "server.prot"; known here: host, port, path, start, lastScrapeSeconds, https, auth'],
+    [{ server: { prot: 1 } }, 'Unknown option "server.prot"; known here: host, port, path, live, start, lastScrapeSeconds, https, auth'],
     [{ server: { https: { cert: '' } } }, 'Unknown option "server.https.cert"; known here: certFile, keyFile, clientCaFile'],
     [{ server: { auth: { user: {} } } }, 'Unknown option "server.auth.user"; known here: users, tokens'],
     [{ timeToFirstByte: { bucket: [1] } }, 'Unknown option "timeToFirstByte.bucket"; known here: name, help, buckets']
@@ -136,7 +137,7 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['processMetrics', { processMetrics: 'yes' }], ['route', { route: 'metrics' }], ['route', { route: '/:id' }], ['route', { route: '/*' }],
     ['server', { server: 8000 }], ['server', { server: null }], ['server.host', { server: { host: '' } }],
     ['server.port', { server: { port: -1 } }], ['server.port', { server: { port: 65536 } }], ['server.port', { server: { port: 1.5 } }],
-    ['server.port', { server: { port: '8000' } }], ['server.path', { server: { path: '/a?b' } }], ['server.start', { server: { start: 'now' } }],
+    ['server.port', { server: { port: '8000' } }], ['server.path', { server: { path: '/a?b' } }], ['server.live', { server: { live: 'yes' } }], ['server.start', { server: { start: 'now' } }],
     ['server.lastScrapeSeconds', { server: { lastScrapeSeconds: -1 } }],
     ['server.https', { server: { https: true } }], ['server.https.certFile', { server: { https: { keyFile: 'k' } } }],
     ['server.https.keyFile', { server: { https: { certFile: 'c', keyFile: '' } } }],

@@ -1,0 +1,138 @@
+import { readFile } from 'node:fs/promises'
+import path from 'node:path'
+import type { FastifyInstance } from 'fastify'
+import type { Config, HistogramConfig } from './config'
+import type { Facts } from './front-page'
+import { escape, version } from './html'
+import { icon, style } from './live-style'
+import type { ShownHistogram } from './live/reader'
+
+/** Nothing but the files below `/live/`, and the metrics. */
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+const javaScript = 'text/javascript; charset=utf-8'
+const css = 'text/css; charset=utf-8'
+
+/** Names in `live/`. A module has the address by which the others import it, which is without an extension. */
+const modules = ['page', 'charts', 'history', 'reader', 'quantile', 'format']
+
+/** What the page consists of beside itself: address, content type, and where the content is from. */
+const parts: ReadonlyArray<[url: string, type: string, read: () => string | Promise<Buffer>]> = [
+  ['/live/page.css', css, () => style],
+  ['/live/icon.svg', 'image/svg+xml', () => icon],
+  ['/live/uplot.css', css, () => readFile(require.resolve('uplot/dist/uPlot.min.css'))],
+  ['/live/uplot.js', javaScript, () => readFile(require.resolve('uplot/dist/uPlot.iife.min.js'))],
+  ...modules.map((name): [string, string, () => Promise<Buffer>] =>
+    [`/live/${name}`, javaScript, () => readFile(path.join(__dirname, 'live', `${name}.js`))])
+]
+
+/** Declares the page at `/live`, unless one of its addresses is taken. Returns whether it did. */
+export function declareLivePage (app: FastifyInstance, facts: () => Facts): boolean {
+  if (['/live', ...parts.map(([url]) => url)].some(url => app.hasRoute({ method: 'GET', url }))) return false
+  app.get('/live', (_request, reply) => {
+    reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8').send(livePage(facts()))
+  })
+  for (const [url, type, read] of parts) app.get(url, async (_request, reply) => reply.type(type).send(await read()))
+  return true
+}
+
+/** What the page has to know to ask for the metrics, and to understand the answer. Relative, since a proxy may put the page elsewhere. */
+function pageData ({ server, registrations }: Facts): string {
+  const histograms = registrations.flatMap(({ histogram, timeToFirstByte, labels }) => [histogram, timeToFirstByte]
+    .filter(config => config !== undefined).map(config => describe(config, labels)))
+  return JSON.stringify({
+    path: `.${server.path}`,
+    // Registrations may share a histogram.
+    histograms: [...new Map(histograms.map(histogram => [histogram.name, histogram])).values()],
+    inFlight: registrations.some(({ inFlight }) => inFlight)
+  })
+}
+
+function describe ({ name, upperBounds }: HistogramConfig, labels: Config['labels']): ShownHistogram {
+  const labelOf = (...sources: unknown[]): string | undefined => Object.entries(labels).find(([, source]) => sources.includes(source))?.[0]
+  return { name, upperBounds, methodLabel: labelOf('method'), routeLabel: labelOf('route'), statusLabel: labelOf('status', 'status_class') }
+}
+
+/** What the numbers are called, and what that means. `lib/live/page.ts` fills them in. */
+const numbers: ReadonlyArray<[id: string, name: string, meaning: string]> = [
+  ['rate', 'Requests', 'per second'],
+  ['p50', 'p50', 'half within'],
+  ['p90', 'p90', '90 % within'],
+  ['p99', 'p99', '99 % within'],
+  ['errors', 'Errors', 'answered with 5xx'],
+  ['aborted', 'Aborted', 'the client left first'],
+  ['rejected', 'Rejected', 'never reached a route'],
+  ['in-flight', 'In flight', 'waiting right now']
+]
+
+/** Seconds that the numbers and the table may be about. */
+const windows: ReadonlyArray<[seconds: number, name: string]> = [[10, '10 s'], [60, '1 min'], [300, '5 min']]
+
+function livePage (facts: Facts): string {
+  return `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Latency, live</title>
+<link rel="icon" href="live/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="live/uplot.css">
+<link rel="stylesheet" href="live/page.css">
+<script src="live/uplot.js" defer></script>
+<script src="live/page" type="module"></script>
+<body data-page="${escape(pageData(facts))}">
+<header>
+<h1>Latency, live</h1>
+<label class="histogram"><span class="unseen">Histogram</span><select id="histogram"></select></label>
+<p id="state" role="status">Connecting</p>
+<button id="pause" type="button" aria-pressed="false">Pause</button>
+</header>
+<noscript><p>This page draws with JavaScript, which is off. The numbers are at <a href=".${escape(facts.server.path)}">${escape(facts.server.path)}</a>.</p></noscript>
+<main>
+<section aria-labelledby="window-name">
+<div class="bar">
+<fieldset id="window"><legend id="window-name">Over the last</legend>
+${windows.map(([seconds, name]) => `<label><input type="radio" name="window" value="${seconds}"${seconds === 60 ? ' checked' : ''}><span>${name}</span></label>`).join('\n')}
+</fieldset>
+<p id="seen"></p>
+</div>
+<dl id="numbers">
+${numbers.map(([id, name, meaning]) => `<div id="${id}"><dt>${name} <span>${meaning}</span></dt><dd><data value="NaN">–</data><small></small></dd></div>`).join('\n')}
+</dl>
+</section>
+<section class="charts" aria-label="The last 5 minutes">
+${chart('heat', 'Where requests fall', '<p class="keys">requests per second: 0 <i class="scale"></i> <data>1</data></p>')}
+${chart('quantiles', 'Latency', keys(['p50', 'p50'], ['p90', 'p90'], ['p99', 'p99']))}
+${chart('rates', 'Requests per second', keys(['rate', 'all'], ['error', '5xx']))}
+</section>
+<section class="table" tabindex="0" aria-labelledby="routes-name">
+<table id="routes"><caption id="routes-name"></caption><thead></thead><tbody></tbody></table>
+<p id="empty">No requests yet. A route is here as soon as it has answered one.</p>
+</section>
+<section class="notes">
+<h2>What these numbers are</h2>
+<p><strong>Quantiles are estimates.</strong> A histogram knows how many requests fell into each bucket, and not where in it. p50, p90 and
+p99 are computed as <code>histogram_quantile()</code> of Prometheus does it: as if requests were spread evenly within their bucket. The
+truth is somewhere in the same bucket, whose bounds stand below each number. Beyond the last bound only “more than” is known.</p>
+<p>The numbers and the table are about the time chosen above, or since this page was opened if that is less. In the charts, requests are
+of each second, and quantiles of the 10 seconds before. The page asks for <a href=".${escape(facts.server.path)}">the metrics</a> once a second
+while it is in view, and remembers 5 minutes; Prometheus remembers more.</p>
+</section>
+</main>
+<footer>fastify-latency ${escape(version)} · <a href="./">about this server</a></footer>
+</html>
+`
+}
+
+/** The plot can be moved through with the arrow keys, as a slider can, and then says what is where. */
+function chart (id: string, name: string, about: string): string {
+  return `<figure id="${id}">
+<figcaption><h2 id="${id}-name">${name}</h2>${about}</figcaption>
+<div class="plot" tabindex="0" role="slider" aria-labelledby="${id}-name" aria-valuemin="0" aria-valuemax="0" aria-valuenow="0" aria-valuetext="nothing yet"></div>
+</figure>`
+}
+
+function keys (...lines: Array<[key: string, name: string]>): string {
+  return `<p class="keys">${lines.map(([key, name]) => `<span data-key="${key}">${name} <b>–</b></span>`).join('')}</p>`
+}

@@ -1,0 +1,52 @@
+const unpadded = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 })
+const padded = new Intl.NumberFormat('en', { minimumSignificantDigits: 3, maximumSignificantDigits: 3 })
+const wholeNumber = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
+const oneDecimal = new Intl.NumberFormat('en', { minimumFractionDigits: 1, maximumFractionDigits: 1 })
+
+export const nothing = '–'
+
+/** From here on three digits of milliseconds round to 1,000. */
+const oneSecond = 0.9995
+
+/** A measured time: always three digits, so that numbers that change keep their width. */
+export function formatSeconds (seconds: number): string {
+  if (Number.isNaN(seconds)) return nothing
+  return seconds < oneSecond ? `${padded.format(seconds * 1000)} ms` : `${padded.format(seconds)} s`
+}
+
+/** A bound of a bucket. */
+export function formatBound (seconds: number): string {
+  return seconds < oneSecond ? `${unpadded.format(seconds * 1000)} ms` : `${unpadded.format(seconds)} s`
+}
+
+/** A bucket, by its bounds. */
+export function formatBucket (lower: number, upper: number): string {
+  if (upper === Infinity) return `more than ${formatBound(lower)}`
+  if (lower === -Infinity) return `at most ${formatBound(upper)}`
+  const [from, to] = [formatBound(lower), formatBound(upper)]
+  const unit = to.slice(to.indexOf(' '))
+  return `${from.endsWith(unit) || lower === 0 ? from.slice(0, from.indexOf(' ')) : from} to ${to}`
+}
+
+/** A rate per second. */
+export function formatRate (rate: number): string {
+  return rate < 99.95 ? oneDecimal.format(rate) : wholeNumber.format(rate)
+}
+
+export function formatCount (count: number): string {
+  return wholeNumber.format(count)
+}
+
+/** A part of a whole, as a percentage. Never 0 or 100 unless it is. */
+export function formatShare (part: number, whole: number): string {
+  if (part === 0) return '0 %'
+  const percentage = 100 * part / whole
+  if (percentage < 0.01) return '< 0.01 %'
+  if (percentage < 100 && percentage > 99.9) return '> 99.9 %'
+  return `${unpadded.format(percentage)} %`
+}
+
+/** How long a window is. */
+export function formatWindow (seconds: number): string {
+  return seconds < 59.5 ? `${Math.round(seconds)} s` : `${oneDecimal.format(seconds / 60).replace('.0', '')} min`
+}

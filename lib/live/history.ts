@@ -1,0 +1,138 @@
+import type { Counts, Reading, Row } from './reader'
+import { estimateQuantile } from './quantile'
+
+/** Seconds between two answers that are too many to say what happened when in between. */
+const gapSeconds = 3
+
+/** How much more than asked for a window may hold, since answers are a second apart and never quite. */
+const toleranceSeconds = 0.5
+
+/** The counts since the history began, with those from before a start of the server carried over. */
+interface Snapshot {
+  readonly time: number
+  readonly rows: ReadonlyMap<string, Counts>
+  readonly total: Counts
+  readonly rejected: number
+}
+
+/** What was counted in a window of time. */
+export interface Increase {
+  /** The time between the answers at its ends: that asked for, or less while there is no more. */
+  readonly seconds: number
+  readonly rows: readonly Row[]
+  readonly total: Counts
+  readonly rejected: number
+}
+
+/** One point of a chart. What cannot be told is null. */
+export interface Point {
+  /** The answer that it is of, and the one before, in seconds. */
+  readonly time: number
+  readonly from: number
+  /** Requests per second since the answer before. */
+  readonly rate: number | null
+  readonly errorRate: number | null
+  /** Requests since the answer before, by bucket. */
+  readonly bucketCounts: readonly number[] | null
+  readonly quantiles: ReadonlyArray<number | null>
+}
+
+/** The answers of the last minutes. */
+export class History {
+  readonly #upperBounds: readonly number[]
+  readonly #keepSeconds: number
+  readonly #snapshots: Snapshot[] = []
+  /** The last that was heard of each row. */
+  readonly #rows = new Map<string, Row>()
+  #rejected = 0
+
+  constructor (upperBounds: readonly number[], keepSeconds: number) {
+    this.#upperBounds = upperBounds
+    this.#keepSeconds = keepSeconds
+  }
+
+  /** Takes an answer, and its time in seconds. */
+  add (time: number, reading: Reading): void {
+    const before = this.#snapshots.at(-1)
+    const rows = new Map(before?.rows)
+    let total = before?.total ?? { buckets: [...this.#upperBounds, Infinity].map(() => 0), errors: 0, aborted: 0 }
+    for (const [key, row] of this.#rows) if (!reading.rows.has(key)) this.#rows.set(key, { ...row, counts: subtract(row.counts, row.counts), inFlight: 0 })
+    for (const [key, row] of reading.rows) {
+      const carried = rows.get(key)
+      const increase = increaseOf(this.#rows.get(key)?.counts, row.counts)
+      this.#rows.set(key, row)
+      // Most rows have no requests from one second to the next, and stay the same object.
+      if (carried !== undefined && isNothing(increase)) continue
+      rows.set(key, carried === undefined ? increase : add(carried, increase))
+      total = add(total, increase)
+    }
+    const rejected = (before?.rejected ?? 0) + reading.rejected - (reading.rejected < this.#rejected ? 0 : this.#rejected)
+    this.#rejected = reading.rejected
+    this.#snapshots.push({ time, rows, total, rejected })
+    while (this.#snapshots[0]!.time < time - this.#keepSeconds - toleranceSeconds) this.#snapshots.shift()
+  }
+
+  /** What was counted in the last so many seconds. Undefined before there are two answers. */
+  over (seconds: number): Increase | undefined {
+    const end = this.#snapshots.length - 1
+    const begin = this.#beginOfWindow(end, seconds)
+    if (begin >= end) return undefined
+    const [first, last] = [this.#snapshots[begin]!, this.#snapshots[end]!]
+    return {
+      seconds: last.time - first.time,
+      rows: Array.from(last.rows, ([key, counts]) => ({ ...this.#rows.get(key)!, counts: subtract(counts, first.rows.get(key)) })),
+      total: subtract(last.total, first.total),
+      rejected: last.rejected - first.rejected
+    }
+  }
+
+  /** A point for each answer but the first. A quantile is of the so many seconds before it. */
+  points (quantiles: readonly number[], quantileSeconds: number): Point[] {
+    return this.#snapshots.slice(1).map((snapshot, index) => {
+      const { time } = snapshot
+      const previous = this.#snapshots[index]!
+      const seconds = time - previous.time
+      if (seconds > gapSeconds) return { time, from: previous.time, rate: null, errorRate: null, bucketCounts: null, quantiles: quantiles.map(() => null) }
+      const { buckets, errors } = subtract(snapshot.total, previous.total)
+      const first = this.#snapshots[this.#beginOfWindow(index + 1, quantileSeconds)]!
+      const recent = subtract(snapshot.total, first.total)
+      return {
+        time,
+        from: previous.time,
+        rate: buckets.at(-1)! / seconds,
+        errorRate: errors / seconds,
+        bucketCounts: buckets.map((count, bucket) => count - (buckets[bucket - 1] ?? 0)),
+        quantiles: quantiles.map(q => {
+          const { value } = estimateQuantile(q, this.#upperBounds, recent.buckets)
+          return Number.isNaN(value) ? null : value
+        })
+      }
+    })
+  }
+
+  /** The first answer of the window that ends with the one at `end`. */
+  #beginOfWindow (end: number, seconds: number): number {
+    let index = end
+    while (index > 0 && this.#snapshots[index - 1]!.time >= this.#snapshots[end]!.time - seconds - toleranceSeconds) index--
+    return index
+  }
+}
+
+/** Counts that are less than before are those of a server that has started again, from 0. */
+function increaseOf (before: Counts | undefined, now: Counts): Counts {
+  const increase = subtract(now, before)
+  return [...increase.buckets, increase.errors, increase.aborted].some(count => count < 0) ? now : increase
+}
+
+function isNothing ({ buckets, errors, aborted }: Counts): boolean {
+  return buckets.at(-1) === 0 && errors === 0 && aborted === 0
+}
+
+function add (a: Counts, b: Counts): Counts {
+  return { buckets: a.buckets.map((count, index) => count + b.buckets[index]!), errors: a.errors + b.errors, aborted: a.aborted + b.aborted }
+}
+
+function subtract (a: Counts, b: Counts | undefined): Counts {
+  if (b === undefined) return a
+  return { buckets: a.buckets.map((count, index) => count - b.buckets[index]!), errors: a.errors - b.errors, aborted: a.aborted - b.aborted }
+}
