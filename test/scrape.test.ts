@@ -191,6 +191,8 @@ t.test('overlapping scrapes share one gathering; one more than allowed is answer
   gate.open()
   t.equal((await first).status, 200)
   t.equal((await second).statusCode, 200)
+  // The scrape is over, and counted, when all of its answer was sent.
+  await (await first).text()
   t.equal(reads, 1)
   const page = await scrape(app.latency.url)
   t.equal(page.value('fastify_latency_scrapes_total', { code: '503' }), 1)

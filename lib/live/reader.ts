@@ -113,11 +113,11 @@ export class Reader {
   }
 
   #find (series: string): Place | undefined {
-    const brace = series.indexOf('{')
-    const kind = this.#kinds.get(brace === -1 ? series : series.slice(0, brace))
+    const [name] = series.split('{', 1) as [string]
+    const kind = this.#kinds.get(name)
     if (kind === undefined) return undefined
     const { methodLabel, routeLabel, statusLabel, upperBounds } = this.#histogram
-    const labels = readLabels(brace === -1 ? '' : series.slice(brace))
+    const labels = readLabels(series.slice(name.length))
     // The other metrics have labels of fixed names, and no method or route that the histogram does not have too.
     const label = (ofHistogram: string | undefined, ofOthers: string): string | undefined =>
       ofHistogram === undefined ? undefined : labels.get(kind === 'bucket' ? ofHistogram : ofOthers) ?? ''
