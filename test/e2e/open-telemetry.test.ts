@@ -1,8 +1,7 @@
-import { spawnSync } from 'node:child_process'
 import t from 'tap'
 import latency from '../../lib'
 import { createListening } from '../helpers/application'
-import { missing, startPrometheus, until } from './programs'
+import { missing, promtool, startPrometheus, until } from './programs'
 
 t.test('what Prometheus stores has the attributes of the conventions, and no other', { skip: missing('prometheus', 'promtool') }, async t => {
   const { app, address } = await createListening(t, latency.openTelemetry, app => {
@@ -12,9 +11,7 @@ t.test('what Prometheus stores has the attributes of the conventions, and no oth
   for (const path of ['/users/1', '/fails', '/nowhere']) await (await fetch(address + path)).text()
 
   const page = await (await fetch(app.latency.url!)).text()
-  const { error, stdout, stderr } = spawnSync('promtool', ['check', 'metrics'], { input: page, encoding: 'utf8' })
-  if (error !== undefined) throw error
-  t.equal(stdout + stderr, '')
+  t.equal(promtool(['check', 'metrics'], page).output, '')
 
   const prometheus = await startPrometheus(t, 'global: { scrape_interval: 1s }\nscrape_configs:\n  - job_name: shop\n' +
     `    static_configs: [{ targets: ['${new URL(app.latency.url!).host}'] }]\n`)
