@@ -1,4 +1,5 @@
-import { pipeline, Readable } from 'node:stream'
+import { Readable } from 'node:stream'
+import { promisify } from 'node:util'
 import { createGzip } from 'node:zlib'
 import type { FastifyReply, FastifyRequest, FastifySchema, RouteOptions } from 'fastify'
 import type { RegistryLike } from '../index'
@@ -141,12 +142,12 @@ export class ScrapeHandler {
 
     let shared = pages.get(exposition.contentType)
     if (shared === undefined) {
-      shared = new SharedPages(() => exposition.write(families), this.#slices)
+      shared = new SharedPages(allocatePage => exposition.write(families, allocatePage), this.#slices)
       pages.set(exposition.contentType, shared)
     }
-    const body = sent.body = Readable.from(counted(shared.read(), length => { sent.bytes += length }), { objectMode: false })
-    // An error here is that of a client who has left, which Fastify sees too.
-    return reply.send(compressed ? pipeline(body, createGzip({ level: 1 }), () => {}) : body)
+    const read = counted(shared.read(compressed ? 'borrowed' : 'kept'), length => { sent.bytes += length })
+    sent.body = compressed ? compress(read) : Readable.from(read, { objectMode: false })
+    return reply.send(sent.body)
   }
 
   /** How long this scrape may take to read metrics. It may take twice that in all. */
@@ -185,6 +186,19 @@ async function * counted (pages: AsyncGenerator<Uint8Array>, count: (bytes: numb
     count(page.length)
     yield page
   }
+}
+
+/** Asks for the next page when one has been compressed. */
+function compress (pages: AsyncGenerator<Uint8Array>): Readable {
+  const gzip = createGzip({ level: 1 })
+  const write = promisify((page: Uint8Array, done: (error?: Error | null) => void) => gzip.write(page, done))
+  const writeAll = async (): Promise<void> => {
+    for await (const page of pages) await write(page)
+    gzip.end()
+  }
+  writeAll().catch(error => gzip.destroy(error))
+  // A client who has left may leave a page half written for good.
+  return gzip.once('close', () => pages.return(undefined))
 }
 
 /** Names of the families a scrape asks for, as `name[]` in its query; empty for all. */

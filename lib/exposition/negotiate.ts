@@ -2,12 +2,13 @@ import type { IncomingMessage } from 'node:http'
 import Negotiator = require('negotiator')
 import type { MetricFamily } from '../snapshot'
 import { writeOpenMetrics } from './openmetrics'
+import type { Allocate } from './page'
 import { writeText } from './text'
 
 export interface Exposition {
   readonly contentType: string
   /** Writes families in pieces, none of which takes long. */
-  write (families: readonly MetricFamily[]): Generator<Uint8Array>
+  write (families: readonly MetricFamily[], allocatePage: Allocate): Generator<Uint8Array>
 }
 
 const text = 'text/plain; version=0.0.4; charset=utf-8'
@@ -28,7 +29,7 @@ export function negotiateExposition (request: IncomingMessage, withCreated: bool
   const contentType = new Negotiator(request).mediaType(contentTypes) ?? text
   return {
     contentType,
-    write: contentType.startsWith(text) ? writeText : families => writeOpenMetrics(families, withCreated)
+    write: contentType.startsWith(text) ? writeText : (families, allocatePage) => writeOpenMetrics(families, withCreated, allocatePage)
   }
 }
 

@@ -1,14 +1,14 @@
 import type { MetricFamily } from '../snapshot'
-import { Page } from './page'
+import { allocate, Page } from './page'
 import { escapeQuoted, writeHistogram, writeSamples } from './series'
 
 /** Those of "Units and Base Units" in the specification that Prometheus' own naming advice lists too. */
 const units: ReadonlySet<string> = new Set(['seconds', 'bytes', 'joules', 'grams', 'meters', 'ratio', 'volts', 'amperes', 'celsius'])
 
 /** OpenMetrics 1.0.0: https://prometheus.io/docs/specs/om/open_metrics_spec/ */
-export function * writeOpenMetrics (families: readonly MetricFamily[], withCreated: boolean): Generator<Uint8Array> {
+export function * writeOpenMetrics (families: readonly MetricFamily[], withCreated: boolean, allocatePage = allocate): Generator<Uint8Array> {
   const names = new Set(families.map(family => family.name))
-  const page = new Page()
+  const page = new Page(allocatePage)
   for (const family of families) {
     const counter = counterName(family, names)
     const name = counter ?? family.name

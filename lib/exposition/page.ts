@@ -8,6 +8,13 @@ const backslash = 92
 const largestAscii = 127
 const largestInt32 = 0x7fffffff
 
+/** Where a page has its memory from. */
+export type Allocate = () => Buffer
+
+export function allocate (): Buffer {
+  return Buffer.allocUnsafeSlow(pageBytes)
+}
+
 /**
  * Bytes of an exposition, written one after the other and taken away in pieces of about 64 KiB. A page is bytes and not a string since most
  * of a histogram is the beginning of the line before, which is copied within the page: a string of the same lines takes four times as long.
@@ -16,9 +23,11 @@ export class Page {
   #bytes!: Buffer
   #view!: DataView
   #length!: number
+  readonly #allocate: Allocate
 
-  constructor () {
-    this.#renew(pageBytes)
+  constructor (allocate: Allocate) {
+    this.#allocate = allocate
+    this.#use(allocate())
   }
 
   get length (): number {
@@ -93,21 +102,21 @@ export class Page {
   /** What has been written since the last time. */
   take (): Uint8Array {
     const taken = this.#bytes.subarray(0, this.#length)
-    this.#renew(pageBytes)
+    this.#use(this.#allocate())
     return taken
   }
 
   #reserve (length: number): void {
     if (this.#length + length <= this.#bytes.length) return
     const written = this.#bytes.subarray(0, this.#length)
-    this.#renew(2 * (written.length + length))
+    this.#use(Buffer.allocUnsafeSlow(2 * (written.length + length)))
     this.#bytes.set(written)
     this.#length = written.length
   }
 
-  #renew (size: number): void {
-    this.#bytes = Buffer.allocUnsafeSlow(size)
-    this.#view = new DataView(this.#bytes.buffer)
+  #use (bytes: Buffer): void {
+    this.#bytes = bytes
+    this.#view = new DataView(bytes.buffer)
     this.#length = 0
   }
 }

@@ -17,8 +17,9 @@ export function pin (process: ChildProcess, core: number): void {
 const hasWrk = spawnSync('wrk', ['--version']).error === undefined
 
 /** Resolves to how many bytes came, head included. */
-async function ask (url: string, agent?: Agent): Promise<number> {
-  const [response] = await once(get(url, { agent: agent ?? false }), 'response') as [IncomingMessage]
+async function ask (url: string, { agent, encoding }: { agent?: Agent, encoding?: string } = {}): Promise<number> {
+  const headers = encoding === undefined ? {} : { 'accept-encoding': encoding }
+  const [response] = await once(get(url, { agent: agent ?? false, headers }), 'response') as [IncomingMessage]
   const { socket } = response
   await once(response.resume(), 'end')
   if (response.statusCode !== 200) throw new Error(`${response.statusCode} from ${url}`)
@@ -57,17 +58,17 @@ const tasks = {
     while (pending.length < seconds * rate) {
       const due = start + 1000 * pending.length / rate
       if (due > performance.now()) await sleep(1)
-      else pending.push(ask(url, agent).then(() => latencies.push(performance.now() - due)))
+      else pending.push(ask(url, { agent }).then(() => latencies.push(performance.now() - due)))
     }
     await Promise.all(pending)
     agent.destroy()
     return latencies
   },
 
-  /** Milliseconds and bytes of one scrape. */
-  async scrape (url: string): Promise<[ms: number, bytes: number]> {
+  /** Milliseconds and bytes of one scrape that asks for this encoding. */
+  async scrape (url: string, encoding: string): Promise<[ms: number, bytes: number]> {
     const start = performance.now()
-    const bytes = await ask(url)
+    const bytes = await ask(url, { encoding })
     return [performance.now() - start, bytes]
   },
 
