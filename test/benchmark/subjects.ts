@@ -85,15 +85,20 @@ export const subjects: Readonly<Record<string, Subject>> = {
   ...baseline === undefined ? peers : { baseline: async app => { await app.register(require(path.resolve(baseline)), { server: false }) } }
 }
 
+const openTelemetry = '@fastify/otel, instrumentation-http'
+
 /** All of them, and those whose cost is elsewhere too. */
 export const httpSubjects: Readonly<Record<string, Subject>> = {
   ...subjects,
   'no plugin': () => {},
-  '@fastify/otel, instrumentation-http': async app => {
+  [openTelemetry]: async app => {
     instrumentHttp()
     await addOpenTelemetry(app)
   }
 }
+
+/** Those whose cost other applications of the process share. */
+export const changesEveryServer: ReadonlySet<string> = new Set([openTelemetry])
 
 export async function createApplication (subject: Subject): Promise<FastifyInstance> {
   const app = Fastify()
