@@ -91,7 +91,7 @@ export class HistogramFamily {
     const epoch = this.#epoch
     const size = this.#labelSets.length
     const labelSets: (readonly string[])[] = []
-    const [counts, sums, createdSeconds] = [size * this.#stride, size, size].map(length => new Float64Array(length)) as [Float64Array, Float64Array, Float64Array]
+    const [counts, sums, createdSeconds] = [unfilled(size * this.#stride), unfilled(size), unfilled(size)]
     for (let first = 0; first < size; first += seriesPerStep) {
       if (first > 0) yield
       if (this.#epoch !== epoch) return yield * this.snapshotInSteps()
@@ -136,6 +136,11 @@ export class HistogramFamily {
     })
     return slot
   }
+}
+
+/** Holds anything: to fill those of 100,000 series with zeros takes milliseconds. */
+function unfilled (length: number): Float64Array<ArrayBuffer> {
+  return new Float64Array(Buffer.allocUnsafeSlow(length * Float64Array.BYTES_PER_ELEMENT).buffer)
 }
 
 function grown (column: Float64Array, length: number): Float64Array<ArrayBuffer> {
