@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { channel } from 'node:diagnostics_channel'
 import { Agent, get, type IncomingMessage } from 'node:http'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import latency = require('../../..')
 import { median, type Figures, type Part } from '../part'
 import { addEmptyHooks, addPromClient, loadInternal, subjects, type Subject } from '../subjects'
 
@@ -44,8 +45,9 @@ export async function prepare (subject: Subject): Promise<Prepared> {
   }
 }
 
-async function callHooks (subject: Subject): Promise<Figures> {
+async function callHooks (subject: Subject, before = async (): Promise<void> => {}): Promise<Figures> {
   const { hooks, request, reply, close } = await prepare(subject)
+  await before()
   const durations: number[] = []
   for (let block = 0; block < blocks; block++) {
     const start = process.hrtime.bigint()
@@ -54,6 +56,16 @@ async function callHooks (subject: Subject): Promise<Figures> {
   }
   await close()
   return { ns: median(durations.slice(blocks >> 1)) }
+}
+
+/** What a process does beside: the same code sees the requests of a second application, and of scrapes. */
+async function serveAnother (): Promise<void> {
+  const app = Fastify()
+  await app.register(latency, { server: { port: 0 } })
+  app.get('/', async () => 'Hello World')
+  const urls = [await app.listen({ host: '127.0.0.1', port: 0 }), await app.latency.start()]
+  for (let count = 0; count < 20; count++) for (const url of urls) await (await fetch(url)).text()
+  await app.close()
 }
 
 /** The hooks that are added from now on to an application, and to each of its routes. */
@@ -107,6 +119,7 @@ export const hooks: Part = {
     'empty hooks': () => callHooks(addEmptyHooks),
     'fastify-latency, recording alone': () => callHooks(addRecorder),
     'fastify-latency': () => callHooks(subjects['fastify-latency']!),
+    'fastify-latency, beside another application and scrapes': () => callHooks(subjects['fastify-latency']!, serveAnother),
     ...subjects.baseline === undefined ? {} : { baseline: () => callHooks(subjects.baseline!) },
     'prom-client histogram': () => callHooks(addPromClient)
   },
