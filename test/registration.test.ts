@@ -30,6 +30,19 @@ t.test('registered again with another histogram, one metrics server shows both',
   t.equal(read.samples(`${name}_count`).length, 1)
 })
 
+t.test('two histograms of the same routes find their own series', async t => {
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort })
+  await app.register(latency, { histogram: { name: 'by_status_seconds' }, labels: { status_code: 'status' } })
+  app.get('/a', async () => 'x')
+  app.get('/b', async () => 'x')
+  const address = await listen(app)
+  for (const path of ['/a', '/b', '/b', '/nowhere', '/b']) await fetch(address + path)
+  const read = await scrape(app.latency.url)
+  t.same(read.samples(`${name}_count`).map(({ labels, value }) => [labels.route, value]), [['/a', 1], ['/b', 3], ['unmatched', 1]])
+  t.same(read.samples('by_status_seconds_count').map(({ labels, value }) => [labels.status_code, value]), [['200', 4], ['404', 1]])
+})
+
 t.test('registered in a child context, only its requests are recorded', async t => {
   const app = createApplication(t)
   await app.register(async child => {

@@ -277,6 +277,25 @@ t.test('a client that leaves ends the work', async t => {
   t.equal((await scrape(`${app.latency.url}?name[]=fastify_latency_scrapes_total`)).value('fastify_latency_scrapes_total', { code: '499' }), 2)
 })
 
+t.test('a scrape that is left on a connection that other requests came on is over, too', async t => {
+  const app = createApplication(t)
+  await app.register(latency, { server: false, route: '/metrics' })
+  declareLarge(app)
+  app.get('/', async () => 'Hello World')
+  const address = await app.listen({ host: '127.0.0.1', port: 0 })
+  const connection = await Connection.open(address)
+  connection.send('GET / HTTP/1.1\nhost: x\n\n')
+  await connection.until('Hello World')
+  const answer = once(app.server, 'request') as Promise<[IncomingMessage, ServerResponse]>
+  connection.send('GET /metrics HTTP/1.1\nhost: x\n\n')
+  const [, reply] = await answer
+  await connection.until('# HELP')
+  connection.leave()
+  await once(reply, 'close')
+  const page = await scrape(`${address}/metrics?name[]=fastify_latency_scrapes_total`)
+  t.equal(page.value('fastify_latency_scrapes_total', { code: '499' }), 1)
+})
+
 t.test('scrapes that wait for others on a connection that closes are over', async t => {
   const { app } = await createListening(t, { scrape: { concurrency: 10 } })
   const connection = await Connection.open(app.latency.url!)
