@@ -1,12 +1,16 @@
-import { request as httpRequest } from 'node:http'
 import { once } from 'node:events'
+import { request as httpRequest } from 'node:http'
+import http2 from 'node:http2'
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import type { Options } from '..'
 import latency from '../lib'
 import { parseOptions } from '../lib/config'
 import { HistogramFamily } from '../lib/histogram/family'
 import { SeriesResolver } from '../lib/labels'
-import { createApplication, createListening, listen, scrape, anyPort, warningOf } from './helpers/application'
+import { anyPort, collectWarnings, createApplication, createListening, listen, scrape, warningOf } from './helpers/application'
+import { Connection, exchange } from './helpers/connection'
+import { Gate } from './helpers/gate'
 
 const name = 'http_request_duration_seconds'
 
@@ -79,6 +83,54 @@ t.test('a status that is none has one value', async t => {
     for (const code of [600, 999]) await send(`${address}/${code}`)
     t.same(await counts(app.latency.url), [['_OTHER', 2]])
   }
+})
+
+t.test('the status of an aborted request is a label like any other', async t => {
+  const cases: Array<[abortedStatus: number | 'reply', set: number, labels: string]> = [
+    [100, 200, '100 1xx'], [599, 200, '599 5xx'], ['reply', 100, '100 1xx'], ['reply', 99, '_OTHER _OTHER']
+  ]
+  for (const [abortedStatus, set, labels] of cases) {
+    const [reached, ended] = [new Gate(), new Gate()]
+    const ignore = (): boolean => {
+      ended.open()
+      return false
+    }
+    const { app, address } = await createListening(t, { labels: { status: 'status', class: 'status_class' }, abortedStatus, ignore }, app => {
+      app.get('/', (_request, reply) => {
+        reply.raw.statusCode = set
+        reached.open()
+      })
+    })
+    const connection = await Connection.open(address)
+    connection.send('GET / HTTP/1.1\nhost: x\n\n')
+    await reached.passed()
+    connection.leave()
+    await ended.passed()
+    t.same(await counts(app.latency.url), [[labels, 1]])
+  }
+})
+
+t.test('a known method has its own value where no route matches', async t => {
+  const app = createApplication(t, { http2: true } as object)
+  await app.register(latency, { server: anyPort, labels: { method: 'method', route: 'route' } })
+  const session = http2.connect(await listen(app))
+  const known = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY']
+  for (const method of known) await once(session.request({ ':path': '/', ':method': method }).end().resume(), 'close')
+  session.close()
+  await once(session, 'close')
+  t.same(await counts(app.latency.url), known.map((method): [string, number] => [`${method} unmatched`, 1]).sort())
+})
+
+t.test('whatever else labels tell, no two outcomes of a route share a series', async t => {
+  const codes = Array.from({ length: 40 }, (_, index) => 200 + index)
+  const { app, address } = await createListening(t, { labels: { status: 'status', version: 'protocol_version', error: 'error_type' } }, app => {
+    app.get('/:code', async (request, reply) => reply.code(Number((request.params as { code: string }).code)).send())
+  })
+  const versions = ['1.0', '1.1']
+  for (let round = 0; round < 2; round++) {
+    for (const code of codes) for (const version of versions) await exchange(address, `GET /${code} HTTP/${version}\nhost: x\nconnection: close\n\n`)
+  }
+  t.same(await counts(app.latency.url), codes.flatMap(code => versions.map((version): [string, number] => [`${code} ${version} `, 2])))
 })
 
 t.test('without labels there is one series', async t => {
@@ -169,11 +221,17 @@ t.test('a wrong config.latency is refused when the route is declared', async t =
 
 t.test('on a route declared before the plugin a wrong config.latency is reported, and the route recorded as declared', async t => {
   const app = createApplication(t)
-  app.get('/early', { config: { latency: 'off' as unknown as false } }, async () => 'x')
+  app.addHttpMethod('PROPFIND')
+  for (const url of ['/early', '/too-early']) app.route({ method: ['GET', 'PROPFIND'], url, config: { latency: 'off' as unknown as false }, handler: async () => 'x' })
   await app.register(latency, { server: anyPort })
   const address = await listen(app)
-  t.match(await warningOf(() => send(`${address}/early`)), { code: 'FST_LATENCY_ERR_OPTION_INVALID' })
-  t.same(await counts(app.latency.url), [['GET /early 200', 1]])
+  const warnings = collectWarnings(t)
+  for (const path of ['/early', '/early', '/too-early']) await send(address + path)
+  await send(`${address}/early`, 'PROPFIND')
+  await setImmediate()
+  t.match(warnings, [{ code: 'FST_LATENCY_ERR_OPTION_INVALID' }, { code: 'FST_LATENCY_ERR_OPTION_INVALID' }])
+  t.equal(warnings.length, 2, 'each once')
+  t.same(await counts(app.latency.url), [['GET /early 200', 2], ['GET /too-early 200', 1], ['PROPFIND /early 200', 1]])
 })
 
 t.test('ignored requests leave no trace', async t => {
