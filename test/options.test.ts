@@ -42,10 +42,12 @@ t.test('every option has a default', async t => {
 t.test('legitimate values at the edges are kept', async t => {
   const registry = new Registry()
   const tenant = (): string => 'x'
+  const ignore = (): boolean => false
   const config = parseOptions({
     histogram: { name: 'a:b', help: '\n', buckets: [-1, 0] },
     labels: { _a: 'status_class', tenant },
     constLabels: { empty: '' },
+    ignore,
     seriesLimit: 1,
     inFlight: false,
     abortedStatus: 599,
@@ -60,6 +62,7 @@ t.test('legitimate values at the edges are kept', async t => {
   t.same(config.histogram, { name: 'a:b', help: '\n', upperBounds: [-1, 0] })
   t.same(config.labels, { _a: 'status_class', tenant })
   t.same(config.constLabels, { empty: '' })
+  t.equal(config.ignore, ignore)
   t.equal(config.seriesLimit, 1)
   t.equal(config.inFlight, false)
   t.equal(config.abortedStatus, 599)
