@@ -3,7 +3,7 @@ import { request as httpRequest } from 'node:http'
 import http2 from 'node:http2'
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
-import type { Options } from '..'
+import type { LabelSource, Options } from '..'
 import latency from '../lib'
 import { parseOptions } from '../lib/config'
 import { HistogramFamily } from '../lib/histogram/family'
@@ -133,6 +133,45 @@ t.test('whatever else labels tell, no two outcomes of a route share a series', a
   t.same(await counts(app.latency.url), codes.flatMap(code => versions.map((version): [string, number] => [`${code} ${version} `, 2])))
 })
 
+t.test('a label tells of each request, not only of the first with its route, method and status', async t => {
+  const cases: Array<[labels: Record<string, LabelSource>, counts: Array<[labels: string, count: number]>]> = [
+    [{ status: 'sent_status' }, [['', 4], ['200', 2], ['201', 2]]],
+    [{ error: 'error_type' }, [['', 4], ['aborted', 4]]],
+    [{ scheme: 'scheme' }, [['http', 4], ['https', 4]]],
+    [{ status: 'status', error: 'error_type' }, [['200 ', 2], ['200 aborted', 2], ['201 ', 2], ['201 aborted', 2]]],
+    [{ scheme: 'scheme', status: 'status' }, [['http 200', 2], ['http 201', 2], ['https 200', 2], ['https 201', 2]]]
+  ]
+  for (const [labels, expected] of cases) {
+    let [reached, ended] = [new Gate(), new Gate()]
+    const app = createApplication(t, { trustProxy: true })
+    await app.register(latency, {
+      server: anyPort,
+      labels,
+      abortedStatus: 'reply',
+      ignore: request => {
+        if (request.headers['x-forwarded-proto'] === 'https') ended.open()
+        return false
+      }
+    })
+    app.get('/:code', (request, reply) => {
+      reply.code(Number((request.params as { code: string }).code))
+      if (request.headers['x-forwarded-proto'] === 'http') reply.send()
+      else reached.open()
+    })
+    const address = await listen(app)
+    for (const code of ['200', '201', '200', '201']) {
+      await exchange(address, `GET /${code} HTTP/1.1\nhost: x\nx-forwarded-proto: http\nconnection: close\n\n`)
+      ;[reached, ended] = [new Gate(), new Gate()]
+      const connection = await Connection.open(address)
+      connection.send(`GET /${code} HTTP/1.1\nhost: x\nx-forwarded-proto: https\n\n`)
+      await reached.passed()
+      connection.leave()
+      await ended.passed()
+    }
+    t.same(await counts(app.latency.url), expected)
+  }
+})
+
 t.test('without labels there is one series', async t => {
   const { app, address } = await createListening(t, { labels: {} }, app => { app.get('/', async () => 'x') })
   t.same(await counts(app.latency.url), [['', 0]])
@@ -156,7 +195,8 @@ t.test('a label function sees the request and its reply', async t => {
       route: 'route',
       tenant: request => request.headers['x-tenant'] as string | undefined,
       cached: (_request, reply) => reply.hasHeader('x-cache'),
-      size: () => 1
+      size: () => 1,
+      none: () => null
     }
   }, app => {
     app.get('/', async (request, reply) => {
@@ -167,7 +207,7 @@ t.test('a label function sees the request and its reply', async t => {
   await fetch(address, { headers: { 'x-tenant': 'a' } })
   await fetch(address, { headers: { 'x-tenant': 'a' } })
   await fetch(address)
-  t.same(await counts(app.latency.url), [['/  false 1', 1], ['/ a true 1', 2]])
+  t.same(await counts(app.latency.url), [['/  false 1 ', 1], ['/ a true 1 ', 2]])
 })
 
 t.test('a label function that fails costs its label, not the observation, and is reported once', async t => {
@@ -321,6 +361,15 @@ t.test('what Fastify builds anew at every access is read once for each route', a
   t.equal(reads, first)
   for (const id of [1, 2]) await send(`${address}/files/${id}`)
   t.same(await counts(app.latency.url), [['GET /files/:id 200', 1], ['GET /users/:id 200', 9], ['GET unmatched 404', 1]])
+})
+
+t.test('a wrong config.latency of a not-found handler is reported, and its requests match no route', async t => {
+  const { app, address } = await createListening(t, {}, app => {
+    app.setNotFoundHandler({ config: { latency: 'off' } } as object, async (_request, reply) => reply.code(404).send())
+  })
+  t.match(await warningOf(() => send(address)), { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: /"config\.latency"/ })
+  await send(address, 'PURGE')
+  t.same(await counts(app.latency.url), [['GET unmatched 404', 1], ['_OTHER unmatched 404', 1]])
 })
 
 t.test('the config of a not-found handler may be frozen, and left out', async t => {
