@@ -78,13 +78,14 @@ t.test('OpenMetrics, whole', async t => {
   const family = new HistogramFamily({ name: 'h_seconds', help: 'Back\\slash and "quote"', labelNames: ['a'], upperBounds: [1] })
   family.observe(family.slot(['x']), 0.5)
   const snapshot = { ...family.snapshot(), createdSeconds: Float64Array.of(12.5) }
-  const families = [snapshot, metric('counter', 'jobs_total', 3.5), metric('counter', 'unsuffixed', 3.5), metric('gauge', 'size_bytes'), metric('untyped', 'u')]
+  const families = [snapshot, metric('counter', 'jobs_total', 3.5), metric('counter', 'ageless_total'), metric('counter', 'unsuffixed', 3.5), metric('gauge', 'size_bytes'), metric('untyped', 'u')]
   const lines = (withCreated: boolean): string[] => [
     '# HELP h_seconds Back\\\\slash and \\"quote\\"', '# TYPE h_seconds histogram', '# UNIT h_seconds seconds',
     'h_seconds_bucket{a="x",le="1.0"} 1', 'h_seconds_bucket{a="x",le="+Inf"} 1', 'h_seconds_sum{a="x"} 0.5', 'h_seconds_count{a="x"} 1',
     ...withCreated ? ['h_seconds_created{a="x"} 12.5'] : [],
     '# HELP jobs help', '# TYPE jobs counter', 'jobs_total 1',
     ...withCreated ? ['jobs_created 3.5'] : [],
+    '# HELP ageless help', '# TYPE ageless counter', 'ageless_total 1',
     '# HELP unsuffixed help', '# TYPE unsuffixed unknown', 'unsuffixed 1',
     '# HELP size_bytes help', '# TYPE size_bytes gauge', '# UNIT size_bytes bytes', 'size_bytes 1',
     '# HELP u help', '# TYPE u unknown', 'u 1',
@@ -146,18 +147,32 @@ t.test('families of a client library, whole', async t => {
     help: 's',
     samples: [{ name: 's', labels: { quantile: 1 }, value: NaN }, { name: 's_sum', labels: {}, value: 0 }, { name: 's_count', labels: {}, value: 0 }]
   }
-  t.equal(text([gauge, summary]),
+  const histogram: SampleSnapshot = { layout: 'samples', type: 'histogram', name: 'h', help: 'h', samples: [{ name: 'h_bucket', labels: { le: 1 }, value: 2 }] }
+  t.equal(text([gauge, summary, histogram]),
     '# HELP g g\n# TYPE g gauge\ng -1.5\ng{a="x\\"",n="2"} +Inf\n' +
-    '# HELP s s\n# TYPE s summary\ns{quantile="1.0"} NaN\ns_sum 0\ns_count 0\n')
+    '# HELP s s\n# TYPE s summary\ns{quantile="1.0"} NaN\ns_sum 0\ns_count 0\n' +
+    '# HELP h h\n# TYPE h histogram\nh_bucket{le="1.0"} 2\n')
 })
 
 t.test('a series may be larger than the pages it is written in', async t => {
-  const route = 'ü'.repeat(100_000)
+  const route = '€'.repeat(100_000)
   const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['route'], upperBounds: Array.from({ length: 50 }, (_, index) => index) })
   family.observe(family.slot([route]), 48.5)
   const read = new Exposition(text([family.snapshot()]))
   t.equal(read.samples('h_bucket').length, 51)
   for (const [le, count] of [['48.0', 0], ['49.0', 1], ['+Inf', 1]] as const) t.equal(read.value('h_bucket', { route, le }), count)
+})
+
+t.test('wherever in a series a page is at its end, nothing of it is lost', async t => {
+  const labelSets = Array.from({ length: 300 }, (_, index) => 'x'.repeat(65_300 + index))
+  for (const n of labelSets) {
+    const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
+    family.slot([n])
+    const page = text([{ ...family.snapshot(), counts: Float64Array.of(1234567890, 1) }])
+    const expected = `# HELP h h\n# TYPE h histogram\nh_bucket{n="${n}",le="1.0"} 1234567890\nh_bucket{n="${n}",le="+Inf"} 1234567891\n` +
+      `h_sum{n="${n}"} 0\nh_count{n="${n}"} 1234567891\n`
+    if (page !== expected) t.fail(`with ${n.length} characters`)
+  }
 })
 
 t.test('any label value comes back as it went in', async t => {
