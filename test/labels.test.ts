@@ -139,6 +139,7 @@ t.test('a label tells of each request, not only of the first with its route, met
     [{ error: 'error_type' }, [['', 4], ['aborted', 4]]],
     [{ scheme: 'scheme' }, [['http', 4], ['https', 4]]],
     [{ status: 'status', error: 'error_type' }, [['200 ', 2], ['200 aborted', 2], ['201 ', 2], ['201 aborted', 2]]],
+    [{ scheme: 'scheme', error: 'error_type' }, [['http ', 2], ['http aborted', 2], ['https ', 2], ['https aborted', 2]]],
     [{ scheme: 'scheme', status: 'status' }, [['http 200', 2], ['http 201', 2], ['https 200', 2], ['https 201', 2]]]
   ]
   for (const [labels, expected] of cases) {
