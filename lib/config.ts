@@ -308,6 +308,5 @@ function isTokens (value: unknown): value is string[] {
 }
 
 function isRegistry (value: unknown): value is RegistryLike {
-  return typeof value === 'object' && value !== null &&
-    registryMethods.every(method => typeof (value as RegistryLike)[method] === 'function')
+  return registryMethods.every(method => typeof (value as RegistryLike | null)?.[method] === 'function')
 }

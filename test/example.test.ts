@@ -12,6 +12,9 @@ import { Exposition } from './helpers/exposition'
 
 const root = path.join(__dirname, '..')
 
+// Each example is a process of its own, and one sends requests for seconds: more than the 30 seconds of a file on a busy machine.
+t.setTimeout(180_000)
+
 const noSignals = process.platform === 'win32' && 'Windows has no signals'
 
 /** Starts an example on free ports, as it was built unless it is JavaScript; resolves when it has printed both of its addresses. */

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { canonicalFloat, sampleValue } from '../lib/exposition/float'
+import { writeOpenMetrics } from '../lib/exposition/openmetrics'
 import { writeText } from '../lib/exposition/text'
 import { HistogramFamily } from '../lib/histogram/family'
 import type { MetricFamily, SampleSnapshot } from '../lib/snapshot'
@@ -7,6 +8,15 @@ import { Exposition } from './helpers/exposition'
 
 function text (families: readonly MetricFamily[]): string {
   return Buffer.concat([...writeText(families)]).toString()
+}
+
+function openMetrics (families: readonly MetricFamily[], withCreated = false): string {
+  return Buffer.concat([...writeOpenMetrics(families, withCreated)]).toString()
+}
+
+/** A family of one sample, as a client library reports it. */
+function metric (type: SampleSnapshot['type'], name: string, createdSeconds?: number): SampleSnapshot {
+  return { layout: 'samples', type, name, help: 'help', samples: [{ name, labels: {}, value: 1, ...createdSeconds !== undefined && { createdSeconds } }] }
 }
 
 t.test('bounds are written in the canonical form of OpenMetrics', async t => {
@@ -57,6 +67,71 @@ t.test('a histogram without labels has no braces but those of le', async t => {
     '# HELP h help\n# TYPE h histogram\nh_bucket{le="1.0"} 0\nh_bucket{le="+Inf"} 0\nh_sum 0\nh_count 0\n')
 })
 
+t.test('labels that a registry adds are the only ones of a histogram that has none', async t => {
+  const family = new HistogramFamily({ name: 'h', help: 'help', labelNames: [], upperBounds: [1] })
+  t.equal(text([{ ...family.snapshot(), defaultLabels: { app: 'x"y', zone: 1 } }]),
+    '# HELP h help\n# TYPE h histogram\nh_bucket{app="x\\"y",zone="1",le="1.0"} 0\nh_bucket{app="x\\"y",zone="1",le="+Inf"} 0\n' +
+    'h_sum{app="x\\"y",zone="1"} 0\nh_count{app="x\\"y",zone="1"} 0\n')
+})
+
+t.test('OpenMetrics, whole', async t => {
+  const family = new HistogramFamily({ name: 'h_seconds', help: 'Back\\slash and "quote"', labelNames: ['a'], upperBounds: [1] })
+  family.observe(family.slot(['x']), 0.5)
+  const snapshot = { ...family.snapshot(), createdSeconds: Float64Array.of(12.5) }
+  const families = [snapshot, metric('counter', 'jobs_total', 3.5), metric('counter', 'ageless_total'), metric('counter', 'unsuffixed', 3.5), metric('gauge', 'size_bytes'), metric('untyped', 'u')]
+  const lines = (withCreated: boolean): string[] => [
+    '# HELP h_seconds Back\\\\slash and \\"quote\\"', '# TYPE h_seconds histogram', '# UNIT h_seconds seconds',
+    'h_seconds_bucket{a="x",le="1.0"} 1', 'h_seconds_bucket{a="x",le="+Inf"} 1', 'h_seconds_sum{a="x"} 0.5', 'h_seconds_count{a="x"} 1',
+    ...withCreated ? ['h_seconds_created{a="x"} 12.5'] : [],
+    '# HELP jobs help', '# TYPE jobs counter', 'jobs_total 1',
+    ...withCreated ? ['jobs_created 3.5'] : [],
+    '# HELP ageless help', '# TYPE ageless counter', 'ageless_total 1',
+    '# HELP unsuffixed help', '# TYPE unsuffixed unknown', 'unsuffixed 1',
+    '# HELP size_bytes help', '# TYPE size_bytes gauge', '# UNIT size_bytes bytes', 'size_bytes 1',
+    '# HELP u help', '# TYPE u unknown', 'u 1',
+    '# EOF', ''
+  ]
+  for (const withCreated of [true, false]) t.same(openMetrics(families, withCreated).split('\n'), lines(withCreated))
+})
+
+t.test('in OpenMetrics a counter is named without _total, unless that name or its _created is taken', async t => {
+  const types = (...families: SampleSnapshot[]): string[] => [...openMetrics(families).matchAll(/^# TYPE (.*)$/gm)].map(([, type]) => type!)
+  t.same(types(metric('counter', 'a_total'), metric('gauge', 'b')), ['a counter', 'b gauge'])
+  t.same(types(metric('counter', 'a_total'), metric('gauge', 'a')), ['a_total unknown', 'a gauge'])
+  t.same(types(metric('counter', 'a_total'), metric('gauge', 'a_created')), ['a_total unknown', 'a_created gauge'])
+  t.same(types(metric('counter', 'total_a'), metric('gauge', 'b_total')), ['total_a unknown', 'b_total gauge'])
+})
+
+t.test('in OpenMetrics a unit at the end of a name is told', async t => {
+  const told = (name: string): string | undefined => /^# UNIT (.*)$/m.exec(openMetrics([metric('gauge', name)]))?.[1]
+  for (const unit of ['seconds', 'bytes', 'joules', 'grams', 'meters', 'ratio', 'volts', 'amperes', 'celsius']) {
+    t.equal(told(`x_${unit}`), `x_${unit} ${unit}`)
+    t.equal(told(unit), undefined, `a metric that is called ${unit}`)
+  }
+  for (const name of ['x', 'x_days', 'x_', 'seconds_x', 'xseconds']) t.equal(told(name), undefined, name)
+})
+
+t.test('counts of any size are written in full', async t => {
+  const sizes = [0, 1, 9, 10, 11, 99, 100, 1234567890, 2 ** 31 - 1, 2 ** 31, 2 ** 53]
+  const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
+  for (const size of sizes) family.slot([String(size)])
+  const read = new Exposition(text([{ ...family.snapshot(), counts: Float64Array.from(sizes.flatMap(size => [size, 0])) }]))
+  for (const size of sizes) t.equal(read.value('h_count', { n: String(size) }), size)
+})
+
+t.test('a page comes in pieces of about 64 KiB', async t => {
+  const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
+  for (let n = 0; n < 5000; n++) family.slot([String(n)])
+  const samples = Array.from({ length: 20_000 }, (_, n) => ({ name: 'g', labels: { n }, value: n }))
+  for (const families of [[family.snapshot()], [{ ...metric('gauge', 'g'), samples }]]) {
+    const pieces = [...writeText(families)]
+    t.ok(pieces.length > 3)
+    for (const piece of pieces.slice(0, -1)) t.ok(piece.length > 60_000 && piece.length < 65_536, `${piece.length}`)
+    const whole = Buffer.concat(pieces).toString()
+    t.equal(new Exposition(whole).samples(families[0]!.name === 'g' ? 'g' : 'h_count').length, families[0]!.name === 'g' ? 20_000 : 5000)
+  }
+})
+
 t.test('families of a client library, whole', async t => {
   const gauge: SampleSnapshot = {
     layout: 'samples',
@@ -72,18 +147,32 @@ t.test('families of a client library, whole', async t => {
     help: 's',
     samples: [{ name: 's', labels: { quantile: 1 }, value: NaN }, { name: 's_sum', labels: {}, value: 0 }, { name: 's_count', labels: {}, value: 0 }]
   }
-  t.equal(text([gauge, summary]),
+  const histogram: SampleSnapshot = { layout: 'samples', type: 'histogram', name: 'h', help: 'h', samples: [{ name: 'h_bucket', labels: { le: 1 }, value: 2 }] }
+  t.equal(text([gauge, summary, histogram]),
     '# HELP g g\n# TYPE g gauge\ng -1.5\ng{a="x\\"",n="2"} +Inf\n' +
-    '# HELP s s\n# TYPE s summary\ns{quantile="1.0"} NaN\ns_sum 0\ns_count 0\n')
+    '# HELP s s\n# TYPE s summary\ns{quantile="1.0"} NaN\ns_sum 0\ns_count 0\n' +
+    '# HELP h h\n# TYPE h histogram\nh_bucket{le="1.0"} 2\n')
 })
 
 t.test('a series may be larger than the pages it is written in', async t => {
-  const route = 'ü'.repeat(100_000)
+  const route = '€'.repeat(100_000)
   const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['route'], upperBounds: Array.from({ length: 50 }, (_, index) => index) })
   family.observe(family.slot([route]), 48.5)
   const read = new Exposition(text([family.snapshot()]))
   t.equal(read.samples('h_bucket').length, 51)
   for (const [le, count] of [['48.0', 0], ['49.0', 1], ['+Inf', 1]] as const) t.equal(read.value('h_bucket', { route, le }), count)
+})
+
+t.test('wherever in a series a page is at its end, nothing of it is lost', async t => {
+  const labelSets = Array.from({ length: 300 }, (_, index) => 'x'.repeat(65_300 + index))
+  for (const n of labelSets) {
+    const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
+    family.slot([n])
+    const page = text([{ ...family.snapshot(), counts: Float64Array.of(1234567890, 1) }])
+    const expected = `# HELP h h\n# TYPE h histogram\nh_bucket{n="${n}",le="1.0"} 1234567890\nh_bucket{n="${n}",le="+Inf"} 1234567891\n` +
+      `h_sum{n="${n}"} 0\nh_count{n="${n}"} 1234567891\n`
+    if (page !== expected) t.fail(`with ${n.length} characters`)
+  }
 })
 
 t.test('any label value comes back as it went in', async t => {

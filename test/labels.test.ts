@@ -1,12 +1,16 @@
-import { request as httpRequest } from 'node:http'
 import { once } from 'node:events'
+import { request as httpRequest } from 'node:http'
+import http2 from 'node:http2'
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
-import type { Options } from '..'
+import type { LabelSource, Options } from '..'
 import latency from '../lib'
 import { parseOptions } from '../lib/config'
 import { HistogramFamily } from '../lib/histogram/family'
 import { SeriesResolver } from '../lib/labels'
-import { createApplication, createListening, listen, scrape, anyPort, warningOf } from './helpers/application'
+import { anyPort, collectWarnings, createApplication, createListening, listen, scrape, warningOf } from './helpers/application'
+import { Connection, exchange } from './helpers/connection'
+import { Gate } from './helpers/gate'
 
 const name = 'http_request_duration_seconds'
 
@@ -81,6 +85,94 @@ t.test('a status that is none has one value', async t => {
   }
 })
 
+t.test('the status of an aborted request is a label like any other', async t => {
+  const cases: Array<[abortedStatus: number | 'reply', set: number, labels: string]> = [
+    [100, 200, '100 1xx'], [599, 200, '599 5xx'], ['reply', 100, '100 1xx'], ['reply', 99, '_OTHER _OTHER']
+  ]
+  for (const [abortedStatus, set, labels] of cases) {
+    const [reached, ended] = [new Gate(), new Gate()]
+    const ignore = (): boolean => {
+      ended.open()
+      return false
+    }
+    const { app, address } = await createListening(t, { labels: { status: 'status', class: 'status_class' }, abortedStatus, ignore }, app => {
+      app.get('/', (_request, reply) => {
+        reply.raw.statusCode = set
+        reached.open()
+      })
+    })
+    const connection = await Connection.open(address)
+    connection.send('GET / HTTP/1.1\nhost: x\n\n')
+    await reached.passed()
+    connection.leave()
+    await ended.passed()
+    t.same(await counts(app.latency.url), [[labels, 1]])
+  }
+})
+
+t.test('a known method has its own value where no route matches', async t => {
+  const app = createApplication(t, { http2: true } as object)
+  await app.register(latency, { server: anyPort, labels: { method: 'method', route: 'route' } })
+  const session = http2.connect(await listen(app))
+  const known = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY']
+  for (const method of known) await once(session.request({ ':path': '/', ':method': method }).end().resume(), 'close')
+  session.close()
+  await once(session, 'close')
+  t.same(await counts(app.latency.url), known.map((method): [string, number] => [`${method} unmatched`, 1]).sort())
+})
+
+t.test('whatever else labels tell, no two outcomes of a route share a series', async t => {
+  const codes = Array.from({ length: 40 }, (_, index) => 200 + index)
+  const { app, address } = await createListening(t, { labels: { status: 'status', version: 'protocol_version', error: 'error_type' } }, app => {
+    app.get('/:code', async (request, reply) => reply.code(Number((request.params as { code: string }).code)).send())
+  })
+  const versions = ['1.0', '1.1']
+  for (let round = 0; round < 2; round++) {
+    for (const code of codes) for (const version of versions) await exchange(address, `GET /${code} HTTP/${version}\nhost: x\nconnection: close\n\n`)
+  }
+  t.same(await counts(app.latency.url), codes.flatMap(code => versions.map((version): [string, number] => [`${code} ${version} `, 2])))
+})
+
+t.test('a label tells of each request, not only of the first with its route, method and status', async t => {
+  const cases: Array<[labels: Record<string, LabelSource>, counts: Array<[labels: string, count: number]>]> = [
+    [{ status: 'sent_status' }, [['', 4], ['200', 2], ['201', 2]]],
+    [{ error: 'error_type' }, [['', 4], ['aborted', 4]]],
+    [{ scheme: 'scheme' }, [['http', 4], ['https', 4]]],
+    [{ status: 'status', error: 'error_type' }, [['200 ', 2], ['200 aborted', 2], ['201 ', 2], ['201 aborted', 2]]],
+    [{ scheme: 'scheme', error: 'error_type' }, [['http ', 2], ['http aborted', 2], ['https ', 2], ['https aborted', 2]]],
+    [{ scheme: 'scheme', status: 'status' }, [['http 200', 2], ['http 201', 2], ['https 200', 2], ['https 201', 2]]]
+  ]
+  for (const [labels, expected] of cases) {
+    let [reached, ended] = [new Gate(), new Gate()]
+    const app = createApplication(t, { trustProxy: true })
+    await app.register(latency, {
+      server: anyPort,
+      labels,
+      abortedStatus: 'reply',
+      ignore: request => {
+        if ('x-leaves' in request.headers) ended.open()
+        return false
+      }
+    })
+    app.get('/:code', (request, reply) => {
+      reply.code(Number((request.params as { code: string }).code))
+      if ('x-leaves' in request.headers) reached.open()
+      else reply.send()
+    })
+    const address = await listen(app)
+    for (const [code, scheme, other] of [['200', 'http', 'https'], ['201', 'http', 'https'], ['200', 'https', 'http'], ['201', 'https', 'http']]) {
+      await exchange(address, `GET /${code} HTTP/1.1\nhost: x\nx-forwarded-proto: ${scheme}\nconnection: close\n\n`)
+      ;[reached, ended] = [new Gate(), new Gate()]
+      const connection = await Connection.open(address)
+      connection.send(`GET /${code} HTTP/1.1\nhost: x\nx-forwarded-proto: ${other}\nx-leaves: 1\n\n`)
+      await reached.passed()
+      connection.leave()
+      await ended.passed()
+    }
+    t.same(await counts(app.latency.url), expected)
+  }
+})
+
 t.test('without labels there is one series', async t => {
   const { app, address } = await createListening(t, { labels: {} }, app => { app.get('/', async () => 'x') })
   t.same(await counts(app.latency.url), [['', 0]])
@@ -104,7 +196,8 @@ t.test('a label function sees the request and its reply', async t => {
       route: 'route',
       tenant: request => request.headers['x-tenant'] as string | undefined,
       cached: (_request, reply) => reply.hasHeader('x-cache'),
-      size: () => 1
+      size: () => 1,
+      none: () => null
     }
   }, app => {
     app.get('/', async (request, reply) => {
@@ -115,7 +208,7 @@ t.test('a label function sees the request and its reply', async t => {
   await fetch(address, { headers: { 'x-tenant': 'a' } })
   await fetch(address, { headers: { 'x-tenant': 'a' } })
   await fetch(address)
-  t.same(await counts(app.latency.url), [['/  false 1', 1], ['/ a true 1', 2]])
+  t.same(await counts(app.latency.url), [['/  false 1 ', 1], ['/ a true 1 ', 2]])
 })
 
 t.test('a label function that fails costs its label, not the observation, and is reported once', async t => {
@@ -169,11 +262,17 @@ t.test('a wrong config.latency is refused when the route is declared', async t =
 
 t.test('on a route declared before the plugin a wrong config.latency is reported, and the route recorded as declared', async t => {
   const app = createApplication(t)
-  app.get('/early', { config: { latency: 'off' as unknown as false } }, async () => 'x')
+  app.addHttpMethod('PROPFIND')
+  for (const url of ['/early', '/too-early']) app.route({ method: ['GET', 'PROPFIND'], url, config: { latency: 'off' as unknown as false }, handler: async () => 'x' })
   await app.register(latency, { server: anyPort })
   const address = await listen(app)
-  t.match(await warningOf(() => send(`${address}/early`)), { code: 'FST_LATENCY_ERR_OPTION_INVALID' })
-  t.same(await counts(app.latency.url), [['GET /early 200', 1]])
+  const warnings = collectWarnings(t)
+  for (const path of ['/early', '/early', '/too-early']) await send(address + path)
+  await send(`${address}/early`, 'PROPFIND')
+  await setImmediate()
+  t.match(warnings, [{ code: 'FST_LATENCY_ERR_OPTION_INVALID' }, { code: 'FST_LATENCY_ERR_OPTION_INVALID' }])
+  t.equal(warnings.length, 2, 'each once')
+  t.same(await counts(app.latency.url), [['GET /early 200', 2], ['GET /too-early 200', 1], ['PROPFIND /early 200', 1]])
 })
 
 t.test('ignored requests leave no trace', async t => {
@@ -263,6 +362,15 @@ t.test('what Fastify builds anew at every access is read once for each route', a
   t.equal(reads, first)
   for (const id of [1, 2]) await send(`${address}/files/${id}`)
   t.same(await counts(app.latency.url), [['GET /files/:id 200', 1], ['GET /users/:id 200', 9], ['GET unmatched 404', 1]])
+})
+
+t.test('a wrong config.latency of a not-found handler is reported, and its requests match no route', async t => {
+  const { app, address } = await createListening(t, {}, app => {
+    app.setNotFoundHandler({ config: { latency: 'off' } } as object, async (_request, reply) => reply.code(404).send())
+  })
+  t.match(await warningOf(() => send(address)), { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: /"config\.latency"/ })
+  await send(address, 'PURGE')
+  t.same(await counts(app.latency.url), [['GET unmatched 404', 1], ['_OTHER unmatched 404', 1]])
 })
 
 t.test('the config of a not-found handler may be frozen, and left out', async t => {

@@ -3,7 +3,7 @@ import Fastify from 'fastify'
 import { Registry } from 'prom-client'
 import type { Options } from '..'
 import latency from '../lib'
-import { defaultServer, parseOptions } from '../lib/config'
+import { defaultServer, parseOptions, parseRouteConfig } from '../lib/config'
 
 t.test('every option has a default', async t => {
   t.same(parseOptions({}), {
@@ -42,10 +42,12 @@ t.test('every option has a default', async t => {
 t.test('legitimate values at the edges are kept', async t => {
   const registry = new Registry()
   const tenant = (): string => 'x'
+  const ignore = (): boolean => false
   const config = parseOptions({
     histogram: { name: 'a:b', help: '\n', buckets: [-1, 0] },
     labels: { _a: 'status_class', tenant },
     constLabels: { empty: '' },
+    ignore,
     seriesLimit: 1,
     inFlight: false,
     abortedStatus: 599,
@@ -60,6 +62,7 @@ t.test('legitimate values at the edges are kept', async t => {
   t.same(config.histogram, { name: 'a:b', help: '\n', upperBounds: [-1, 0] })
   t.same(config.labels, { _a: 'status_class', tenant })
   t.same(config.constLabels, { empty: '' })
+  t.equal(config.ignore, ignore)
   t.equal(config.seriesLimit, 1)
   t.equal(config.inFlight, false)
   t.equal(config.abortedStatus, 599)
@@ -84,6 +87,15 @@ t.test('legitimate values at the edges are kept', async t => {
   t.equal(parseOptions({ server: false }).server, false)
   t.same(parseOptions({ labels: {} }).labels, {})
   t.equal((parseOptions({ server: { port: 65535 } }).server as { port: number }).port, 65535)
+  for (const start of ['listen', 'ready', 'manual']) t.match(parseOptions({ server: { start } }), { server: { start } })
+  for (const lastScrapeSeconds of [0, 0.5, 3600]) t.match(parseOptions({ server: { lastScrapeSeconds } }), { server: { lastScrapeSeconds } })
+  for (const scrape of [
+    { errorHandling: 'continue', concurrency: 1, timeoutSeconds: 3600, created: true }, { errorHandling: 'fail', concurrency: 2, timeoutSeconds: 0.5, created: false }
+  ]) t.same(parseOptions({ scrape }).scrape, scrape)
+  for (const name of ['a', ':', 'A9', '_0:']) t.equal(parseOptions({ histogram: { name } }).histogram.name, name)
+  const labels = { a: 'route', A9: 'method', le_: 'status', a__: 'scheme', _: 'error_type' }
+  t.same(parseOptions({ labels }).labels, labels)
+  for (const tokens of [['a', 'b'], ['A.9_~+/-==']]) t.match(parseOptions({ server: { auth: { tokens } } }), { server: { auth: { tokens } } })
 })
 
 t.test('the options object is neither changed nor kept', async t => {
@@ -102,57 +114,122 @@ t.test('what Fastify itself puts among the options of a plugin is accepted', asy
 t.test('unknown options are refused by name', async t => {
   const cases: Array<[options: unknown, message: string]> = [
     [{ histogramm: {} }, 'Unknown option "histogramm"; known here: histogram, labels, constLabels, ignore, seriesLimit, inFlight, ' +
-      'abortedStatus, timeToFirstByte, registry, processMetrics, server, route'],
+      'abortedStatus, timeToFirstByte, registry, processMetrics, server, route, scrape'],
     [{ histogram: { boundaries: [1] } }, 'Unknown option "histogram.boundaries"; known here: name, help, buckets'],
     [{ server: { prot: 1 } }, 'Unknown option "server.prot"; known here: host, port, path, live, start, lastScrapeSeconds, https, auth'],
     [{ server: { https: { cert: '' } } }, 'Unknown option "server.https.cert"; known here: certFile, keyFile, clientCaFile'],
     [{ server: { auth: { user: {} } } }, 'Unknown option "server.auth.user"; known here: users, tokens'],
+    [{ scrape: { timeout: 1 } }, 'Unknown option "scrape.timeout"; known here: errorHandling, concurrency, timeoutSeconds, created'],
     [{ timeToFirstByte: { bucket: [1] } }, 'Unknown option "timeToFirstByte.bucket"; known here: name, help, buckets']
   ]
   for (const [options, message] of cases) t.throws(() => parseOptions(options), { code: 'FST_LATENCY_ERR_OPTION_UNKNOWN', message })
 })
 
+/** The options with this value at this path. What an option needs beside it is there. */
+function optionsWith (path: string, value: unknown): unknown {
+  if (path === 'options') return value
+  const beside: Record<string, object> = { 'server.https': { certFile: 'c', keyFile: 'k' } }
+  return path.split('.').reduceRight<unknown>((inner, key, index, keys) => ({ ...beside[keys.slice(0, index).join('.')], [key]: inner }), value)
+}
+
 t.test('wrong values are refused: the error names the option, the rule and the value', async t => {
   t.throws(() => parseOptions({ histogram: { buckets: [1, 1] } }), {
     name: 'FastifyError',
     code: 'FST_LATENCY_ERR_OPTION_INVALID',
-    message: 'Option "histogram.buckets" must be an array of at least one finite number, strictly increasing (+Inf is added by itself); received [ 1, 1 ]'
+    message: /^Option "histogram\.buckets" must be an array of at least one finite number, strictly increasing \(\+Inf is added by itself\); received \[ 1, 1 \]$/
   })
-  const cases: Array<[option: string, options: unknown]> = [
-    ['options', 'x'], ['options', null], ['options', []],
-    ['histogram', null], ['histogram', []],
-    ['histogram.name', { histogram: { name: '' } }], ['histogram.name', { histogram: { name: '1a' } }], ['histogram.name', { histogram: { name: 'a-b' } }],
-    ['histogram.name', { histogram: { name: 1 } }], ['histogram.help', { histogram: { help: '' } }], ['histogram.help', { histogram: { help: 1 } }],
-    ['histogram.buckets', { histogram: { buckets: [] } }], ['histogram.buckets', { histogram: { buckets: [1, Infinity] } }],
-    ['histogram.buckets', { histogram: { buckets: null } }],
-    ['labels', { labels: null }], ['labels', { labels: ['a'] }], ['labels.a', { labels: { a: 'url' } }], ['labels.a', { labels: { a: undefined } }],
-    ['labels', { labels: { 'a-b': 'route' } }], ['labels', { labels: { __name__: 'route' } }], ['labels', { labels: { le: 'route' } }],
-    ['labels', { labels: { '': 'route' } }],
-    ['constLabels', { constLabels: 1 }], ['constLabels', { constLabels: { le: 'x' } }], ['constLabels.a', { constLabels: { a: 1 } }],
-    ['constLabels.route', { constLabels: { route: 'x' } }],
-    ['ignore', { ignore: true }], ['seriesLimit', { seriesLimit: 0 }], ['seriesLimit', { seriesLimit: 1.5 }], ['seriesLimit', { seriesLimit: Infinity }],
-    ['inFlight', { inFlight: 1 }], ['abortedStatus', { abortedStatus: 99 }], ['abortedStatus', { abortedStatus: 600 }],
-    ['abortedStatus', { abortedStatus: '499' }], ['timeToFirstByte', { timeToFirstByte: null }], ['timeToFirstByte.name', { timeToFirstByte: { name: '' } }],
-    ['registry', { registry: {} }], ['registry', { registry: null }],
-    ['processMetrics', { processMetrics: 'yes' }], ['route', { route: 'metrics' }], ['route', { route: '/:id' }], ['route', { route: '/*' }],
-    ['server', { server: 8000 }], ['server', { server: null }], ['server.host', { server: { host: '' } }],
-    ['server.port', { server: { port: -1 } }], ['server.port', { server: { port: 65536 } }], ['server.port', { server: { port: 1.5 } }],
-    ['server.port', { server: { port: '8000' } }], ['server.path', { server: { path: '/a?b' } }], ['server.live', { server: { live: 'yes' } }], ['server.start', { server: { start: 'now' } }],
-    ['server.lastScrapeSeconds', { server: { lastScrapeSeconds: -1 } }],
-    ['server.https', { server: { https: true } }], ['server.https.certFile', { server: { https: { keyFile: 'k' } } }],
-    ['server.https.keyFile', { server: { https: { certFile: 'c', keyFile: '' } } }],
-    ['server.https.clientCaFile', { server: { https: { certFile: 'c', keyFile: 'k', clientCaFile: false } } }],
-    ['server.auth', { server: { auth: null } }], ['server.auth', { server: { auth: {} } }], ['server.auth.users', { server: { auth: { users: {} } } }],
-    ['server.auth.tokens', { server: { auth: { tokens: [] } } }],
-    ['scrape', { scrape: true }], ['scrape.errorHandling', { scrape: { errorHandling: 'ignore' } }], ['scrape.concurrency', { scrape: { concurrency: 0 } }],
-    ['scrape.timeoutSeconds', { scrape: { timeoutSeconds: 0 } }], ['scrape.timeoutSeconds', { scrape: { timeoutSeconds: 3600.1 } }],
-    ['scrape.timeoutSeconds', { scrape: { timeoutSeconds: NaN } }], ['scrape.created', { scrape: { created: 1 } }]
+  const object = 'an object'
+  const boolean = 'a boolean'
+  const text = 'a string that is not empty'
+  const name = 'a metric name, [a-zA-Z_:][a-zA-Z0-9_:]*'
+  const labelNames = 'keyed by label names, [a-zA-Z_][a-zA-Z0-9_]*, not beginning with __ and not "le"'
+  const count = 'an integer from 1'
+  const path = 'a literal path that begins with / (no parameter, wildcard, query or fragment)'
+  const file = 'the name of a file'
+  const registry = { registerMetric () {}, getSingleMetric () {}, removeSingleMetric () {}, getMetricsAsArray () {} }
+  const cases: Array<[option: string, rule: string, ...wrong: unknown[]]> = [
+    ['options', object, 'x', null, []],
+    ['histogram', object, null, [], 1],
+    ['histogram.name', name, '', '1a', 'a-b', '-a', 'a ', 1, ['a']],
+    ['histogram.help', text, '', 1],
+    ['histogram.buckets', 'an array of at least one finite number, strictly increasing (+Inf is added by itself)', [], [1, Infinity], null],
+    ['labels', object, null, ['a'], 'a'],
+    ['labels.a', "'method', 'route', 'status', 'status_class', 'matched_route', 'sent_status', 'error_type', 'scheme', 'protocol_version' or a function",
+      'url', '', undefined, null],
+    ['constLabels', object, 1, null],
+    ['constLabels.a', 'a string', 1, undefined],
+    ['constLabels.route', 'a name that is not in "labels" too', 'x'],
+    ['ignore', 'a function', true, {}],
+    ['seriesLimit', count, 0, -1, 1.5, Infinity, 2 ** 53, '1'],
+    ['inFlight', boolean, 1, 'true', null],
+    ['abortedStatus', "a status code from 100 to 599, or 'reply'", 99, 600, 200.5, '499', ''],
+    ['timeToFirstByte', object, null, 1],
+    ['timeToFirstByte.name', name, ''],
+    ['registry', 'an object with the methods registerMetric, getSingleMetric, removeSingleMetric, getMetricsAsArray, getMetricsAsJSON',
+      {}, null, registry, { ...registry, getMetricsAsJSON: true }, 'x'],
+    ['processMetrics', boolean, 'yes'],
+    ['route', path, 'metrics', '', 'a/b', '/:id', '/*', '/a?b', '/a#b', '/a b', 1, ['/a']],
+    ['scrape', object, true, null],
+    ['scrape.errorHandling', "'fail' or 'continue'", 'ignore', ''],
+    ['scrape.concurrency', count, 0, 1.5],
+    ['scrape.timeoutSeconds', 'a number above 0 and at most 3600', 0, -1, 3600.1, NaN, '1'],
+    ['scrape.created', boolean, 1],
+    ['server', object, 8000, null],
+    ['server.host', text, '', 1],
+    ['server.port', 'an integer from 0 to 65535', -1, 65536, 1.5, '8000'],
+    ['server.path', path, '/a?b'],
+    ['server.live', boolean, 'yes'],
+    ['server.start', "'listen', 'ready' or 'manual'", 'now', ''],
+    ['server.lastScrapeSeconds', 'a number from 0 to 3600', -1, 3600.1, NaN, '0'],
+    ['server.https', object, true],
+    ['server.https.certFile', file, undefined, '', 1],
+    ['server.https.keyFile', file, undefined, ''],
+    ['server.https.clientCaFile', file, false, ''],
+    ['server.auth', 'an object with either "users" or "tokens"', null, 'x', ['x'], {}, { users: { a: 'b' }, tokens: ['t'] }],
+    ['server.auth.users',
+      'an object of user names and passwords, at least one: strings that are not empty, without control characters, names also without a colon',
+      {}, [], 'x', { '': 'x' }, { a: '' }, { a: 1 }, { 'a:b': 'x' }, { 'a\n': 'x' }, { a: 'x\n' }, { a: 'x', b: '' }],
+    ['server.auth.tokens', 'an array of at least one token, [A-Za-z0-9._~+/-]+=* (RFC 6750)',
+      [], 'x', [''], ['a b'], ['=a'], ['a=b'], [' a'], [1], ['a', 'b c']]
   ]
-  for (const [option, value] of cases) {
-    const options = option === 'histogram' && (value === null || Array.isArray(value)) ? { histogram: value } : value
-    t.throws(() => parseOptions(options), { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: new RegExp(`^Option "${option}" must be `) },
-      `${option}: ${JSON.stringify(value)}`)
+  for (const [option, rule, ...wrong] of cases) {
+    for (const value of wrong) refused(optionsWith(option, value), option, rule)
   }
+  for (const label of ['a-b', '-a', 'a ', '1a', '', '__name__', 'le']) {
+    refused({ labels: { [label]: 'route' } }, 'labels', labelNames)
+    refused({ constLabels: { [label]: 'x' } }, 'constLabels', labelNames)
+  }
+
+  function refused (options: unknown, option: string, rule: string): void {
+    t.throws(() => parseOptions(options), { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: `Option "${option}" must be ${rule}; received ` },
+      `${option}: ${JSON.stringify(options)}`)
+  }
+})
+
+t.test('what is wrong with server.auth is said without showing it', async t => {
+  for (const auth of ['x', {}, { users: { a: 1 } }, { tokens: ['a b'] }]) {
+    t.throws(() => parseOptions({ server: { auth } }), { message: /; received a value that is not shown$/ })
+  }
+})
+
+t.test('the config of a route is checked in the same way', async t => {
+  t.same(parseRouteConfig(undefined), { recorded: true, route: undefined })
+  t.same(parseRouteConfig({}), { recorded: true, route: undefined })
+  t.same(parseRouteConfig({ latency: false }), { recorded: false, route: undefined })
+  t.same(parseRouteConfig({ latency: { route: 'a' } }), { recorded: true, route: 'a' })
+  const cases: Array<[config: unknown, message: string]> = [
+    [true, 'Option "config.latency" must be an object; received true'],
+    [{}, 'Option "config.latency.route" must be a string that is not empty; received undefined'],
+    [{ route: '' }, 'Option "config.latency.route" must be a string that is not empty; received \'\''],
+    [{ name: 'x' }, 'Unknown option "config.latency.name"; known here: route']
+  ]
+  for (const [latency, message] of cases) t.throws(() => parseRouteConfig({ latency: latency as false }), { message }, message)
+})
+
+t.test('in a worker of a node:cluster the metrics server has no default port', async t => {
+  const worker = t.mockRequire('../lib/config', { 'node:cluster': { isWorker: true } }) as typeof import('../lib/config')
+  t.equal(worker.defaultServer.port, undefined)
+  t.match(worker.parseOptions({ server: { port: 1 } }), { server: { port: 1 } })
 })
 
 t.test('a value is shown on one line, and a long one is cut', async t => {

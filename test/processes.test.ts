@@ -4,6 +4,9 @@ import t, { type Test } from 'tap'
 import { anyPort, scrape } from './helpers/application'
 import { Service } from './helpers/service'
 
+// Each process compiles what it runs, which on a busy machine takes seconds.
+t.setTimeout(180_000)
+
 const start = (t: Test, server: object): Service => new Service(t, 'service.ts', { OPTIONS: JSON.stringify({ labels: {}, server }) })
 
 t.test('in a rolling restart the new process serves at once, and takes the metrics port over when the old one lets go', async t => {

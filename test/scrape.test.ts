@@ -44,7 +44,10 @@ t.test('the format is the one that Accept prefers', async t => {
       'application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,' +
       'text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2', `${openMetrics}; escaping=allow-utf-8`],
     ['Prometheus 3 with the text format alone', 'text/plain;version=0.0.4;q=0.6,*/*;q=0.5', text],
-    ['an escaping scheme for text', 'text/plain;version=0.0.4;escaping=dots', `${text}; escaping=dots`],
+    ...['underscores', 'allow-utf-8', 'dots', 'values'].flatMap((escaping): typeof cases => [
+      [`${escaping} for text`, `text/plain;version=0.0.4;escaping=${escaping}`, `${text}; escaping=${escaping}`],
+      [`${escaping} for OpenMetrics`, `application/openmetrics-text;version=1.0.0;escaping=${escaping}`, `${openMetrics}; escaping=${escaping}`]
+    ]),
     ['q decides, not the order', 'application/openmetrics-text;q=0.1,text/plain;q=0.2', text],
     ['q=0 is never', 'text/plain;q=0,*/*;q=0.1', openMetrics],
     ['another version only', 'application/openmetrics-text;version=2.0.0,text/plain;q=0.5', text],

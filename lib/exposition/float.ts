@@ -5,7 +5,6 @@
  */
 export function canonicalFloat (value: number): string {
   if (!Number.isFinite(value)) return sampleValue(value)
-  if (value === 0) return '0.0'
   const [mantissa, exponent] = value.toExponential().split('e') as [string, string]
   const power = Number(exponent)
   if (power < -4 || power > 5) {

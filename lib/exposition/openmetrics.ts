@@ -14,7 +14,8 @@ export function * writeOpenMetrics (families: readonly MetricFamily[], withCreat
     const name = counter ?? family.name
     const unit = name.slice(name.lastIndexOf('_') + 1)
     page.text(`# HELP ${name} ${escapeQuoted(family.help)}\n# TYPE ${name} ${typeOf(family, counter)}\n`)
-    if (units.has(unit)) page.text(`# UNIT ${name} ${unit}\n`)
+    // A name that is nothing but a unit does not end in one, as readers understand it.
+    if (units.has(unit) && unit !== name) page.text(`# UNIT ${name} ${unit}\n`)
     if (family.layout === 'columns') yield * writeHistogram(page, family, withCreated)
     else yield * writeSamples(page, family.samples, counter !== undefined && withCreated ? `${counter}_created` : undefined)
   }

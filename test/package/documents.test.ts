@@ -8,15 +8,19 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createAuthority, issue } from '../helpers/certificates'
 import { Exposition } from '../helpers/exposition'
-import { missing, Program, Prometheus, until } from '../e2e/programs'
+import { missing, Program, Prometheus, promtool, until } from '../e2e/programs'
 import { onFreePorts, portOf, Project, root, tarball } from './project'
 
-const documents = ['README.md']
+const documents = ['README.md', 'docs/monitoring.md']
 
 /** Commands that are not run, and why. */
 const notRun: Record<string, string> = {
-  'npm install': 'whoever runs this test has done so in this clone'
+  'npm install': 'whoever runs this test has done so in this clone',
+  'docker compose -f example/monitoring/compose.yaml up': 'test/e2e/compose.test.ts has Compose read the file'
 }
+
+/** Ports that the documents name, in the order in which a fleet says which it has instead: the application's and the metrics' of each instance. */
+const documentedPorts = ['8001', '8000', '8011', '8010', '8021', '8020']
 
 /** Queries that have no answer when all is well. They must be valid, and be about metrics that there are. */
 const maybeEmpty = ['sum by (route) (rate(http_requests_aborted_total[5m]))']
@@ -80,7 +84,9 @@ class Reader {
   }
 
   static async create (t: Test): Promise<Reader> {
-    const reader = new Reader(t, { 8000: await Port.open(t), 8001: await Port.open(t) })
+    const ports: Record<string, Port> = {}
+    for (const documented of documentedPorts) ports[documented] = await Port.open(t)
+    const reader = new Reader(t, ports)
     await reader.#setUp()
     return reader
   }
@@ -95,6 +101,8 @@ class Reader {
     symlinkSync(join(root, 'node_modules'), this.#clone.path('node_modules'))
     this.#edit('package.json', text => this.#onOurPorts(text))
     this.#edit('example/prometheus.yml', text => this.#onOurPorts(text).replace('scrape_interval: 5s', 'scrape_interval: 1s'))
+    this.#edit('example/monitoring/prometheus/prometheus.yml', text => text.replace('scrape_interval: 5s', 'scrape_interval: 1s'))
+    for (const file of ['example/traffic.mjs', 'example/monitoring/prometheus/targets/example.json']) this.#edit(file, text => this.#onOurPorts(text))
   }
 
   #edit (file: string, change: (text: string) => string): void {
@@ -103,10 +111,8 @@ class Reader {
     this.#t.not(change(text), text, file)
   }
 
-  #start (command: string, args: string[], { folder: cwd }: Project): Program {
-    return new Program(this.#t, command, args, {
-      cwd, env: { ...process.env, ...onFreePorts, METRICS_TOKEN: this.#token }
-    })
+  #start (command: string, args: string[], { folder: cwd }: Project, env: NodeJS.ProcessEnv = onFreePorts): Program {
+    return new Program(this.#t, command, args, { cwd, env: { ...process.env, ...env, METRICS_TOKEN: this.#token } })
   }
 
   #onOurPorts (text: string): string {
@@ -171,9 +177,11 @@ class Reader {
   async sh (t: Test, { text }: Block): Promise<void> {
     for (const command of text.startsWith('while') ? [text] : text.trim().split('\n')) {
       if (command in notRun) t.comment(`not run: ${command}: ${notRun[command]}`)
-      else if (command.startsWith('prometheus ')) await this.#startPrometheus(t, command)
+      else if (command.startsWith('prometheus ')) await this.#startPrometheus(t, `${command} --web.listen-address=127.0.0.1:0`)
+      else if (command.startsWith('npm run prometheus')) await this.#startPrometheus(t, `PORT=0 ${command}`)
+      else if (command.startsWith('npm run start:fleet')) await this.#startFleet(t, command)
       else if (/^npm (run )?start/.test(command)) await this.#startApplication(t, command)
-      else if (/^npm run traffic|^while/.test(command)) await this.#sendRequests(t, command)
+      else if (/^npm run traffic|^node example\/traffic|^while/.test(command)) await this.#sendRequests(t, command)
       else {
         const project = command.includes('fastify-latency') ? this.#project : this.#clone
         this.#output = await project.run('bash', ['-o', 'pipefail', '-c', this.#onOurPorts(command).replace(/ fastify-latency/, ` ${tarball}`)])
@@ -183,12 +191,25 @@ class Reader {
   }
 
   async #startApplication (t: Test, command: string): Promise<void> {
-    // Nobody can have two on the same port.
-    for (const program of this.#running.splice(0)) await program.end()
-    const application = this.#start('bash', ['-c', command], this.#clone)
-    this.#running.push(application)
-    for (const [documented, port] of Object.entries(this.#ports)) port.target = await portOf(application, documented)
+    const application = await this.#startInstead(command)
+    for (const documented of ['8000', '8001']) this.#ports[documented]!.target = await portOf(application, documented)
     t.pass(command)
+  }
+
+  async #startFleet (t: Test, command: string): Promise<void> {
+    const fleet = await this.#startInstead(command, { PORT: '0', METRICS_PORT: '0' })
+    await fleet.printed(/Enter restarts/)
+    const ports = [...fleet.output.matchAll(/^http:\S+:(\d+) {3}http:\S+:(\d+)\/metrics {3}process/gm)].flatMap(([, ...ports]) => ports)
+    documentedPorts.forEach((documented, index) => { this.#ports[documented]!.target = Number(ports[index]) })
+    t.pass(command)
+  }
+
+  /** Ends what runs, since nobody can have two on the same port. */
+  async #startInstead (command: string, env?: NodeJS.ProcessEnv): Promise<Program> {
+    for (const program of this.#running.splice(0)) await program.end()
+    const program = this.#start('bash', ['-c', command], this.#clone, env)
+    this.#running.push(program)
+    return program
   }
 
   async #sendRequests (t: Test, command: string): Promise<void> {
@@ -206,7 +227,7 @@ class Reader {
 
   async #startPrometheus (t: Test, command: string): Promise<void> {
     if (missing('prometheus')) return
-    const program = this.#start('bash', ['-c', `${command} --web.listen-address=127.0.0.1:0`], this.#clone)
+    const program = this.#start('bash', ['-c', command], this.#clone)
     const [, address] = await program.printed(/msg="Listening on".* address=(\S+)[^]*Server is ready/)
     this.#prometheus = new Prometheus(`http://${address}`)
     t.pass(command)
@@ -229,8 +250,8 @@ class Reader {
   yaml (t: Test, { text }: Block): void {
     if (missing('promtool')) return t.comment('not checked: promtool is not installed')
     this.#clone.write('checked.yml', text)
-    const { status, stdout, stderr } = spawnSync('promtool', ['check', 'config', '--syntax-only', this.#clone.path('checked.yml')], { encoding: 'utf8' })
-    t.equal(status, 0, stdout + stderr)
+    const { status, output } = promtool(['check', 'config', '--syntax-only', this.#clone.path('checked.yml')])
+    t.equal(status, 0, output)
   }
 
   /** Compares with what the last command printed: the same lines, but for the values of samples and what `…` stands for. */
