@@ -17,14 +17,17 @@ const css = 'text/css; charset=utf-8'
 /** Names in `live/`. A module has the address by which the others import it, which is without an extension. */
 const modules = ['page', 'charts', 'table', 'history', 'reader', 'quantile', 'format']
 
+/** In place of the page's modules where there is only a bundle of the application. */
+const withoutFiles = "document.querySelector('#state').textContent = 'The files of this page are not there. Is the application bundled? Leave fastify-latency out of the bundle.'"
+
 /** What the page consists of beside itself: address, content type, and where the content is from. */
-const parts: ReadonlyArray<[url: string, type: string, read: () => string | Promise<Buffer>]> = [
+const parts: ReadonlyArray<[url: string, type: string, read: () => string | Promise<string | Buffer>]> = [
   ['/live/page.css', css, () => style],
   ['/live/icon.svg', 'image/svg+xml', () => icon],
   ['/live/uplot.css', css, () => readFile(require.resolve('uplot/dist/uPlot.min.css'))],
   ['/live/uplot.js', javaScript, () => readFile(require.resolve('uplot/dist/uPlot.iife.min.js'))],
-  ...modules.map((name): [string, string, () => Promise<Buffer>] =>
-    [`/live/${name}`, javaScript, () => readFile(path.join(__dirname, 'live', `${name}.js`))])
+  ...modules.map((name): [string, string, () => Promise<string | Buffer>] =>
+    [`/live/${name}`, javaScript, () => readFile(path.join(__dirname, 'live', `${name}.js`)).catch(() => withoutFiles)])
 ]
 
 /** Declares the page at `/live`, unless one of its addresses is taken. Returns whether it did. */
