@@ -23,10 +23,11 @@ async function main (): Promise<void> {
 
   const address = await app.listen({ port: Number(process.env.PORT ?? 8001) })
   const metrics = await app.latency.start().catch((error: Error) => `${error.message}; trying again`)
+  const live = app.latency.url === null ? '' : `\nas it is now  ${new URL('/live', app.latency.url).href}`
 
   console.log(`
 Hello World   ${address}/
-its latency   ${metrics}
+its latency   ${metrics}${live}
 
 Next, in other shells:
   npm run traffic                                       sends requests for a minute

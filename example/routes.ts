@@ -39,7 +39,9 @@ async function main (): Promise<void> {
   closeWithGrace(() => app.close())
 
   console.log(`Application   ${await app.listen({ host: process.env.HOST ?? 'localhost', port: Number(process.env.PORT ?? 8001) })}`)
-  console.log(`Metrics       ${await app.latency.start()}`)
+  const metrics = await app.latency.start()
+  console.log(`Metrics       ${metrics}`)
+  console.log(`Live page     ${new URL('/live', metrics).href}`)
 }
 
 main()

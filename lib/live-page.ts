@@ -15,16 +15,19 @@ const javaScript = 'text/javascript; charset=utf-8'
 const css = 'text/css; charset=utf-8'
 
 /** Names in `live/`. A module has the address by which the others import it, which is without an extension. */
-const modules = ['page', 'charts', 'history', 'reader', 'quantile', 'format']
+const modules = ['page', 'charts', 'table', 'history', 'reader', 'quantile', 'format']
+
+/** In place of the page's modules where there is only a bundle of the application. */
+const withoutFiles = "document.querySelector('#state').textContent = 'The files of this page are not there. Is the application bundled? Leave fastify-latency out of the bundle.'"
 
 /** What the page consists of beside itself: address, content type, and where the content is from. */
-const parts: ReadonlyArray<[url: string, type: string, read: () => string | Promise<Buffer>]> = [
+const parts: ReadonlyArray<[url: string, type: string, read: () => string | Promise<string | Buffer>]> = [
   ['/live/page.css', css, () => style],
   ['/live/icon.svg', 'image/svg+xml', () => icon],
   ['/live/uplot.css', css, () => readFile(require.resolve('uplot/dist/uPlot.min.css'))],
   ['/live/uplot.js', javaScript, () => readFile(require.resolve('uplot/dist/uPlot.iife.min.js'))],
-  ...modules.map((name): [string, string, () => Promise<Buffer>] =>
-    [`/live/${name}`, javaScript, () => readFile(path.join(__dirname, 'live', `${name}.js`))])
+  ...modules.map((name): [string, string, () => Promise<string | Buffer>] =>
+    [`/live/${name}`, javaScript, () => readFile(path.join(__dirname, 'live', `${name}.js`)).catch(() => withoutFiles)])
 ]
 
 /** Declares the page at `/live`, unless one of its addresses is taken. Returns whether it did. */
@@ -101,6 +104,7 @@ ${windows.map(([seconds, name]) => `<label><input type="radio" name="window" val
 ${numbers.map(([id, name, meaning]) => `<div id="${id}"><dt>${name} <span>${meaning}</span></dt><dd><data value="NaN">–</data><small></small></dd></div>`).join('\n')}
 </dl>
 </section>
+<p id="chosen" role="status">Charts of all requests</p>
 <section class="charts" aria-label="The last 5 minutes">
 ${chart('heat', 'Where requests fall', '<p class="keys">requests per second: 0 <i class="scale"></i> <data>1</data></p>')}
 ${chart('quantiles', 'Latency', keys(['p50', 'p50'], ['p90', 'p90'], ['p99', 'p99']))}
@@ -115,7 +119,8 @@ ${chart('rates', 'Requests per second', keys(['rate', 'all'], ['error', '5xx']))
 <p><strong>Quantiles are estimates.</strong> A histogram knows how many requests fell into each bucket, and not where in it. p50, p90 and
 p99 are computed as <code>histogram_quantile()</code> of Prometheus does it: as if requests were spread evenly within their bucket. The
 truth is somewhere in the same bucket, whose bounds stand below each number. Beyond the last bound only “more than” is known.</p>
-<p>The numbers and the table are about the time chosen above, or since this page was opened if that is less. In the charts, requests are
+<p>Choose a row of the table to see it alone in the charts, and once more, or press Escape, to see all.
+The numbers and the table are about the time chosen above, or since this page was opened if that is less. In the charts, requests are
 of each second, and quantiles of the 10 seconds before. The page asks for <a href=".${escape(facts.server.path)}">the metrics</a> once a second
 while it is in view, and remembers 5 minutes; Prometheus remembers more.</p>
 </section>

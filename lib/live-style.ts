@@ -94,6 +94,11 @@ thead [aria-sort=descending] button::after { content: "↓"; opacity: 1; }
 th.text, td.text { text-align: left; }
 tbody th { font-weight: 400; }
 tbody th.text { font-family: ui-monospace, monospace; font-size: .8125rem; }
+tbody tr { cursor: pointer; }
+tbody tr:hover, tbody tr.chosen { background: var(--page); }
+tbody tr.chosen th { box-shadow: inset .25rem 0 var(--rate); }
+tbody button { all: unset; }
+#chosen { margin-top: .75rem; font-size: .875rem; color: var(--muted); }
 tbody tr.idle { color: var(--muted); }
 td.some { color: var(--error); font-weight: 600; }
 

@@ -17,8 +17,8 @@ t.setTimeout(180_000)
 
 const noSignals = process.platform === 'win32' && 'Windows has no signals'
 
-/** Starts an example on free ports, as it was built unless it is JavaScript; resolves when it has printed both of its addresses. */
-async function start (t: Test, name: string, env = {}): Promise<{ child: ChildProcess, address: string, metrics: string }> {
+/** Starts an example on free ports, as it was built unless it is JavaScript; resolves when it has printed both of its addresses, or all `count`. */
+async function start (t: Test, name: string, env = {}, count = 2): Promise<{ child: ChildProcess, address: string, metrics: string, live: string | undefined }> {
   const source = path.join(root, 'example', name)
   const child = spawn(process.execPath, [existsSync(source) ? source : path.join(root, 'dist', 'example', name)], {
     env: { ...process.env, ...env, PORT: '0', METRICS_PORT: '0' },
@@ -27,27 +27,29 @@ async function start (t: Test, name: string, env = {}): Promise<{ child: ChildPr
   t.teardown(() => child.kill('SIGKILL'))
   const addresses: string[] = []
   for await (const line of createInterface({ input: child.stdout! })) {
-    const address = /^(?:Hello World|its latency|Application|Metrics) +(https?:\S+)$/.exec(line)?.[1]
-    if (address !== undefined && addresses.push(address) === 2) break
+    const address = /^(?:Hello World|its latency|as it is now|Application|Metrics|Live page) +(https?:\S+)$/.exec(line)?.[1]
+    if (address !== undefined && addresses.push(address) === count) break
   }
   child.stdout!.resume()
-  return { child, address: addresses[0]!, metrics: addresses[1]! }
+  return { child, address: addresses[0]!, metrics: addresses[1]!, live: addresses[2] }
 }
 
-t.test('hello-world answers, shows its latency, and stops on Ctrl-C', { skip: noSignals }, async t => {
-  const { child, address, metrics } = await start(t, 'hello-world.js')
+t.test('hello-world answers, shows its latency, leads to the live page, and stops on Ctrl-C', { skip: noSignals }, async t => {
+  const { child, address, metrics, live } = await start(t, 'hello-world.js', {}, 3)
   t.equal((await scrape(metrics)).value('hello_world_latency_seconds_count'), 0)
   t.equal(await (await fetch(address)).text(), 'Hello World')
   const read = await scrape(metrics)
   t.equal(read.value('hello_world_latency_seconds_count'), 1)
   t.ok(read.value('hello_world_latency_seconds_sum')! > 0)
   t.same(read.samples('hello_world_latency_seconds_bucket').map(sample => sample.labels.le), ['0.0001', '0.0002', '0.0005', '0.001', '0.01', '0.1', '+Inf'])
+  t.match(await (await fetch(live!)).text(), '<title>Latency, live</title>')
   child.kill('SIGINT')
   t.same(await once(child, 'exit'), [0, null])
 })
 
-t.test('routes shows the default labels', async t => {
-  const { address, metrics } = await start(t, 'routes.js')
+t.test('routes shows the default labels, and leads to the live page', async t => {
+  const { address, metrics, live } = await start(t, 'routes.js', {}, 3)
+  t.equal((await fetch(live!)).status, 200)
   for (const path of ['/', '/users/1', '/users/2', '/users/x', '/health', '/v2/users/1', '/nothing']) await fetch(address + path)
   await fetch(`${address}/orders`, { method: 'POST' })
   for (const year of [2024, 2019]) await fetch(`${address}/reports/${year}`)

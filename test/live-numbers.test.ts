@@ -123,6 +123,13 @@ t.test('a window holds the answers of its time, and those outside are forgotten'
   t.equal(history.points([0.5], 10).length, 300)
 })
 
+t.test('the points of one row are of its requests alone', async t => {
+  const history = historyOf([0, reading({})], [1, reading({ a: [[1, 1, 1]], b: [[0, 0, 2], 1] })], [2, reading({ a: [[4, 4, 4]], b: [[0, 0, 2], 1] })])
+  t.same(history.points([], 10).map(({ rate, errorRate }) => [rate, errorRate]), [[3, 1], [3, 0]])
+  t.same(history.points([], 10, 'a').map(({ rate, errorRate }) => [rate, errorRate]), [[1, 0], [3, 0]])
+  t.same(history.points([], 10, 'nobody').map(({ rate }) => rate), [0, 0])
+})
+
 t.test('when the server has started again, counting goes on', async t => {
   const history = historyOf(
     [0, reading({ a: [[10, 10, 10], 1, 1], b: [[3, 3, 3]] }, 4)],

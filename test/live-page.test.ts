@@ -27,6 +27,14 @@ t.test('/live is a page that loads nothing but what the metrics server has', asy
   }
 })
 
+t.test('where only a bundle of the application is, the page says why it does nothing', async t => {
+  // The tests run lib as TypeScript, and so without the modules too.
+  const { app } = await createListening(t, {})
+  const response = await fetch(new URL('/live/page', app.latency.url!))
+  t.match(response.headers.get('content-type'), 'javascript')
+  t.match(await response.text(), /#state.*Is the application bundled\? Leave fastify-latency out of the bundle/)
+})
+
 t.test('it knows where the metrics are, and what is in which label, of every histogram once', async t => {
   const { app } = await createListening(t, {
     server: { ...anyPort, path: '/internal/"metrics"' },

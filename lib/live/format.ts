@@ -14,6 +14,11 @@ export function formatSeconds (seconds: number): string {
   return seconds < oneSecond ? `${padded.format(seconds * 1000)} ms` : `${padded.format(seconds)} s`
 }
 
+/** An estimated quantile, of which beyond the last bound only "more than" is known. */
+export function formatEstimate ({ value, upper }: { readonly value: number, readonly upper: number }): string {
+  return `${upper === Infinity ? '> ' : ''}${formatSeconds(value)}`
+}
+
 /** A bound of a bucket. */
 export function formatBound (seconds: number): string {
   return seconds < oneSecond ? `${unpadded.format(seconds * 1000)} ms` : `${unpadded.format(seconds)} s`

@@ -41,6 +41,7 @@ export interface Point {
 export class History {
   readonly #upperBounds: readonly number[]
   readonly #keepSeconds: number
+  readonly #none: Counts
   readonly #snapshots: Snapshot[] = []
   /** The last that was heard of each row. */
   readonly #rows = new Map<string, Row>()
@@ -49,13 +50,14 @@ export class History {
   constructor (upperBounds: readonly number[], keepSeconds: number) {
     this.#upperBounds = upperBounds
     this.#keepSeconds = keepSeconds
+    this.#none = { buckets: [...upperBounds, Infinity].map(() => 0), errors: 0, aborted: 0 }
   }
 
   /** Takes an answer, and its time in seconds. */
   add (time: number, reading: Reading): void {
     const before = this.#snapshots.at(-1)
     const rows = new Map(before?.rows)
-    let total = before?.total ?? { buckets: [...this.#upperBounds, Infinity].map(() => 0), errors: 0, aborted: 0 }
+    let total = before?.total ?? this.#none
     for (const [key, row] of this.#rows) if (!reading.rows.has(key)) this.#rows.set(key, { ...row, counts: subtract(row.counts, row.counts), inFlight: 0 })
     for (const [key, row] of reading.rows) {
       const carried = rows.get(key)
@@ -86,16 +88,17 @@ export class History {
     }
   }
 
-  /** A point for each answer but the first. A quantile is of the so many seconds before it. */
-  points (quantiles: readonly number[], quantileSeconds: number): Point[] {
+  /** A point for each answer but the first, of all requests or those of a row. A quantile is of the so many seconds before it. */
+  points (quantiles: readonly number[], quantileSeconds: number, key?: string): Point[] {
+    const countsOf = ({ rows, total }: Snapshot): Counts => key === undefined ? total : rows.get(key) ?? this.#none
     return this.#snapshots.slice(1).map((snapshot, index) => {
       const { time } = snapshot
       const previous = this.#snapshots[index]!
       const seconds = time - previous.time
       if (seconds > gapSeconds) return { time, from: previous.time, rate: null, errorRate: null, bucketCounts: null, quantiles: quantiles.map(() => null) }
-      const { buckets, errors } = subtract(snapshot.total, previous.total)
+      const { buckets, errors } = subtract(countsOf(snapshot), countsOf(previous))
       const first = this.#snapshots[this.#beginOfWindow(index + 1, quantileSeconds)]!
-      const recent = subtract(snapshot.total, first.total)
+      const recent = subtract(countsOf(snapshot), countsOf(first))
       return {
         time,
         from: previous.time,

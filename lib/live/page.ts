@@ -1,9 +1,10 @@
 // The page at /live: asks the metrics server once a second, and shows what it says. Needs a browser; what it computes is in the other modules.
 import { Charts, describePoint, formatClock, quantiles } from './charts'
-import { formatBucket, formatCount, formatRate, formatSeconds, formatShare, formatWindow, nothing } from './format'
+import { formatBucket, formatCount, formatEstimate, formatRate, formatSeconds, formatShare, formatWindow, nothing } from './format'
 import { History, type Increase, type Point } from './history'
 import { estimateQuantile } from './quantile'
-import { familyNames, Reader, type Counts, type Row, type ShownHistogram } from './reader'
+import { familyNames, keyOf, Reader, type ShownHistogram } from './reader'
+import { Table } from './table'
 
 const intervalMs = 1000
 const timeoutMs = 10_000
@@ -27,6 +28,7 @@ let histogram: ShownHistogram
 let reader: Reader
 let history: History
 let charts: Charts
+let table: Table
 let points: Point[] = []
 let windowSeconds = 60
 let paused = false
@@ -41,7 +43,7 @@ function show (shown: ShownHistogram): void {
   history = new History(shown.upperBounds, keepSeconds)
   points = []
   createCharts()
-  createTable()
+  table = new Table(shown, hasInFlight, draw)
   draw()
 }
 
@@ -97,9 +99,11 @@ async function keepAsking (): Promise<void> {
 
 function draw (): void {
   const increase = history.over(windowSeconds)
-  points = history.points(quantiles.map(([, q]) => q), quantileSeconds)
+  points = history.points(quantiles.map(([, q]) => q), quantileSeconds, table.chosen)
   showNumbers(increase)
-  showRows(increase)
+  table.show(increase, windowSeconds)
+  const row = increase?.rows.find(row => keyOf(row) === table.chosen)
+  setText(find('#chosen'), row === undefined ? 'Charts of all requests' : `Charts of ${[row.method, row.route].filter(Boolean).join(' ') || 'all requests'} only`)
   charts.draw(points)
   showPoint()
   find('#heat data').textContent = formatRate(charts.most).replace('.0', '')
@@ -119,8 +123,9 @@ function showNumbers (increase: Increase | undefined): void {
   const all = total.buckets.at(-1)!
   setNumber('rate', increase === undefined ? NaN : all / seconds, formatRate, increase === undefined ? '' : `${formatCount(all)} in all`)
   for (const [name, q] of quantiles) {
-    const { value, lower, upper } = estimateQuantile(q, histogram.upperBounds, total.buckets)
-    setNumber(name, value, () => formatEstimate(q, total), Number.isNaN(value) ? '' : `bucket ${formatBucket(lower, upper)}`)
+    const estimate = estimateQuantile(q, histogram.upperBounds, total.buckets)
+    const { value, lower, upper } = estimate
+    setNumber(name, value, () => formatEstimate(estimate), Number.isNaN(value) ? '' : `bucket ${formatBucket(lower, upper)}`)
   }
   const share = (part: number): string => all === 0 ? '' : `${formatShare(part, all)} of requests`
   setNumber('errors', histogram.statusLabel === undefined ? NaN : total.errors, formatCount, histogram.statusLabel === undefined ? 'no label says' : share(total.errors))
@@ -135,114 +140,6 @@ function setNumber (id: string, value: number, format: (value: number) => string
   element.value = String(value)
   setText(element, Number.isNaN(value) ? nothing : format(value))
   setText(find(`#${id} small`), note)
-}
-
-function formatEstimate (q: number, { buckets }: Counts): string {
-  const { value, upper } = estimateQuantile(q, histogram.upperBounds, buckets)
-  return `${upper === Infinity ? '> ' : ''}${formatSeconds(value)}`
-}
-
-interface Column {
-  readonly name: string
-  /** What to sort by. */
-  readonly value: (row: Row, seconds: number) => string | number
-  readonly text: (row: Row, seconds: number) => string
-  readonly isText?: boolean
-  /** Whether a number above 0 is bad news. */
-  readonly isAlarming?: boolean
-}
-
-const requestsOf = ({ counts }: Row): number => counts.buckets.at(-1)!
-
-function columnsOf ({ methodLabel, routeLabel, statusLabel, upperBounds }: ShownHistogram): Column[] {
-  const columns: Array<Column | false> = [
-    routeLabel !== undefined && { name: 'Route', isText: true, value: ({ route }) => route!, text: ({ route }) => route! },
-    methodLabel !== undefined && { name: 'Method', isText: true, value: ({ method }) => method!, text: ({ method }) => method! },
-    methodLabel === undefined && routeLabel === undefined && { name: 'Route', isText: true, value: () => 0, text: () => 'all requests' },
-    { name: 'Requests/s', value: requestsOf, text: (row, seconds) => requestsOf(row) === 0 ? nothing : formatRate(requestsOf(row) / seconds) },
-    ...quantiles.map(([name, q]): Column => ({
-      name, value: ({ counts }) => estimateQuantile(q, upperBounds, counts.buckets).value, text: ({ counts }) => formatEstimate(q, counts)
-    })),
-    statusLabel !== undefined && { name: 'Errors', isAlarming: true, value: ({ counts }) => counts.errors, text: ({ counts }) => formatCount(counts.errors) },
-    { name: 'Aborted', isAlarming: true, value: ({ counts }) => counts.aborted, text: ({ counts }) => formatCount(counts.aborted) },
-    hasInFlight && { name: 'In flight', value: ({ inFlight }) => inFlight, text: ({ inFlight }) => formatCount(inFlight) }
-  ]
-  return columns.filter(column => column !== false)
-}
-
-let columns: Column[] = []
-let sortedBy = 0
-let descending = false
-let rowElements = new Map<string, HTMLTableRowElement>()
-
-function createTable (): void {
-  columns = columnsOf(histogram)
-  sortedBy = 0
-  descending = false
-  rowElements = new Map()
-  const heads = columns.map(({ name, isText }, index) => {
-    const [head, button] = [document.createElement('th'), document.createElement('button')]
-    head.scope = 'col'
-    if (isText === true) head.className = 'text'
-    button.type = 'button'
-    button.textContent = name
-    button.onclick = () => {
-      descending = sortedBy === index ? !descending : isText !== true
-      sortedBy = index
-      showRows(history.over(windowSeconds))
-    }
-    head.append(button)
-    return head
-  })
-  const row = document.createElement('tr')
-  row.append(...heads)
-  find('#routes thead').replaceChildren(row)
-  find('#routes tbody').replaceChildren()
-}
-
-function showRows (increase: Increase | undefined): void {
-  const body = find('#routes tbody')
-  setText(find('#routes caption'), `By route, over the last ${formatWindow(windowSeconds)}`)
-  find('#routes thead').querySelectorAll('th').forEach((head, index) => {
-    if (index === sortedBy) head.ariaSort = descending ? 'descending' : 'ascending'
-    else head.removeAttribute('aria-sort')
-  })
-  const { value } = columns[sortedBy]!
-  const seconds = increase?.seconds ?? NaN
-  const rows = (increase?.rows ?? []).map(row => ({ row, key: JSON.stringify([row.route, row.method]), rank: value(row, seconds) }))
-  rows.sort((a, b) => (compare(a.rank, b.rank) || 0) * (descending ? -1 : 1) || compare(a.key, b.key))
-  rows.forEach(({ row, key }, index) => {
-    let element = rowElements.get(key)
-    if (element === undefined) {
-      element = createRow()
-      rowElements.set(key, element)
-    }
-    element.classList.toggle('idle', requestsOf(row) === 0)
-    columns.forEach(({ text, value, isAlarming }, column) => {
-      const cell = element.cells[column]!
-      setText(cell, text(row, seconds))
-      if (isAlarming === true) cell.classList.toggle('some', Number(value(row, seconds)) > 0)
-    })
-    if (body.children[index] !== element) body.insertBefore(element, body.children[index] ?? null)
-  })
-  find('#empty').hidden = rows.length > 0
-}
-
-function createRow (): HTMLTableRowElement {
-  const row = document.createElement('tr')
-  columns.forEach(({ isText }, index) => {
-    const cell = document.createElement(index === 0 ? 'th' : 'td')
-    if (index === 0) (cell as HTMLTableCellElement).scope = 'row'
-    if (isText === true) cell.className = 'text'
-    row.append(cell)
-  })
-  return row
-}
-
-/** NaN, of a row without requests, is less than any number. */
-function compare (a: string | number, b: string | number): number {
-  if (typeof a === 'string' || typeof b === 'string') return a < b ? -1 : a > b ? 1 : 0
-  return (Number.isNaN(a) ? -1 : a) - (Number.isNaN(b) ? -1 : b)
 }
 
 /** Shows what the charts say under the cursor, or else last. */

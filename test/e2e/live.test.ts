@@ -101,6 +101,40 @@ t.test('it moves, and tells routes apart', { skip }, async t => {
   t.same(complaints, [])
 })
 
+t.test('the charts are of the row that is chosen, by a click or the keyboard, and of all again', { skip }, async t => {
+  const { address, metrics } = await startExample(t, 'routes')
+  await send(1, `${address}/users/1`)
+  await send(1, `${address}/orders`, { method: 'POST' })
+  const { page, complaints } = await openPage(await startBrowser(t), live(metrics))
+  await shows(page, 'two answers', async () => await number(page, 'rate') === 0)
+  await send(20, `${address}/users/1`)
+  await send(6, `${address}/orders`, { method: 'POST' })
+  await shows(page, 'all requests', async () => (await page.locator('#rate small').innerText()) === '26 in all')
+  await page.locator('#pause').click()
+  const [, ...quantiles] = (await row(page, '/orders', 'POST')).slice(2, 6)
+
+  /** What the last point says of the last 10 seconds. */
+  const last = async (): Promise<string[]> => Promise.all(['p50', 'p90', 'p99'].map(key => page.locator(`[data-key=${key}] b`).innerText()))
+  const chosen = page.locator('#chosen')
+  const orders = page.getByRole('button', { name: '/orders' })
+  const all = await last()
+  await page.getByRole('cell', { name: 'POST' }).click()
+  t.equal(await chosen.innerText(), 'Charts of POST /orders only')
+  t.equal(await orders.getAttribute('aria-pressed'), 'true')
+  t.same(await last(), quantiles)
+  t.notSame(quantiles, all)
+  t.equal(await page.locator('#rate small').innerText(), '26 in all')
+
+  for (const [key, text] of [['Enter', 'Charts of all requests'], ['Space', 'Charts of POST /orders only'], ['Escape', 'Charts of all requests']] as const) {
+    await orders.focus()
+    await page.keyboard.press(key)
+    t.equal(await chosen.innerText(), text, key)
+  }
+  t.same(await last(), all)
+  t.equal(await orders.getAttribute('aria-pressed'), 'false')
+  t.same(complaints, [])
+})
+
 t.test('it can be used with the keyboard alone', { skip }, async t => {
   const { address, metrics } = await startExample(t, 'routes')
   const { page, complaints } = await openPage(await startBrowser(t), live(metrics))

@@ -1,0 +1,140 @@
+// In the browser: the table by route, and which of its rows is chosen.
+import { quantiles } from './charts'
+import { formatCount, formatEstimate, formatRate, formatWindow, nothing } from './format'
+import type { Increase } from './history'
+import { estimateQuantile } from './quantile'
+import { keyOf, type Row, type ShownHistogram } from './reader'
+
+interface Column {
+  readonly name: string
+  /** What to sort by. */
+  readonly value: (row: Row, seconds: number) => string | number
+  readonly text: (row: Row, seconds: number) => string
+  readonly isText?: boolean
+  /** Whether a number above 0 is bad news. */
+  readonly isAlarming?: boolean
+}
+
+const requestsOf = ({ counts }: Row): number => counts.buckets.at(-1)!
+
+function columnsOf ({ methodLabel, routeLabel, statusLabel, upperBounds }: ShownHistogram, hasInFlight: boolean): Column[] {
+  const columns: Array<Column | false> = [
+    routeLabel !== undefined && { name: 'Route', isText: true, value: ({ route }) => route!, text: ({ route }) => route! },
+    methodLabel !== undefined && { name: 'Method', isText: true, value: ({ method }) => method!, text: ({ method }) => method! },
+    methodLabel === undefined && routeLabel === undefined && { name: 'Route', isText: true, value: () => 0, text: () => 'all requests' },
+    { name: 'Requests/s', value: requestsOf, text: (row, seconds) => requestsOf(row) === 0 ? nothing : formatRate(requestsOf(row) / seconds) },
+    ...quantiles.map(([name, q]): Column => ({
+      name, value: ({ counts }) => estimateQuantile(q, upperBounds, counts.buckets).value, text: ({ counts }) => formatEstimate(estimateQuantile(q, upperBounds, counts.buckets))
+    })),
+    statusLabel !== undefined && { name: 'Errors', isAlarming: true, value: ({ counts }) => counts.errors, text: ({ counts }) => formatCount(counts.errors) },
+    { name: 'Aborted', isAlarming: true, value: ({ counts }) => counts.aborted, text: ({ counts }) => formatCount(counts.aborted) },
+    hasInFlight && { name: 'In flight', value: ({ inFlight }) => inFlight, text: ({ inFlight }) => formatCount(inFlight) }
+  ]
+  return columns.filter(column => column !== false)
+}
+
+export class Table {
+  readonly #columns: Column[]
+  readonly #onChange: () => void
+  readonly #body = find('tbody')
+  readonly #rows = new Map<string, HTMLTableRowElement>()
+  #sortedBy = 0
+  #descending = false
+  #chosen: string | undefined
+
+  /** `onChange` is called when it is to be shown in another order, or another row is chosen. */
+  constructor (histogram: ShownHistogram, hasInFlight: boolean, onChange: () => void) {
+    this.#columns = columnsOf(histogram, hasInFlight)
+    this.#onChange = onChange
+    const heads = document.createElement('tr')
+    heads.append(...this.#columns.map((column, index) => this.#createHead(column, index)))
+    find('thead').replaceChildren(heads)
+    this.#body.replaceChildren()
+    this.#body.onkeydown = ({ key }) => { if (key === 'Escape') this.#choose(undefined) }
+  }
+
+  /** The key of the row that is chosen. */
+  get chosen (): string | undefined {
+    return this.#chosen
+  }
+
+  show (increase: Increase | undefined, windowSeconds: number): void {
+    setText(find('caption'), `By route, over the last ${formatWindow(windowSeconds)}`)
+    find('thead').querySelectorAll('th').forEach((head, index) => {
+      if (index === this.#sortedBy) head.ariaSort = this.#descending ? 'descending' : 'ascending'
+      else head.removeAttribute('aria-sort')
+    })
+    const { value } = this.#columns[this.#sortedBy]!
+    const seconds = increase?.seconds ?? NaN
+    const rows = (increase?.rows ?? []).map(row => ({ row, key: keyOf(row), rank: value(row, seconds) }))
+    rows.sort((a, b) => (compare(a.rank, b.rank) || 0) * (this.#descending ? -1 : 1) || compare(a.row.route ?? '', b.row.route ?? '') || compare(a.key, b.key))
+    rows.forEach(({ row, key }, index) => {
+      let element = this.#rows.get(key)
+      if (element === undefined) {
+        element = this.#createRow(key)
+        this.#rows.set(key, element)
+      }
+      element.classList.toggle('idle', requestsOf(row) === 0)
+      element.classList.toggle('chosen', key === this.#chosen)
+      element.querySelector('button')!.ariaPressed = String(key === this.#chosen)
+      this.#columns.forEach(({ text, value, isAlarming }, column) => {
+        const cell = element.cells[column]!
+        setText(cell.querySelector('button') ?? cell, text(row, seconds))
+        if (isAlarming === true) cell.classList.toggle('some', Number(value(row, seconds)) > 0)
+      })
+      if (this.#body.children[index] !== element) this.#body.insertBefore(element, this.#body.children[index] ?? null)
+    })
+    document.querySelector<HTMLElement>('#empty')!.hidden = rows.length > 0
+  }
+
+  #choose (key: string | undefined): void {
+    this.#chosen = key
+    this.#onChange()
+  }
+
+  #createHead ({ name, isText }: Column, index: number): HTMLTableCellElement {
+    const [head, button] = [document.createElement('th'), document.createElement('button')]
+    head.scope = 'col'
+    if (isText === true) head.className = 'text'
+    button.type = 'button'
+    button.textContent = name
+    button.onclick = () => {
+      this.#descending = this.#sortedBy === index ? !this.#descending : isText !== true
+      this.#sortedBy = index
+      this.#onChange()
+    }
+    head.append(button)
+    return head
+  }
+
+  /** A click anywhere on the row is one on its button, which is there for the keyboard and screen readers. */
+  #createRow (key: string): HTMLTableRowElement {
+    const row = document.createElement('tr')
+    row.onclick = () => this.#choose(this.#chosen === key ? undefined : key)
+    this.#columns.forEach(({ isText }, index) => {
+      const cell = document.createElement(index === 0 ? 'th' : 'td')
+      if (isText === true) cell.className = 'text'
+      if (index === 0) {
+        const button = document.createElement('button')
+        button.type = 'button'
+        Object.assign(cell, { scope: 'row' }).append(button)
+      }
+      row.append(cell)
+    })
+    return row
+  }
+}
+
+function find (part: string): HTMLElement {
+  return document.querySelector<HTMLElement>(`#routes ${part}`)!
+}
+
+function setText (element: Element, text: string): void {
+  if (element.textContent !== text) element.textContent = text
+}
+
+/** NaN, of a row without requests, is less than any number. */
+function compare (a: string | number, b: string | number): number {
+  if (typeof a === 'string' || typeof b === 'string') return a < b ? -1 : a > b ? 1 : 0
+  return (Number.isNaN(a) ? -1 : a) - (Number.isNaN(b) ? -1 : b)
+}
