@@ -84,7 +84,8 @@ t.test('the numbers on the page are those of histogram_quantile in Prometheus fo
 t.test('it moves, and tells routes apart', { skip }, async t => {
   const { address, metrics } = await startExample(t, 'routes')
   const { page, complaints } = await openPage(await startBrowser(t), live(metrics))
-  await shows(page, 'that there is nothing', () => page.getByText('No requests yet').isVisible())
+  await shows(page, 'an answer', async () => (await page.locator('#state').innerText()).startsWith('Live'))
+  t.ok(await page.getByText('No requests yet').isVisible())
   t.match(await page.title(), 'Latency')
 
   await send(10, `${address}/users/1`)
@@ -138,6 +139,7 @@ t.test('the charts are of the row that is chosen, by a click or the keyboard, an
 t.test('it can be used with the keyboard alone', { skip }, async t => {
   const { address, metrics } = await startExample(t, 'routes')
   const { page, complaints } = await openPage(await startBrowser(t), live(metrics))
+  await shows(page, 'an answer', async () => (await page.locator('#state').innerText()).startsWith('Live'))
   await send(20, `${address}/users/1`)
   await send(5, `${address}/orders`, { method: 'POST' })
   await shows(page, 'both routes', async () => await page.locator('#routes tbody tr').count() === 2)
