@@ -12,8 +12,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { chromium } from 'playwright-core'
 
-const seconds = Number(process.env.SECONDS ?? 120)
-const folder = process.env.FOLDER ?? 'docs'
+const seconds = 120
 const step = 2
 const rows = ['At a glance', 'Rate, errors, duration', 'Routes']
 
@@ -87,7 +86,7 @@ async function draw (prometheus) {
     await page.addScriptTag({ path: require.resolve('uplot/dist/uPlot.iife.min.js') })
     await page.addScriptTag({ path: 'docs/dashboard-panels.js' })
     await page.evaluate(([panels, end, seconds, step]) => window.drawPanels(panels, end, seconds, step), [panels, end, seconds, step])
-    await page.screenshot({ path: `${folder}/dashboard-${colorScheme}.png`, fullPage: true })
+    await page.screenshot({ path: `docs/dashboard-${colorScheme}.png`, fullPage: true })
   }
   await browser.close()
 }

@@ -4,8 +4,7 @@ import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { chromium } from 'playwright-core'
 
-const seconds = Number(process.env.SECONDS ?? 100)
-const folder = process.env.FOLDER ?? 'docs'
+const seconds = 100
 
 const example = spawn(process.execPath, ['dist/example/routes.js'], { env: { ...process.env, PORT: '0', METRICS_PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit'] })
 let output = ''
@@ -17,9 +16,9 @@ const browser = await chromium.launch({
   args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 })
 const pictures = [
-  ['live-light', { colorScheme: 'light', viewport: { width: 1200, height: 962 } }],
-  ['live-dark', { colorScheme: 'dark', viewport: { width: 1200, height: 962 } }],
-  ['live-phone', { colorScheme: 'light', viewport: { width: 375, height: 1500 }, isMobile: true, deviceScaleFactor: 1 }]
+  ['live-light', { colorScheme: 'light', viewport: { width: 1200, height: 1004 } }],
+  ['live-dark', { colorScheme: 'dark', viewport: { width: 1200, height: 1004 } }],
+  ['live-phone', { colorScheme: 'light', viewport: { width: 375, height: 1540 }, isMobile: true, deviceScaleFactor: 1 }]
 ]
 const pages = await Promise.all(pictures.map(async ([name, options]) => {
   const page = await browser.newPage(options)
@@ -41,6 +40,6 @@ while (performance.now() < end) {
   await Promise.all([fetch(`${address}/`), ...requests])
   await sleep(100)
 }
-for (const [name, page] of pages) await page.screenshot({ path: `${folder}/${name}.png` })
+for (const [name, page] of pages) await page.screenshot({ path: `docs/${name}.png` })
 await browser.close()
 example.kill()
