@@ -164,15 +164,17 @@ t.test('a series may be larger than the pages it is written in', async t => {
 })
 
 t.test('wherever in a series a page is at its end, nothing of it is lost', async t => {
-  const labelSets = Array.from({ length: 300 }, (_, index) => 'x'.repeat(65_300 + index))
-  for (const n of labelSets) {
+  const lost: number[] = []
+  for (let length = 65_300; length < 65_600; length++) {
+    const n = 'x'.repeat(length)
     const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
     family.slot([n])
     const page = text([{ ...family.snapshot(), counts: Float64Array.of(1234567890, 1) }])
     const expected = `# HELP h h\n# TYPE h histogram\nh_bucket{n="${n}",le="1.0"} 1234567890\nh_bucket{n="${n}",le="+Inf"} 1234567891\n` +
       `h_sum{n="${n}"} 0\nh_count{n="${n}"} 1234567891\n`
-    if (page !== expected) t.fail(`with ${n.length} characters`)
+    if (page !== expected) lost.push(length)
   }
+  t.same(lost, [])
 })
 
 t.test('any label value comes back as it went in', async t => {
@@ -180,5 +182,5 @@ t.test('any label value comes back as it went in', async t => {
   const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['a', 'b'], upperBounds: [1] })
   for (const a of values) for (const b of values) family.observe(family.slot([a, b]), 0.5)
   const read = new Exposition(text([family.snapshot()]))
-  for (const a of values) for (const b of values) t.equal(read.value('h_count', { a, b }), 1)
+  t.same(values.flatMap(a => values.filter(b => read.value('h_count', { a, b }) !== 1)), [])
 })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { formatBound, formatBucket, formatCount, formatRate, formatSeconds, formatShare, formatWindow } from '../lib/live/format'
+import { formatBound, formatBucket, formatCount, formatEstimate, formatRate, formatSeconds, formatShare, formatWindow } from '../lib/live/format'
 import { History } from '../lib/live/history'
 import { estimateQuantile } from '../lib/live/quantile'
 import { familyNames, Reader, type Counts, type Reading } from '../lib/live/reader'
@@ -160,6 +160,7 @@ t.test('of a time without answers the charts know nothing', async t => {
 
 t.test('numbers keep their width, and say no more than is known', async t => {
   t.same([0.0000531, 0.0012, 0.01234, 0.9994, 0.9996, 12.345, NaN].map(formatSeconds), ['0.0531 ms', '1.20 ms', '12.3 ms', '999 ms', '1.00 s', '12.3 s', '–'])
+  t.same([{ value: 0.0012, upper: 0.0025 }, { value: 10, upper: Infinity }].map(formatEstimate), ['1.20 ms', '> 10.0 s'])
   t.same([0.0001, 0.25, 1, 2.5].map(formatBound), ['0.1 ms', '250 ms', '1 s', '2.5 s'])
   t.equal(formatBucket(0.0002, 0.0005), '0.2 to 0.5 ms')
   t.equal(formatBucket(0, 1), '0 to 1 s')
