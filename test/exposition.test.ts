@@ -121,14 +121,14 @@ t.test('counts of any size are written in full', async t => {
 
 t.test('a page comes in pieces of about 64 KiB', async t => {
   const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
-  for (let n = 0; n < 5000; n++) family.slot([String(n)])
+  for (let n = 0; n < 3000; n++) family.slot([String(n)])
   const samples = Array.from({ length: 20_000 }, (_, n) => ({ name: 'g', labels: { n }, value: n }))
   for (const families of [[family.snapshot()], [{ ...metric('gauge', 'g'), samples }]]) {
     const pieces = [...writeText(families)]
     t.ok(pieces.length > 3)
     for (const piece of pieces.slice(0, -1)) t.ok(piece.length > 60_000 && piece.length < 65_536, `${piece.length}`)
     const whole = Buffer.concat(pieces).toString()
-    t.equal(new Exposition(whole).samples(families[0]!.name === 'g' ? 'g' : 'h_count').length, families[0]!.name === 'g' ? 20_000 : 5000)
+    t.equal(new Exposition(whole).samples(families[0]!.name === 'g' ? 'g' : 'h_count').length, families[0]!.name === 'g' ? 20_000 : 3000)
   }
 })
 
@@ -155,17 +155,17 @@ t.test('families of a client library, whole', async t => {
 })
 
 t.test('a series may be larger than the pages it is written in', async t => {
-  const route = '€'.repeat(100_000)
-  const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['route'], upperBounds: Array.from({ length: 50 }, (_, index) => index) })
-  family.observe(family.slot([route]), 48.5)
+  const route = '€'.repeat(30_000)
+  const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['route'], upperBounds: Array.from({ length: 8 }, (_, index) => index) })
+  family.observe(family.slot([route]), 6.5)
   const read = new Exposition(text([family.snapshot()]))
-  t.equal(read.samples('h_bucket').length, 51)
-  for (const [le, count] of [['48.0', 0], ['49.0', 1], ['+Inf', 1]] as const) t.equal(read.value('h_bucket', { route, le }), count)
+  t.equal(read.samples('h_bucket').length, 9)
+  for (const [le, count] of [['6.0', 0], ['7.0', 1], ['+Inf', 1]] as const) t.equal(read.value('h_bucket', { route, le }), count)
 })
 
 t.test('wherever in a series a page is at its end, nothing of it is lost', async t => {
   const lost: number[] = []
-  for (let length = 65_300; length < 65_600; length++) {
+  for (let length = 65_300; length < 65_600; length += 5) {
     const n = 'x'.repeat(length)
     const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
     family.slot([n])
