@@ -165,7 +165,7 @@ t.test('a series may be larger than the pages it is written in', async t => {
 
 t.test('wherever in a series a page is at its end, nothing of it is lost', async t => {
   const lost: number[] = []
-  for (let length = 65_300; length < 65_600; length += 5) {
+  for (let length = 65_440; length < 65_500; length++) {
     const n = 'x'.repeat(length)
     const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
     family.slot([n])
