@@ -15,7 +15,7 @@ const javaScript = 'text/javascript; charset=utf-8'
 const css = 'text/css; charset=utf-8'
 
 /** Names in `live/`. A module has the address by which the others import it, which is without an extension. */
-const modules = ['page', 'charts', 'table', 'history', 'reader', 'quantile', 'format']
+const modules = ['page', 'charts', 'table', 'elements', 'history', 'reader', 'quantile', 'format']
 
 /** In place of the page's modules where there is only a bundle of the application. */
 const withoutFiles = "document.querySelector('#state').textContent = 'The files of this page are not there. Is the application bundled? Leave fastify-latency out of the bundle.'"

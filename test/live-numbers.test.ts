@@ -89,7 +89,7 @@ function historyOf (...readings: Array<[time: number, reading: Reading]>): Histo
 }
 
 const routesOf = (history: History, seconds = 60): Record<string, Counts> =>
-  Object.fromEntries(history.over(seconds)!.rows.map(({ route, counts }) => [route, counts]))
+  Object.fromEntries([...history.over(seconds)!.rows.values()].map(({ route, counts }) => [route, counts]))
 
 t.test('before the second answer nothing is known of any time', async t => {
   t.equal(historyOf().over(60), undefined)
@@ -101,7 +101,7 @@ t.test('what was counted before the page was opened is not shown', async t => {
   const history = historyOf([100, reading({ a: [[5, 6, 7], 1, 1] }, 3)], [101, reading({ a: [[6, 8, 10], 2, 3, 4] }, 5)])
   t.same(history.over(60), {
     seconds: 1,
-    rows: [{ method: 'GET', route: 'a', counts: { buckets: [1, 2, 3], errors: 1, aborted: 2 }, inFlight: 4 }],
+    rows: new Map([['a', { method: 'GET', route: 'a', counts: { buckets: [1, 2, 3], errors: 1, aborted: 2 }, inFlight: 4 }]]),
     total: { buckets: [1, 2, 3], errors: 1, aborted: 2 },
     rejected: 2
   })
@@ -142,7 +142,7 @@ t.test('when the server has started again, counting goes on', async t => {
 
 t.test('a route that the server has no more has nothing in flight', async t => {
   const history = historyOf([0, reading({ a: [[1, 1, 1], 0, 0, 5] })], [1, reading({})])
-  t.match(history.over(60)!.rows, [{ route: 'a', counts: { buckets: [0, 0, 0] }, inFlight: 0 }])
+  t.match([...history.over(60)!.rows.values()], [{ route: 'a', counts: { buckets: [0, 0, 0] }, inFlight: 0 }])
 })
 
 t.test('a point of the charts is of the second before it, its quantiles of more', async t => {

@@ -19,7 +19,8 @@ interface Snapshot {
 export interface Increase {
   /** The time between the answers at its ends: that asked for, or less while there is no more. */
   readonly seconds: number
-  readonly rows: readonly Row[]
+  /** As in an answer. */
+  readonly rows: Reading['rows']
   readonly total: Counts
   readonly rejected: number
 }
@@ -50,7 +51,7 @@ export class History {
   constructor (upperBounds: readonly number[], keepSeconds: number) {
     this.#upperBounds = upperBounds
     this.#keepSeconds = keepSeconds
-    this.#none = { buckets: [...upperBounds, Infinity].map(() => 0), errors: 0, aborted: 0 }
+    this.#none = noCounts(upperBounds)
   }
 
   /** Takes an answer, and its time in seconds. */
@@ -82,7 +83,7 @@ export class History {
     const [first, last] = [this.#snapshots[begin]!, this.#snapshots[end]!]
     return {
       seconds: last.time - first.time,
-      rows: Array.from(last.rows, ([key, counts]) => ({ ...this.#rows.get(key)!, counts: subtract(counts, first.rows.get(key)) })),
+      rows: new Map(Array.from(last.rows, ([key, counts]) => [key, { ...this.#rows.get(key)!, counts: subtract(counts, first.rows.get(key)) }])),
       total: subtract(last.total, first.total),
       rejected: last.rejected - first.rejected
     }
@@ -119,6 +120,10 @@ export class History {
     while (index > 0 && this.#snapshots[index - 1]!.time >= this.#snapshots[end]!.time - seconds - toleranceSeconds) index--
     return index
   }
+}
+
+export function noCounts (upperBounds: readonly number[]): Counts {
+  return { buckets: [...upperBounds, Infinity].map(() => 0), errors: 0, aborted: 0 }
 }
 
 /** Counts that are less than before are those of a server that has started again, from 0. */

@@ -1,9 +1,10 @@
 // The page at /live: asks the metrics server once a second, and shows what it says. Needs a browser; what it computes is in the other modules.
 import { Charts, describePoint, formatClock, quantiles } from './charts'
+import { find, setText } from './elements'
 import { formatBucket, formatCount, formatEstimate, formatRate, formatSeconds, formatShare, formatWindow, nothing } from './format'
-import { History, type Increase, type Point } from './history'
+import { History, noCounts, type Increase, type Point } from './history'
 import { estimateQuantile } from './quantile'
-import { familyNames, keyOf, Reader, type ShownHistogram } from './reader'
+import { familyNames, Reader, type ShownHistogram } from './reader'
 import { Table } from './table'
 
 const intervalMs = 1000
@@ -14,10 +15,6 @@ const quantileSeconds = 10
 
 const { path, histograms, inFlight: hasInFlight } = JSON.parse(document.body.dataset.page!) as {
   path: string, histograms: ShownHistogram[], inFlight: boolean
-}
-
-function find<E extends HTMLElement = HTMLElement> (selector: string): E {
-  return document.querySelector<E>(selector)!
 }
 
 const state = find('#state')
@@ -102,7 +99,7 @@ function draw (): void {
   points = history.points(quantiles.map(([, q]) => q), quantileSeconds, table.chosen)
   showNumbers(increase)
   table.show(increase, windowSeconds)
-  const row = increase?.rows.find(row => keyOf(row) === table.chosen)
+  const row = table.chosen === undefined ? undefined : increase?.rows.get(table.chosen)
   setText(find('#chosen'), row === undefined ? 'Charts of all requests' : `Charts of ${[row.method, row.route].filter(Boolean).join(' ') || 'all requests'} only`)
   charts.draw(points)
   showPoint()
@@ -119,7 +116,7 @@ function showState (name: string, text: string): void {
 function showNumbers (increase: Increase | undefined): void {
   const seconds = increase?.seconds ?? 0
   setText(find('#seen'), increase !== undefined && windowSeconds - seconds > 1 ? `of which this page has seen ${formatWindow(seconds)}` : '')
-  const total = increase?.total ?? { buckets: [...histogram.upperBounds, 0].map(() => 0), errors: 0, aborted: 0 }
+  const total = increase?.total ?? noCounts(histogram.upperBounds)
   const all = total.buckets.at(-1)!
   setNumber('rate', increase === undefined ? NaN : all / seconds, formatRate, increase === undefined ? '' : `${formatCount(all)} in all`)
   for (const [name, q] of quantiles) {
@@ -131,7 +128,7 @@ function showNumbers (increase: Increase | undefined): void {
   setNumber('errors', histogram.statusLabel === undefined ? NaN : total.errors, formatCount, histogram.statusLabel === undefined ? 'no label says' : share(total.errors))
   setNumber('aborted', total.aborted, formatCount, share(total.aborted))
   setNumber('rejected', increase?.rejected ?? 0, formatCount, '')
-  setNumber('in-flight', hasInFlight ? increase?.rows.reduce((sum, { inFlight }) => sum + inFlight, 0) ?? NaN : NaN, formatCount, '')
+  setNumber('in-flight', hasInFlight ? increase === undefined ? NaN : [...increase.rows.values()].reduce((sum, { inFlight }) => sum + inFlight, 0) : NaN, formatCount, '')
   for (const id of ['errors', 'aborted', 'rejected']) find(`#${id}`).classList.toggle('some', Number(find<HTMLDataElement>(`#${id} data`).value) > 0)
 }
 
@@ -156,10 +153,6 @@ function showPoint (): void {
     plot.setAttribute('aria-valuenow', String(index))
     plot.setAttribute('aria-valuetext', point === undefined ? 'nothing yet' : describePoint(point))
   }
-}
-
-function setText (element: Element, text: string): void {
-  if (element.textContent !== text) element.textContent = text
 }
 
 select.replaceChildren(...histograms.map(({ name }) => new Option(name)))

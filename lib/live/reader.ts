@@ -27,11 +27,6 @@ export interface Row {
   readonly inFlight: number
 }
 
-/** What a row is known by. */
-export function keyOf ({ method, route }: Pick<Row, 'method' | 'route'>): string {
-  return JSON.stringify([method, route])
-}
-
 /** What one answer of the server says. */
 export interface Reading {
   readonly rows: ReadonlyMap<string, Row>
@@ -129,7 +124,7 @@ export class Reader {
     const [method, route] = [label(methodLabel, 'method'), label(routeLabel, 'route')]
     return {
       kind,
-      key: keyOf({ method, route }),
+      key: JSON.stringify([method, route]),
       method,
       route,
       bucket: labels.get('le') === '+Inf' ? upperBounds.length : upperBounds.indexOf(Number(labels.get('le'))),

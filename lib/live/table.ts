@@ -1,9 +1,10 @@
 // In the browser: the table by route, and which of its rows is chosen.
 import { quantiles } from './charts'
+import { find, setText } from './elements'
 import { formatCount, formatEstimate, formatRate, formatWindow, nothing } from './format'
 import type { Increase } from './history'
 import { estimateQuantile } from './quantile'
-import { keyOf, type Row, type ShownHistogram } from './reader'
+import type { Row, ShownHistogram } from './reader'
 
 interface Column {
   readonly name: string
@@ -36,7 +37,7 @@ function columnsOf ({ methodLabel, routeLabel, statusLabel, upperBounds }: Shown
 export class Table {
   readonly #columns: Column[]
   readonly #onChange: () => void
-  readonly #body = find('tbody')
+  readonly #body = find('#routes tbody')
   readonly #rows = new Map<string, HTMLTableRowElement>()
   #sortedBy = 0
   #descending = false
@@ -48,7 +49,7 @@ export class Table {
     this.#onChange = onChange
     const heads = document.createElement('tr')
     heads.append(...this.#columns.map((column, index) => this.#createHead(column, index)))
-    find('thead').replaceChildren(heads)
+    find('#routes thead').replaceChildren(heads)
     this.#body.replaceChildren()
     this.#body.onkeydown = ({ key }) => { if (key === 'Escape') this.#choose(undefined) }
   }
@@ -59,14 +60,14 @@ export class Table {
   }
 
   show (increase: Increase | undefined, windowSeconds: number): void {
-    setText(find('caption'), `By route, over the last ${formatWindow(windowSeconds)}`)
-    find('thead').querySelectorAll('th').forEach((head, index) => {
+    setText(find('#routes caption'), `By route, over the last ${formatWindow(windowSeconds)}`)
+    find('#routes thead').querySelectorAll('th').forEach((head, index) => {
       if (index === this.#sortedBy) head.ariaSort = this.#descending ? 'descending' : 'ascending'
       else head.removeAttribute('aria-sort')
     })
     const { value } = this.#columns[this.#sortedBy]!
     const seconds = increase?.seconds ?? NaN
-    const rows = (increase?.rows ?? []).map(row => ({ row, key: keyOf(row), rank: value(row, seconds) }))
+    const rows = Array.from(increase?.rows ?? [], ([key, row]) => ({ row, key, rank: value(row, seconds) }))
     rows.sort((a, b) => (compare(a.rank, b.rank) || 0) * (this.#descending ? -1 : 1) || compare(a.row.route ?? '', b.row.route ?? '') || compare(a.key, b.key))
     rows.forEach(({ row, key }, index) => {
       let element = this.#rows.get(key)
@@ -84,7 +85,7 @@ export class Table {
       })
       if (this.#body.children[index] !== element) this.#body.insertBefore(element, this.#body.children[index] ?? null)
     })
-    document.querySelector<HTMLElement>('#empty')!.hidden = rows.length > 0
+    find('#empty').hidden = rows.length > 0
   }
 
   #choose (key: string | undefined): void {
@@ -123,14 +124,6 @@ export class Table {
     })
     return row
   }
-}
-
-function find (part: string): HTMLElement {
-  return document.querySelector<HTMLElement>(`#routes ${part}`)!
-}
-
-function setText (element: Element, text: string): void {
-  if (element.textContent !== text) element.textContent = text
 }
 
 /** NaN, of a row without requests, is less than any number. */
