@@ -2,8 +2,8 @@ import fp from 'fastify-plugin'
 import type { FastifyInstance } from 'fastify'
 import type { Options } from '../index'
 import { parseOptions } from './config'
-import { ApplicationLatency } from './latency'
-import { openTelemetry } from './open-telemetry'
+import { ApplicationLatency } from './application'
+import { openTelemetry } from './presets'
 import { kLatency } from './symbols'
 
 async function latencyPlugin (app: FastifyInstance, options: Options): Promise<void> {

@@ -2,7 +2,7 @@
 // Some of them need a browser: test/e2e/live.test.ts runs what was built from these in Chromium.
 import { readdirSync } from 'node:fs'
 
-const inBrowser = ['live/page.ts', 'live/charts.ts', 'live/table.ts', 'live/elements.ts']
+const inBrowser = ['pages/browser/page.ts', 'pages/browser/charts.ts', 'pages/browser/table.ts', 'pages/browser/elements.ts']
 const sources = readdirSync('lib', { recursive: true }).map(file => file.replaceAll('\\', '/'))
   .filter(file => file.endsWith('.ts') && !inBrowser.includes(file)).map(file => `lib/${file}`)
 

@@ -8,7 +8,7 @@ import swagger from '@fastify/swagger'
 import t, { type Test } from 'tap'
 import Fastify from 'fastify'
 import latency from '../lib'
-import { retryDelayMs } from '../lib/server'
+import { retryDelayMs } from '../lib/server/server'
 import { anyPort, collectWarnings, createApplication, createListening, hasIPv6, listen, otherLoopback, resolveLocalhost, scrape, warningOf } from './helpers/application'
 
 /** Somebody else's server, on a port that ours will want. */

@@ -1,5 +1,5 @@
 import type { MetricFamily } from '../snapshot'
-import { allocate, Page } from './page'
+import { allocate, Page } from './chunk'
 import { escapeQuoted, writeHistogram, writeSamples } from './series'
 
 /** Those of "Units and Base Units" in the specification that Prometheus' own naming advice lists too. */

@@ -1,6 +1,6 @@
 import type { HistogramSnapshot, Labels, Sample } from '../snapshot'
 import { canonicalFloat, sampleValue } from './float'
-import type { Page } from './page'
+import type { Page } from './chunk'
 
 /**
  * The lines of a histogram of ours. They are the same in the text format and in OpenMetrics, but for `_created`. Makes next to no strings, whose

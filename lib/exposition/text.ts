@@ -1,5 +1,5 @@
 import type { MetricFamily } from '../snapshot'
-import { allocate, Page } from './page'
+import { allocate, Page } from './chunk'
 import { escapeLineFeed, writeHistogram, writeSamples } from './series'
 
 /** The Prometheus text format, version 0.0.4: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format */

@@ -98,7 +98,7 @@ export function call (hooks: readonly Hook[], request: FastifyRequest, reply: Fa
 
 /** The series of a request found, and its time put into the histogram. Nothing is done about requests that end in another way. */
 export function addRecorder (app: FastifyInstance): void {
-  const [{ Recorder }, { parseOptions }, { HistogramFamily }, { handOutRouteConfigs }] = ['instrument', 'config', 'histogram/family', 'route-config'].map(loadInternal)
+  const [{ Recorder }, { parseOptions }, { HistogramFamily }, { handOutRouteConfigs }] = ['request/instrument', 'config', 'histogram/family', 'request/route-config'].map(loadInternal)
   const config = parseOptions({})
   const { name, help, upperBounds } = config.histogram
   const recorder = new Recorder(new HistogramFamily({ name, help, upperBounds, labelNames: Object.keys(config.labels) }), config, () => {}, undefined)

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { FastifyInstance } from 'fastify'
-import type { Config, HistogramConfig } from './config'
-import type { Facts } from './front-page'
+import type { Config, HistogramConfig } from '../config'
+import type { Facts } from './front'
 import { escape, version } from './html'
-import { icon, style } from './live-style'
-import type { ShownHistogram } from './live/reader'
+import { icon, style } from './style'
+import type { ShownHistogram } from './browser/reader'
 
 /** Nothing but the files below `/live/`, and the metrics. */
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
@@ -27,7 +27,7 @@ const parts: ReadonlyArray<[url: string, type: string, read: () => string | Prom
   ['/live/uplot.css', css, () => readFile(require.resolve('uplot/dist/uPlot.min.css'))],
   ['/live/uplot.js', javaScript, () => readFile(require.resolve('uplot/dist/uPlot.iife.min.js'))],
   ...modules.map((name): [string, string, () => Promise<string | Buffer>] =>
-    [`/live/${name}`, javaScript, () => readFile(path.join(__dirname, 'live', `${name}.js`)).catch(() => withoutFiles)])
+    [`/live/${name}`, javaScript, () => readFile(path.join(__dirname, 'browser', `${name}.js`)).catch(() => withoutFiles)])
 ]
 
 /** Declares the page at `/live`, unless one of its addresses is taken. Returns whether it did. */

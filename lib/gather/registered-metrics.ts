@@ -1,7 +1,7 @@
-import type { Histogram, HistogramValues } from '../index'
-import { canonicalFloat } from './exposition/float'
-import type { HistogramFamily } from './histogram/family'
-import type { HistogramSnapshot, Labels } from './snapshot'
+import type { Histogram, HistogramValues } from '../../index'
+import { canonicalFloat } from '../exposition/float'
+import type { HistogramFamily } from '../histogram/family'
+import type { HistogramSnapshot, Labels } from '../snapshot'
 
 /** What `prom-client` registries hold, reduced to what they use. The objects of this module are metrics of ours in that shape. */
 export interface RegisteredMetric {

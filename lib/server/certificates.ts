@@ -3,8 +3,8 @@ import { readFileSync, statSync } from 'node:fs'
 import type { RequestListener } from 'node:http'
 import { createServer, type Server, type ServerOptions } from 'node:https'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
-import type { HttpsConfig } from './config'
-import { describe, FST_LATENCY_ERR_CERTIFICATE } from './errors'
+import type { HttpsConfig } from '../config'
+import { describe, FST_LATENCY_ERR_CERTIFICATE } from '../errors'
 
 /** How long a client may take to agree on TLS. */
 const handshakeTimeoutMs = 10_000

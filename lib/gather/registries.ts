@@ -1,9 +1,9 @@
 import { collectDefaultMetrics, register as globalRegistry, Registry } from 'prom-client'
-import type { RegistryLike } from '../index'
-import { describe, FST_LATENCY_ERR_METRIC_FAILED, FST_LATENCY_ERR_NAME_HIDDEN, type ReportOnce } from './errors'
-import { OwnMetric, RegisteredHistogram } from './metrics'
-import type { Gatherer, GatherFailure, Labels, MetricFamily, Sample, SampleSnapshot } from './snapshot'
-import type { TimeSlices } from './time-slices'
+import type { RegistryLike } from '../../index'
+import { describe, FST_LATENCY_ERR_METRIC_FAILED, FST_LATENCY_ERR_NAME_HIDDEN, type ReportOnce } from '../errors'
+import { OwnMetric, RegisteredHistogram } from './registered-metrics'
+import type { Gatherer, GatherFailure, Labels, MetricFamily, Sample, SampleSnapshot } from '../snapshot'
+import type { TimeSlices } from '../time-slices'
 
 export function createRegistry (): Registry {
   return new Registry()

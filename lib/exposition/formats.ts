@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import Negotiator = require('negotiator')
 import type { MetricFamily } from '../snapshot'
 import { writeOpenMetrics } from './openmetrics'
-import type { Allocate } from './page'
+import type { Allocate } from './chunk'
 import { writeText } from './text'
 
 export interface Exposition {

@@ -1,14 +1,14 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { parseRouteConfig, type Config } from './config'
-import { EndingObserver, longLivedKind, type Ending } from './endings'
-import { describe, FST_LATENCY_ERR_CALLBACK, type ReportOnce } from './errors'
-import type { HistogramFamily } from './histogram/family'
+import { parseRouteConfig, type Config } from '../config'
+import { EndingObserver, longLivedKind, type Ending } from '../http/endings'
+import { describe, FST_LATENCY_ERR_CALLBACK, type ReportOnce } from '../errors'
+import type { HistogramFamily } from '../histogram/family'
 import { notRecorded, SeriesResolver } from './labels'
-import type { RegisteredCounter } from './metrics'
+import type { RegisteredCounter } from '../gather/registered-metrics'
 import { RejectionObserver, rejectionReasons } from './rejections'
 import { handOutRouteConfigs } from './route-config'
 import { noteSchemes } from './scheme'
-import type { Labels } from './snapshot'
+import type { Labels } from '../snapshot'
 
 /** Counters about the requests of a context, beside its histograms. */
 export interface RequestCounters {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Config, ScrapeConfig, ServerConfig } from './config'
+import type { Config, ScrapeConfig, ServerConfig } from '../config'
 import { escape, version } from './html'
 
 const style = `

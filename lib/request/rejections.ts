@@ -5,7 +5,7 @@ import type { Server, Socket } from 'node:net'
 import { Server as TlsServer } from 'node:tls'
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
-import { clientEnded } from './endings'
+import { clientEnded } from '../http/endings'
 
 /** Why a request was answered before any hook could run. */
 export const rejectionReasons = [

@@ -1,5 +1,5 @@
-import { allocate, type Allocate } from './exposition/page'
-import type { TimeSlices } from './time-slices'
+import { allocate, type Allocate } from '../exposition/chunk'
+import type { TimeSlices } from '../time-slices'
 
 /** How far behind the foremost reader another one may be, in pages of about 64 KiB. */
 const longestLag = 32

@@ -4,15 +4,15 @@ import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstanc
 import { authenticate } from './authentication'
 import { Bindings } from './bindings'
 import { createHttpsServer } from './certificates'
-import type { ServerConfig } from './config'
-import { EndingObserver } from './endings'
+import type { ServerConfig } from '../config'
+import { EndingObserver } from '../http/endings'
 import {
   createReportOnce, describe, FST_LATENCY_ERR_CLUSTER_PORT, FST_LATENCY_ERR_CONNECTION_LIMIT, FST_LATENCY_ERR_SERVER_CLOSED,
   FST_LATENCY_ERR_SERVER_LISTEN, report, type ReportOnce
-} from './errors'
-import { contentSecurityPolicy, frontPage, type Facts } from './front-page'
-import { declareLivePage } from './live-page'
-import type { ScrapeHandler } from './scrape'
+} from '../errors'
+import { contentSecurityPolicy, frontPage, type Facts } from '../pages/front'
+import { declareLivePage } from '../pages/live'
+import type { ScrapeHandler } from '../scrape/handler'
 
 const firstRetryMs = 1000
 const longestRetryMs = 10_000

@@ -8,11 +8,11 @@ import {
   FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_SERVER_OFF, type ReportOnce
 } from './errors'
 import { HistogramFamily, type HistogramDefinition } from './histogram/family'
-import { Instrument, Recorder } from './instrument'
-import { RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeSource } from './metrics'
-import { createGatherer, createRegistry } from './registry'
-import { createScrapeMetrics, ScrapeHandler } from './scrape'
-import { MetricsServer } from './server'
+import { Instrument, Recorder } from './request/instrument'
+import { RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeSource } from './gather/registered-metrics'
+import { createGatherer, createRegistry } from './gather/registries'
+import { createScrapeMetrics, ScrapeHandler } from './scrape/handler'
+import { MetricsServer } from './server/server'
 import { TimeSlices } from './time-slices'
 
 /** Requests of one context going into one histogram. */
