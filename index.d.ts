@@ -112,7 +112,7 @@ declare namespace fastifyLatency {
     server?: boolean | ServerOptions
 
     /**
-     * How scrapes are answered, on the metrics server and on `route`. The first registration of an application decides; a later one leaves
+     * How scrapes are answered, on the metrics server and on `endpoint`. The first registration of an application decides; a later one leaves
      * this out or says the same.
      *
      * @default the defaults of its parts
@@ -125,7 +125,7 @@ declare namespace fastifyLatency {
      *
      * @default none
      */
-    route?: string
+    endpoint?: string
   }
 
   export interface HistogramOptions {
@@ -352,7 +352,7 @@ declare namespace fastifyLatency {
     readonly histogram: Histogram
 
     /** The registry of the application's first registration: pass it in `registers` of your own metrics to serve them too. */
-    readonly registry: Registry
+    readonly registry: Registry | RegistryLike
 
     /**
      * The metrics server's Fastify instance, or null with `server: false`. Add hooks, plugins and routes of your own before it starts. A

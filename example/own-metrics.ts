@@ -2,7 +2,7 @@
 import closeWithGrace from 'close-with-grace'
 import Fastify from 'fastify'
 import latency from 'fastify-latency'
-import { Counter, Gauge } from 'prom-client'
+import { Counter, Gauge, type Registry } from 'prom-client'
 
 async function main (): Promise<void> {
   const app = Fastify()
@@ -16,7 +16,7 @@ async function main (): Promise<void> {
     name: 'orders_total',
     help: 'Orders placed.',
     labelNames: ['currency'],
-    registers: [app.latency.registry]
+    registers: [app.latency.registry as Registry]
   })
 
   // In prom-client's global registry, as metrics of libraries are.

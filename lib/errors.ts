@@ -4,8 +4,8 @@ import type { FastifyBaseLogger, FastifyError } from 'fastify'
 
 // The table below is documented, code by code, in README.md.
 
-export const FST_LATENCY_ERR_OPTION_UNKNOWN = createError<[option: string, known: string]>(
-  'FST_LATENCY_ERR_OPTION_UNKNOWN', 'Unknown option "%s"; known here: %s', 500, TypeError)
+export const FST_LATENCY_ERR_OPTION_UNKNOWN = createError<[option: string, hint: string, known: string]>(
+  'FST_LATENCY_ERR_OPTION_UNKNOWN', 'Unknown option "%s"; %sknown here: %s', 500, TypeError)
 
 export const FST_LATENCY_ERR_OPTION_INVALID = createError<[option: string, rule: string, received: string]>(
   'FST_LATENCY_ERR_OPTION_INVALID', 'Option "%s" must be %s; received %s', 500, TypeError)
@@ -55,20 +55,20 @@ export const FST_LATENCY_ERR_NAME_HIDDEN = createError<[name: string]>(
  * For what goes wrong after registration and must neither reach the request nor end the process: written to the application's log, which
  * is off by default, and emitted as a process warning, which is not.
  */
-export function report (log: FastifyBaseLogger, error: FastifyError): void {
+export function warn (log: FastifyBaseLogger, error: FastifyError): void {
   log.error({ err: error }, error.message)
   process.emitWarning(error.message, { type: 'FastifyLatencyWarning', code: error.code })
 }
 
 /** Reports what may go wrong again at every request or scrape: only the first error about each subject. */
-export type ReportOnce = (subject: string, error: FastifyError) => void
+export type WarnOnce = (subject: string, error: FastifyError) => void
 
-export function createReportOnce (log: FastifyBaseLogger): ReportOnce {
+export function createWarnOnce (log: FastifyBaseLogger): WarnOnce {
   const subjects = new Set<string>()
   return (subject, error) => {
     if (subjects.has(subject)) return
     subjects.add(subject)
-    report(log, error)
+    warn(log, error)
   }
 }
 

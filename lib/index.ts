@@ -1,24 +1,19 @@
 import fp from 'fastify-plugin'
 import type { FastifyInstance } from 'fastify'
 import type { Options } from '../index'
+import { Application } from './application'
 import { parseOptions } from './config'
-import { ApplicationLatency } from './application'
 import { openTelemetry } from './presets'
-import { kLatency } from './symbols'
 
 async function latencyPlugin (app: FastifyInstance, options: Options): Promise<void> {
   const config = parseOptions(options)
-  const server: typeof app.server & { [kLatency]?: ApplicationLatency } = app.server
-  if (server[kLatency] === undefined) {
-    server[kLatency] = new ApplicationLatency(app, config)
-    server[kLatency].followLifecycle()
-  }
-  server[kLatency].record(app, config)
-  if (!(app.latency instanceof ApplicationLatency)) app.decorate('latency', server[kLatency])
+  const application = Application.of(app, config)
+  application.register(app, config)
+  if (!(app.latency instanceof Application)) app.decorate('latency', application)
 }
 
-// fastify-plugin gives the function the properties `default` and `fastifyLatency`. Node.js tells the names that an ES module may import
-// from the text of this file, which is all that these lines are for.
+// fastify-plugin gives the function the properties `default` and `fastifyLatency`. Node.js finds the names that an ES module may import in
+// the text of this file, which is all that these lines are for.
 exports.fastifyLatency = undefined
 exports.openTelemetry = undefined
 

@@ -4,8 +4,9 @@ import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import ts from 'typescript'
 import latency from '../lib'
-import { parseOptions, parseRouteConfig } from '../lib/config'
+import { parseOptions } from '../lib/config'
 import * as errors from '../lib/errors'
+import { parseRouteConfig } from '../lib/request/options'
 import { createApplication } from './helpers/application'
 
 // Options, their defaults, label sources and error codes are in three places: what index.d.ts declares, what README.md says, and what the code

@@ -2,21 +2,23 @@ import t from 'tap'
 import { canonicalFloat, sampleValue } from '../lib/exposition/float'
 import { writeOpenMetrics } from '../lib/exposition/openmetrics'
 import { writeText } from '../lib/exposition/text'
-import { HistogramFamily } from '../lib/histogram/family'
-import type { MetricFamily, SampleSnapshot } from '../lib/snapshot'
+import { fromClientMetric, type ClientMetric } from '../lib/exposition/client-library'
+import type { Points, ValuePoints } from '../lib/snapshot'
 import { Exposition } from './helpers/exposition'
+import { createHistogram, observe } from './helpers/histogram'
 
-function text (families: readonly MetricFamily[]): string {
+function text (families: readonly Points[]): string {
   return Buffer.concat([...writeText(families)]).toString()
 }
 
-function openMetrics (families: readonly MetricFamily[], withCreated = false): string {
-  return Buffer.concat([...writeOpenMetrics(families, withCreated)]).toString()
+function openMetrics (families: readonly Points[], withCreated = false): string {
+  return Buffer.concat([...writeOpenMetrics(families, { created: withCreated })]).toString()
 }
 
 /** A family of one sample, as a client library reports it. */
-function metric (type: SampleSnapshot['type'], name: string, createdSeconds?: number): SampleSnapshot {
-  return { layout: 'samples', type, name, help: 'help', samples: [{ name, labels: {}, value: 1, ...createdSeconds !== undefined && { createdSeconds } }] }
+function metric (type: 'counter' | 'gauge' | 'untyped', name: string, startSeconds?: number): ValuePoints {
+  const points = fromClientMetric({ type, name, help: 'help', values: [{ value: 1 }] }) as ValuePoints
+  return { ...points, startSeconds: startSeconds === undefined ? undefined : Float64Array.of(startSeconds) }
 }
 
 t.test('bounds are written in the canonical form of OpenMetrics', async t => {
@@ -38,12 +40,12 @@ t.test('sample values keep every digit', async t => {
 })
 
 t.test('a histogram with labels, whole', async t => {
-  const family = new HistogramFamily({ name: 'h_seconds', help: 'Back\\slash and\nline "feed".', labelNames: ['method', 'route'], upperBounds: [0.5, 1] })
-  family.observe(family.slot(['GET', '/']), 0.25)
-  family.observe(family.slot(['GET', '/']), 1)
-  family.observe(family.slot(['POST', '/a"b\\c\nd']), 3)
+  const family = createHistogram({ name: 'h_seconds', help: 'Back\\slash and\nline "feed".', labelNames: ['method', 'route'], upperBounds: [0.5, 1] })
+  observe(family, ['GET', '/'], 0.25)
+  observe(family, ['GET', '/'], 1)
+  observe(family, ['POST', '/a"b\\c\nd'], 3)
 
-  const page = text([{ ...family.snapshot(), defaultLabels: { app: 'x', route: 'not this one' } }])
+  const page = text([{ ...family.snapshot(), sharedLabels: { app: 'x' } }])
   t.equal(page, [
     '# HELP h_seconds Back\\\\slash and\\nline "feed".',
     '# TYPE h_seconds histogram',
@@ -62,22 +64,22 @@ t.test('a histogram with labels, whole', async t => {
 })
 
 t.test('a histogram without labels has no braces but those of le', async t => {
-  const family = new HistogramFamily({ name: 'h', help: 'help', labelNames: [], upperBounds: [1] })
+  const family = createHistogram({ name: 'h', help: 'help', labelNames: [], upperBounds: [1] })
   t.equal(text([family.snapshot()]),
     '# HELP h help\n# TYPE h histogram\nh_bucket{le="1.0"} 0\nh_bucket{le="+Inf"} 0\nh_sum 0\nh_count 0\n')
 })
 
 t.test('labels that a registry adds are the only ones of a histogram that has none', async t => {
-  const family = new HistogramFamily({ name: 'h', help: 'help', labelNames: [], upperBounds: [1] })
-  t.equal(text([{ ...family.snapshot(), defaultLabels: { app: 'x"y', zone: 1 } }]),
+  const family = createHistogram({ name: 'h', help: 'help', labelNames: [], upperBounds: [1] })
+  t.equal(text([{ ...family.snapshot(), sharedLabels: { app: 'x"y', zone: '1' } }]),
     '# HELP h help\n# TYPE h histogram\nh_bucket{app="x\\"y",zone="1",le="1.0"} 0\nh_bucket{app="x\\"y",zone="1",le="+Inf"} 0\n' +
     'h_sum{app="x\\"y",zone="1"} 0\nh_count{app="x\\"y",zone="1"} 0\n')
 })
 
 t.test('OpenMetrics, whole', async t => {
-  const family = new HistogramFamily({ name: 'h_seconds', help: 'Back\\slash and "quote"', labelNames: ['a'], upperBounds: [1] })
-  family.observe(family.slot(['x']), 0.5)
-  const snapshot = { ...family.snapshot(), createdSeconds: Float64Array.of(12.5) }
+  const family = createHistogram({ name: 'h_seconds', help: 'Back\\slash and "quote"', labelNames: ['a'], upperBounds: [1] })
+  observe(family, ['x'], 0.5)
+  const snapshot = { ...family.snapshot(), startSeconds: Float64Array.of(12.5) }
   const families = [snapshot, metric('counter', 'jobs_total', 3.5), metric('counter', 'ageless_total'), metric('counter', 'unsuffixed', 3.5), metric('gauge', 'size_bytes'), metric('untyped', 'u')]
   const lines = (withCreated: boolean): string[] => [
     '# HELP h_seconds Back\\\\slash and \\"quote\\"', '# TYPE h_seconds histogram', '# UNIT h_seconds seconds',
@@ -95,7 +97,7 @@ t.test('OpenMetrics, whole', async t => {
 })
 
 t.test('in OpenMetrics a counter is named without _total, unless that name or its _created is taken', async t => {
-  const types = (...families: SampleSnapshot[]): string[] => [...openMetrics(families).matchAll(/^# TYPE (.*)$/gm)].map(([, type]) => type!)
+  const types = (...families: ValuePoints[]): string[] => [...openMetrics(families).matchAll(/^# TYPE (.*)$/gm)].map(([, type]) => type!)
   t.same(types(metric('counter', 'a_total'), metric('gauge', 'b')), ['a counter', 'b gauge'])
   t.same(types(metric('counter', 'a_total'), metric('gauge', 'a')), ['a_total unknown', 'a gauge'])
   t.same(types(metric('counter', 'a_total'), metric('gauge', 'a_created')), ['a_total unknown', 'a_created gauge'])
@@ -113,17 +115,17 @@ t.test('in OpenMetrics a unit at the end of a name is told', async t => {
 
 t.test('counts of any size are written in full', async t => {
   const sizes = [0, 1, 9, 10, 11, 99, 100, 1234567890, 2 ** 31 - 1, 2 ** 31, 2 ** 53]
-  const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
-  for (const size of sizes) family.slot([String(size)])
+  const family = createHistogram({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
+  for (const size of sizes) observe(family, [String(size)])
   const read = new Exposition(text([{ ...family.snapshot(), counts: Float64Array.from(sizes.flatMap(size => [size, 0])) }]))
   for (const size of sizes) t.equal(read.value('h_count', { n: String(size) }), size)
 })
 
 t.test('a page comes in pieces of about 64 KiB', async t => {
-  const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
-  for (let n = 0; n < 3000; n++) family.slot([String(n)])
-  const samples = Array.from({ length: 20_000 }, (_, n) => ({ name: 'g', labels: { n }, value: n }))
-  for (const families of [[family.snapshot()], [{ ...metric('gauge', 'g'), samples }]]) {
+  const family = createHistogram({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
+  for (let n = 0; n < 3000; n++) observe(family, [String(n)])
+  const values = Array.from({ length: 20_000 }, (_, n) => ({ labels: { n }, value: n }))
+  for (const families of [[family.snapshot()], [fromClientMetric({ type: 'gauge', name: 'g', help: 'g', values })]]) {
     const pieces = [...writeText(families)]
     t.ok(pieces.length > 3)
     for (const piece of pieces.slice(0, -1)) t.ok(piece.length > 60_000 && piece.length < 65_536, `${piece.length}`)
@@ -133,31 +135,37 @@ t.test('a page comes in pieces of about 64 KiB', async t => {
 })
 
 t.test('families of a client library, whole', async t => {
-  const gauge: SampleSnapshot = {
-    layout: 'samples',
+  const gauge: ClientMetric = {
     type: 'gauge',
     name: 'g',
     help: 'g',
-    samples: [{ name: 'g', labels: {}, value: -1.5 }, { name: 'g', labels: { a: 'x"', n: 2 }, value: Infinity }]
+    values: [{ labels: {}, value: -1.5 }, { labels: { a: 'x"', n: 2 }, value: Infinity }]
   }
-  const summary: SampleSnapshot = {
-    layout: 'samples',
+  const summary: ClientMetric = {
     type: 'summary',
     name: 's',
     help: 's',
-    samples: [{ name: 's', labels: { quantile: 1 }, value: NaN }, { name: 's_sum', labels: {}, value: 0 }, { name: 's_count', labels: {}, value: 0 }]
+    values: [{ labels: { quantile: 1 }, value: NaN }, { metricName: 's_sum', labels: {}, value: 0 }, { metricName: 's_count', labels: {}, value: 0 }]
   }
-  const histogram: SampleSnapshot = { layout: 'samples', type: 'histogram', name: 'h', help: 'h', samples: [{ name: 'h_bucket', labels: { le: 1 }, value: 2 }] }
-  t.equal(text([gauge, summary, histogram]),
+  const histogram: ClientMetric = {
+    type: 'histogram',
+    name: 'h',
+    help: 'h',
+    values: [
+      { metricName: 'h_bucket', labels: { le: 1 }, value: 2 }, { metricName: 'h_bucket', labels: { le: '+Inf' }, value: 5 },
+      { metricName: 'h_sum', labels: {}, value: 7.5 }, { metricName: 'h_count', labels: {}, value: 5 }
+    ]
+  }
+  t.equal(text([gauge, summary, histogram].map(fromClientMetric)),
     '# HELP g g\n# TYPE g gauge\ng -1.5\ng{a="x\\"",n="2"} +Inf\n' +
     '# HELP s s\n# TYPE s summary\ns{quantile="1.0"} NaN\ns_sum 0\ns_count 0\n' +
-    '# HELP h h\n# TYPE h histogram\nh_bucket{le="1.0"} 2\n')
+    '# HELP h h\n# TYPE h histogram\nh_bucket{le="1.0"} 2\nh_bucket{le="+Inf"} 5\nh_sum 7.5\nh_count 5\n')
 })
 
 t.test('a series may be larger than the pages it is written in', async t => {
   const route = '€'.repeat(30_000)
-  const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['route'], upperBounds: Array.from({ length: 8 }, (_, index) => index) })
-  family.observe(family.slot([route]), 6.5)
+  const family = createHistogram({ name: 'h', help: 'h', labelNames: ['route'], upperBounds: Array.from({ length: 8 }, (_, index) => index) })
+  observe(family, [route], 6.5)
   const read = new Exposition(text([family.snapshot()]))
   t.equal(read.samples('h_bucket').length, 9)
   for (const [le, count] of [['6.0', 0], ['7.0', 1], ['+Inf', 1]] as const) t.equal(read.value('h_bucket', { route, le }), count)
@@ -167,8 +175,8 @@ t.test('wherever in a series a page is at its end, nothing of it is lost', async
   const lost: number[] = []
   for (let length = 65_440; length < 65_500; length++) {
     const n = 'x'.repeat(length)
-    const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
-    family.slot([n])
+    const family = createHistogram({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
+    observe(family, [n])
     const page = text([{ ...family.snapshot(), counts: Float64Array.of(1234567890, 1) }])
     const expected = `# HELP h h\n# TYPE h histogram\nh_bucket{n="${n}",le="1.0"} 1234567890\nh_bucket{n="${n}",le="+Inf"} 1234567891\n` +
       `h_sum{n="${n}"} 0\nh_count{n="${n}"} 1234567891\n`
@@ -179,8 +187,8 @@ t.test('wherever in a series a page is at its end, nothing of it is lost', async
 
 t.test('any label value comes back as it went in', async t => {
   const values = ['', '\\', '\\n', '\n', '"', '\\"', '}', '{', ',', '=', '\r', '\u2028', 'ü', '😀', 'le="1"', '# HELP h', ' ']
-  const family = new HistogramFamily({ name: 'h', help: 'h', labelNames: ['a', 'b'], upperBounds: [1] })
-  for (const a of values) for (const b of values) family.observe(family.slot([a, b]), 0.5)
+  const family = createHistogram({ name: 'h', help: 'h', labelNames: ['a', 'b'], upperBounds: [1] })
+  for (const a of values) for (const b of values) observe(family, [a, b], 0.5)
   const read = new Exposition(text([family.snapshot()]))
   t.same(values.flatMap(a => values.filter(b => read.value('h_count', { a, b }) !== 1)), [])
 })

@@ -69,7 +69,7 @@ t.test('it shows the options in effect, and no secret', async t => {
       inFlight: 'true',
       abortedStatus: 'reply',
       timeToFirstByte: 'none',
-      route: 'none'
+      endpoint: 'none'
     },
     'Histogram second_seconds': {
       help: 'Time from receiving a request to handing its reply to the operating system, in seconds.',
@@ -81,7 +81,7 @@ t.test('it shows the options in effect, and no secret', async t => {
       inFlight: 'true',
       abortedStatus: '499',
       timeToFirstByte: 'http_request_first_byte_seconds',
-      route: 'none'
+      endpoint: 'none'
     },
     'Metrics server': {
       host: 'where the application listens',

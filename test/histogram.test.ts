@@ -1,13 +1,14 @@
 import t from 'tap'
 import { bucketIndex, defaultUpperBounds, isUpperBounds } from '../lib/histogram/bounds'
-import { HistogramFamily } from '../lib/histogram/family'
-import type { HistogramSnapshot } from '../lib/snapshot'
+import type { HistogramFamily } from '../lib/histogram/family'
+import type { HistogramPoints } from '../lib/snapshot'
+import { createHistogram, observe } from './helpers/histogram'
 
 function family (labelNames: string[] = [], upperBounds: readonly number[] = [1, 2]): HistogramFamily {
-  return new HistogramFamily({ name: 'h', help: 'h', labelNames, upperBounds })
+  return createHistogram({ name: 'h', help: 'h', labelNames, upperBounds })
 }
 
-function countsOf (snapshot: HistogramSnapshot): number[] {
+function countsOf (snapshot: HistogramPoints): number[] {
   return [...snapshot.counts]
 }
 
@@ -43,7 +44,7 @@ t.test('upper bounds are finite and strictly increasing', async t => {
 
 t.test('three requests of 2, 4 and 9 seconds: count 3, sum 15', async t => {
   const histogram = family([], [2, 4, 8])
-  for (const seconds of [2, 4, 9]) histogram.observe(histogram.slot([]), seconds)
+  for (const seconds of [2, 4, 9]) histogram.observe(histogram.index.slot([]), seconds)
   const snapshot = histogram.snapshot()
   t.same(countsOf(snapshot), [1, 1, 0, 1])
   t.same([...snapshot.sums], [15])
@@ -76,25 +77,25 @@ t.test('the same label values always find the same series, and others never do',
   const histogram = family(['a', 'b'])
   const values = ['', ',', ':', '|', '"', '\\', '\n', 'a', 'a,b', 'a|b', '\u0000', '__proto__', 'constructor']
   const slots = new Map<string, number>()
-  for (const a of values) for (const b of values) slots.set(JSON.stringify([a, b]), histogram.slot([a, b]))
+  for (const a of values) for (const b of values) slots.set(JSON.stringify([a, b]), observe(histogram, [a, b]))
   t.equal(new Set(slots.values()).size, values.length ** 2)
-  for (const a of values) for (const b of values) t.equal(histogram.slot([a, b]), slots.get(JSON.stringify([a, b])))
+  for (const a of values) for (const b of values) t.equal(histogram.index.slot([a, b]), slots.get(JSON.stringify([a, b])))
   t.equal(histogram.snapshot().labelSets.length, values.length ** 2)
 })
 
 t.test('the array of label values may be used again by the caller', async t => {
   const histogram = family(['a'])
   const values = ['one']
-  histogram.slot(values)
+  observe(histogram, values)
   values[0] = 'two'
-  histogram.slot(values)
+  observe(histogram, values)
   t.same(histogram.snapshot().labelSets, [['one'], ['two']])
 })
 
 t.test('counts survive the growth of the columns', async t => {
   const histogram = family(['n'])
   for (let round = 1; round <= 2; round++) {
-    for (let n = 0; n < 1000; n++) histogram.observe(histogram.slot([String(n)]), n % 3)
+    for (let n = 0; n < 1000; n++) histogram.observe(histogram.index.slot([String(n)]), n % 3)
   }
   const { counts, sums, labelSets } = histogram.snapshot()
   const expected = Array.from({ length: 1000 }, (_, n) => n % 3)
@@ -105,39 +106,39 @@ t.test('counts survive the growth of the columns', async t => {
 
 t.test('a snapshot is plain data that later observations do not change', async t => {
   const histogram = family(['a'])
-  histogram.observe(histogram.slot(['x']), 1)
+  histogram.observe(histogram.index.slot(['x']), 1)
   const snapshot = histogram.snapshot()
   const copy = structuredClone(snapshot)
-  histogram.observe(histogram.slot(['x']), 1)
-  histogram.slot(['y'])
+  histogram.observe(histogram.index.slot(['x']), 1)
+  histogram.index.slot(['y'])
   t.same(snapshot, copy)
   t.same(countsOf(snapshot), [1, 0, 0])
 })
 
 t.test('a reset forgets every series, tells so, and counting goes on', async t => {
   const histogram = family(['a'])
-  const { epoch } = histogram
-  histogram.observe(histogram.slot(['x']), 1)
+  const { epoch } = histogram.index
+  histogram.observe(histogram.index.slot(['x']), 1)
   histogram.reset()
-  t.not(histogram.epoch, epoch)
+  t.not(histogram.index.epoch, epoch)
   t.same(histogram.snapshot().labelSets, [])
-  histogram.observe(histogram.slot(['y']), 2)
+  histogram.observe(histogram.index.slot(['y']), 2)
   t.same(countsOf(histogram.snapshot()), [0, 1, 0])
 })
 
 t.test('a snapshot of many series is taken in steps, and each series in it is as at one instant', async t => {
   const histogram = family(['n'])
-  const observeAll = (): void => { for (let n = 0; n < 25_000; n++) histogram.observe(histogram.slot([String(n)]), 1) }
+  const observeAll = (): void => { for (let n = 0; n < 25_000; n++) histogram.observe(histogram.index.slot([String(n)]), 1) }
   observeAll()
   const steps = histogram.snapshotInSteps()
   for (let step = 0; step < 2; step++) {
     t.notOk(steps.next().done)
     observeAll()
-    histogram.slot([`new ${step}`])
+    observe(histogram, [`new ${step}`])
   }
   const { value, done } = steps.next()
   t.equal(done, true)
-  const { counts, sums, labelSets } = value as HistogramSnapshot
+  const { counts, sums, labelSets } = value as HistogramPoints
   t.equal(labelSets.length, 25_000)
   t.same([counts[0], counts[3 * 10_000], counts[3 * 20_000]], [1, 2, 3])
   t.same(sums.filter((sum, slot) => sum !== counts[3 * slot]), [])
@@ -146,10 +147,10 @@ t.test('a snapshot of many series is taken in steps, and each series in it is as
 
 t.test('a snapshot that is interrupted by a reset is of what came after', async t => {
   const histogram = family(['n'])
-  for (let n = 0; n < 20_000; n++) histogram.slot([String(n)])
+  for (let n = 0; n < 20_000; n++) observe(histogram, [String(n)])
   const steps = histogram.snapshotInSteps()
   steps.next()
   histogram.reset()
-  histogram.slot(['new'])
+  observe(histogram, ['new'])
   t.match(steps.next(), { done: true, value: { labelSets: [['new']] } })
 })

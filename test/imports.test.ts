@@ -2,65 +2,72 @@ import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 
-const lib = path.join(__dirname, '..', 'lib')
+const root = path.join(__dirname, '..')
 
-/** What each module may import: modules of lib (or folders of them) and packages. Types of the public contract and of Fastify are free. */
-const allowed: Record<string, string[]> = {
-  'errors.ts': ['node:util', '@fastify/error'],
-  'symbols.ts': [],
-  'snapshot.ts': [],
-  'histogram/bounds.ts': [],
-  'histogram/family.ts': ['snapshot', 'histogram/bounds'],
-  'exposition/float.ts': [],
-  'exposition/chunk.ts': [],
-  'exposition/series.ts': ['snapshot', 'exposition/float', 'exposition/chunk'],
-  'exposition/text.ts': ['snapshot', 'exposition/chunk', 'exposition/series'],
-  'exposition/openmetrics.ts': ['snapshot', 'exposition/chunk', 'exposition/series'],
-  'exposition/formats.ts': ['snapshot', 'exposition/openmetrics', 'exposition/chunk', 'exposition/text', 'negotiator', 'node:http'],
-  'config.ts': ['errors', 'histogram/bounds', 'node:cluster', 'node:util'],
-  'request/route-config.ts': [],
-  'presets.ts': [],
-  'request/scheme.ts': [],
-  'request/labels.ts': ['config', 'http/endings', 'errors', 'histogram/family', 'request/route-config', 'request/scheme'],
-  'gather/registered-metrics.ts': ['exposition/float', 'histogram/family', 'snapshot'],
-  'http/endings.ts': ['node:stream'],
-  'request/rejections.ts': ['http/endings', 'node:diagnostics_channel', 'node:http', 'node:http2', 'node:net', 'node:tls', 'node:util'],
-  'request/instrument.ts': ['config', 'http/endings', 'errors', 'histogram/family', 'request/labels', 'gather/registered-metrics', 'request/rejections', 'request/route-config', 'request/scheme', 'snapshot'],
-  'time-slices.ts': [],
-  'scrape/shared-chunks.ts': ['exposition/chunk', 'time-slices'],
-  'gather/registries.ts': ['errors', 'gather/registered-metrics', 'snapshot', 'time-slices', 'prom-client'],
-  'scrape/handler.ts': ['config', 'http/endings', 'errors', 'exposition/formats', 'histogram/bounds', 'histogram/family', 'gather/registered-metrics', 'scrape/shared-chunks', 'snapshot', 'time-slices', 'node:stream', 'node:util', 'node:zlib'],
-  'server/authentication.ts': ['config', '@fastify/basic-auth', '@fastify/bearer-auth', 'node:crypto'],
-  'server/certificates.ts': ['config', 'errors', 'node:crypto', 'node:fs', 'node:http', 'node:https', 'node:tls'],
-  'pages/html.ts': [],
-  'pages/front.ts': ['config', 'pages/html', 'node:crypto'],
-  'pages/browser/quantile.ts': [],
-  'pages/browser/elements.ts': [],
-  'pages/browser/reader.ts': [],
-  'pages/browser/history.ts': ['pages/browser/quantile', 'pages/browser/reader'],
-  'pages/browser/format.ts': [],
-  'pages/browser/charts.ts': ['pages/browser/format', 'pages/browser/history', 'uplot'],
-  'pages/browser/table.ts': ['pages/browser/charts', 'pages/browser/elements', 'pages/browser/format', 'pages/browser/history', 'pages/browser/quantile', 'pages/browser/reader'],
-  'pages/browser/page.ts': ['pages/browser/charts', 'pages/browser/elements', 'pages/browser/format', 'pages/browser/history', 'pages/browser/quantile', 'pages/browser/reader', 'pages/browser/table'],
-  'pages/style.ts': [],
-  'pages/live.ts': ['config', 'pages/front', 'pages/html', 'pages/style', 'pages/browser/reader', 'node:fs/promises', 'node:path'],
-  'server/bindings.ts': ['node:dns', 'node:events', 'node:http', 'node:net'],
-  'server/server.ts': ['server/authentication', 'server/bindings', 'server/certificates', 'config', 'http/endings', 'errors', 'pages/front', 'pages/live', 'scrape/handler', 'fastify', 'node:http', 'node:net'],
-  'application.ts': ['config', 'errors', 'histogram/family', 'request/instrument', 'gather/registered-metrics', 'gather/registries', 'scrape/handler', 'server/server', 'time-slices',
-    'node:util', 'prom-client'],
-  'index.ts': ['config', 'application', 'presets', 'symbols', 'fastify-plugin']
+/** Names that a room may import, and those of which it may import only types. */
+interface Allowed {
+  readonly values: readonly string[]
+  readonly types: readonly string[]
 }
 
-t.test('every module imports only what its place in the house allows', async t => {
-  const files = readdirSync(lib, { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts')).map(file => file.replaceAll('\\', '/'))
-  t.same(files.sort(), Object.keys(allowed).sort())
+/** A cell of the table, such as "`http`, `pages`; types of `scrape`". */
+function readCell (cell: string): Allowed {
+  const [values = '', types = ''] = cell.split(/;? ?types of /)
+  const names = (text: string): string[] => [...text.matchAll(/`([^`]+)`/g)].map(([, name]) => name!)
+  return { values: names(values), types: names(types) }
+}
+
+/** What CONTRIBUTING.md says that each room may import. */
+function readRules (): Map<string, Allowed> {
+  const lines = readFileSync(path.join(root, 'CONTRIBUTING.md'), 'utf8').split('\n')
+  const start = lines.indexOf('| room | is responsible for | may import | packages |') + 2
+  const rows = lines.slice(start, lines.indexOf('', start)).map(line => line.split('|').map(cell => cell.trim()))
+  return new Map(rows.map(([, room, , rooms, packages]) => {
+    const [ofRooms, ofPackages] = [readCell(rooms!), readCell(packages!)]
+    return [room!.replaceAll('`', ''), { values: [...ofRooms.values, ...ofPackages.values], types: [...ofRooms.types, ...ofPackages.types] }]
+  }))
+}
+
+/** The folder of a module, or the module itself where it is in none. */
+function roomOf (module: string): string {
+  return module.includes('/') ? path.posix.dirname(module) : module
+}
+
+const rules = readRules()
+const groundFloor = [...rules.keys()].slice(-4)
+const files = readdirSync(path.join(root, 'lib'), { recursive: true, encoding: 'utf8' })
+  .filter(file => file.endsWith('.ts')).map(file => file.replaceAll('\\', '/'))
+
+t.test('every module imports only what CONTRIBUTING.md allows its room', async t => {
+  t.same(groundFloor, ['checks', 'errors', 'snapshot', 'time-slices'])
+  t.same([...new Set(files.map(file => roomOf(file.slice(0, -'.ts'.length))))].sort(), [...rules.keys()].sort())
   for (const file of files) {
-    const source = readFileSync(path.join(lib, file), 'utf8')
-    for (const [statement, specifier] of source.matchAll(/^import [^']*'([^']+)'|^import .* = require\('([^']+)'\)/gm)) {
-      const name = specifier ?? /'([^']+)'/.exec(statement)![1]!
-      const target = name.startsWith('.') ? path.posix.join(path.posix.dirname(file), name) : name
-      const free = statement.startsWith('import type') && (target === '../index' || target === 'fastify')
-      t.ok(free || allowed[file]!.includes(target), `${file} imports ${target}`)
+    const room = roomOf(file.slice(0, -'.ts'.length))
+    const { values, types } = rules.get(room)!
+    const source = readFileSync(path.join(root, 'lib', file), 'utf8')
+    for (const [statement, specifier, required] of source.matchAll(/^import [^']*'([^']+)'|^import .* = require\('([^']+)'\)/gm)) {
+      const name = (specifier ?? required)!
+      const isType = statement.startsWith('import type')
+      if (isType && (name === 'fastify' || /^(?:\.\.\/)+index$/.test(name))) continue
+      const target = name.startsWith('.') ? roomOf(path.posix.join(path.posix.dirname(file), name)) : name
+      const isAllowed = target === room || groundFloor.includes(target) || values.includes(target) || (isType && types.includes(target))
+      t.ok(isAllowed, `${file} imports ${isType ? 'types of ' : ''}${name}`)
     }
+  }
+})
+
+t.test('no arrow runs back up, so that there is no circle', async t => {
+  const rooms = [...rules.keys()]
+  for (const [room, { values, types }] of rules) {
+    for (const target of [...values, ...types].filter(target => rules.has(target))) {
+      t.ok(rooms.indexOf(target) > rooms.indexOf(room), `${target} is below ${room}`)
+    }
+  }
+})
+
+t.test('only formats know the suffixes and the labels of an exposition', async t => {
+  for (const file of files.filter(file => !/^(?:exposition|pages)\//.test(file))) {
+    const source = readFileSync(path.join(root, 'lib', file), 'utf8')
+    t.notMatch(source, /_(?:bucket|sum|count|created)\b|\ble:|'quantile'|endsWith\('_total'\)/, file)
   }
 })

@@ -6,7 +6,7 @@ import t from 'tap'
 import type { LabelSource, Options } from '..'
 import latency from '../lib'
 import { parseOptions } from '../lib/config'
-import { HistogramFamily } from '../lib/histogram/family'
+import { SeriesIndex } from '../lib/histogram/series-index'
 import { SeriesResolver } from '../lib/request/labels'
 import { anyPort, collectWarnings, createApplication, createListening, listen, scrape, warningOf } from './helpers/application'
 import { Connection, exchange } from './helpers/connection'
@@ -300,18 +300,18 @@ t.test('a predicate that fails ignores nothing, and is reported', async t => {
 
 t.test('labels are looked up only when a route, method and status are seen together for the first time', async t => {
   const config = parseOptions({})
-  class CountingFamily extends HistogramFamily {
+  class CountingIndex extends SeriesIndex {
     lookups = 0
     override slot (labelValues: readonly string[]): number {
       this.lookups++
       return super.slot(labelValues)
     }
   }
-  const family = new CountingFamily({ ...config.histogram, labelNames: Object.keys(config.labels) })
-  const resolver = new SeriesResolver(family, config, () => {}, () => {})
+  const index = new CountingIndex(Object.keys(config.labels))
+  const resolver = new SeriesResolver({ index, config, warnOnce: () => {}, onOverflow: () => {} })
   const app = createApplication(t)
-  app.addHook('onResponse', (request, reply, done) => {
-    resolver.resolve(request, reply, reply.statusCode, 'replied')
+  app.addHook('onResponse', (_request, reply, done) => {
+    resolver.resolve(reply, reply.statusCode, 'replied')
     done()
   })
   app.route({
@@ -322,20 +322,23 @@ t.test('labels are looked up only when a route, method and status are seen toget
   for (let round = 0; round < 3; round++) {
     for (const code of [200, 201]) for (const method of ['GET', 'PUT'] as const) await app.inject({ url: `/${code}`, method })
   }
-  t.equal(family.lookups, 4)
-  family.reset()
+  t.equal(index.lookups, 4)
+  index.clear([])
   await app.inject('/200')
-  t.equal(family.lookups, 5, 'and again after a reset')
+  t.equal(index.lookups, 5, 'and again after a reset')
 })
 
 t.test('methods that a client invents do not grow the memory of unmatched requests', async t => {
   const config = parseOptions({} satisfies Options)
-  const family = new HistogramFamily({ ...config.histogram, labelNames: Object.keys(config.labels) })
-  const resolver = new SeriesResolver(family, config, () => {}, () => {})
+  const index = new SeriesIndex(Object.keys(config.labels))
+  const resolver = new SeriesResolver({ index, config, warnOnce: () => {}, onOverflow: () => {} })
   const app = createApplication(t)
   const slots = new Set<number>()
   app.addHook('onResponse', (request, reply, done) => {
-    for (let n = 0; n < 100; n++) slots.add(resolver.resolve(Object.create(request, { method: { value: `X${n}` } }), reply, reply.statusCode, 'replied'))
+    for (let n = 0; n < 100; n++) {
+      const invented = Object.create(request, { method: { value: `X${n}` } })
+      slots.add(resolver.resolve(Object.create(reply, { request: { value: invented } }), reply.statusCode, 'replied'))
+    }
     t.equal(resolver.route(request).find('_OTHER', 404), undefined, 'none is remembered')
     done()
   })

@@ -5,10 +5,10 @@ import path from 'node:path'
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import latency from '../lib'
-import type { HistogramFamily } from '../lib/histogram/family'
 import { anyPort, createApplication, createListening, listen, scrape } from './helpers/application'
 import { createAuthority, issue } from './helpers/certificates'
 import { Connection, exchange } from './helpers/connection'
+import { familyOf } from './helpers/histogram'
 import { Gate } from './helpers/gate'
 
 const { openTelemetry } = latency
@@ -184,12 +184,12 @@ t.test('labels are looked up only once for each outcome of a route', async t => 
     app.get('/', async () => 'x')
     app.get('/wait', async () => released.passed())
   })
-  const { family } = app.latency.histogram as unknown as { family: HistogramFamily }
+  const { index } = familyOf(app)
   let lookups = 0
-  const { find } = family
-  family.find = values => {
+  const { find } = index
+  index.find = values => {
     lookups++
-    return find.call(family, values)
+    return find.call(index, values)
   }
   for (let round = 0; round < 3; round++) {
     for (const version of ['1.0', '1.1']) await exchange(address, `GET / HTTP/${version}\nhost: x\nconnection: close\n\n`)

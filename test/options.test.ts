@@ -3,7 +3,9 @@ import Fastify from 'fastify'
 import { Registry } from 'prom-client'
 import type { Options } from '..'
 import latency from '../lib'
-import { defaultServer, parseOptions, parseRouteConfig } from '../lib/config'
+import { parseOptions } from '../lib/config'
+import { parseRouteConfig } from '../lib/request/options'
+import { defaultServer } from '../lib/server/options'
 
 t.test('every option has a default', async t => {
   t.same(parseOptions({}), {
@@ -20,7 +22,8 @@ t.test('every option has a default', async t => {
     abortedStatus: 499,
     timeToFirstByte: undefined,
     registry: undefined,
-    route: undefined,
+    endpoint: undefined,
+    scrape: undefined,
     processMetrics: undefined,
     server: undefined
   })
@@ -54,7 +57,7 @@ t.test('legitimate values at the edges are kept', async t => {
     timeToFirstByte: { name: 'ttfb_seconds', buckets: [1] },
     processMetrics: false,
     registry,
-    route: '/',
+    endpoint: '/',
     server: {
       host: '::1', port: 0, path: '/a/b', live: false, start: 'manual', lastScrapeSeconds: 3600, https: { certFile: 'c', keyFile: 'k' }, auth: { tokens: ['t'] }
     }
@@ -71,7 +74,7 @@ t.test('legitimate values at the edges are kept', async t => {
   t.match(config.timeToFirstByte, { name: 'ttfb_seconds', upperBounds: [1] })
   t.equal(config.processMetrics, false)
   t.equal(config.registry, registry)
-  t.equal(config.route, '/')
+  t.equal(config.endpoint, '/')
   t.same(config.server, {
     host: '::1',
     port: 0,
@@ -113,8 +116,8 @@ t.test('what Fastify itself puts among the options of a plugin is accepted', asy
 
 t.test('unknown options are refused by name', async t => {
   const cases: Array<[options: unknown, message: string]> = [
-    [{ histogramm: {} }, 'Unknown option "histogramm"; known here: histogram, labels, constLabels, ignore, seriesLimit, inFlight, ' +
-      'abortedStatus, timeToFirstByte, registry, processMetrics, server, route, scrape'],
+    [{ histogramm: {} }, 'Unknown option "histogramm"; known here: histogram, timeToFirstByte, labels, constLabels, ignore, ' +
+      'seriesLimit, inFlight, abortedStatus, registry, processMetrics, server, endpoint, scrape'],
     [{ histogram: { boundaries: [1] } }, 'Unknown option "histogram.boundaries"; known here: name, help, buckets'],
     [{ server: { prot: 1 } }, 'Unknown option "server.prot"; known here: host, port, path, live, start, lastScrapeSeconds, https, auth'],
     [{ server: { https: { cert: '' } } }, 'Unknown option "server.https.cert"; known here: certFile, keyFile, clientCaFile'],
@@ -168,7 +171,7 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['registry', 'an object with the methods registerMetric, getSingleMetric, removeSingleMetric, getMetricsAsArray, getMetricsAsJSON',
       {}, null, registry, { ...registry, getMetricsAsJSON: true }, 'x'],
     ['processMetrics', boolean, 'yes'],
-    ['route', path, 'metrics', '', 'a/b', '/:id', '/*', '/a?b', '/a#b', '/a b', 1, ['/a']],
+    ['endpoint', path, 'metrics', '', 'a/b', '/:id', '/*', '/a?b', '/a#b', '/a b', 1, ['/a']],
     ['scrape', object, true, null],
     ['scrape.errorHandling', "'fail' or 'continue'", 'ignore', ''],
     ['scrape.concurrency', count, 0, 1.5],
@@ -227,9 +230,9 @@ t.test('the config of a route is checked in the same way', async t => {
 })
 
 t.test('in a worker of a node:cluster the metrics server has no default port', async t => {
-  const worker = t.mockRequire('../lib/config', { 'node:cluster': { isWorker: true } }) as typeof import('../lib/config')
+  const worker = t.mockRequire('../lib/server/options', { 'node:cluster': { isWorker: true } }) as typeof import('../lib/server/options')
   t.equal(worker.defaultServer.port, undefined)
-  t.match(worker.parseOptions({ server: { port: 1 } }), { server: { port: 1 } })
+  t.match(worker.parseServerOptions({ port: 1 }), { port: 1 })
 })
 
 t.test('a value is shown on one line, and a long one is cut', async t => {

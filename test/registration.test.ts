@@ -2,7 +2,7 @@ import t from 'tap'
 import { register as globalRegistry, Registry } from 'prom-client'
 import type { Options } from '..'
 import latency from '../lib'
-import { anyPort, createApplication, createListening, listen, scrape } from './helpers/application'
+import { anyPort, createApplication, createListening, listen, registryOf, scrape } from './helpers/application'
 
 const name = 'http_request_duration_seconds'
 
@@ -186,7 +186,7 @@ t.test('the last counts can be read after the application has closed', async t =
   const { app, address } = await createListening(t, { labels: {} })
   await fetch(address)
   await app.close()
-  t.match(await app.latency.registry.metrics(), `${name}_count 1\n`)
+  t.match(await registryOf(app).metrics(), `${name}_count 1\n`)
 })
 
 t.test('a hundred applications, created and closed, leave nothing behind', async t => {

@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import * as promClient from 'prom-client'
 import type { RegistryLike } from '..'
 import latency from '../lib'
-import { anyPort, createApplication, createListening, listen, scrape } from './helpers/application'
+import { anyPort, createApplication, createListening, listen, registryOf, scrape } from './helpers/application'
 import { Exposition } from './helpers/exposition'
 
 const name = 'http_request_duration_seconds'
@@ -142,7 +142,7 @@ t.test('passed as the registry, the global one is served once', async t => {
 t.test('of two families with one name the first is served; the other is counted, and reported once', async t => {
   t.teardown(() => promClient.register.removeSingleMetric('twice'))
   const { app } = await createListening(t, {})
-  new promClient.Gauge({ name: 'twice', help: 'x', registers: [app.latency.registry] }).set(1)
+  new promClient.Gauge({ name: 'twice', help: 'x', registers: [registryOf(app)] }).set(1)
   new promClient.Gauge({ name: 'twice', help: 'x' }).set(2)
   const warnings: Array<Error & { code?: string }> = []
   const collect = (warning: Error): void => { warnings.push(warning) }

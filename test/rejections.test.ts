@@ -7,7 +7,7 @@ import path from 'node:path'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import latency from '../lib'
-import { anyPort, createApplication, listen, otherLoopback, resolveLocalhost, scrape } from './helpers/application'
+import { anyPort, createApplication, listen, otherLoopback, registryOf, resolveLocalhost, scrape } from './helpers/application'
 import { Connection, exchange } from './helpers/connection'
 import { Gate } from './helpers/gate'
 
@@ -92,7 +92,7 @@ for (const [protocol, certificate] of Object.entries({ http: undefined, https: {
 t.test('requests that come while the application closes are counted', async t => {
   const { app, addresses } = await createRejecting(t, '127.0.0.1', {})
   const connection = await Connection.open(addresses[0]!)
-  const { registry } = app.latency
+  const registry = registryOf(app)
   connection.send('GET / HTTP/1.1\nhost: x\n\n')
   await connection.until('200 OK')
   // A connection that is not idle stays open.

@@ -5,7 +5,7 @@ import { runInNewContext } from 'node:vm'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import t from 'tap'
 import latency from '../lib'
-import { anyPort, createApplication, createListening, listen, scrape } from './helpers/application'
+import { anyPort, createApplication, createListening, listen, registryOf, scrape } from './helpers/application'
 import { Connection } from './helpers/connection'
 import { Gate } from './helpers/gate'
 
@@ -244,7 +244,7 @@ t.test('a pipelined reply that fails before its turn is counted once', async t =
 t.test('counters can be reset, and gauges count on', async t => {
   const { app, address } = await createListening(t, {}, app => { app.get('/', async () => 'x') })
   await fetch(address)
-  app.latency.registry.resetMetrics()
+  registryOf(app).resetMetrics()
   const exposition = await scrape(app.latency.url)
   t.same(exposition.samples('http_requests_rejected_total'), [])
   t.same(exposition.samples('http_requests_in_flight'), [])

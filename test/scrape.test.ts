@@ -9,18 +9,19 @@ import t from 'tap'
 import latency from '../lib'
 import { writeOpenMetrics } from '../lib/exposition/openmetrics'
 import { writeText } from '../lib/exposition/text'
-import { HistogramFamily } from '../lib/histogram/family'
-import type { MetricFamily, SampleSnapshot } from '../lib/snapshot'
-import { createApplication, createListening, declareLarge, scrape, warningOf } from './helpers/application'
+import { fromClientMetric } from '../lib/exposition/client-library'
+import type { Points } from '../lib/snapshot'
+import { createApplication, createListening, declareLarge, registryOf, scrape, warningOf } from './helpers/application'
 import { Connection } from './helpers/connection'
 import { Exposition } from './helpers/exposition'
 import { Gate } from './helpers/gate'
+import { createHistogram, familyOf, observe } from './helpers/histogram'
 import { readOpenMetrics, series } from './helpers/openmetrics'
 
 const text = 'text/plain; version=0.0.4; charset=utf-8'
 const openMetrics = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
 
-function render (write: (families: readonly MetricFamily[]) => Iterable<Uint8Array>, families: readonly MetricFamily[]): string {
+function render (write: (families: readonly Points[]) => Iterable<Uint8Array>, families: readonly Points[]): string {
   return Buffer.concat([...write(families)]).toString()
 }
 
@@ -82,7 +83,7 @@ t.test('it is compressed when Accept-Encoding prefers that', async t => {
 
 t.test('metrics of the user keep the names of their series in OpenMetrics', async t => {
   const { app } = await createListening(t, { scrape: { created: true } })
-  const registers = [app.latency.registry]
+  const registers = [registryOf(app)]
   new Counter({ name: 'jobs_total', help: 'Jobs "done"', labelNames: ['queue'], registers }).inc({ queue: 'a"b\\c\nd' }, 2)
   new Counter({ name: 'unsuffixed', help: 'x', registers }).inc()
   new Gauge({ name: 'tasks', help: 'x', registers }).set(-Infinity)
@@ -127,17 +128,17 @@ t.test('whatever goes in, a reader of either format reads back', async t => {
     fc.array(count, { minLength: 200, maxLength: 200 }), fc.array(number, { minLength: 30, maxLength: 30 }), label,
     (sets, unsorted, counts, values, help) => {
       const upperBounds = unsorted.sort((a, b) => a - b)
-      const family = new HistogramFamily({ name: 'h_seconds', help, labelNames: ['a', 'b'], upperBounds })
-      for (const set of sets) family.slot(set)
+      const family = createHistogram({ name: 'h_seconds', help, labelNames: ['a', 'b'], upperBounds })
+      for (const set of sets) observe(family, set)
       const snapshot = family.snapshot()
       for (let index = 0; index < snapshot.counts.length; index++) snapshot.counts[index] = Math.min(counts[index]!, 2 ** 44)
       for (let index = 0; index < sets.length; index++) snapshot.sums[index] = values[index]!
-      const gauge: SampleSnapshot = {
-        layout: 'samples', type: 'gauge', name: 'g', help, samples: sets.map(([a, b], index) => ({ name: 'g', labels: { a, b }, value: values[index]! }))
-      }
-      const counter: SampleSnapshot = {
-        layout: 'samples', type: 'counter', name: 'c_total', help, samples: sets.map(([a, b], index) => ({ name: 'c_total', labels: { a, b }, value: counts[index]! }))
-      }
+      const gauge = fromClientMetric({
+        type: 'gauge', name: 'g', help, values: sets.map(([a, b], index) => ({ labels: { a, b }, value: values[index]! }))
+      })
+      const counter = fromClientMetric({
+        type: 'counter', name: 'c_total', help, values: sets.map(([a, b], index) => ({ labels: { a, b }, value: counts[index]! }))
+      })
 
       const expected = new Map<string, number>()
       sets.forEach(([a, b], slot) => {
@@ -149,7 +150,7 @@ t.test('whatever goes in, a reader of either format reads back', async t => {
 
       const families = [snapshot, gauge, counter]
       const readText = new Exposition(render(writeText, families))
-      const readOpen = readOpenMetrics(render(families => writeOpenMetrics(families, false), families))
+      const readOpen = readOpenMetrics(render(families => writeOpenMetrics(families, { created: false }), families))
       const inText = [...readText.families.values()].flatMap(({ samples }) => samples).filter(sample => sample.labels.le === undefined)
       const inOpen = [...readOpen.values()].flatMap(({ samples }) => [...samples]).filter(([name]) => !name.startsWith('["h_seconds_bucket"'))
       const sorted = (entries: Iterable<[string, number]>): unknown => [...entries].map(([name, value]) => [name, value + 0]).sort()
@@ -168,7 +169,7 @@ t.test('whatever goes in, a reader of either format reads back', async t => {
 t.test('name[] asks for some families, and only these are read', async t => {
   const { app } = await createListening(t, {})
   let reads = 0
-  new Gauge({ name: 'slow', help: 'x', registers: [app.latency.registry], collect () { reads++ } }) // eslint-disable-line no-new -- it registers itself
+  new Gauge({ name: 'slow', help: 'x', registers: [registryOf(app)], collect () { reads++ } }) // eslint-disable-line no-new -- it registers itself
   const some = await scrape(`${app.latency.url}?name[]=http_requests_in_flight&name%5B%5D=http_requests_rejected_total&other=1`)
   t.same([...some.families.keys()].sort(), ['http_requests_in_flight', 'http_requests_rejected_total'])
   t.equal(reads, 0)
@@ -179,12 +180,12 @@ t.test('name[] asks for some families, and only these are read', async t => {
 })
 
 t.test('overlapping scrapes share one gathering; one more than allowed is answered with 503', async t => {
-  const { app } = await createListening(t, { scrape: { concurrency: 2 }, route: '/metrics' })
+  const { app } = await createListening(t, { scrape: { concurrency: 2 }, endpoint: '/metrics' })
   const gate = new Gate()
   const begun = new Gate()
   let reads = 0
   // eslint-disable-next-line no-new -- it registers itself
-  new Gauge({ name: 'slow', help: 'x', registers: [app.latency.registry], async collect () { reads++; begun.open(); await gate.passed() } })
+  new Gauge({ name: 'slow', help: 'x', registers: [registryOf(app)], async collect () { reads++; begun.open(); await gate.passed() } })
   const first = fetch(app.latency.url!)
   await begun.passed()
   const second = app.inject('/metrics')
@@ -208,7 +209,7 @@ t.test('overlapping scrapes share one gathering; one more than allowed is answer
 
 /** Declares a metric that fails, and one that never comes. */
 function declareBroken (app: FastifyInstance): void {
-  const registers = [app.latency.registry]
+  const registers = [registryOf(app)]
   new Gauge({ name: 'broken', help: 'x', registers, collect () { throw new Error('no database') } }) // eslint-disable-line no-new -- it registers itself
   new Gauge({ name: 'hung', help: 'x', registers, collect: () => new Promise<void>(() => {}) }) // eslint-disable-line no-new -- it registers itself
 }
@@ -216,7 +217,7 @@ function declareBroken (app: FastifyInstance): void {
 t.test('a metric that cannot be read fails the scrape, which names it', async t => {
   const lines: Array<{ level: number, msg: string, err: { code: string } }> = []
   const app = createApplication(t, { logger: { level: 'error', stream: { write: line => { lines.push(JSON.parse(line)) } } } })
-  await app.register(latency, { server: false, route: '/metrics', scrape: { timeoutSeconds: 0.05 } })
+  await app.register(latency, { server: false, endpoint: '/metrics', scrape: { timeoutSeconds: 0.05 } })
   declareBroken(app)
   await app.listen({ host: '127.0.0.1', port: 0 })
   let status = 0
@@ -282,7 +283,7 @@ t.test('a client that leaves ends the work', async t => {
 
 t.test('a scrape that is left on a connection that other requests came on is over, too', async t => {
   const app = createApplication(t)
-  await app.register(latency, { server: false, route: '/metrics' })
+  await app.register(latency, { server: false, endpoint: '/metrics' })
   declareLarge(app)
   app.get('/', async () => 'Hello World')
   const address = await app.listen({ host: '127.0.0.1', port: 0 })
@@ -331,8 +332,7 @@ t.test('a metric whose help is no text is served like any other', async t => {
 
 t.test('a histogram of more series than are copied at a time is served in full', async t => {
   const { app } = await createListening(t, {})
-  const { family } = app.latency.histogram as unknown as { family: HistogramFamily }
-  for (let index = 0; index < 20_001; index++) family.slot(['GET', `/${index}`, '200'])
+  for (let index = 0; index < 20_001; index++) observe(familyOf(app), ['GET', `/${index}`, '200'])
   const text = await (await fetch(app.latency.url!)).text()
   t.equal(text.match(/^http_request_duration_seconds_count\{/gm)!.length, 20_001)
 })

@@ -375,7 +375,7 @@ t.test('its Fastify instance takes routes and hooks of the user', async t => {
 t.test('the metrics may be a route of the application as well, or instead, and are not traffic', async t => {
   for (const server of [anyPort, false] as const) {
     const app = createApplication(t)
-    await app.register(latency, { server, route: '/internal/metrics', labels: { route: 'route' } })
+    await app.register(latency, { server, endpoint: '/internal/metrics', labels: { route: 'route' } })
     app.get('/', async () => 'x')
     const address = await app.listen({ host: '127.0.0.1', port: 0 })
     await fetch(address)
@@ -390,7 +390,7 @@ t.test('as a route of the application it is not in the documentation, the log or
   const lines: string[] = []
   const app = createApplication(t, { logger: { level: 'trace', stream: { write: line => { lines.push(line) } } } })
   await app.register(swagger, { openapi: {} })
-  await app.register(latency, { server: false, route: '/metrics', labels: {} })
+  await app.register(latency, { server: false, endpoint: '/metrics', labels: {} })
   app.get('/', async () => 'x')
   await app.ready()
   t.same(Object.keys(app.swagger().paths!), ['/'])
@@ -404,8 +404,8 @@ t.test('as a route of the application it is not in the documentation, the log or
 t.test('the route is below the prefix of its context, and asking for it again adds nothing', async t => {
   const app = createApplication(t)
   await app.register(async v1 => {
-    await v1.register(latency, { server: false, route: '/metrics' })
-    await v1.register(latency, { route: '/metrics' })
+    await v1.register(latency, { server: false, endpoint: '/metrics' })
+    await v1.register(latency, { endpoint: '/metrics' })
   }, { prefix: '/v1' })
   t.equal((await app.inject('/v1/metrics')).statusCode, 200)
 })

@@ -3,12 +3,12 @@ import { createHash } from 'node:crypto'
 import { get, type IncomingMessage } from 'node:http'
 import t from 'tap'
 import type { Allocate } from '../lib/exposition/chunk'
-import { SharedPages } from '../lib/scrape/shared-chunks'
+import { SharedChunks } from '../lib/scrape/shared-chunks'
 import { TimeSlices } from '../lib/time-slices'
 import { createListening, declareLarge } from './helpers/application'
 
 /** An exposition of so many pages, and how many of them have been rendered. */
-function createPages (count: number): { pages: SharedPages, rendered: () => number } {
+function createPages (count: number): { pages: SharedChunks, rendered: () => number } {
   let rendered = 0
   function * render (): Generator<Uint8Array> {
     for (let index = 0; index < count; index++) {
@@ -16,7 +16,7 @@ function createPages (count: number): { pages: SharedPages, rendered: () => numb
       yield Uint8Array.of(index)
     }
   }
-  return { pages: new SharedPages(render, new TimeSlices()), rendered: () => rendered }
+  return { pages: new SharedChunks(render, new TimeSlices()), rendered: () => rendered }
 }
 
 async function readAll (pages: AsyncGenerator<Uint8Array>): Promise<number[]> {
@@ -48,7 +48,7 @@ t.test('what cannot be rendered fails for every reader: none takes what came bef
     yield Uint8Array.of(0)
     throw new Error('broken')
   }
-  const pages = new SharedPages(render, new TimeSlices())
+  const pages = new SharedChunks(render, new TimeSlices())
   const results = await Promise.allSettled([1, 2, 3].map(async () => readAll(pages.read('kept'))))
   t.match(results, results.map(() => ({ status: 'rejected', reason: { message: 'broken' } })))
 })
@@ -62,7 +62,7 @@ t.test('nothing is rendered that nobody reads', async t => {
 })
 
 /** An exposition of so many pages of four equal bytes, and what memory was asked for. */
-function createFilledPages (count: number): { pages: SharedPages, memory: Set<Buffer['buffer']> } {
+function createFilledPages (count: number): { pages: SharedChunks, memory: Set<Buffer['buffer']> } {
   const memory = new Set<Buffer['buffer']>()
   function * render (allocate: Allocate): Generator<Uint8Array> {
     for (let index = 0; index < count; index++) {
@@ -71,7 +71,7 @@ function createFilledPages (count: number): { pages: SharedPages, memory: Set<Bu
       yield bytes.fill(index).subarray(0, 4)
     }
   }
-  return { pages: new SharedPages(render, new TimeSlices()), memory }
+  return { pages: new SharedChunks(render, new TimeSlices()), memory }
 }
 
 t.test('a page that all have read is written over, unless one of them keeps it', async t => {

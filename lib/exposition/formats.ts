@@ -1,36 +1,56 @@
 import type { IncomingMessage } from 'node:http'
 import Negotiator = require('negotiator')
-import type { MetricFamily } from '../snapshot'
-import { writeOpenMetrics } from './openmetrics'
+import type { Points } from '../snapshot'
 import type { Allocate } from './chunk'
+import { writeOpenMetrics, type OpenMetricsOptions } from './openmetrics'
 import { writeText } from './text'
 
-export interface Exposition {
+/** What formats can be asked to do otherwise. */
+export type FormatOptions = OpenMetricsOptions
+
+interface Format {
   readonly contentType: string
-  /** Writes families in pieces, none of which takes long. */
-  write (families: readonly MetricFamily[], allocatePage: Allocate): Generator<Uint8Array>
+  /** What a client may add to the content type, all of which comes to the same. */
+  readonly parameters: readonly string[]
+  /** Writes families in chunks, none of which takes long. */
+  readonly write: (families: readonly Points[], options: FormatOptions, allocateChunk: Allocate) => Generator<Uint8Array>
 }
 
-const text = 'text/plain; version=0.0.4; charset=utf-8'
-const openMetrics = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
-
 /**
- * How names outside `[a-zA-Z0-9_:]` are to be escaped, which Prometheus 3 asks for. There are no such names here: all schemes come to the same.
+ * How names outside `[a-zA-Z0-9_:]` are to be escaped, which Prometheus 3 asks for. There are no such names here.
  * https://prometheus.io/docs/instrumenting/escaping_schemes/
  */
-const escapings = ['underscores', 'allow-utf-8', 'dots', 'values']
+const escapings = ['underscores', 'allow-utf-8', 'dots', 'values'].map(escaping => `; escaping=${escaping}`)
 
-/** In order of preference where the client has none, as a browser and curl. */
-const contentTypes = ['', ...escapings.map(escaping => `; escaping=${escaping}`)]
-  .flatMap(escaping => [text + escaping, openMetrics + escaping])
-
-/** The exposition that a client likes best. A client that likes none gets the text format: to a scraper, an error is a target that is down. */
-export function negotiateExposition (request: IncomingMessage, withCreated: boolean): Exposition {
-  const contentType = new Negotiator(request).mediaType(contentTypes) ?? text
-  return {
-    contentType,
-    write: contentType.startsWith(text) ? writeText : (families, allocatePage) => writeOpenMetrics(families, withCreated, allocatePage)
+/** Every format, in the order of preference for a client that has none, such as a browser or curl. A new format is a new row. */
+const formats: readonly Format[] = [
+  {
+    contentType: 'text/plain; version=0.0.4; charset=utf-8',
+    parameters: ['', ...escapings],
+    write: (families, _options, allocateChunk) => writeText(families, allocateChunk)
+  },
+  {
+    contentType: 'application/openmetrics-text; version=1.0.0; charset=utf-8',
+    parameters: ['', ...escapings],
+    write: writeOpenMetrics
   }
+]
+
+/** A format, with the parameters that a client asked for. */
+export type Exposition = Pick<Format, 'contentType' | 'write'>
+
+/** Every format with each of its parameters. Those without parameters come first: they are what a client without preferences gets. */
+const expositions: readonly Exposition[] = formats
+  .flatMap(({ contentType, parameters, write }) => parameters.map((parameter, rank) => ({ rank, contentType: contentType + parameter, write })))
+  .sort((a, b) => a.rank - b.rank)
+
+/**
+ * The exposition that a client likes best. A client that likes none of them gets the first: to a scraper, an error means that the target is
+ * down.
+ */
+export function negotiateExposition (request: IncomingMessage): Exposition {
+  const contentType = new Negotiator(request).mediaType(expositions.map(({ contentType }) => contentType))
+  return expositions.find(exposition => exposition.contentType === contentType) ?? expositions[0]!
 }
 
 /** Whether a client would have its answer compressed. */

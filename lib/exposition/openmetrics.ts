@@ -1,39 +1,42 @@
-import type { MetricFamily } from '../snapshot'
-import { allocate, Page } from './chunk'
-import { escapeQuoted, writeHistogram, writeSamples } from './series'
+import type { Points } from '../snapshot'
+import { allocate, Chunk } from './chunk'
+import { escapeQuoted, writeSeries } from './series'
 
-/** Those of "Units and Base Units" in the specification that Prometheus' own naming advice lists too. */
-const units: ReadonlySet<string> = new Set(['seconds', 'bytes', 'joules', 'grams', 'meters', 'ratio', 'volts', 'amperes', 'celsius'])
+export interface OpenMetricsOptions {
+  /** Whether to tell when each series began to count. */
+  readonly created: boolean
+}
 
 /** OpenMetrics 1.0.0: https://prometheus.io/docs/specs/om/open_metrics_spec/ */
-export function * writeOpenMetrics (families: readonly MetricFamily[], withCreated: boolean, allocatePage = allocate): Generator<Uint8Array> {
+export function * writeOpenMetrics (
+  families: readonly Points[], { created }: OpenMetricsOptions, allocateChunk = allocate
+): Generator<Uint8Array> {
   const names = new Set(families.map(family => family.name))
-  const page = new Page(allocatePage)
+  const chunk = new Chunk(allocateChunk)
   for (const family of families) {
     const counter = counterName(family, names)
     const name = counter ?? family.name
-    const unit = name.slice(name.lastIndexOf('_') + 1)
-    page.text(`# HELP ${name} ${escapeQuoted(family.help)}\n# TYPE ${name} ${typeOf(family, counter)}\n`)
-    // A name that is nothing but a unit does not end in one, as readers understand it.
-    if (units.has(unit) && unit !== name) page.text(`# UNIT ${name} ${unit}\n`)
-    if (family.layout === 'columns') yield * writeHistogram(page, family, withCreated)
-    else yield * writeSamples(page, family.samples, counter !== undefined && withCreated ? `${counter}_created` : undefined)
+    const type = family.type === 'counter' && counter === undefined ? 'unknown' : family.type
+    chunk.text(`# HELP ${name} ${escapeQuoted(family.help)}\n# TYPE ${name} ${type}\n`)
+    // A reader refuses a unit in which the name does not end.
+    if (family.unit !== undefined && name.endsWith(`_${family.unit}`)) chunk.text(`# UNIT ${name} ${family.unit}\n`)
+    const hasCreated = created && type !== 'gauge' && type !== 'unknown'
+    yield * writeSeries(chunk, family, {
+      createdName: hasCreated ? `${name}_created` : undefined,
+      exemplars: type === 'counter' || type === 'histogram'
+    })
   }
-  page.text('# EOF\n')
-  yield page.take()
+  chunk.text('# EOF\n')
+  yield chunk.take()
 }
 
 /**
- * A counter's family is named without the `_total` of its sample. Undefined where that is not possible: the name has no `_total`, or another
- * family has the shorter one. Such a family is written with the type `unknown`, so that its series is called the same in every format.
+ * The name of a counter's family, which is without the `_total` of its samples. Undefined where it cannot be named so: its name has no
+ * `_total`, or another family has the shorter name. Such a family is written with the type `unknown`, so that its series have the same name
+ * in every format.
  */
-function counterName ({ type, name }: MetricFamily, names: ReadonlySet<string>): string | undefined {
+function counterName ({ type, name }: Points, names: ReadonlySet<string>): string | undefined {
   if (type !== 'counter' || !name.endsWith('_total')) return undefined
   const short = name.slice(0, -'_total'.length)
   return names.has(short) || names.has(`${short}_created`) ? undefined : short
-}
-
-function typeOf ({ type }: MetricFamily, counter: string | undefined): string {
-  if (type === 'untyped' || (type === 'counter' && counter === undefined)) return 'unknown'
-  return type
 }

@@ -1,72 +1,163 @@
-import type { HistogramSnapshot, Labels, Sample } from '../snapshot'
+import type { Exemplar, HistogramPoints, Labels, Points, SummaryPoints, ValuePoints } from '../snapshot'
+import type { Chunk } from './chunk'
 import { canonicalFloat, sampleValue } from './float'
-import type { Page } from './chunk'
 
-/**
- * The lines of a histogram of ours. They are the same in the text format and in OpenMetrics, but for `_created`. Makes next to no strings, whose
- * collection would hold up the application.
- */
-export function * writeHistogram (page: Page, histogram: HistogramSnapshot, withCreated: boolean): Generator<Uint8Array> {
-  const { name, labelNames, upperBounds, labelSets, counts, sums, createdSeconds, defaultLabels } = histogram
-  const stride = upperBounds.length + 1
-  const bounds = [...upperBounds, Infinity].map(bound => `${canonicalFloat(bound)}"} `)
-  const missing = Object.entries(defaultLabels).filter(([label]) => !labelNames.includes(label)).map(renderLabel).join(',')
-  const hasLabels = labelNames.length > 0 || missing !== ''
-  const [open, close] = hasLabels ? ['{', '} '] : ['', ' ']
-  const beforeValues = labelNames.map((label, index) => `${index > 0 ? '",' : ''}${label}="`)
-  const afterValues = `${labelNames.length > 0 ? '"' : ''}${labelNames.length > 0 && missing !== '' ? ',' : ''}`
-  const lineStart = `${name}_bucket{`
-  const le = hasLabels ? ',le="' : 'le="'
-  for (let slot = 0; slot < labelSets.length; slot++) {
-    const start = page.length
-    page.ascii(lineStart)
-    const labels = page.length
-    const values = labelSets[slot]!
-    for (let index = 0; index < beforeValues.length; index++) {
-      page.ascii(beforeValues[index]!)
-      if (!page.plain(values[index]!)) page.text(escapeQuoted(values[index]!))
-    }
-    page.ascii(afterValues)
-    if (missing !== '') page.text(missing)
-    const labelsLength = page.length - labels
-    page.ascii(le)
-    const length = page.length - start
-    let cumulativeCount = 0
-    for (let bucket = 0; bucket < stride; bucket++) {
-      if (bucket > 0) page.repeat(start, length)
-      page.ascii(bounds[bucket]!)
-      cumulativeCount += counts[slot * stride + bucket]!
-      page.countLine(cumulativeCount)
-    }
-    const begin = (suffix: string): void => {
-      page.repeat(start, name.length)
-      page.ascii(suffix)
-      page.ascii(open)
-      page.repeat(labels, labelsLength)
-      page.ascii(close)
-    }
-    begin('_sum')
-    page.ascii(sampleValue(sums[slot]!))
-    page.ascii('\n')
-    begin('_count')
-    page.countLine(cumulativeCount)
-    if (withCreated) {
-      begin('_created')
-      page.ascii(`${createdSeconds[slot]!}\n`)
-    }
-    if (page.isFull) yield page.take()
+/** What a format adds to the samples that the text formats have in common. */
+export interface SeriesStyle {
+  /** The name of the samples that tell when each series began to count. Undefined: they are not written. */
+  readonly createdName: string | undefined
+  /** Whether exemplars are written. */
+  readonly exemplars: boolean
+}
+
+/** The samples of one family. */
+export function writeSeries (chunk: Chunk, points: Points, style: SeriesStyle): Generator<Uint8Array> {
+  switch (points.type) {
+    case 'histogram': return writeHistogram(chunk, points, style)
+    case 'summary': return writeSummary(chunk, points, style)
+    default: return writeValues(chunk, points, style)
   }
 }
 
-/** The lines of a family as a client library reports it. `createdName` is the name of the samples that say since when others count. */
-export function * writeSamples (page: Page, samples: readonly Sample[], createdName?: string): Generator<Uint8Array> {
-  for (const { name, labels, value, createdSeconds } of samples) {
-    const pairs = Object.entries(labels).map(renderLabel).join(',')
-    const series = pairs === '' ? '' : `{${pairs}}`
-    page.text(`${name}${series} ${sampleValue(value)}\n`)
-    if (createdName !== undefined && createdSeconds !== undefined) page.text(`${createdName}${series} ${createdSeconds}\n`)
-    if (page.isFull) yield page.take()
+/** Writes nearly no strings, because collecting them as garbage would hold up the application. */
+function * writeHistogram (chunk: Chunk, histogram: HistogramPoints, style: SeriesStyle): Generator<Uint8Array> {
+  const { name, labelNames, upperBounds, labelSets, counts, sums, startSeconds, sharedLabels } = histogram
+  const { createdName } = style
+  const exemplars = style.exemplars ? new ExemplarReader(histogram.exemplars) : undefined
+  const stride = upperBounds.length + 1
+  const bounds = [...upperBounds, Infinity].map(bound => `${canonicalFloat(bound)}"} `)
+  const shared = Object.entries(sharedLabels).map(renderLabel).join(',')
+  const beforeValues = labelNames.map(label => `${label}="`)
+  for (let series = 0; series < labelSets.length; series++) {
+    const start = chunk.length
+    chunk.ascii(name)
+    chunk.ascii('_bucket{')
+    const labels = chunk.length
+    writeLabelSet(chunk, beforeValues, labelSets[series]!, shared)
+    const labelsLength = chunk.length - labels
+    chunk.ascii(labelsLength > 0 ? ',le="' : 'le="')
+    const length = chunk.length - start
+    let cumulativeCount = 0
+    for (let bucket = 0; bucket < stride; bucket++) {
+      if (bucket > 0) chunk.repeat(start, length)
+      chunk.ascii(bounds[bucket]!)
+      cumulativeCount += counts[series * stride + bucket]!
+      chunk.count(cumulativeCount)
+      if (exemplars !== undefined) exemplars.write(chunk, series, bucket)
+      chunk.endLine()
+    }
+    const [open, close] = labelsLength > 0 ? ['{', '} '] : ['', ' ']
+    const begin = (suffix: string): void => {
+      chunk.repeat(start, name.length)
+      chunk.ascii(suffix)
+      chunk.ascii(open)
+      chunk.repeat(labels, labelsLength)
+      chunk.ascii(close)
+    }
+    begin('_sum')
+    chunk.ascii(sampleValue(sums[series]!))
+    chunk.endLine()
+    begin('_count')
+    chunk.count(cumulativeCount)
+    chunk.endLine()
+    if (createdName !== undefined && isKnown(startSeconds?.[series])) {
+      begin('_created')
+      chunk.ascii(sampleValue(startSeconds![series]!))
+      chunk.endLine()
+    }
+    if (chunk.isFull) yield chunk.take()
   }
+}
+
+function * writeSummary (chunk: Chunk, summary: SummaryPoints, { createdName }: SeriesStyle): Generator<Uint8Array> {
+  const { name, quantiles, quantileValues, counts, sums, labelSets, startSeconds } = summary
+  for (let series = 0; series < labelSets.length; series++) {
+    const labels = renderLabels(summary, series)
+    const braced = labels === '' ? '' : `{${labels}}`
+    quantiles.forEach((quantile, index) => {
+      const label = renderLabel(['quantile', canonicalFloat(quantile)])
+      chunk.text(`${name}{${labels === '' ? label : `${labels},${label}`}} `)
+      chunk.text(`${sampleValue(quantileValues[series * quantiles.length + index]!)}\n`)
+    })
+    chunk.text(`${name}_sum${braced} ${sampleValue(sums[series]!)}\n${name}_count${braced} ${sampleValue(counts[series]!)}\n`)
+    if (createdName !== undefined && isKnown(startSeconds?.[series])) chunk.text(`${createdName}${braced} ${startSeconds![series]!}\n`)
+    if (chunk.isFull) yield chunk.take()
+  }
+}
+
+function * writeValues (chunk: Chunk, points: ValuePoints, style: SeriesStyle): Generator<Uint8Array> {
+  const { name, values, labelSets, startSeconds } = points
+  const { createdName } = style
+  const exemplars = style.exemplars ? new ExemplarReader(points.exemplars) : undefined
+  for (let series = 0; series < labelSets.length; series++) {
+    const labels = renderLabels(points, series)
+    const braced = labels === '' ? '' : `{${labels}}`
+    chunk.text(`${name}${braced} ${sampleValue(values[series]!)}`)
+    exemplars?.write(chunk, series, 0)
+    chunk.endLine()
+    if (createdName !== undefined && isKnown(startSeconds?.[series])) chunk.text(`${createdName}${braced} ${startSeconds![series]!}\n`)
+    if (chunk.isFull) yield chunk.take()
+  }
+}
+
+/** Characters that the labels of an exemplar may have in all, which is a limit of OpenMetrics. */
+const longestExemplar = 128
+
+/** Writes exemplars where they belong. They come in the order in which series and buckets are written. */
+class ExemplarReader {
+  readonly #exemplars: readonly Exemplar[]
+  #next = 0
+
+  constructor (exemplars: readonly Exemplar[]) {
+    this.#exemplars = exemplars
+  }
+
+  /** Writes the exemplar of this bucket, if it has one. */
+  write (chunk: Chunk, series: number, bucket: number): void {
+    const exemplar = this.#exemplars[this.#next]
+    if (exemplar === undefined || exemplar.series !== series || exemplar.bucket !== bucket) return
+    this.#next++
+    const labels = Object.entries(exemplar.labels)
+    if (labels.reduce((length, [name, value]) => length + [...name, ...value].length, 0) > longestExemplar) return
+    const { value, timestampSeconds } = exemplar
+    chunk.text(` # {${labels.map(renderLabel).join(',')}} ${sampleValue(value)}`)
+    if (timestampSeconds !== undefined) chunk.text(` ${sampleValue(timestampSeconds)}`)
+  }
+}
+
+function isKnown (seconds: number | undefined): boolean {
+  return seconds !== undefined && !Number.isNaN(seconds)
+}
+
+function writeLabelSet (
+  chunk: Chunk, beforeValues: readonly string[], labelSet: ReadonlyArray<string | undefined>, shared: string
+): void {
+  let isFirst = true
+  for (let index = 0; index < beforeValues.length; index++) {
+    const value = labelSet[index]
+    if (value === undefined) continue
+    if (!isFirst) chunk.ascii(',')
+    isFirst = false
+    chunk.ascii(beforeValues[index]!)
+    if (!chunk.plain(value)) chunk.text(escapeQuoted(value))
+    chunk.ascii('"')
+  }
+  if (shared === '') return
+  if (!isFirst) chunk.ascii(',')
+  chunk.text(shared)
+}
+
+/** All labels of a series, without braces. */
+function renderLabels ({ labelNames, labelSets, sharedLabels }: Points, series: number): string {
+  const own = labelNames.flatMap((name, index) => {
+    const value = labelSets[series]![index]
+    return value === undefined ? [] : [renderLabel([name, value])]
+  })
+  return [...own, ...Object.entries(sharedLabels).map(renderLabel)].join(',')
+}
+
+function renderLabel ([name, value]: readonly [name: string, value: Labels[string]]): string {
+  return `${name}="${escapeQuoted(value)}"`
 }
 
 export function escapeLineFeed (text: string): string {
@@ -75,10 +166,4 @@ export function escapeLineFeed (text: string): string {
 
 export function escapeQuoted (text: string): string {
   return /[\\\n"]/.test(text) ? escapeLineFeed(text).replaceAll('"', '\\"') : text
-}
-
-function renderLabel ([name, value]: readonly [string, Labels[string]]): string {
-  // A client library holds the bounds of its own histograms and summaries as numbers.
-  const text = typeof value === 'number' && (name === 'le' || name === 'quantile') ? canonicalFloat(value) : String(value)
-  return `${name}="${escapeQuoted(text)}"`
 }

@@ -1,14 +1,16 @@
-import type { MetricFamily } from '../snapshot'
-import { allocate, Page } from './chunk'
-import { escapeLineFeed, writeHistogram, writeSamples } from './series'
+import type { Points } from '../snapshot'
+import { allocate, Chunk } from './chunk'
+import { escapeLineFeed, writeSeries, type SeriesStyle } from './series'
+
+const style: SeriesStyle = { createdName: undefined, exemplars: false }
 
 /** The Prometheus text format, version 0.0.4: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format */
-export function * writeText (families: readonly MetricFamily[], allocatePage = allocate): Generator<Uint8Array> {
-  const page = new Page(allocatePage)
+export function * writeText (families: readonly Points[], allocateChunk = allocate): Generator<Uint8Array> {
+  const chunk = new Chunk(allocateChunk)
   for (const family of families) {
-    page.text(`# HELP ${family.name} ${escapeLineFeed(family.help)}\n# TYPE ${family.name} ${family.type}\n`)
-    if (family.layout === 'columns') yield * writeHistogram(page, family, false)
-    else yield * writeSamples(page, family.samples)
+    const type = family.type === 'unknown' ? 'untyped' : family.type
+    chunk.text(`# HELP ${family.name} ${escapeLineFeed(family.help)}\n# TYPE ${family.name} ${type}\n`)
+    yield * writeSeries(chunk, family, style)
   }
-  yield page.take()
+  yield chunk.take()
 }

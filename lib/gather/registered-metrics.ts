@@ -1,55 +1,28 @@
-import type { Histogram, HistogramValues } from '../../index'
-import { canonicalFloat } from '../exposition/float'
-import type { HistogramFamily } from '../histogram/family'
-import type { HistogramSnapshot, Labels } from '../snapshot'
+import type { Histogram, HistogramValues, RegistryLike } from '../../index'
+import { toClientSamples, type SharedSample } from '../exposition/client-library'
+import { HistogramFamily, type HistogramDefinition } from '../histogram/family'
+import type { SeriesIndex } from '../histogram/series-index'
+import { ValueFamily, type ValueDefinition } from '../histogram/values'
+import type { HistogramPoints, Labels, Points, ValuePoints } from '../snapshot'
+import { merge } from './merge'
 
-/** What `prom-client` registries hold, reduced to what they use. The objects of this module are metrics of ours in that shape. */
-export interface RegisteredMetric {
-  readonly name: string
-  readonly help: string
-  readonly type: string
-  readonly aggregator: 'sum'
-  get (): Promise<unknown>
-  reset (): void
-}
+/** Reads points in steps, between which the caller may let others use the event loop. */
+export type Steps<P> = Generator<undefined, P>
 
-/** A metric of ours. It counts how many hold on to it, and is in its registry for as long as somebody does. */
-export class OwnMetric {
-  #holders = 0
-
-  retain (): void {
-    this.#holders++
-  }
-
-  /** Takes one `retain()` back. True when it was the last. */
-  release (): boolean {
-    return --this.#holders === 0
-  }
-}
-
-export class RegisteredHistogram extends OwnMetric implements Histogram, RegisteredMetric {
-  readonly name: string
-  readonly help: string
-  readonly type = 'histogram'
+/** A metric of this plugin as the registries of client libraries hold metrics, reduced to what they use of one. */
+abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
+  abstract readonly name: string
+  abstract readonly help: string
+  abstract readonly type: P['type']
   readonly aggregator = 'sum'
-  readonly labelNames: readonly string[]
-  readonly buckets: readonly number[]
-  readonly #family: HistogramFamily
+  /** How many leases keep this metric in its registry. */
+  leases = 0
 
-  constructor (family: HistogramFamily) {
-    super()
-    this.name = family.definition.name
-    this.help = family.definition.help
-    this.labelNames = family.definition.labelNames
-    this.buckets = family.definition.upperBounds
-    this.#family = family
-  }
+  abstract readInSteps (): Steps<P>
 
-  get family (): HistogramFamily {
-    return this.#family
-  }
+  abstract reset (): void
 
-  async get (): Promise<HistogramValues> {
+  async get (): Promise<object> {
     const { values, ...metric } = await this.getForPromString()
     return {
       ...metric,
@@ -57,125 +30,157 @@ export class RegisteredHistogram extends OwnMetric implements Histogram, Registe
     }
   }
 
-  /**
-   * What the client libraries call to make text, if it is there. The samples of a series share one object with its labels, which the
-   * libraries then render once.
-   */
-  async getForPromString (): Promise<Omit<HistogramValues, 'values'> & { values: SharedSample[] }> {
+  /** What client libraries call to make text, if it is there. */
+  async getForPromString (): Promise<{ name: string, help: string, type: P['type'], aggregator: 'sum', values: SharedSample[] }> {
     const { name, help, type, aggregator } = this
-    return { name, help, type, aggregator, values: sharedSamples(this.#family.snapshot()) }
-  }
-
-  reset (): void {
-    this.#family.reset()
-  }
-}
-
-type SharedSample = HistogramValues['values'][number] & { sharedLabels: Record<string, string> }
-
-function sharedSamples ({ name, labelNames, labelSets, upperBounds, counts, sums }: HistogramSnapshot): SharedSample[] {
-  const samples: SharedSample[] = []
-  const bounds = [...upperBounds, Infinity].map(bound => ({ le: canonicalFloat(bound) }))
-  for (let slot = 0; slot < labelSets.length; slot++) {
-    const sharedLabels = Object.fromEntries(labelNames.map((label, index) => [label, labelSets[slot]![index]!]))
-    let cumulativeCount = 0
-    bounds.forEach((labels, index) => {
-      cumulativeCount += counts[slot * bounds.length + index]!
-      samples.push({ metricName: `${name}_bucket`, labels, sharedLabels, value: cumulativeCount })
-    })
-    samples.push({ metricName: `${name}_sum`, labels: {}, sharedLabels, value: sums[slot]! })
-    samples.push({ metricName: `${name}_count`, labels: {}, sharedLabels, value: cumulativeCount })
-  }
-  return samples
-}
-
-interface Value {
-  readonly labels: Labels
-  value: number
-  /** When it began to count, in seconds since 1970. */
-  readonly createdSeconds: number
-}
-
-/** Values by label set, for metrics that are written rarely and read once per scrape. */
-class LabelledValues {
-  readonly #values = new Map<string, Value>()
-
-  add (labels: Labels, amount: number): void {
-    const key = JSON.stringify(Object.entries(labels).sort())
-    const existing = this.#values.get(key)
-    if (existing === undefined) this.#values.set(key, { labels, value: amount, createdSeconds: Date.now() / 1000 })
-    else existing.value += amount
-  }
-
-  /** Copies: a registry may add its default labels to them. */
-  read (): Value[] {
-    return Array.from(this.#values.values(), value => ({ ...value }))
-  }
-
-  clear (): void {
-    this.#values.clear()
-  }
-
-  zero (): void {
-    for (const value of this.#values.values()) value.value = 0
+    const steps = this.readInSteps()
+    let step = steps.next()
+    while (step.done !== true) step = steps.next()
+    return { name, help, type, aggregator, values: toClientSamples(step.value) }
   }
 }
 
-abstract class Labelled extends OwnMetric implements RegisteredMetric {
-  abstract readonly type: 'counter' | 'gauge'
+export type OwnMetric = RegisteredHistogram | RegisteredCounter | RegisteredGauge
+
+/** Whether a metric in a registry is one of this plugin. */
+export function isOwnMetric (metric: unknown): metric is OwnMetric {
+  return metric instanceof RegisteredMetric
+}
+
+/** A histogram. Its series are in as many indexes as there are registrations that count into it and do not share one. */
+export class RegisteredHistogram extends RegisteredMetric<HistogramPoints> implements Histogram {
+  readonly definition: HistogramDefinition
   readonly name: string
   readonly help: string
-  readonly aggregator = 'sum'
-  protected readonly values = new LabelledValues()
+  readonly type = 'histogram'
+  readonly labelNames: readonly string[]
+  readonly buckets: readonly number[]
+  readonly #families: [HistogramFamily, ...HistogramFamily[]]
 
-  constructor (name: string, help: string) {
+  constructor (definition: HistogramDefinition, index: SeriesIndex) {
     super()
-    this.name = name
-    this.help = help
+    this.definition = definition
+    this.name = definition.name
+    this.help = definition.help
+    this.labelNames = index.labelNames
+    this.buckets = definition.upperBounds
+    this.#families = [new HistogramFamily(definition, index)]
   }
 
-  async get (): Promise<object> {
-    const { name, help, type, aggregator } = this
-    return { name, help, type, aggregator, values: this.values.read() }
+  /** The columns of this histogram that were there first. */
+  get family (): HistogramFamily {
+    return this.#families[0]
+  }
+
+  /** The columns of this histogram beside an index. */
+  familyIn (index: SeriesIndex): HistogramFamily {
+    let family = this.#families.find(family => family.index === index)
+    if (family === undefined) {
+      family = new HistogramFamily(this.definition, index)
+      this.#families.push(family)
+    }
+    return family
+  }
+
+  override async get (): Promise<HistogramValues> {
+    return super.get() as Promise<HistogramValues>
+  }
+
+  * readInSteps (): Steps<HistogramPoints> {
+    const parts: HistogramPoints[] = []
+    for (const family of this.#families) parts.push(yield * family.snapshotInSteps())
+    return mergeAll(parts)
   }
 
   reset (): void {
-    this.values.clear()
+    for (const family of this.#families) family.reset()
   }
 }
 
-export class RegisteredCounter extends Labelled {
+export class RegisteredCounter extends RegisteredMetric<ValuePoints> {
+  readonly name: string
+  readonly help: string
   readonly type = 'counter'
   /** What brings the counter up to date before it is read. */
   readonly updates = new Set<() => void>()
+  readonly #values: ValueFamily
+
+  constructor (definition: ValueDefinition) {
+    super()
+    this.name = definition.name
+    this.help = definition.help
+    this.#values = new ValueFamily('counter', definition)
+  }
 
   /** Makes a series with the value 0, so that `rate()` sees its first increment. */
   declare (labels: Labels): void {
-    this.values.add(labels, 0)
+    this.#values.add(labels, 0)
   }
 
   increment (labels: Labels): void {
-    this.values.add(labels, 1)
+    this.#values.add(labels, 1)
   }
 
-  override async get (): Promise<object> {
+  * readInSteps (): Steps<ValuePoints> {
     for (const update of this.updates) update()
-    return super.get()
+    return mergeAll(this.#values.snapshot())
+  }
+
+  reset (): void {
+    this.#values.reset()
   }
 }
 
-/** Where a gauge takes its values from when it is read; label sets that occur more than once are added up. */
-export type GaugeSource = () => Iterable<Labels>
+/** Where a gauge has its values from whenever it is read. */
+export type GaugeSource = () => Steps<ReadonlyArray<readonly [labels: Labels, value: number]>>
 
-/** Counts, whenever it is read, what there is of something. */
-export class RegisteredGauge extends Labelled {
+/** Tells, whenever it is read, how many there are of something. */
+export class RegisteredGauge extends RegisteredMetric<ValuePoints> {
+  readonly name: string
+  readonly help: string
   readonly type = 'gauge'
   readonly sources = new Set<GaugeSource>()
+  readonly #values: ValueFamily
 
-  /** A series that was there stays, at 0: one that vanished would keep its last value for minutes in Prometheus' eyes. */
-  override async get (): Promise<object> {
-    this.values.zero()
-    for (const source of this.sources) for (const labels of source()) this.values.add(labels, 1)
-    return super.get()
+  constructor (definition: ValueDefinition) {
+    super()
+    this.name = definition.name
+    this.help = definition.help
+    this.#values = new ValueFamily('gauge', definition)
+  }
+
+  /** A series that was there stays, at 0. One that vanished would tell nothing, where it is known that there are none. */
+  * readInSteps (): Steps<ValuePoints> {
+    const counted = []
+    for (const source of this.sources) counted.push(...yield * source())
+    this.#values.zero()
+    for (const [labels, value] of counted) this.#values.add(labels, value)
+    return mergeAll(this.#values.snapshot())
+  }
+
+  reset (): void {
+    this.#values.reset()
+  }
+}
+
+function mergeAll<P extends Points> (parts: readonly P[]): P {
+  return parts.reduce((sum, points) => merge(sum, points) as P)
+}
+
+/** Keeps a metric of this plugin in its registry until everybody who needs it there has released it. */
+export class Lease {
+  readonly #registry: RegistryLike
+  readonly #metric: OwnMetric
+
+  constructor (registry: RegistryLike, metric: OwnMetric) {
+    this.#registry = registry
+    this.#metric = metric
+    metric.leases++
+  }
+
+  release (): void {
+    const metric = this.#metric
+    metric.leases--
+    if (metric.leases === 0 && this.#registry.getSingleMetric(metric.name) === metric) this.#registry.removeSingleMetric(metric.name)
   }
 }

@@ -1,4 +1,4 @@
-/** The upper bounds users get who set none: those of every Prometheus client library, in seconds. */
+/** The upper bounds that a histogram has by default: those of every Prometheus client library, in seconds. */
 export const defaultUpperBounds: readonly number[] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 export function isUpperBounds (value: unknown): value is readonly number[] {
@@ -7,12 +7,23 @@ export function isUpperBounds (value: unknown): value is readonly number[] {
     value.every((bound, index) => Number.isFinite(bound) && (index === 0 || bound > value[index - 1]))
 }
 
-/**
- * Index of the bucket that a value is counted in; `upperBounds.length` is the `+Inf` bucket. Bounds are inclusive, as `le` says.
- * A linear scan: up to some 60 bounds it is faster than a binary search, since most requests end in the first few buckets.
- */
+/** Up to this many bounds a linear scan is faster than a binary search, because most requests end in the first few buckets. */
+const longestScan = 60
+
+/** Index of the bucket that counts a value; `upperBounds.length` is the `+Inf` bucket. A bound is inclusive, as `le` says. */
 export function bucketIndex (upperBounds: Float64Array, value: number): number {
+  if (upperBounds.length > longestScan) return searchBucket(upperBounds, value)
   let index = 0
   while (index < upperBounds.length && value > upperBounds[index]!) index++
   return index
+}
+
+function searchBucket (upperBounds: Float64Array, value: number): number {
+  let [low, high] = [0, upperBounds.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (value > upperBounds[middle]!) low = middle + 1
+    else high = middle
+  }
+  return low
 }

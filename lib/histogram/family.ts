@@ -1,150 +1,108 @@
-import type { HistogramSnapshot } from '../snapshot'
+import type { HistogramPoints } from '../snapshot'
 import { bucketIndex } from './bounds'
+import { type Column, placeMask, segmentBits } from './columns'
+import type { SeriesIndex } from './series-index'
 
 export interface HistogramDefinition {
   readonly name: string
   readonly help: string
-  readonly labelNames: readonly string[]
+  /** What is measured, such as `seconds`. */
+  readonly unit: string
   readonly upperBounds: readonly number[]
 }
-
-type Branch = Map<string, Branch | number>
-
-const initialCapacity = 16
 
 /** How many series are copied at a time. */
 const seriesPerStep = 10_000
 
-/** At most a third of the columns is empty. */
-const growth = 1.5
-
-/**
- * A histogram and all its series. A series is a slot: a number that indexes the columns. Nothing is kept per series but its label values,
- * one sum and one count per bucket.
- */
+/** One quantity in buckets: a column beside an index of series, in which other quantities may have columns too. */
 export class HistogramFamily {
   readonly definition: HistogramDefinition
+  readonly index: SeriesIndex
   readonly #upperBounds: Float64Array
-  /** Counts per series: one slot more than upper bounds, for `+Inf`. */
-  readonly #stride: number
-  /** Bucket counts, not cumulative. Doubles, since they count exactly to 2^53 where a Uint32Array would wrap silently. */
-  #counts = new Float64Array(0)
-  #sums = new Float64Array(0)
-  /** When each series began to count, in seconds since 1970. */
-  #created = new Float64Array(0)
-  #labelSets: (readonly string[])[] = []
-  /** Label values to slot, one level per label, so that no two label sets can share a key. */
-  #slots: Branch = new Map()
-  #epoch = 0
+  /** The numbers of each series: the sum, then a count for each bucket, the last of which is `+Inf`. */
+  readonly #rows: Column
+  /** `#rows.segments` and `#rows.width`, which are nearer at hand here. */
+  readonly #segments: readonly Float64Array[]
+  readonly #width: number
+  /** When this histogram began to count, in seconds since 1970, if that is later than its series were added. */
+  #startSeconds = 0
 
-  constructor (definition: HistogramDefinition) {
+  constructor (definition: HistogramDefinition, index: SeriesIndex) {
     this.definition = definition
+    this.index = index
     this.#upperBounds = Float64Array.from(definition.upperBounds)
-    this.#stride = definition.upperBounds.length + 1
-    this.reset()
+    this.#width = definition.upperBounds.length + 2
+    this.#rows = index.addColumn(this.#width)
+    this.#segments = this.#rows.segments
   }
 
-  /** Changes when the slots given out so far are no longer valid. */
-  get epoch (): number {
-    return this.#epoch
-  }
-
-  /** How many series there are. */
-  get size (): number {
-    return this.#labelSets.length
-  }
-
-  /** The slot of a label set, if there is one. Takes one value per label name. */
-  find (labelValues: readonly string[]): number | undefined {
-    let branch: Branch | number | undefined = this.#slots
-    for (let depth = 0; depth < labelValues.length && branch !== undefined; depth++) branch = (branch as Branch).get(labelValues[depth]!)
-    return labelValues.length === 0 ? 0 : branch as number | undefined
-  }
-
-  /** The slot of a label set, which is created when it is new. The array is not kept. */
-  slot (labelValues: readonly string[]): number {
-    return this.find(labelValues) ?? this.#addSeries([...labelValues])
-  }
-
-  /** Counts one request. A negative duration counts as 0; one that is no number is counted in the `+Inf` bucket and adds nothing to the sum. */
-  observe (slot: number, seconds: number): void {
-    const first = slot * this.#stride
-    if (!Number.isFinite(seconds)) {
-      this.#counts[first + this.#stride - 1]!++
+  /** Counts one value. A negative one counts as 0. One that is no number is in the `+Inf` bucket, and adds nothing to the sum. */
+  observe (slot: number, value: number): void {
+    const segment = this.#segments[slot >> segmentBits]!
+    const row = (slot & placeMask) * this.#width
+    if (!Number.isFinite(value)) {
+      segment[row + this.#width - 1]!++
       return
     }
-    const duration = seconds > 0 ? seconds : 0
-    this.#counts[first + bucketIndex(this.#upperBounds, duration)]!++
-    this.#sums[slot]! += duration
+    const counted = value > 0 ? value : 0
+    segment[row]! += counted
+    segment[row + 1 + bucketIndex(this.#upperBounds, counted)]!++
   }
 
-  /** The counts at one instant: later observations do not change it. */
-  snapshot (): HistogramSnapshot {
+  /** The counts at one instant, which later observations do not change. */
+  snapshot (): HistogramPoints {
     const steps = this.snapshotInSteps()
     let step = steps.next()
     while (step.done !== true) step = steps.next()
     return step.value
   }
 
-  /** The same in steps of less than a millisecond, between which there may be observations. Each series is as at one instant. */
-  * snapshotInSteps (): Generator<undefined, HistogramSnapshot> {
-    const epoch = this.#epoch
-    const size = this.#labelSets.length
+  /**
+   * The same in steps of less than a millisecond, between which there may be observations. Each series is as it was at one instant. A
+   * series in which this histogram has counted nothing is left out, unless it has no labels.
+   */
+  * snapshotInSteps (): Generator<undefined, HistogramPoints> {
+    const { index } = this
+    const { epoch, size } = index
+    const buckets = this.#width - 1
     const labelSets: (readonly string[])[] = []
-    const [counts, sums, createdSeconds] = [unfilled(size * this.#stride), unfilled(size), unfilled(size)]
+    const [counts, sums, starts] = [unfilled(size * buckets), unfilled(size), unfilled(size)]
     for (let first = 0; first < size; first += seriesPerStep) {
       if (first > 0) yield
-      if (this.#epoch !== epoch) return yield * this.snapshotInSteps()
+      if (index.epoch !== epoch) return yield * this.snapshotInSteps()
       const end = Math.min(first + seriesPerStep, size)
-      for (let slot = first; slot < end; slot++) labelSets.push(this.#labelSets[slot]!)
-      counts.set(this.#counts.subarray(first * this.#stride, end * this.#stride), first * this.#stride)
-      sums.set(this.#sums.subarray(first, end), first)
-      createdSeconds.set(this.#created.subarray(first, end), first)
-    }
-    return { ...this.definition, layout: 'columns', type: 'histogram', labelSets, counts, sums, createdSeconds, defaultLabels: {} }
-  }
-
-  /** Forgets all series. One without labels is there from the start, at zero, so that `rate()` sees its first request. */
-  reset (): void {
-    this.#epoch++
-    this.#slots = new Map()
-    this.#labelSets = []
-    this.#counts = new Float64Array(initialCapacity * this.#stride)
-    this.#sums = new Float64Array(initialCapacity)
-    this.#created = new Float64Array(initialCapacity)
-    if (this.definition.labelNames.length === 0) this.#addSeries([])
-  }
-
-  #addSeries (labelValues: readonly string[]): number {
-    const slot = this.#labelSets.push(labelValues) - 1
-    if (slot === this.#sums.length) {
-      const capacity = Math.ceil(slot * growth)
-      this.#counts = grown(this.#counts, capacity * this.#stride)
-      this.#sums = grown(this.#sums, capacity)
-      this.#created = grown(this.#created, capacity)
-    }
-    this.#created[slot] = Date.now() / 1000
-    let branch = this.#slots
-    labelValues.forEach((value, depth) => {
-      if (depth === labelValues.length - 1) {
-        branch.set(value, slot)
-      } else {
-        let next = branch.get(value) as Branch | undefined
-        if (next === undefined) branch.set(value, next = new Map())
-        branch = next
+      for (let slot = first; slot < end; slot++) {
+        if (index.labelNames.length > 0 && this.#rows.isZero(slot)) continue
+        const series = labelSets.push(index.labelSet(slot)) - 1
+        const segment = this.#segments[slot >> segmentBits]!
+        const row = (slot & placeMask) * this.#width
+        sums[series] = segment[row]!
+        for (let bucket = 0; bucket < buckets; bucket++) counts[series * buckets + bucket] = segment[row + 1 + bucket]!
+        starts[series] = Math.max(index.startSeconds(slot), this.#startSeconds)
       }
-    })
-    return slot
+    }
+    const series = labelSets.length
+    return {
+      type: 'histogram',
+      ...this.definition,
+      labelNames: index.labelNames,
+      labelSets,
+      sharedLabels: {},
+      startSeconds: starts.subarray(0, series),
+      exemplars: [],
+      counts: counts.subarray(0, series * buckets),
+      sums: sums.subarray(0, series)
+    }
+  }
+
+  /** Forgets everything that was counted. */
+  reset (): void {
+    this.#startSeconds = Date.now() / 1000
+    this.index.clear([this.#rows])
   }
 }
 
-/** Holds anything: to fill those of 100,000 series with zeros takes milliseconds. */
+/** Holds anything: to fill the numbers of 100,000 series with zeros takes milliseconds. */
 function unfilled (length: number): Float64Array<ArrayBuffer> {
   return new Float64Array(Buffer.allocUnsafeSlow(length * Float64Array.BYTES_PER_ELEMENT).buffer)
-}
-
-function grown (column: Float64Array, length: number): Float64Array<ArrayBuffer> {
-  const larger = new Float64Array(length)
-  larger.set(column)
-  return larger
 }

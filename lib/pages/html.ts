@@ -1,5 +1,5 @@
 export const { version } = require('../../package.json') as { version: string }
 
-export function escape (text: string): string {
+export function escapeHtml (text: string): string {
   return text.replace(/[&<>"']/g, character => `&#${character.charCodeAt(0)};`)
 }

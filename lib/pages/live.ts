@@ -1,11 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import type { FastifyInstance } from 'fastify'
-import type { Config, HistogramConfig } from '../config'
-import type { Facts } from './front'
-import { escape, version } from './html'
+import type { Facts } from './facts'
+import { escapeHtml, version } from './html'
 import { icon, style } from './style'
-import type { ShownHistogram } from './browser/reader'
 
 /** Nothing but the files below `/live/`, and the metrics. */
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
@@ -14,7 +12,7 @@ const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 
 const javaScript = 'text/javascript; charset=utf-8'
 const css = 'text/css; charset=utf-8'
 
-/** Names in `live/`. A module has the address by which the others import it, which is without an extension. */
+/** Names in `browser/`. A module has the address by which the others import it, which is without an extension. */
 const modules = ['page', 'charts', 'table', 'elements', 'history', 'reader', 'quantile', 'format']
 
 /** In place of the page's modules where there is only a bundle of the application. */
@@ -41,23 +39,11 @@ export function declareLivePage (app: FastifyInstance, facts: () => Facts): bool
 }
 
 /** What the page has to know to ask for the metrics, and to understand the answer. Relative, since a proxy may put the page elsewhere. */
-function pageData ({ server, registrations }: Facts): string {
-  const histograms = registrations.flatMap(({ histogram, timeToFirstByte, labels }) => [histogram, timeToFirstByte]
-    .filter(config => config !== undefined).map(config => describe(config, labels)))
-  return JSON.stringify({
-    path: `.${server.path}`,
-    // Registrations may share a histogram.
-    histograms: [...new Map(histograms.map(histogram => [histogram.name, histogram])).values()],
-    inFlight: registrations.some(({ inFlight }) => inFlight)
-  })
+function pageData ({ path, histograms, inFlight }: Facts): string {
+  return JSON.stringify({ path: `.${path}`, histograms, inFlight })
 }
 
-function describe ({ name, upperBounds }: HistogramConfig, labels: Config['labels']): ShownHistogram {
-  const labelOf = (...sources: unknown[]): string | undefined => Object.entries(labels).find(([, source]) => sources.includes(source))?.[0]
-  return { name, upperBounds, methodLabel: labelOf('method'), routeLabel: labelOf('route'), statusLabel: labelOf('status', 'status_class') }
-}
-
-/** What the numbers are called, and what that means. `lib/live/page.ts` fills them in. */
+/** What the numbers are called, and what that means. `browser/page.ts` fills them in. */
 const numbers: ReadonlyArray<[id: string, name: string, meaning: string]> = [
   ['rate', 'Requests', 'per second'],
   ['p50', 'p50', 'half within'],
@@ -84,14 +70,14 @@ function livePage (facts: Facts): string {
 <link rel="stylesheet" href="live/page.css">
 <script src="live/uplot.js" defer></script>
 <script src="live/page" type="module"></script>
-<body data-page="${escape(pageData(facts))}">
+<body data-page="${escapeHtml(pageData(facts))}">
 <header>
 <h1>Latency, live</h1>
 <label class="histogram"><span class="unseen">Histogram</span><select id="histogram"></select></label>
 <p id="state" role="status">Connecting</p>
 <button id="pause" type="button" aria-pressed="false">Pause</button>
 </header>
-<noscript><p>This page draws with JavaScript, which is off. The numbers are at <a href=".${escape(facts.server.path)}">${escape(facts.server.path)}</a>.</p></noscript>
+<noscript><p>This page draws with JavaScript, which is off. The numbers are at <a href=".${escapeHtml(facts.path)}">${escapeHtml(facts.path)}</a>.</p></noscript>
 <main>
 <section aria-labelledby="window-name">
 <div class="bar">
@@ -121,11 +107,11 @@ p99 are computed as <code>histogram_quantile()</code> of Prometheus does it: as 
 truth is somewhere in the same bucket, whose bounds stand below each number. Beyond the last bound only “more than” is known.</p>
 <p>Choose a row of the table to see it alone in the charts, and once more, or press Escape, to see all.
 The numbers and the table are about the time chosen above, or since this page was opened if that is less. In the charts, requests are
-of each second, and quantiles of the 10 seconds before. The page asks for <a href=".${escape(facts.server.path)}">the metrics</a> once a second
+of each second, and quantiles of the 10 seconds before. The page asks for <a href=".${escapeHtml(facts.path)}">the metrics</a> once a second
 while it is in view, and remembers 5 minutes; Prometheus remembers more.</p>
 </section>
 </main>
-<footer>fastify-latency ${escape(version)} · <a href="./">about this server</a></footer>
+<footer>fastify-latency ${escapeHtml(version)} · <a href="./">about this server</a></footer>
 </html>
 `
 }

@@ -2,7 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import basicAuth = require('@fastify/basic-auth')
 import bearerAuth = require('@fastify/bearer-auth')
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { AuthConfig } from '../config'
+import type { AuthConfig } from './options'
 
 const realm = 'metrics'
 

@@ -3,7 +3,7 @@ import { readFileSync, statSync } from 'node:fs'
 import type { RequestListener } from 'node:http'
 import { createServer, type Server, type ServerOptions } from 'node:https'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
-import type { HttpsConfig } from '../config'
+import type { HttpsConfig } from './options'
 import { describe, FST_LATENCY_ERR_CERTIFICATE } from '../errors'
 
 /** How long a client may take to agree on TLS. */
@@ -14,7 +14,7 @@ const handshakeTimeoutMs = 10_000
  * gets the new ones. While they cannot be used it gets those from before, and each such change is reported.
  */
 export function createHttpsServer (
-  config: HttpsConfig, options: ServerOptions, handler: RequestListener, report: (error: InstanceType<typeof FST_LATENCY_ERR_CERTIFICATE>) => void
+  config: HttpsConfig, options: ServerOptions, handler: RequestListener, warn: (error: InstanceType<typeof FST_LATENCY_ERR_CERTIFICATE>) => void
 ): Server {
   let version = versionOf(config)
   const mutual = config.clientCaFile !== undefined
@@ -30,7 +30,7 @@ export function createHttpsServer (
       // Has new keys for session tickets too: whoever was trusted before has to prove anew who they are.
       server.setSecureContext(readCertificates(config))
     } catch (error) {
-      report(error as InstanceType<typeof FST_LATENCY_ERR_CERTIFICATE>)
+      warn(error as InstanceType<typeof FST_LATENCY_ERR_CERTIFICATE>)
     }
   })
   return server

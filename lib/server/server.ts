@@ -1,18 +1,19 @@
 import { createServer, STATUS_CODES, type RequestListener, type Server } from 'node:http'
 import { isIPv6, type AddressInfo } from 'node:net'
-import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify'
+import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { authenticate } from './authentication'
 import { Bindings } from './bindings'
 import { createHttpsServer } from './certificates'
-import type { ServerConfig } from '../config'
-import { EndingObserver } from '../http/endings'
 import {
-  createReportOnce, describe, FST_LATENCY_ERR_CLUSTER_PORT, FST_LATENCY_ERR_CONNECTION_LIMIT, FST_LATENCY_ERR_SERVER_CLOSED,
-  FST_LATENCY_ERR_SERVER_LISTEN, report, type ReportOnce
+  createWarnOnce, describe, FST_LATENCY_ERR_CLUSTER_PORT, FST_LATENCY_ERR_CONNECTION_LIMIT, FST_LATENCY_ERR_SERVER_CLOSED,
+  FST_LATENCY_ERR_SERVER_LISTEN, warn, type WarnOnce
 } from '../errors'
-import { contentSecurityPolicy, frontPage, type Facts } from '../pages/front'
+import { EndingObserver } from '../http/endings'
+import type { Facts } from '../pages/facts'
+import { contentSecurityPolicy, frontPage } from '../pages/front'
 import { declareLivePage } from '../pages/live'
 import type { ScrapeHandler } from '../scrape/handler'
+import type { ServerConfig } from './options'
 
 const firstRetryMs = 1000
 const longestRetryMs = 10_000
@@ -36,74 +37,73 @@ export function retryDelayMs (attempt: number): number {
   return Math.min(firstRetryMs * 2 ** attempt, longestRetryMs)
 }
 
+export interface MetricsServerOptions {
+  readonly config: ServerConfig
+  readonly scrapes: ScrapeHandler
+  /** Whether the application accepts requests. */
+  readonly isReady: () => boolean
+  /** What the pages tell. */
+  readonly facts: () => Facts
+  readonly log: FastifyBaseLogger
+}
+
 /** The metrics server: a Fastify instance with a port of its own. */
 export class MetricsServer {
   readonly app: FastifyInstance
-  readonly #config: ServerConfig
-  readonly #scrapes: ScrapeHandler
-  readonly #log: FastifyBaseLogger
-  readonly #report: ReportOnce
+  readonly #options: MetricsServerOptions
+  readonly #warnOnce: WarnOnce
   readonly #bindings = new Bindings(handler => this.#createServer(handler))
-  readonly #endings = new EndingObserver(() => this.#onEnding())
-  /** Called whenever a reply has been sent, or its client has left. */
-  #onEnding = (): void => {}
+  readonly #endings = new EndingObserver(() => {})
   #url: string | null = null
   #starting: Promise<string> | undefined
   #retryTimer: NodeJS.Timeout | undefined
   #closed = false
 
-  constructor (config: ServerConfig, scrapes: ScrapeHandler, isReady: () => boolean, facts: () => Facts, log: FastifyBaseLogger) {
-    this.#config = config
-    this.#scrapes = scrapes
-    this.#log = log
-    this.#report = createReportOnce(log)
+  constructor (options: MetricsServerOptions) {
+    const { config, scrapes, log } = options
+    this.#options = options
+    this.#warnOnce = createWarnOnce(log)
     this.app = Fastify({
       // Prometheus keeps its connection open between scrapes: closing must not wait for it to go.
       forceCloseConnections: true,
       serverFactory: this.#bindings.serverFactory,
       frameworkErrors: (error, _request, reply) => answerError(reply, error.statusCode)
     })
-    this.app.addHook('onRequest', (request, reply, done) => {
-      this.#endings.begin(request, reply)
+    const { app } = this
+    const endings = this.#endings
+    app.addHook('onRequest', beginRequest)
+    app.addHook('onResponse', endRequest)
+    if (config.auth !== undefined) authenticate(app, config.auth, ({ routeOptions: { url } }) => healthPaths.includes(url) && url !== config.path)
+    app.addHook('onRequest', refuseUnmatched)
+    app.setErrorHandler<FastifyError>(handleError)
+    app.route(scrapes.route(config.path))
+    // Declared when the server boots: a route that the user has declared takes the place of one of these.
+    app.register(async app => declareOwnRoutes(app, options))
+
+    function beginRequest (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
+      endings.begin(request, reply)
       reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store')
       done()
-    })
-    this.app.addHook('onResponse', (request, reply, done) => {
-      this.#endings.replied(request, reply)
-      done()
-    })
-    if (config.auth !== undefined) {
-      authenticate(this.app, config.auth, ({ routeOptions: { url } }) => healthPaths.includes(url) && url !== config.path)
     }
-    this.app.addHook('onRequest', (request, reply, done) => {
+
+    function endRequest (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
+      endings.replied(request, reply)
+      done()
+    }
+
+    /** Answers before a body is read. */
+    function refuseUnmatched (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
       if (!request.is404) return done()
-      // Answered here, before a body is read.
       const url = request.url.split('?', 1)[0]!
-      if (this.app.hasRoute({ method: 'GET', url })) answer(reply.header('allow', 'GET, HEAD'), 405, 'Method not allowed')
+      if (app.hasRoute({ method: 'GET', url })) answer(reply.header('allow', 'GET, HEAD'), 405, 'Method not allowed')
       else answer(reply, 404, `Not found. The metrics are at ${config.path}`)
-    })
-    this.app.setErrorHandler<FastifyError>((error, _request, reply) => {
+    }
+
+    function handleError (error: FastifyError, _request: FastifyRequest, reply: FastifyReply): void {
       const status = error.statusCode ?? 500
       if (status >= 500) log.error({ err: error }, 'The metrics server failed to answer')
       answerError(reply, status)
-    })
-    this.app.route(scrapes.route(config.path))
-    // Declared when the server boots: a route that the user has declared takes the place of one of these.
-    this.app.register(async app => {
-      for (const [url, isFine] of [['/healthz', () => true], ['/readyz', isReady]] as const) {
-        if (app.hasRoute({ method: 'GET', url })) continue
-        app.get(url, (_request, reply) => {
-          if (isFine()) answer(reply, 200, 'OK')
-          else answer(reply, 503, 'Not ready')
-        })
-      }
-      const hasLivePage = config.live && declareLivePage(app, facts)
-      if (!app.hasRoute({ method: 'GET', url: '/' })) {
-        app.get('/', (_request, reply) => {
-          reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8').send(frontPage(facts(), hasLivePage))
-        })
-      }
-    })
+    }
   }
 
   get url (): string | null {
@@ -113,7 +113,7 @@ export class MetricsServer {
   /** Binds the port, unless that is done or being tried. `defaultHost` stands in for a host that is not configured. */
   async start (defaultHost: string): Promise<string> {
     if (this.#closed) throw new FST_LATENCY_ERR_SERVER_CLOSED()
-    this.#starting ??= this.#listen(this.#config.host ?? defaultHost).catch(error => {
+    this.#starting ??= this.#listen(this.#options.config.host ?? defaultHost).catch(error => {
       this.#starting = undefined
       throw error
     })
@@ -126,7 +126,7 @@ export class MetricsServer {
       await this.start(defaultHost)
     } catch (error) {
       if (this.#closed) return
-      report(this.#log, error as FastifyError)
+      warn(this.#options.log, error as FastifyError)
       if (error instanceof FST_LATENCY_ERR_CLUSTER_PORT) return
       this.#retryTimer = setTimeout(() => this.keepStarting(defaultHost, attempt + 1), retryDelayMs(attempt)).unref()
     }
@@ -140,14 +140,14 @@ export class MetricsServer {
     this.#closed = true
     clearTimeout(this.#retryTimer)
     await this.#starting?.catch(() => {})
-    if (this.#url !== null) await within(1000 * this.#config.lastScrapeSeconds, this.#scrapes.next())
-    await this.#drain()
+    if (this.#url !== null) await within(1000 * this.#options.config.lastScrapeSeconds, this.#options.scrapes.next())
+    if (!this.#endings.isIdle) await within(drainMs, this.#endings.idle())
     await this.app.close()
     this.#url = null
   }
 
   async #listen (host: string): Promise<string> {
-    const { port, path, https } = this.#config
+    const { port, path, https } = this.#options.config
     if (port === undefined) throw new FST_LATENCY_ERR_CLUSTER_PORT()
     try {
       // Never shared with the other workers of a `node:cluster`, where each scrape would reach another one.
@@ -159,33 +159,48 @@ export class MetricsServer {
     this.#url = `http${https === undefined ? '' : 's'}://${urlHost(host)}:${boundPort}${path}`
     if (host === 'localhost') {
       for (const error of await this.#bindings.listenToRest(host)) {
-        report(this.#log, new FST_LATENCY_ERR_SERVER_LISTEN(host, boundPort, error.message, { cause: error }))
+        warn(this.#options.log, new FST_LATENCY_ERR_SERVER_LISTEN(host, boundPort, error.message, { cause: error }))
       }
     }
-    this.#log.info(`Metrics at ${this.#url}`)
+    this.#options.log.info(`Metrics at ${this.#url}`)
     if (!isLoopback(address) && this.#isOpen()) {
-      this.#log.info(`Whoever reaches ${address} can read the metrics: neither server.auth nor server.https.clientCaFile is set`)
+      this.#options.log.info(`Whoever reaches ${address} can read the metrics: neither server.auth nor server.https.clientCaFile is set`)
     }
     return this.#url
   }
 
   #isOpen (): boolean {
-    return this.#config.auth === undefined && this.#config.https?.clientCaFile === undefined
+    return this.#options.config.auth === undefined && this.#options.config.https?.clientCaFile === undefined
   }
 
   #createServer (handler: RequestListener): Server {
-    const { https } = this.#config
-    const server = https === undefined ? createServer(limits, handler) : createHttpsServer(https, limits, handler, error => report(this.#log, error))
+    const { https } = this.#options.config
+    const server = https === undefined ? createServer(limits, handler) : createHttpsServer(https, limits, handler, error => warn(this.#options.log, error))
     server.maxConnections = maxConnections
-    server.on('drop', () => this.#report('connections', new FST_LATENCY_ERR_CONNECTION_LIMIT(maxConnections)))
+    server.on('drop', () => this.#warnOnce('connections', new FST_LATENCY_ERR_CONNECTION_LIMIT(maxConnections)))
     // The application keeps the process alive, not its metrics.
     return server.unref()
   }
+}
 
-  async #drain (): Promise<void> {
-    const isIdle = (): boolean => this.#endings.openReplies().next().done === true
-    if (isIdle()) return
-    await within(drainMs, new Promise<void>(resolve => { this.#onEnding = () => { if (isIdle()) resolve() } }))
+/** Declares the routes of the server that a user has not declared. */
+function declareOwnRoutes (app: FastifyInstance, { config, isReady, facts }: MetricsServerOptions): void {
+  const hasOwn = (url: string): boolean => app.hasRoute({ method: 'GET', url })
+  const pages: Array<[path: string, about: string]> = [
+    ['/healthz', 'does the process answer?'], ['/readyz', 'does the application accept requests?']
+  ]
+  if (!hasOwn('/healthz')) app.get('/healthz', (_request, reply) => { answer(reply, 200, 'OK') })
+  if (!hasOwn('/readyz')) {
+    app.get('/readyz', (_request, reply) => {
+      if (isReady()) answer(reply, 200, 'OK')
+      else answer(reply, 503, 'Not ready')
+    })
+  }
+  if (config.live && declareLivePage(app, facts)) pages.unshift(['/live', 'the latency as it is now'])
+  if (!hasOwn('/')) {
+    app.get('/', (_request, reply) => {
+      reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8').send(frontPage(facts(), pages))
+    })
   }
 }
 

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyReply } from 'fastify'
 import { Gauge } from 'prom-client'
 import t, { type Test } from 'tap'
-import { createListening } from '../helpers/application'
+import { createListening, registryOf } from '../helpers/application'
 import type { Dashboard } from '../types/dashboard'
 import { missing, monitoringConfig, Program, root, startExample, startPrometheus, temporaryFolder, until } from './programs'
 
@@ -104,7 +104,7 @@ async function startOdd (t: Test): Promise<{ target: string, misbehave: () => Pr
     })
   })
   // eslint-disable-next-line no-new -- it registers itself
-  new Gauge({ name: 'broken', help: 'Cannot be read.', registers: [app.latency.registry], collect () { throw new Error('broken') } })
+  new Gauge({ name: 'broken', help: 'Cannot be read.', registers: [registryOf(app)], collect () { throw new Error('broken') } })
   return {
     target: new URL(app.latency.url!).host,
     async misbehave () {

@@ -5,7 +5,7 @@ import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { Counter, Gauge, Histogram, Summary } from 'prom-client'
 import t, { type Test } from 'tap'
-import { createListening } from '../helpers/application'
+import { createListening, registryOf } from '../helpers/application'
 import { Exposition } from '../helpers/exposition'
 import { missing, promtool, Program, startPrometheus, temporaryFolder, until } from './programs'
 
@@ -23,7 +23,7 @@ async function createHostile (t: Test): Promise<{ url: string, expected: Samples
   const { app } = await createListening(t, { labels: { a: request => request.headers['x-a'] as string, method: 'method' }, processMetrics: true },
     app => { app.get('/', async () => 'x') })
   for (const value of hostile) await app.inject({ url: '/', headers: { 'x-a': value } })
-  const registers = [app.latency.registry]
+  const registers = [registryOf(app)]
   const help = 'Back\\slash, "quotes",\na line feed and 😀.'
   const counter = new Counter({ name: 'jobs_total', help, labelNames: ['queue'], registers })
   const histogram = new Histogram({ name: 'job_seconds', help, labelNames: ['queue'], buckets: [0.00001, 1, 1e6, 1e21], registers })

@@ -2,11 +2,12 @@ import dns from 'node:dns'
 import { isIPv6 } from 'node:net'
 import os from 'node:os'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import type { Registry } from 'prom-client'
 import type { Test } from 'tap'
 import type { Options } from '../..'
 import latency from '../../lib'
-import type { HistogramFamily } from '../../lib/histogram/family'
 import { Exposition } from './exposition'
+import { familyOf, observe } from './histogram'
 
 /** Server options that depend on no port being free. */
 export const anyPort = { host: '127.0.0.1', port: 0 }
@@ -52,6 +53,11 @@ export async function createListening (
   return { app, address: await listen(app) }
 }
 
+/** The registry of an application that was given none of another library. */
+export function registryOf (app: FastifyInstance): Registry {
+  return app.latency.registry as Registry
+}
+
 export async function scrape (url: string | null): Promise<Exposition> {
   const response = await fetch(url!)
   const text = await response.text()
@@ -77,6 +83,5 @@ export function collectWarnings (t: Test): Array<Error & { code?: string }> {
 
 /** Makes pages of more bytes than the buffers of a connection hold. */
 export function declareLarge (app: FastifyInstance): void {
-  const { family } = app.latency.histogram as unknown as { family: HistogramFamily }
-  for (let index = 0; index < 3000; index++) family.slot(['GET', `${'x'.repeat(1000)}${index}`, '200'])
+  for (let index = 0; index < 3000; index++) observe(familyOf(app), ['GET', `${'x'.repeat(1000)}${index}`, '200'])
 }

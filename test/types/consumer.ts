@@ -35,7 +35,7 @@ app.register(latency, {
   processMetrics: false,
   server: { host: '::', port: 0, path: '/m', start: 'manual', lastScrapeSeconds: 20 },
   scrape: { errorHandling: 'continue', concurrency: 1, timeoutSeconds: 0.5, created: true },
-  route: '/metrics',
+  endpoint: '/metrics',
   prefix: '/v1',
   logLevel: 'warn'
 })
@@ -90,7 +90,7 @@ app.register(latency, { registry: {} })
 // @ts-expect-error a boolean
 app.register(latency, { processMetrics: { prefix: 'x' } })
 // @ts-expect-error a path
-app.register(latency, { route: true })
+app.register(latency, { endpoint: true })
 // @ts-expect-error unknown option of the server
 app.register(latency, { server: { host: '::', prot: 8000 } })
 // @ts-expect-error a host is a string
@@ -153,7 +153,7 @@ export async function decorator (): Promise<[string, string | null, FastifyInsta
   const histogram: Histogram = app.latency.histogram
   const buckets: readonly number[] = histogram.buckets
   const names: readonly string[] = histogram.labelNames
-  const gauge = new Gauge({ name: 'g', help: names.join(), registers: [app.latency.registry] })
+  const gauge = new Gauge({ name: 'g', help: names.join(), registers: [app.latency.registry as Registry] })
   gauge.set(buckets.length)
   histogram.reset()
   const { values } = await histogram.get()

@@ -97,15 +97,18 @@ export function call (hooks: readonly Hook[], request: FastifyRequest, reply: Fa
 }
 
 /** The series of a request found, and its time put into the histogram. Nothing is done about requests that end in another way. */
-export function addRecorder (app: FastifyInstance): void {
-  const [{ Recorder }, { parseOptions }, { HistogramFamily }, { handOutRouteConfigs }] = ['request/instrument', 'config', 'histogram/family', 'request/route-config'].map(loadInternal)
+export function addRecorder (app: FastifyInstance, histograms = 1): void {
+  const [{ Recorder }, { measures }, { parseOptions }, { HistogramFamily }, { SeriesIndex }, { handOutRouteConfigs }] =
+    ['request/recorder', 'request/measures', 'config', 'histogram/family', 'histogram/series-index', 'request/route-config'].map(loadInternal)
   const config = parseOptions({})
-  const { name, help, upperBounds } = config.histogram
-  const recorder = new Recorder(new HistogramFamily({ name, help, upperBounds, labelNames: Object.keys(config.labels) }), config, () => {}, undefined)
+  const index = new SeriesIndex(Object.keys(config.labels))
+  const columns = Array.from({ length: histograms }, () =>
+    ({ measure: measures[0], family: new HistogramFamily({ ...config.histogram, unit: 'seconds' }, index) }))
+  const recorder = new Recorder({ index, columns, config, warnOnce: () => {}, onOverflow: () => {} })
   handOutRouteConfigs(app)
   app.addHook('onRequest', (_request, _reply, done) => done())
-  app.addHook('onResponse', (request, reply, done) => {
-    recorder.record(request, reply, reply.statusCode, reply.elapsedTime, 'replied')
+  app.addHook('onResponse', (_request, reply, done) => {
+    recorder.record(reply, reply.statusCode, reply.elapsedTime, 'replied')
     done()
   })
 }
@@ -113,11 +116,12 @@ export function addRecorder (app: FastifyInstance): void {
 export const hooks: Part = {
   title: 'Request: hooks alone',
   method: 'The hooks of each, called in a tight loop with the Request and Reply of a real connection: route hooks and what Node.js publishes ' +
-    'for them included. `recording alone` finds the series and puts the time into the histogram, and notices no other ending than a reply.',
+    'for them included. `recording alone` finds the series and puts the time into the histogram, or into three, and notices no other ending than a reply.',
   samples: 9,
   scenarios: {
     'empty hooks': () => callHooks(addEmptyHooks),
     'fastify-latency, recording alone': () => callHooks(addRecorder),
+    'fastify-latency, recording into three histograms alone': () => callHooks(app => addRecorder(app, 3)),
     'fastify-latency': () => callHooks(subjects['fastify-latency']!),
     'fastify-latency, beside another application and scrapes': () => callHooks(subjects['fastify-latency']!, serveAnother),
     ...subjects.baseline === undefined ? {} : { baseline: () => callHooks(subjects.baseline!) },

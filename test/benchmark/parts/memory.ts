@@ -1,5 +1,5 @@
 import { bytesInUse, type Figures, type Part } from '../part'
-import { addSeries, buckets, createHistogram, loadInternal, observeSeries } from '../subjects'
+import { addSeries, createHistogram, createOwnHistogram, observeSeries } from '../subjects'
 
 const sizes = [1000, 10_000, 100_000]
 
@@ -16,8 +16,7 @@ async function measure (series: number, create: (series: number) => unknown): Pr
 }
 
 function createOurs (series: number): unknown {
-  const { HistogramFamily } = loadInternal('histogram/family')
-  const family = new HistogramFamily({ name: 'x', help: 'x', upperBounds: buckets, labelNames: ['method', 'route', 'status_code'] })
+  const family = createOwnHistogram('x')
   addSeries(family, series)
   return family
 }

@@ -1,5 +1,5 @@
 import { median, type Figures, type Part } from '../part'
-import { addSeries, buckets, createHistogram, loadInternal, observeSeries } from '../subjects'
+import { addSeries, createHistogram, createOwnHistogram, loadInternal, observeSeries } from '../subjects'
 
 const sizes = [100, 1000, 10_000, 100_000]
 
@@ -20,13 +20,12 @@ async function measure (series: number, render: () => Promise<number>): Promise<
 
 /** A snapshot and all its pages, in one go. */
 async function renderOurs (series: number): Promise<Figures> {
-  const { HistogramFamily } = loadInternal('histogram/family')
   const { writeText } = loadInternal('exposition/text')
-  const family = new HistogramFamily({ name: 'http_request_duration_seconds', help: 'x', upperBounds: buckets, labelNames: ['method', 'route', 'status_code'] })
+  const family = createOwnHistogram('http_request_duration_seconds')
   addSeries(family, series)
   return measure(series, async () => {
     let bytes = 0
-    for (const page of writeText([{ ...family.snapshot(), defaultLabels: {} }])) bytes += page.length
+    for (const page of writeText([family.snapshot()])) bytes += page.length
     return bytes
   })
 }

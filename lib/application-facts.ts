@@ -1,0 +1,61 @@
+import type { Config } from './config'
+import type { Facts, OptionTable } from './pages/facts'
+import type { ScrapeConfig } from './scrape/options'
+import type { ServerConfig } from './server/options'
+
+export interface FactSources {
+  readonly server: ServerConfig
+  readonly scrape: ScrapeConfig
+  readonly processMetrics: boolean
+  readonly registrations: ReadonlyArray<{ readonly config: Config, readonly histograms: Facts['histograms'] }>
+}
+
+/** What the pages tell of an application. Functions and secrets among its options are named, not passed on. */
+export function collectFacts ({ server, scrape, processMetrics, registrations }: FactSources): Facts {
+  const histograms = registrations.flatMap(({ histograms }) => histograms)
+  return {
+    path: server.path,
+    // Registrations may share a histogram.
+    histograms: [...new Map(histograms.map(histogram => [histogram.name, histogram])).values()],
+    inFlight: registrations.some(({ config }) => config.inFlight),
+    tables: [
+      ...registrations.map(({ config }) => table(`Histogram ${config.histogram.name}`, {
+        help: config.histogram.help,
+        buckets: config.histogram.upperBounds,
+        labels: config.labels,
+        constLabels: config.constLabels,
+        ignore: config.ignore,
+        seriesLimit: config.seriesLimit,
+        inFlight: config.inFlight,
+        abortedStatus: config.abortedStatus ?? 'reply',
+        timeToFirstByte: config.timeToFirstByte?.name,
+        endpoint: config.endpoint
+      })),
+      table('Metrics server', {
+        host: server.host ?? 'where the application listens',
+        port: server.port,
+        path: server.path,
+        live: server.live,
+        start: server.start,
+        lastScrapeSeconds: server.lastScrapeSeconds,
+        https: server.https && (server.https.clientCaFile === undefined ? 'TLS' : 'TLS, with client certificates'),
+        auth: server.auth && (server.auth.users === undefined ? 'tokens' : 'users')
+      }),
+      table('Scrapes', { ...scrape, processMetrics })
+    ]
+  }
+}
+
+function table (caption: string, options: Record<string, unknown>): OptionTable {
+  return { caption, options: Object.fromEntries(Object.entries(options).map(([name, value]) => [name, show(value)])) }
+}
+
+/** A value as the pages show it. */
+function show (value: unknown): string {
+  if (typeof value === 'function') return 'a function'
+  if (Array.isArray(value)) return value.join(', ')
+  if (typeof value === 'object' && value !== null) {
+    return Object.entries(value).map(([name, value]) => `${name}: ${show(value)}`).join(', ') || 'none'
+  }
+  return String(value ?? 'none')
+}

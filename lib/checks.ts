@@ -1,0 +1,62 @@
+import { describe, FST_LATENCY_ERR_OPTION_INVALID, FST_LATENCY_ERR_OPTION_UNKNOWN } from './errors'
+
+/**
+ * Checks of options, for the parsers of all rooms. Each throws a coded error that names the option, the rule and the value received.
+ * Values such as 0, false and port 0 are legitimate, so that only undefined stands for a default.
+ */
+
+/** An object of options, of which none is unknown. Undefined is the empty object. */
+export function readObject (
+  option: string, value: unknown, known: readonly string[], { renamed = {} }: { renamed?: Readonly<Record<string, string>> } = {}
+): Record<string, unknown> {
+  const object = optional(option, value, isObject, 'an object') ?? {}
+  for (const key of Object.keys(object)) {
+    if (known.includes(key)) continue
+    const name = option === 'options' ? key : `${option}.${key}`
+    const hint = Object.hasOwn(renamed, key) ? `it is called "${renamed[key]!}"; ` : ''
+    throw new FST_LATENCY_ERR_OPTION_UNKNOWN(name, hint, known.join(', '))
+  }
+  return object
+}
+
+/** The value of an option, which has to be valid, or undefined if it is not given. */
+export function optional<T> (option: string, value: unknown, isValid: (value: unknown) => value is T, rule: string): T | undefined {
+  if (value === undefined) return undefined
+  check(option, isValid(value), rule, value)
+  return value as T
+}
+
+export function check (option: string, valid: boolean, rule: string, received: unknown): void {
+  if (!valid) throw new FST_LATENCY_ERR_OPTION_INVALID(option, rule, describe(received))
+}
+
+export function isObject (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+export function isFunction<T extends Function> (value: unknown): value is T {
+  return typeof value === 'function'
+}
+
+export function isBoolean (value: unknown): value is boolean {
+  return typeof value === 'boolean'
+}
+
+export function isText (value: unknown): value is string {
+  return typeof value === 'string' && value !== ''
+}
+
+export function isPositiveInteger (value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) > 0
+}
+
+/** Seconds that something may take. */
+export function isTimeout (value: unknown): value is number {
+  return typeof value === 'number' && value > 0 && value <= 3600
+}
+
+export const pathRule = 'a literal path that begins with / (no parameter, wildcard, query or fragment)'
+
+export function isPath (value: unknown): value is string {
+  return typeof value === 'string' && /^\/[^:*?#\s]*$/.test(value)
+}

@@ -1,0 +1,154 @@
+import type { Exemplar, HistogramPoints, Labels, Points, SummaryPoints, ValuePoints } from '../snapshot'
+
+/**
+ * Adds up points of one family from several places: histograms of several registrations now, and later those of other processes. The order
+ * in which they are merged makes no difference, but for the order of series and the rounding of sums.
+ *
+ * - Counts, sums, values and gauges of a label set add up.
+ * - A series began to count when the first of its parts did.
+ * - Of the exemplars of a bucket the latest stays.
+ * - Quantiles of summaries cannot be merged, and are left out.
+ */
+export function merge (first: Points, second: Points): Points {
+  if (first.type === 'histogram' && second.type === 'histogram') return mergeHistograms(first, second)
+  if (first.type === 'summary' && second.type === 'summary') return mergeSummaries(first, second)
+  if (isValues(first) && isValues(second) && first.type === second.type) return mergeValues(first, second)
+  throw new TypeError(`A ${first.type} and a ${second.type} cannot be merged`)
+}
+
+function isValues (points: Points): points is ValuePoints {
+  return points.type !== 'histogram' && points.type !== 'summary'
+}
+
+function mergeHistograms (first: HistogramPoints, second: HistogramPoints): HistogramPoints {
+  const { upperBounds } = first
+  if (!isSame(upperBounds, second.upperBounds)) throw new TypeError('Histograms with other buckets cannot be merged')
+  const union = new Union([first, second])
+  const stride = upperBounds.length + 1
+  return {
+    ...union.common, type: 'histogram', upperBounds, counts: union.sum(({ counts }) => counts, stride), sums: union.sum(({ sums }) => sums)
+  }
+}
+
+function mergeSummaries (first: SummaryPoints, second: SummaryPoints): SummaryPoints {
+  const union = new Union([first, second])
+  return {
+    ...union.common,
+    type: 'summary',
+    quantiles: [],
+    quantileValues: new Float64Array(0),
+    counts: union.sum(({ counts }) => counts),
+    sums: union.sum(({ sums }) => sums)
+  }
+}
+
+function mergeValues (first: ValuePoints, second: ValuePoints): ValuePoints {
+  const union = new Union([first, second])
+  return { ...union.common, type: first.type, values: union.sum(({ values }) => values) }
+}
+
+/** All series of several points, and which of theirs each of them consists of. */
+class Union<P extends Points> {
+  readonly common: Omit<Points, 'type'>
+  readonly #parts: readonly P[]
+  /** For each part, the index among all series of each of its own. */
+  readonly #places: ReadonlyArray<readonly number[]>
+
+  constructor (parts: readonly [P, P]) {
+    this.#parts = parts
+    const labelNames = [...new Set(parts.flatMap(({ labelNames, sharedLabels }) => [...labelNames, ...Object.keys(sharedLabels)]))]
+    const labelSets: Array<ReadonlyArray<string | undefined>> = []
+    const known = new Map<string, number>()
+    this.#places = parts.map(part => {
+      const valuesOf = aligner(part, labelNames)
+      return part.labelSets.map(labelSet => {
+        const values = valuesOf(labelSet)
+        const key = JSON.stringify(values.map(value => value ?? null))
+        let place = known.get(key)
+        if (place === undefined) {
+          place = labelSets.push(values) - 1
+          known.set(key, place)
+        }
+        return place
+      })
+    })
+    const [first, second] = parts
+    this.common = {
+      name: first.name,
+      help: lesser(first.help, second.help)!,
+      unit: lesser(first.unit, second.unit),
+      labelNames,
+      labelSets,
+      sharedLabels: {},
+      startSeconds: this.#startSeconds(labelSets.length),
+      exemplars: this.#exemplars()
+    }
+  }
+
+  /** Adds up one column, in which every series has so many numbers. */
+  sum (column: (part: P) => Float64Array, width = 1): Float64Array {
+    const sums = new Float64Array(this.common.labelSets.length * width)
+    this.#parts.forEach((part, index) => {
+      const numbers = column(part)
+      this.#places[index]!.forEach((place, series) => {
+        for (let offset = 0; offset < width; offset++) sums[place * width + offset]! += numbers[series * width + offset]!
+      })
+    })
+    return sums
+  }
+
+  #startSeconds (size: number): Float64Array | undefined {
+    if (this.#parts.every(({ startSeconds }) => startSeconds === undefined)) return undefined
+    const earliest = new Float64Array(size).fill(NaN)
+    this.#parts.forEach(({ startSeconds }, index) => {
+      startSeconds?.forEach((seconds, series) => {
+        const place = this.#places[index]![series]!
+        if (!(earliest[place]! <= seconds)) earliest[place] = Number.isNaN(seconds) ? earliest[place]! : seconds
+      })
+    })
+    return earliest
+  }
+
+  #exemplars (): Exemplar[] {
+    const latest = new Map<string, Exemplar>()
+    this.#parts.forEach(({ exemplars }, index) => {
+      for (const exemplar of exemplars) {
+        const series = this.#places[index]![exemplar.series]!
+        const key = `${series} ${exemplar.bucket}`
+        const other = latest.get(key)
+        if (other === undefined || isLater(exemplar, other)) latest.set(key, { ...exemplar, series })
+      }
+    })
+    return [...latest.values()].sort((a, b) => a.series - b.series || a.bucket - b.bucket)
+  }
+}
+
+/** What brings the label values of a part's series into the order of all label names. */
+function aligner (
+  { labelNames, sharedLabels }: Points, all: readonly string[]
+): (labelSet: ReadonlyArray<string | undefined>) => ReadonlyArray<string | undefined> {
+  if (isSame(labelNames, all)) return labelSet => labelSet
+  const columns = all.map(name => labelNames.indexOf(name))
+  return labelSet => columns.map((column, index) => column === -1 ? sharedLabels[all[index]!] : labelSet[column])
+}
+
+/** Of two that are of the same time, any will do, as long as it is the same one whichever comes first. */
+function isLater (a: Exemplar, b: Exemplar): boolean {
+  const [timeOfA, timeOfB] = [a.timestampSeconds ?? -Infinity, b.timestampSeconds ?? -Infinity]
+  if (timeOfA !== timeOfB) return timeOfA > timeOfB
+  return a.value !== b.value ? a.value > b.value : sortedText(a.labels) > sortedText(b.labels)
+}
+
+function sortedText (labels: Labels): string {
+  return JSON.stringify(Object.entries(labels).sort())
+}
+
+/** Of two texts the one that comes first in the alphabet: a choice that does not depend on their order. */
+function lesser (a: string | undefined, b: string | undefined): string | undefined {
+  if (a === undefined || b === undefined) return a ?? b
+  return a < b ? a : b
+}
+
+function isSame<T> (a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((value, index) => value === b[index])
+}

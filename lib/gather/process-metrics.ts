@@ -1,0 +1,50 @@
+import { opendir } from 'node:fs/promises'
+import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+
+/**
+ * Metrics of `prom-client` that are left out. Each reads all handles, requests or resources of the process in one go: with 10,000 open
+ * connections that holds up the event loop for 5 to 15 ms at every scrape. Those whose names end in `_total` are gauges, to which
+ * `promtool check metrics` objects. Who wants them calls `collectDefaultMetrics()` of `prom-client`, whose global registry is served too.
+ */
+const omitted = [
+  'nodejs_active_handles', 'nodejs_active_handles_total', 'nodejs_active_requests', 'nodejs_active_requests_total',
+  'nodejs_active_resources', 'nodejs_active_resources_total'
+]
+
+const openFilesName = 'process_open_fds'
+
+/** Entries of a folder that are read at a time. It takes the event loop less than a millisecond to be told of so many. */
+const entriesAtATime = 256
+
+let registry: Registry | undefined
+
+/** The metrics of the process. This module keeps them, since a process has one set of them whatever runs in it. */
+export function processMetrics (): Registry {
+  registry ??= createProcessMetrics()
+  return registry
+}
+
+function createProcessMetrics (): Registry {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  for (const name of omitted) registry.removeSingleMetric(name)
+  const openFiles = registry.getSingleMetric(openFilesName)
+  if (openFiles !== undefined) replaceOpenFiles(registry, (openFiles as unknown as { help: string }).help)
+  return registry
+}
+
+/** `prom-client` reads the names of all open files in one go, which with 10,000 connections takes 10 ms. */
+function replaceOpenFiles (registry: Registry, help: string): void {
+  registry.removeSingleMetric(openFilesName)
+  const gauge = new Gauge({
+    name: openFilesName,
+    help,
+    registers: [registry],
+    collect: async () => {
+      const folder = await opendir('/proc/self/fd', { bufferSize: entriesAtATime })
+      let count = 0
+      for await (const file of folder) if (file.name !== '') count++
+      gauge.set(count - 1) // Without the folder itself.
+    }
+  })
+}

@@ -1,0 +1,81 @@
+import type { Labels, ValuePoints } from '../snapshot'
+import type { Column } from './columns'
+import { SeriesIndex } from './series-index'
+
+export interface ValueDefinition {
+  readonly name: string
+  readonly help: string
+}
+
+/** Series of the same label names, each with one value. */
+interface Part {
+  readonly index: SeriesIndex
+  readonly column: Column
+}
+
+/**
+ * Counters and gauges of this plugin: one column of values beside an index of series. They are written rarely, so that a series is looked
+ * up by its labels each time. Series with other label names are in an index of their own.
+ */
+export class ValueFamily {
+  readonly #definition: ValueDefinition & { readonly type: 'counter' | 'gauge' }
+  readonly #parts = new Map<string, Part>()
+
+  constructor (type: 'counter' | 'gauge', { name, help }: ValueDefinition) {
+    this.#definition = { type, name, help }
+  }
+
+  /** Adds to a series, which is made if it is not there yet. */
+  add (labels: Labels, amount: number): void {
+    const { index, column } = this.#part(Object.keys(labels))
+    column.add(index.slot(Object.values(labels)), amount)
+  }
+
+  /** Sets every series to 0. */
+  zero (): void {
+    for (const { column } of this.#parts.values()) column.clear()
+  }
+
+  /** Forgets every series. */
+  reset (): void {
+    this.#parts.clear()
+  }
+
+  /** Points of each part. There is at least one, if only without series. */
+  snapshot (): ValuePoints[] {
+    if (this.#parts.size === 0) return [this.#points([], [], [], [])]
+    return Array.from(this.#parts.values(), ({ index, column }) => {
+      const slots = Array.from({ length: index.size }, (_, slot) => slot)
+      return this.#points(
+        index.labelNames, slots.map(slot => index.labelSet(slot)), slots.map(slot => column.get(slot)), slots.map(slot => index.startSeconds(slot))
+      )
+    })
+  }
+
+  #points (
+    labelNames: readonly string[], labelSets: ValuePoints['labelSets'], values: readonly number[], startSeconds: readonly number[]
+  ): ValuePoints {
+    return {
+      ...this.#definition,
+      unit: undefined,
+      labelNames,
+      labelSets,
+      sharedLabels: {},
+      startSeconds: this.#definition.type === 'counter' ? Float64Array.from(startSeconds) : undefined,
+      exemplars: [],
+      values: Float64Array.from(values)
+    }
+  }
+
+  #part (labelNames: readonly string[]): Part {
+    const key = labelNames.join()
+    let part = this.#parts.get(key)
+    if (part === undefined) this.#parts.set(key, part = createPart(labelNames))
+    return part
+  }
+}
+
+function createPart (labelNames: readonly string[]): Part {
+  const index = new SeriesIndex(labelNames)
+  return { index, column: index.addColumn(1) }
+}

@@ -1,0 +1,17 @@
+import type { ShownHistogram } from './browser/reader'
+
+/** What the pages tell of an application: plain data, none of it secret, that could come from another thread. */
+export interface Facts {
+  /** The path of the metrics. */
+  readonly path: string
+  readonly histograms: readonly ShownHistogram[]
+  /** Whether requests in flight are counted. */
+  readonly inFlight: boolean
+  /** The options in effect. */
+  readonly tables: readonly OptionTable[]
+}
+
+export interface OptionTable {
+  readonly caption: string
+  readonly options: Readonly<Record<string, string>>
+}

@@ -1,0 +1,233 @@
+import { isDeepStrictEqual } from 'node:util'
+import type { FastifyInstance } from 'fastify'
+import type { RegistryLike } from '../index'
+import type { Config } from './config'
+import {
+  describe, FST_LATENCY_ERR_HISTOGRAM_CONFLICT, FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN, type WarnOnce
+} from './errors'
+import { Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type OwnMetric } from './gather/registered-metrics'
+import type { HistogramDefinition } from './histogram/family'
+import { SeriesIndex } from './histogram/series-index'
+import type { ValueDefinition } from './histogram/values'
+import { Instrument } from './request/instrument'
+import { labelsThatTell } from './request/label-sources'
+import { measures, type Measure } from './request/measures'
+import type { OpenRequestsOptions } from './request/open-requests'
+import { Recorder } from './request/recorder'
+
+/** The requests of one context, recorded as one registration asks for. */
+interface Registration {
+  readonly context: FastifyInstance
+  readonly config: Config
+  readonly measured: readonly Measured[]
+}
+
+interface Measured {
+  readonly measure: Measure
+  readonly histogram: RegisteredHistogram
+}
+
+export interface RegistrationsOptions {
+  /** Where metrics are registered, unless a registration names another registry. */
+  readonly registry: RegistryLike
+  /** A registry of the application itself, whose metrics can be read even after it has closed. */
+  readonly ownRegistry: RegistryLike
+  readonly warnOnce: WarnOnce
+}
+
+/** Which contexts of an application record into which metrics. */
+export class Registrations {
+  readonly #options: RegistrationsOptions
+  readonly #registrations: Registration[] = []
+  readonly #instruments = new Map<FastifyInstance, Instrument>()
+  /** Instruments whose open requests are in the gauges. */
+  readonly #shown = new Set<Instrument>()
+  /** What has to be done when the application closes. */
+  readonly #releases: Array<() => void> = []
+  readonly #registries = new Set<RegistryLike>()
+
+  constructor (options: RegistrationsOptions) {
+    this.#options = options
+  }
+
+  /** Every registry that has metrics of a registration. */
+  get registries (): Iterable<RegistryLike> {
+    return this.#registries
+  }
+
+  /** The latency histogram of the first registration. */
+  get histogram (): RegisteredHistogram {
+    return this.#registrations[0]!.measured[0]!.histogram
+  }
+
+  /** The options of each registration, and its histograms as the pages show them. */
+  describe (): Array<{ config: Config, histograms: Array<ReturnType<typeof showHistogram>> }> {
+    return this.#registrations.map(({ config, measured }) =>
+      ({ config, histograms: measured.map(({ histogram }) => showHistogram(histogram, config)) }))
+  }
+
+  /** Records the requests of a context as one registration asks for. Nothing new is recorded when that is already done. */
+  add (context: FastifyInstance, config: Config): void {
+    const registry = config.registry ?? this.#options.registry
+    const measured = findOrRegisterHistograms(registry, config)
+    if (this.#isRecorded(context, measured, config)) return
+    this.#registries.add(registry)
+    this.#registrations.push({ context, config, measured })
+    const instrument = this.#instruments.get(context) ?? this.#instrument(context, registry, config)
+    instrument.add(this.#createRecorder(registry, measured, config))
+    if (config.inFlight) this.#showOpen(registry, instrument)
+  }
+
+  /** Takes back whatever was added to registries that may outlive the application. */
+  release (): void {
+    for (const release of this.#releases) release()
+  }
+
+  /** Counts the requests of a context, unless an outer context does, and from now on in place of those inside it. */
+  #instrument (context: FastifyInstance, registry: RegistryLike, { constLabels }: Config): Instrument {
+    const instrument = new Instrument(context, {
+      constLabels,
+      aborted: this.#counter(registry, {
+        name: 'http_requests_aborted_total',
+        help: 'Requests whose connection was gone before all of the reply had been sent.'
+      }),
+      longLivedEnded: this.#counter(registry, {
+        name: 'http_long_lived_requests_ended_total',
+        help: 'Event streams and upgraded connections that have ended. They are not in the latency histogram.'
+      })
+    })
+    for (const [other, otherInstrument] of this.#instruments) {
+      if (isInside(context, other)) instrument.leaveCountsToOuter()
+      if (isInside(other, context)) otherInstrument.leaveCountsToOuter()
+    }
+    this.#instruments.set(context, instrument)
+    if (isRoot(context)) {
+      const rejected = this.#counter(registry, {
+        name: 'http_requests_rejected_total',
+        help: 'Requests that were answered before any hook of the application could run.'
+      })
+      this.#attach(rejected.updates, instrument.countRejections(rejected))
+    }
+    return instrument
+  }
+
+  /** Shows how many requests an instrument has open, once. */
+  #showOpen (registry: RegistryLike, instrument: Instrument): void {
+    if (this.#shown.has(instrument)) return
+    this.#shown.add(instrument)
+    const show = (which: OpenRequestsOptions['which'], definition: ValueDefinition): void => {
+      const gauge = this.#hold(registry, findOrRegister(registry, definition.name, RegisteredGauge, () => new RegisteredGauge(definition)))
+      this.#attach(gauge.sources, () => instrument.countOpen(which))
+    }
+    show('in flight', { name: 'http_requests_in_flight', help: 'Requests that wait for the rest of their reply.' })
+    show('long lived', { name: 'http_long_lived_requests', help: 'Open event streams and upgraded connections.' })
+  }
+
+  #createRecorder (registry: RegistryLike, measured: readonly Measured[], config: Config): Recorder {
+    const overflowed = this.#counter(registry, {
+      name: 'fastify_latency_overflowed_total',
+      help: 'Observations in a series that stands for all that came after seriesLimit was reached.'
+    })
+    const { index } = measured[0]!.histogram.family
+    const columns = measured.map(({ measure, histogram }) => ({ measure, family: this.#hold(registry, histogram).familyIn(index) }))
+    const labels = { histogram: config.histogram.name }
+    return new Recorder({ index, columns, config, warnOnce: this.#options.warnOnce, onOverflow: () => overflowed.increment(labels) })
+  }
+
+  #counter (registry: RegistryLike, definition: ValueDefinition): RegisteredCounter {
+    return this.#hold(registry, findOrRegister(registry, definition.name, RegisteredCounter, () => new RegisteredCounter(definition)))
+  }
+
+  /** Keeps a metric in its registry until this application closes. */
+  #hold<M extends OwnMetric> (registry: RegistryLike, metric: M): M {
+    const lease = new Lease(registry, metric)
+    if (registry !== this.#options.ownRegistry) this.#releases.push(() => lease.release())
+    return metric
+  }
+
+  /** Adds something of this application to a metric that other applications may share, until this one closes. */
+  #attach<T> (shared: Set<T>, own: T): void {
+    shared.add(own)
+    this.#releases.push(() => shared.delete(own))
+  }
+
+  /** Whether requests of this context already go into these histograms. A context's hooks also run for the contexts inside it. */
+  #isRecorded (context: FastifyInstance, measured: readonly Measured[], config: Config): boolean {
+    for (const existing of this.#registrations) {
+      const shared = measured.find(({ histogram }) => existing.measured.some(other => other.histogram === histogram))
+      if (shared === undefined) continue
+      const covers = existing.context === context || isInside(context, existing.context)
+      if (covers && isDeepStrictEqual(recordingOptions(existing.config), recordingOptions(config))) return true
+      if (covers || isInside(existing.context, context)) throw new FST_LATENCY_ERR_HISTOGRAM_RECORDED(shared.histogram.name)
+    }
+    return false
+  }
+}
+
+/**
+ * The histograms of everything that a registration measures, the latency first. They are counted in one index of series: that of a histogram
+ * which is there already, or a new one.
+ */
+function findOrRegisterHistograms (registry: RegistryLike, config: Config): Measured[] {
+  const labelNames = [...Object.keys(config.labels), ...Object.keys(config.constLabels)]
+  const definitions = measures.flatMap((measure): Array<{ measure: Measure, definition: HistogramDefinition }> => {
+    const histogram = config[measure.option]
+    return histogram === undefined ? [] : [{ measure, definition: { ...histogram, unit: measure.unit } }]
+  })
+  let index: SeriesIndex | undefined
+  return definitions.map(({ measure, definition }) => {
+    const histogram = findOrRegister(registry, definition.name, RegisteredHistogram,
+      () => new RegisteredHistogram(definition, index ?? new SeriesIndex(labelNames)))
+    index ??= histogram.family.index
+    checkSame(histogram, definition, labelNames)
+    return { measure, histogram }
+  })
+}
+
+function checkSame (existing: RegisteredHistogram, { name, help, upperBounds }: HistogramDefinition, labelNames: readonly string[]): void {
+  const parts: ReadonlyArray<[part: string, has: unknown, wanted: unknown]> = [
+    ['help', existing.help, help], ['buckets', existing.buckets, upperBounds], ['labels', existing.labelNames, labelNames]
+  ]
+  for (const [part, has, wanted] of parts) {
+    if (!isDeepStrictEqual(has, wanted)) throw new FST_LATENCY_ERR_HISTOGRAM_CONFLICT(name, part, describe(has), describe(wanted))
+  }
+}
+
+function findOrRegister<M extends OwnMetric> (
+  registry: RegistryLike, name: string, Kind: abstract new (...parameters: never[]) => M, create: () => M
+): M {
+  const existing = registry.getSingleMetric(name)
+  if (existing instanceof Kind) return existing
+  if (existing !== undefined) throw new FST_LATENCY_ERR_NAME_TAKEN(name)
+  const metric = create()
+  registry.registerMetric(metric)
+  return metric
+}
+
+function showHistogram ({ name, buckets }: RegisteredHistogram, { labels }: Config) {
+  return { name, upperBounds: buckets, ...labelsThatTell(labels) }
+}
+
+/** What has to be the same for two registrations to record requests in the same way. */
+function recordingOptions (config: Config): unknown {
+  const { labels, constLabels, ignore, seriesLimit, abortedStatus } = config
+  return { labels, constLabels, ignore, seriesLimit, abortedStatus, measured: measures.map(({ option }) => config[option]) }
+}
+
+/**
+ * Whether a context is one inside another. Fastify makes the context of a plugin with the context outside it as its prototype. That is how
+ * decorators are inherited, and it is documented only as such; test/registration.test.ts fails for a Fastify that does otherwise.
+ */
+function isInside (context: FastifyInstance, outer: FastifyInstance): boolean {
+  return Object.prototype.isPrototypeOf.call(outer, context)
+}
+
+/** The outermost context, which is the application itself. */
+export function rootOf (context: FastifyInstance): FastifyInstance {
+  const outer: FastifyInstance = Object.getPrototypeOf(context)
+  return outer === Object.prototype as unknown ? context : rootOf(outer)
+}
+
+function isRoot (context: FastifyInstance): boolean {
+  return rootOf(context) === context
+}

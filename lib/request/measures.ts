@@ -1,0 +1,50 @@
+import type { FastifyReply } from 'fastify'
+import { defaultUpperBounds } from '../histogram/bounds'
+import type { HistogramConfig } from '../histogram/options'
+
+/** A quantity that each request has, and that is recorded into a histogram. */
+export interface Measure<Option extends string = string> extends HistogramConfig {
+  /** The option that describes its histogram. */
+  readonly option: Option
+  readonly isOnByDefault: boolean
+  /** What its values are measured in. */
+  readonly unit: 'seconds' | 'bytes'
+  /** The moment that it is about: when the headers of the reply were sent, or when the request ended. */
+  readonly moment: 'headers' | 'end'
+  /** Its value. Undefined: the time from the request's arrival to that moment, in seconds. */
+  readonly read: ((reply: FastifyReply) => number) | undefined
+}
+
+/** Gives each row the type of its own option. */
+function measure<Option extends string> (row: Measure<Option>): Measure<Option> {
+  return row
+}
+
+/** Everything that is measured of a request. A further quantity is a further row here, and an option of the same name in index.d.ts. */
+export const measures = [
+  measure({
+    option: 'histogram',
+    isOnByDefault: true,
+    unit: 'seconds',
+    moment: 'end',
+    read: undefined,
+    name: 'http_request_duration_seconds',
+    help: 'Time from receiving a request to handing its reply to the operating system, in seconds.',
+    upperBounds: defaultUpperBounds
+  }),
+  measure({
+    option: 'timeToFirstByte',
+    isOnByDefault: false,
+    unit: 'seconds',
+    moment: 'headers',
+    read: undefined,
+    name: 'http_request_first_byte_seconds',
+    help: 'Time from receiving a request to sending the headers of its reply, in seconds.',
+    upperBounds: defaultUpperBounds
+  })
+] as const
+
+export type MeasureOption = typeof measures[number]['option']
+
+/** The histogram of each measure. Undefined: it is not measured. */
+export type MeasuredConfig = { readonly [Option in MeasureOption]: HistogramConfig | (Option extends 'histogram' ? never : undefined) }

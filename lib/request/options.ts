@@ -1,0 +1,99 @@
+import type { FastifyContextConfig } from 'fastify'
+import type { LabelSource, Options, RegistryLike } from '../../index'
+import { check, isBoolean, isFunction, isObject, isPositiveInteger, isText, optional, readObject } from '../checks'
+import { describe } from '../errors'
+import { parseHistogramOptions, type HistogramConfig } from '../histogram/options'
+import { labelSources } from './label-sources'
+import { measures, type Measure, type MeasuredConfig } from './measures'
+
+/** What is recorded of the requests of one registration, and how. */
+export interface RequestConfig extends MeasuredConfig {
+  readonly labels: Readonly<Record<string, LabelSource>>
+  readonly constLabels: Readonly<Record<string, string>>
+  readonly ignore: Options['ignore']
+  readonly seriesLimit: number
+  readonly inFlight: boolean
+  /** Undefined: the status that the reply has. */
+  readonly abortedStatus: number | undefined
+  /** Undefined: that of the application's first registration. */
+  readonly registry: RegistryLike | undefined
+}
+
+export const requestOptions = [
+  ...measures.map(({ option }) => option), 'labels', 'constLabels', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'registry'
+]
+
+const defaultLabels: RequestConfig['labels'] = { method: 'method', route: 'route', status_code: 'status' }
+
+const registryMethods: ReadonlyArray<keyof RegistryLike> =
+  ['registerMetric', 'getSingleMetric', 'removeSingleMetric', 'getMetricsAsArray', 'getMetricsAsJSON']
+
+export function parseRequestOptions (given: Readonly<Record<string, unknown>>): RequestConfig {
+  const labels = parseLabels(given.labels)
+  return {
+    ...parseMeasures(given),
+    labels,
+    constLabels: parseConstLabels(given.constLabels, labels),
+    ignore: optional('ignore', given.ignore, isFunction<NonNullable<Options['ignore']>>, 'a function'),
+    seriesLimit: optional('seriesLimit', given.seriesLimit, isPositiveInteger, 'an integer from 1') ?? 2000,
+    inFlight: optional('inFlight', given.inFlight, isBoolean, 'a boolean') ?? true,
+    abortedStatus: given.abortedStatus === 'reply'
+      ? undefined
+      : optional('abortedStatus', given.abortedStatus, isStatus, "a status code from 100 to 599, or 'reply'") ?? 499,
+    registry: optional('registry', given.registry, isRegistry, `an object with the methods ${registryMethods.join(', ')}`)
+  }
+}
+
+function parseMeasures (given: Readonly<Record<string, unknown>>): MeasuredConfig {
+  const histograms = measures.map(measure => [measure.option, parseMeasure(measure, given[measure.option])])
+  return Object.fromEntries(histograms) as MeasuredConfig
+}
+
+/** One that is off by default is turned on by `true`, or by an object that says what is to be different about it. */
+function parseMeasure (measure: Measure, value: unknown): HistogramConfig | undefined {
+  if (measure.isOnByDefault) return parseHistogramOptions(measure.option, value, measure)
+  if (value === undefined || value === false) return undefined
+  return parseHistogramOptions(measure.option, value === true ? {} : value, measure)
+}
+
+function parseLabels (value: unknown): RequestConfig['labels'] {
+  const labels = { ...optional('labels', value, isObject, 'an object') ?? defaultLabels }
+  const names: readonly unknown[] = Object.keys(labelSources)
+  for (const [name, source] of Object.entries(labels)) {
+    checkLabelName('labels', name)
+    check(`labels.${name}`, typeof source === 'function' || names.includes(source), `${names.map(describe).join(', ')} or a function`, source)
+  }
+  return Object.freeze(labels as Record<string, LabelSource>)
+}
+
+function parseConstLabels (value: unknown, labels: RequestConfig['labels']): RequestConfig['constLabels'] {
+  const constLabels = { ...optional('constLabels', value, isObject, 'an object') }
+  for (const [name, value] of Object.entries(constLabels)) {
+    checkLabelName('constLabels', name)
+    check(`constLabels.${name}`, !Object.hasOwn(labels, name), 'a name that is not in "labels" too', name)
+    check(`constLabels.${name}`, typeof value === 'string', 'a string', value)
+  }
+  return Object.freeze(constLabels as Record<string, string>)
+}
+
+/** Checks `config.latency` of a route. `route` is undefined where the route's own pattern is meant. */
+export function parseRouteConfig (config: FastifyContextConfig | undefined): { recorded: boolean, route: string | undefined } {
+  const given = config?.latency
+  if (given === undefined || given === false) return { recorded: given === undefined, route: undefined }
+  const { route } = readObject('config.latency', given, ['route'])
+  check('config.latency.route', isText(route), 'a string that is not empty', route)
+  return { recorded: true, route: route as string }
+}
+
+function checkLabelName (option: string, name: string): void {
+  check(option, /^[a-zA-Z_][a-zA-Z0-9_]*$/.test(name) && !name.startsWith('__') && name !== 'le',
+    'keyed by label names, [a-zA-Z_][a-zA-Z0-9_]*, not beginning with __ and not "le"', name)
+}
+
+function isStatus (value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 100 && (value as number) <= 599
+}
+
+function isRegistry (value: unknown): value is RegistryLike {
+  return registryMethods.every(method => typeof (value as RegistryLike | null)?.[method] === 'function')
+}

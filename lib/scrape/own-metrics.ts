@@ -1,0 +1,42 @@
+import type { RegistryLike } from '../../index'
+import { RegisteredCounter, RegisteredHistogram, type OwnMetric } from '../gather/registered-metrics'
+import { defaultUpperBounds } from '../histogram/bounds'
+import { SeriesIndex } from '../histogram/series-index'
+
+/** What is counted of scrapes. */
+export interface ScrapeMetrics {
+  readonly scrapes: RegisteredCounter
+  readonly duration: RegisteredHistogram
+  readonly size: RegisteredHistogram
+  readonly metricErrors: RegisteredCounter
+}
+
+/** Makes these metrics in a registry that has none of their names. */
+export function createScrapeMetrics (registry: RegistryLike): ScrapeMetrics {
+  function register<M extends OwnMetric> (metric: M): M {
+    registry.registerMetric(metric)
+    return metric
+  }
+  return {
+    scrapes: register(new RegisteredCounter({
+      name: 'fastify_latency_scrapes_total',
+      help: 'Scrapes by the status code of their answer; 499 where the scraper left before its end.'
+    })),
+    duration: register(new RegisteredHistogram({
+      name: 'fastify_latency_scrape_duration_seconds',
+      help: 'Time to answer a scrape, until its last byte was sent, in seconds.',
+      unit: 'seconds',
+      upperBounds: defaultUpperBounds
+    }, new SeriesIndex([]))),
+    size: register(new RegisteredHistogram({
+      name: 'fastify_latency_scrape_size_bytes',
+      help: 'Size of the answer to a scrape before compression, in bytes.',
+      unit: 'bytes',
+      upperBounds: [1e3, 1e4, 1e5, 1e6, 1e7, 1e8]
+    }, new SeriesIndex([]))),
+    metricErrors: register(new RegisteredCounter({
+      name: 'fastify_latency_metric_errors_total',
+      help: 'Times that a metric could not be read for a scrape.'
+    }))
+  }
+}

@@ -1,0 +1,116 @@
+import cluster from 'node:cluster'
+import { inspect } from 'node:util'
+import type { ServerOptions } from '../../index'
+import { check, isBoolean, isObject, isPath, isText, isTimeout, optional, pathRule, readObject } from '../checks'
+
+/** The metrics server. */
+export interface ServerConfig {
+  /** Undefined: where the application listens. */
+  readonly host: string | undefined
+  /** Undefined: none, because the workers of a `node:cluster` would share it. */
+  readonly port: number | undefined
+  readonly path: string
+  readonly live: boolean
+  readonly start: NonNullable<ServerOptions['start']>
+  readonly lastScrapeSeconds: number
+  /** Undefined: plain HTTP. */
+  readonly https: HttpsConfig | undefined
+  /** Undefined: everyone may read. */
+  readonly auth: AuthConfig | undefined
+}
+
+/** Names of PEM files. */
+export interface HttpsConfig {
+  readonly certFile: string
+  readonly keyFile: string
+  /** Undefined: clients need no certificate. */
+  readonly clientCaFile: string | undefined
+}
+
+export type AuthConfig =
+  | { readonly users: Readonly<Record<string, string>>, readonly tokens: undefined }
+  | { readonly users: undefined, readonly tokens: readonly string[] }
+
+export const defaultServer: ServerConfig = Object.freeze({
+  host: undefined,
+  port: cluster.isWorker ? undefined : 8000,
+  path: '/metrics',
+  live: true,
+  start: 'listen',
+  lastScrapeSeconds: 0,
+  https: undefined,
+  auth: undefined
+})
+
+const startPolicies: readonly unknown[] = ['listen', 'ready', 'manual']
+
+export function parseServerOptions (server: unknown): ServerConfig | false | undefined {
+  if (server === undefined || server === false) return server
+  if (server === true) return defaultServer
+  const given = readObject('server', server, ['host', 'port', 'path', 'live', 'start', 'lastScrapeSeconds', 'https', 'auth'])
+  return Object.freeze({
+    host: optional('server.host', given.host, isText, 'a string that is not empty'),
+    port: optional('server.port', given.port, isPort, 'an integer from 0 to 65535') ?? defaultServer.port,
+    path: optional('server.path', given.path, isPath, pathRule) ?? defaultServer.path,
+    live: optional('server.live', given.live, isBoolean, 'a boolean') ?? defaultServer.live,
+    start: optional('server.start', given.start, isStartPolicy, "'listen', 'ready' or 'manual'") ?? defaultServer.start,
+    lastScrapeSeconds: optional('server.lastScrapeSeconds', given.lastScrapeSeconds, isWait, 'a number from 0 to 3600') ??
+      defaultServer.lastScrapeSeconds,
+    https: given.https === undefined ? undefined : parseHttps(given.https),
+    auth: given.auth === undefined ? undefined : parseAuth(given.auth)
+  })
+}
+
+function parseHttps (https: unknown): HttpsConfig {
+  const given = readObject('server.https', https, ['certFile', 'keyFile', 'clientCaFile'])
+  const rule = 'the name of a file'
+  check('server.https.certFile', isText(given.certFile), rule, given.certFile)
+  check('server.https.keyFile', isText(given.keyFile), rule, given.keyFile)
+  return Object.freeze({
+    certFile: given.certFile as string,
+    keyFile: given.keyFile as string,
+    clientCaFile: optional('server.https.clientCaFile', given.clientCaFile, isText, rule)
+  })
+}
+
+/** Keeps what is secret out of error messages. */
+function parseAuth (auth: unknown): AuthConfig {
+  const hidden = Object.freeze({ [inspect.custom]: () => 'a value that is not shown' })
+  const rule = 'an object with either "users" or "tokens"'
+  check('server.auth', isObject(auth), rule, hidden)
+  const { users, tokens } = readObject('server.auth', auth, ['users', 'tokens'])
+  check('server.auth', (users === undefined) !== (tokens === undefined), rule, hidden)
+  if (users !== undefined) {
+    check('server.auth.users', isUsers(users),
+      'an object of user names and passwords, at least one: strings that are not empty, without control characters, names also without a colon',
+      hidden)
+    return Object.freeze({ users: Object.freeze({ ...users as Record<string, string> }), tokens: undefined })
+  }
+  check('server.auth.tokens', isTokens(tokens), 'an array of at least one token, [A-Za-z0-9._~+/-]+=* (RFC 6750)', hidden)
+  return Object.freeze({ users: undefined, tokens: Object.freeze([...tokens as string[]]) })
+}
+
+function isPort (value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 65535
+}
+
+function isWait (value: unknown): value is number {
+  return value === 0 || isTimeout(value)
+}
+
+function isStartPolicy (value: unknown): value is ServerConfig['start'] {
+  return startPolicies.includes(value)
+}
+
+function isUsers (value: unknown): value is Record<string, string> {
+  return isObject(value) && Object.keys(value).length > 0 &&
+    Object.entries(value).every(([user, password]) => isPrintable(user) && !user.includes(':') && isPrintable(password))
+}
+
+function isPrintable (value: unknown): boolean {
+  return isText(value) && !/\p{Cc}/u.test(value)
+}
+
+function isTokens (value: unknown): value is string[] {
+  return Array.isArray(value) && value.length > 0 && value.every(token => typeof token === 'string' && /^[\w.~+/-]+=*$/.test(token))
+}
