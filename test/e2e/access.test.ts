@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import type { ServerOptions } from '../..'
 import { anyPort, createListening } from '../helpers/application'
 import { createAuthority, Files, issue } from '../helpers/certificates'
-import { missing, startPrometheus, until } from './programs'
+import { until, withEach } from './programs'
 
 interface Target {
   readonly labels: { job: string }
@@ -15,7 +15,7 @@ async function startServer (t: Test, server: ServerOptions): Promise<string> {
   return new URL(app.latency.url!).host
 }
 
-t.test('Prometheus scrapes over TLS with a client certificate, with a password and with a token, and not without', { skip: missing('prometheus') }, async t => {
+t.test('Prometheus scrapes over TLS with a client certificate, with a password and with a token, and not without', withEach(['prometheus'], async (t, installation) => {
   const files = new Files(t)
   const ca = await createAuthority('ca')
   const [server, client] = await Promise.all([issue(ca, 'server'), issue(ca, 'client')])
@@ -39,7 +39,7 @@ t.test('Prometheus scrapes over TLS with a client certificate, with a password a
     ['wrong token', tokens, `authorization: { credentials: s3cret }, ${trust} }`, /401 Unauthorized/],
     ['no token', tokens, `${trust} }`, /401 Unauthorized/]
   ]
-  const prometheus = await startPrometheus(t, 'global: { scrape_interval: 1s }\nscrape_configs:\n' + jobs
+  const prometheus = await installation.start(t, 'global: { scrape_interval: 1s }\nscrape_configs:\n' + jobs
     .map(([job, host, config]) => `  - { job_name: ${job}, static_configs: [{ targets: ['${host}'] }], ${config} }\n`).join(''))
   const targets = await until('a scrape of every target', async () => {
     const { activeTargets } = await prometheus.get<{ activeTargets: Target[] }>('targets', { state: 'active' })
@@ -51,4 +51,4 @@ t.test('Prometheus scrapes over TLS with a client certificate, with a password a
     const stored = await prometheus.query(`{job="${job}",__name__=~"http_.*"}`)
     t.equal(stored.length > 0, target.health === 'up', `${job}: ${target.health}`)
   }
-})
+}))

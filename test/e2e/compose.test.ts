@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
-import { missing, Program, promtool, root, temporaryFolder } from './programs'
+import { missing, Program, root, temporaryFolder, withEach } from './programs'
 
 const folder = join(root, 'example', 'monitoring')
 const text = readFileSync(join(folder, 'compose.yaml'), 'utf8')
@@ -20,7 +20,7 @@ t.test('every image has a version', async t => {
   for (const image of images) t.match(image, /:v?\d+\.\d+\.\d+$/)
 })
 
-t.test('what is mounted fits together', { skip: missing('promtool') }, async t => {
+t.test('what is mounted fits together', withEach(['promtool'], async (t, installation) => {
   const container = temporaryFolder(t)
   for (const [, from, to] of text.matchAll(/- (\.\/\S+?):(\/\S+):ro/g)) {
     t.ok(existsSync(join(folder, from!)), from)
@@ -29,7 +29,7 @@ t.test('what is mounted fits together', { skip: missing('promtool') }, async t =
   }
   const read = (file: string): string => readFileSync(join(container, file), 'utf8')
 
-  const { status, output } = promtool(['check', 'config', '--lint-fatal', join(container, 'etc/prometheus/prometheus.yml')])
+  const { status, output } = installation.promtool(['check', 'config', '--lint-fatal', join(container, 'etc/prometheus/prometheus.yml')])
   t.equal(status, 0, output)
   const applications = [...text.matchAll(/^ {2}(app-\d): \*app$/gm)].map(([, name]) => name)
   t.same(JSON.parse(read('etc/prometheus/targets/compose.json')), [{ targets: applications.map(name => `${name}:8000`) }])
@@ -41,7 +41,7 @@ t.test('what is mounted fits together', { skip: missing('promtool') }, async t =
   t.equal(JSON.parse(read(join(dashboards!, 'fastify-latency.json'))).title, 'Fastify latency')
   const [, home] = /HOME_DASHBOARD_PATH: (\S+)/.exec(text)!
   t.ok(existsSync(join(container, home!)))
-})
+}))
 
 t.test('the image has what its commands need', async t => {
   const image = temporaryFolder(t)

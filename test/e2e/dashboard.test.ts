@@ -7,7 +7,7 @@ import { Gauge } from 'prom-client'
 import t, { type Test } from 'tap'
 import { createListening, registryOf } from '../helpers/application'
 import type { Dashboard } from '../types/dashboard'
-import { missing, monitoringConfig, Program, root, startExample, startPrometheus, temporaryFolder, until } from './programs'
+import { monitoringConfig, Program, root, startExample, temporaryFolder, until, withEach } from './programs'
 
 const dashboard = JSON.parse(readFileSync(join(root, 'example', 'monitoring', 'grafana', 'fastify-latency.json'), 'utf8')) as Dashboard
 const queries = dashboard.panels.flatMap(panel => panel.type === 'row' ? [] : panel.targets.map(({ refId, expr }) => ({ title: `${panel.title}, ${refId}`, expr })))
@@ -25,7 +25,7 @@ function fill (query: string, values: { job: string, instance: string, route: st
 
 const all = { job: '.*', instance: '.*', route: '.*' }
 
-t.test('every query of the dashboard has an answer', { skip: missing('prometheus') }, async t => {
+t.test('every query of the dashboard has an answer', withEach(['prometheus'], async (t, installation) => {
   const { address, metrics } = await startExample(t, 'routes')
   // eslint-disable-next-line no-new -- it runs until the test ends
   new Program(t, process.execPath, ['example/traffic.mjs', address])
@@ -33,7 +33,7 @@ t.test('every query of the dashboard has an answer', { skip: missing('prometheus
   const instance = `localhost:${new URL(metrics).port}`
   const targets = join(temporaryFolder(t), 'targets.json')
   writeFileSync(targets, JSON.stringify([{ targets: [instance, odd.target] }]))
-  const prometheus = await startPrometheus(t, monitoringConfig(targets))
+  const prometheus = await installation.start(t, monitoringConfig(targets))
 
   await t.test('the values of its variables', async t => {
     const values = new Map<string, string[]>()
@@ -88,7 +88,7 @@ t.test('every query of the dashboard has an answer', { skip: missing('prometheus
 
   misbehaving.abort()
   await misbehaved
-})
+}))
 
 async function request (url: string): Promise<void> {
   await (await fetch(url)).text()

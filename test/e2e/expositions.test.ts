@@ -7,7 +7,7 @@ import { Counter, Gauge, Histogram, Summary } from 'prom-client'
 import t, { type Test } from 'tap'
 import { createListening, registryOf } from '../helpers/application'
 import { Exposition } from '../helpers/exposition'
-import { missing, promtool, Program, startPrometheus, temporaryFolder, until } from './programs'
+import { missing, Program, temporaryFolder, until, withEach } from './programs'
 
 const hostile = ['', '\\', '\\n', 'a\nb', '"', '\\"', '}', '{a="b"}', ',', '# EOF', 'ü😀', ' ', 'le="1"', '\u2028']
 
@@ -69,16 +69,16 @@ print(json.dumps([[s.name, s.labels, repr(float(s.value))] for f in text_string_
   t.strictSame(sorted(new Map(read.map(([name, labels, value]) => [key(name, labels), Number(value.replace('inf', 'Infinity'))]))), sorted(expected))
 })
 
-t.test('promtool has nothing to say about the text format but about names that are not ours', { skip: missing('promtool') }, async t => {
+t.test('promtool has nothing to say about the text format but about names that are not ours', withEach(['promtool'], async (t, installation) => {
   const { page } = await createHostile(t)
-  t.equal(promtool(['check', 'metrics'], page).output.trim(), 'unsuffixed counter metrics should have "_total" suffix')
-})
+  t.equal(installation.promtool(['check', 'metrics'], page).output.trim(), 'unsuffixed counter metrics should have "_total" suffix')
+}))
 
-t.test('Prometheus stores the numbers of the text format, from OpenMetrics', { skip: missing('prometheus') }, async t => {
+t.test('Prometheus stores the numbers of the text format, from OpenMetrics', withEach(['prometheus'], async (t, installation) => {
   const { url, expected } = await createHostile(t)
-  const { address } = await startPrometheus(t, scrapeConfig(url))
+  const { address } = await installation.start(t, scrapeConfig(url))
   t.strictSame(sorted(await stored(address)), sorted(expected))
-})
+}))
 
 t.test('VictoriaMetrics stores them too', { skip: missing('victoria-metrics') }, async t => {
   const { url, expected } = await createHostile(t)

@@ -3,7 +3,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import type { Options } from '../..'
-import { missing, Program, startExample, startPrometheus, until } from './programs'
+import { missing, noPrometheus, Program, startEach, startExample, until } from './programs'
 import { openPage, startBrowser } from './browser'
 
 const skip = missing('chromium')
@@ -44,7 +44,7 @@ async function row (page: Page, ...beginning: string[]): Promise<string[]> {
   return (await Promise.all(rows)).find(cells => beginning.every((text, index) => cells[index] === text)) ?? []
 }
 
-t.test('the numbers on the page are those of histogram_quantile in Prometheus for the same requests', { skip: skip || missing('prometheus') }, async t => {
+t.test('the numbers on the page are those of histogram_quantile in Prometheus for the same requests', { skip: skip || noPrometheus() }, async t => {
   const browser = await startBrowser(t)
   for (const [name, metric, paths] of [
     ['hello-world', 'hello_world_latency_seconds', ['/']],
@@ -53,30 +53,33 @@ t.test('the numbers on the page are those of histogram_quantile in Prometheus fo
     const { address, metrics } = await startExample(t, name)
     // Every series is there before Prometheus and the page see the first of them: neither counts what was before.
     for (const path of paths) await send(2, new URL(path, address).href)
-    const prometheus = await startPrometheus(t,
+    const started = await startEach(t,
       `global: { scrape_interval: 1s }\nscrape_configs: [{ job_name: x, static_configs: [{ targets: ['${new URL(metrics).host}'] }] }]\n`)
-    const before = await until('a first scrape', async () => {
-      const [first] = await prometheus.query<{ value: [number, string] }>(`timestamp(${metric}_count)`)
-      return first !== undefined && Number(first.value[1])
-    })
+    const scraped = await Promise.all(started.map(async prometheus => ({
+      prometheus,
+      before: await until(`a first scrape by ${prometheus.name}`, () => prometheus.value(`timestamp(${metric}_count)`))
+    })))
     const { page, complaints } = await openPage(browser, live(metrics))
     await page.getByRole('radio', { name: '5 min' }).check()
     await shows(page, 'two answers', async () => await number(page, 'rate') === 0)
 
     for (const path of paths) await send(200, new URL(path, address).href)
     await shows(page, 'all requests', async () => (await page.locator('#rate small').innerText()) === `${(200 * paths.length).toLocaleString('en')} in all`)
-    const grown = `(${metric}_bucket - ${metric}_bucket @ ${before})`
-    await until('all requests in Prometheus', async () => await prometheus.value(`sum(${metric}_count - ${metric}_count @ ${before})`) === 200 * paths.length)
-    for (const [id, q] of [['p50', 0.5], ['p90', 0.9], ['p99', 0.99]] as const) {
-      t.equal(await number(page, id), await prometheus.value(`histogram_quantile(${q}, sum by (le) ${grown})`), `${name} ${id}`)
+    for (const { prometheus, before } of scraped) {
+      await t.test(`${name}: ${prometheus.name}`, async t => {
+        const grown = `(${metric}_bucket - ${metric}_bucket @ ${before})`
+        await until('all requests in Prometheus', async () => await prometheus.value(`sum(${metric}_count - ${metric}_count @ ${before})`) === 200 * paths.length)
+        for (const [id, q] of [['p50', 0.5], ['p90', 0.9], ['p99', 0.99]] as const) {
+          t.equal(await number(page, id), await prometheus.value(`histogram_quantile(${q}, sum by (le) ${grown})`), id)
+        }
+        if (name === 'routes') {
+          const route = await row(page, '/users/:id', 'GET')
+          const value = (await prometheus.value(`histogram_quantile(0.99, sum by (le) (${grown.slice(1, -1)} and ${metric}_bucket{route="/users/:id"}))`))!
+          t.equal(route[5], `${(value * 1000).toPrecision(3)} ms`)
+        }
+      })
     }
-    if (name === 'hello-world') {
-      t.match(await row(page, 'all requests'), ['all requests', /^\d/, await page.locator('#p50 data').innerText()])
-    } else {
-      const route = await row(page, '/users/:id', 'GET')
-      const value = (await prometheus.value(`histogram_quantile(0.99, sum by (le) (${grown.slice(1, -1)} and ${metric}_bucket{route="/users/:id"}))`))!
-      t.equal(route[5], `${(value * 1000).toPrecision(3)} ms`)
-    }
+    if (name === 'hello-world') t.match(await row(page, 'all requests'), ['all requests', /^\d/, await page.locator('#p50 data').innerText()])
     t.same(complaints, [])
   }
 })

@@ -1,9 +1,9 @@
 import t from 'tap'
 import latency from '../../lib'
 import { createListening } from '../helpers/application'
-import { missing, promtool, startPrometheus, until } from './programs'
+import { until, withEach } from './programs'
 
-t.test('what Prometheus stores has the attributes of the conventions, and no other', { skip: missing('prometheus', 'promtool') }, async t => {
+t.test('what Prometheus stores has the attributes of the conventions, and no other', withEach(['prometheus', 'promtool'], async (t, installation) => {
   const { app, address } = await createListening(t, latency.openTelemetry, app => {
     app.get('/users/:id', async () => 'x')
     app.get('/fails', async () => { throw new Error('no') })
@@ -11,9 +11,9 @@ t.test('what Prometheus stores has the attributes of the conventions, and no oth
   for (const path of ['/users/1', '/fails', '/nowhere']) await (await fetch(address + path)).text()
 
   const page = await (await fetch(app.latency.url!)).text()
-  t.equal(promtool(['check', 'metrics'], page).output, '')
+  t.equal(installation.promtool(['check', 'metrics'], page).output, '')
 
-  const prometheus = await startPrometheus(t, 'global: { scrape_interval: 1s }\nscrape_configs:\n  - job_name: shop\n' +
+  const prometheus = await installation.start(t, 'global: { scrape_interval: 1s }\nscrape_configs:\n  - job_name: shop\n' +
     `    static_configs: [{ targets: ['${new URL(app.latency.url!).host}'] }]\n`)
   const stored = await until('a scrape', async () => {
     const series = await prometheus.query<{ metric: Record<string, string>, value: [number, string] }>('http_server_request_duration_seconds_count')
@@ -26,4 +26,4 @@ t.test('what Prometheus stores has the attributes of the conventions, and no oth
     [{ ...common, http_response_status_code: '404' }, '1'],
     [{ ...common, http_route: '/fails', http_response_status_code: '500', error_type: '500' }, '1']
   ])
-})
+}))

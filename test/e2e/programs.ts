@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn, type SpawnOptions, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { delimiter, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 
@@ -90,15 +90,20 @@ export class Program {
     await this.#ended
   }
 
+  /** The exit code or the signal that ended the program. */
+  get ended (): Promise<number | NodeJS.Signals> {
+    return this.#ended
+  }
+
   /** Types into a program that was started with a pipe for its input. */
   type (text: string): void {
     this.#child.stdin!.write(text)
   }
 
-  /** Sends a signal, and resolves to the exit code or the signal that ended the program. */
+  /** Sends a signal, and resolves when the program has ended. */
   stop (signal: NodeJS.Signals): Promise<number | NodeJS.Signals> {
     this.#child.kill(signal)
-    return this.#ended
+    return this.ended
   }
 }
 
@@ -109,18 +114,14 @@ export async function startExample (t: Test, name: string): Promise<{ example: P
   return { example, address: address!, metrics: metrics! }
 }
 
-export function promtool (args: string[], input = ''): { status: number | null, output: string } {
-  const { error, status, stdout, stderr } = spawnSync('promtool', args, { cwd: root, input, encoding: 'utf8' })
-  if (error !== undefined) throw error
-  return { status, output: stdout + stderr }
-}
-
 /** A running Prometheus, and its HTTP API. */
 export class Prometheus {
   readonly address: string
+  readonly name: string
 
-  constructor (address: string) {
+  constructor (address: string, name = 'Prometheus') {
     this.address = address
+    this.name = name
   }
 
   async get<T> (path: string, parameters: Record<string, string>): Promise<T> {
@@ -147,12 +148,86 @@ export function monitoringConfig (targets: string): string {
     .replace('[recording.yml, alerts.yml]', `[${folder}/recording.yml, ${folder}/alerts.yml]`).replace('targets/*.json', targets)
 }
 
-export async function startPrometheus (t: Test, config: string): Promise<Prometheus> {
-  const folder = temporaryFolder(t)
-  writeFileSync(join(folder, 'prometheus.yml'), config)
-  const program = new Program(t, 'prometheus', [
-    `--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`, '--web.listen-address=127.0.0.1:0'
-  ])
-  const [, address] = await program.printed(/msg="Listening on".* address=(\S+)[^]*Server is ready/)
-  return new Prometheus(`http://${address}`)
+/** A Prometheus that can be started, and the promtool beside it. */
+export class Installation {
+  /** With its version, for the titles of tests. */
+  readonly name: string
+  readonly #folder: string | undefined
+
+  /** Without a folder, what is on PATH. */
+  constructor (folder?: string) {
+    this.#folder = folder === undefined ? undefined : resolve(root, folder)
+    const { stdout } = spawnSync(this.program('prometheus'), ['--version'], { encoding: 'utf8' })
+    const version = /^prometheus, version (\S+)/.exec(stdout ?? '')?.[1]
+    this.name = `Prometheus ${version ?? `in ${this.#folder ?? 'PATH'}`}`
+  }
+
+  /** How to start one of its programs. */
+  program (name: 'prometheus' | 'promtool'): string {
+    return this.#folder === undefined ? name : join(this.#folder, name)
+  }
+
+  /** The environment in which it is the one on PATH. */
+  get env (): NodeJS.ProcessEnv {
+    return this.#folder === undefined ? process.env : { ...process.env, PATH: `${this.#folder}${delimiter}${process.env.PATH}` }
+  }
+
+  missing (...programs: Array<'prometheus' | 'promtool'>): string | false {
+    return missing(...programs.map(name => this.program(name)))
+  }
+
+  promtool (args: string[], input = ''): { status: number | null, output: string } {
+    const { error, status, stdout, stderr } = spawnSync(this.program('promtool'), args, { cwd: root, input, encoding: 'utf8' })
+    if (error !== undefined) throw error
+    return { status, output: stdout + stderr }
+  }
+
+  async start (t: Test, config: string): Promise<Prometheus> {
+    const folder = temporaryFolder(t)
+    writeFileSync(join(folder, 'prometheus.yml'), config)
+    const program = new Program(t, this.program('prometheus'), [
+      `--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`, '--web.listen-address=127.0.0.1:0'
+    ])
+    return new Prometheus(await listening(program), this.name)
+  }
 }
+
+/** Where a Prometheus listens, once it does. */
+export async function listening (prometheus: Program): Promise<string> {
+  const [, address] = await prometheus.printed(/msg="Listening on".* address=(\S+)[^]*Server is ready/)
+  return `http://${address}`
+}
+
+const installed = new Installation()
+const named = (process.env.PROMETHEUS_PATHS ?? '').split(delimiter).filter(folder => folder !== '')
+
+/** Those in the folders that PROMETHEUS_PATHS names, or else the one on PATH. */
+export const installations: readonly Installation[] = named.length > 0 ? named.map(folder => new Installation(folder)) : [installed]
+
+/** A test that is run with each of the installations that has these programs. All run at once, since they mostly wait for scrapes. */
+export function withEach (programs: Array<'prometheus' | 'promtool'>, run: (t: Test, installation: Installation) => Promise<void>): (t: Test) => Promise<void> {
+  return async t => {
+    t.jobs = installations.length
+    await Promise.all(installations.map(installation => t.test(installation.name, { skip: installation.missing(...programs) }, t => run(t, installation))))
+  }
+}
+
+/** A reason to skip what needs any Prometheus. */
+export function noPrometheus (): string | false {
+  const reasons = installations.map(installation => installation.missing('prometheus'))
+  return reasons.every(reason => reason !== false) && reasons.join(', ')
+}
+
+/** Starts all of the installations to watch the same, and notes which are not there. */
+export async function startEach (t: Test, config: string): Promise<Prometheus[]> {
+  const there = installations.filter(installation => {
+    const reason = installation.missing('prometheus')
+    if (reason !== false) t.pass(installation.name, { skip: reason })
+    return reason === false
+  })
+  return Promise.all(there.map(installation => installation.start(t, config)))
+}
+
+/** With what is on PATH, where documents have users put it. */
+export const promtool: Installation['promtool'] = (...given) => installed.promtool(...given)
+export const startPrometheus: Installation['start'] = (...given) => installed.start(...given)

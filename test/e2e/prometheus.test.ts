@@ -1,14 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { missing, type Prometheus, promtool, root, startExample, startPrometheus, until } from './programs'
+import { type Installation, type Prometheus, root, startExample, until, withEach } from './programs'
 
 const requests = 400
 const name = 'hello_world_latency_seconds'
 
-t.test('Prometheus scrapes the hello-world example', { skip: missing('prometheus') }, async t => {
+t.test('Prometheus scrapes the hello-world example', withEach(['prometheus'], async (t, installation) => {
   const { example, address, metrics } = await startExample(t, 'hello-world')
-  const prometheus = await startWithExample(t, new URL(metrics).host)
+  const prometheus = await startWithExample(t, installation, new URL(metrics).host)
 
   await t.test('the target is up, with the job and the group of example/prometheus.yml', async t => {
     const target = await until('the target to be up', async () => {
@@ -70,11 +70,11 @@ t.test('Prometheus scrapes the hello-world example', { skip: missing('prometheus
   await t.test('Ctrl-C stops the example with exit code 0 although Prometheus holds its connection open', async t => {
     t.equal(await example.stop('SIGINT'), 0)
   })
-})
+}))
 
-t.test('promtool', { skip: missing('promtool') }, async t => {
+t.test('promtool', withEach(['promtool'], async (t, installation) => {
   await t.test('accepts example/prometheus.yml', async t => {
-    const { status, output } = promtool(['check', 'config', 'example/prometheus.yml'])
+    const { status, output } = installation.promtool(['check', 'config', 'example/prometheus.yml'])
     t.equal(status, 0, output)
   })
 
@@ -87,11 +87,11 @@ t.test('promtool', { skip: missing('promtool') }, async t => {
       const { example, address, metrics } = await startExample(t, name)
       for (const [method, path, status] of requests) t.equal((await fetch(new URL(path, address), { method })).status, status)
       const scrape = await (await fetch(metrics)).text()
-      t.strictSame(promtool(['check', 'metrics'], scrape), { status: 0, output: '' })
+      t.strictSame(installation.promtool(['check', 'metrics'], scrape), { status: 0, output: '' })
       t.equal(await example.stop('SIGINT'), 0)
     })
   }
-})
+}))
 
 interface Target {
   health: string
@@ -99,10 +99,10 @@ interface Target {
 }
 
 /** Prometheus with the configuration of the example, but for the target and the interval. */
-async function startWithExample (t: Test, target: string): Promise<Prometheus> {
+async function startWithExample (t: Test, installation: Installation, target: string): Promise<Prometheus> {
   const config = readFileSync(join(root, 'example', 'prometheus.yml'), 'utf8')
   t.match(config, /scrape_interval: 5s[^]*\[localhost:8000\]/)
-  return startPrometheus(t, config.replace('scrape_interval: 5s', 'scrape_interval: 1s').replace('localhost:8000', target))
+  return installation.start(t, config.replace('scrape_interval: 5s', 'scrape_interval: 1s').replace('localhost:8000', target))
 }
 
 /** Sends the requests one after the other. Returns how long each took until its body was there, in seconds, ascending. */
