@@ -1,8 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
+import { root } from './helpers/repository'
 
-const lib = path.join(__dirname, '..', 'lib')
+const lib = path.join(root, 'lib')
 
 /** What each module may import: modules of lib (or folders of them) and packages. Types of the public contract and of Fastify are free. */
 const allowed: Record<string, string[]> = {

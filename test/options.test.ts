@@ -4,6 +4,7 @@ import { Registry } from 'prom-client'
 import type { Options } from '..'
 import latency from '../lib'
 import { defaultServer, parseOptions, parseRouteConfig } from '../lib/config'
+import { loadInWorker } from './helpers/application'
 
 t.test('every option has a default', async t => {
   t.same(parseOptions({}), {
@@ -227,7 +228,7 @@ t.test('the config of a route is checked in the same way', async t => {
 })
 
 t.test('in a worker of a node:cluster the metrics server has no default port', async t => {
-  const worker = t.mockRequire('../lib/config', { 'node:cluster': { isWorker: true } }) as typeof import('../lib/config')
+  const worker = loadInWorker(t, () => require('../lib/config') as typeof import('../lib/config'))
   t.equal(worker.defaultServer.port, undefined)
   t.match(worker.parseOptions({ server: { port: 1 } }), { server: { port: 1 } })
 })

@@ -11,7 +11,7 @@ import { writeOpenMetrics } from '../lib/exposition/openmetrics'
 import { writeText } from '../lib/exposition/text'
 import { HistogramFamily } from '../lib/histogram/family'
 import type { MetricFamily, SampleSnapshot } from '../lib/snapshot'
-import { createApplication, createListening, declareLarge, scrape, warningOf } from './helpers/application'
+import { createApplication, createListening, declareLarge, familyOf, scrape, warningOf } from './helpers/application'
 import { Connection } from './helpers/connection'
 import { Exposition } from './helpers/exposition'
 import { Gate } from './helpers/gate'
@@ -331,7 +331,7 @@ t.test('a metric whose help is no text is served like any other', async t => {
 
 t.test('a histogram of more series than are copied at a time is served in full', async t => {
   const { app } = await createListening(t, {})
-  const { family } = app.latency.histogram as unknown as { family: HistogramFamily }
+  const family = familyOf(app)
   for (let index = 0; index < 20_001; index++) family.slot(['GET', `/${index}`, '200'])
   const text = await (await fetch(app.latency.url!)).text()
   t.equal(text.match(/^http_request_duration_seconds_count\{/gm)!.length, 20_001)

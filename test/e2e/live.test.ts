@@ -3,6 +3,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import type { Options } from '../..'
+import latency from '../../lib'
 import { missing, Program, startExample, startPrometheus, until } from './programs'
 import { openPage, startBrowser } from './browser'
 
@@ -18,7 +19,7 @@ async function number (page: Page, id: string): Promise<number> {
 async function startApplication (t: Test, options: Options, declare: (app: FastifyInstance) => void): Promise<{ app: FastifyInstance, address: string }> {
   const app = Fastify()
   t.teardown(() => app.close())
-  await app.register(require('../../dist') as typeof import('../../lib'), { server: { host: '127.0.0.1', port: 0 }, ...options })
+  await app.register(latency, { server: { host: '127.0.0.1', port: 0 }, ...options })
   declare(app)
   const address = await app.listen({ host: '127.0.0.1', port: 0 })
   await app.latency.start()

@@ -1,8 +1,8 @@
 import t from 'tap'
-import { formatBound, formatBucket, formatCount, formatEstimate, formatRate, formatSeconds, formatShare, formatWindow } from '../lib/live/format'
-import { History } from '../lib/live/history'
-import { estimateQuantile } from '../lib/live/quantile'
-import { familyNames, Reader, type Counts, type Reading } from '../lib/live/reader'
+import { formatBound, formatBucket, formatCount, formatEstimate, formatRate, formatSeconds, formatShare, formatWindow } from '../../lib/live/format'
+import { History } from '../../lib/live/history'
+import { estimateQuantile } from '../../lib/live/quantile'
+import { familyNames, Reader, type Counts, type Reading } from '../../lib/live/reader'
 
 const bounds = [0.1, 0.2, 0.5]
 
