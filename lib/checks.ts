@@ -13,7 +13,7 @@ export function readObject (
   for (const key of Object.keys(object)) {
     if (known.includes(key)) continue
     const name = option === 'options' ? key : `${option}.${key}`
-    const hint = Object.hasOwn(renamed, key) ? `it is called "${renamed[key]!}"; ` : ''
+    const hint = Object.hasOwn(renamed, key) ? `, which is called "${renamed[key]!}"` : ''
     throw new FST_LATENCY_ERR_OPTION_UNKNOWN(name, hint, known.join(', '))
   }
   return object

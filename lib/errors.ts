@@ -5,7 +5,7 @@ import type { FastifyBaseLogger, FastifyError } from 'fastify'
 // The table below is documented, code by code, in README.md.
 
 export const FST_LATENCY_ERR_OPTION_UNKNOWN = createError<[option: string, hint: string, known: string]>(
-  'FST_LATENCY_ERR_OPTION_UNKNOWN', 'Unknown option "%s"; %sknown here: %s', 500, TypeError)
+  'FST_LATENCY_ERR_OPTION_UNKNOWN', 'Unknown option "%s"%s; known here: %s', 500, TypeError)
 
 export const FST_LATENCY_ERR_OPTION_INVALID = createError<[option: string, rule: string, received: string]>(
   'FST_LATENCY_ERR_OPTION_INVALID', 'Option "%s" must be %s; received %s', 500, TypeError)

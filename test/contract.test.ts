@@ -8,11 +8,11 @@ import { parseOptions } from '../lib/config'
 import * as errors from '../lib/errors'
 import { parseRouteConfig } from '../lib/request/options'
 import { createApplication } from './helpers/application'
+import { root } from './helpers/repository'
 
 // Options, their defaults, label sources and error codes are in three places: what index.d.ts declares, what README.md says, and what the code
 // does. These tests hold the three together.
 
-const root = path.join(__dirname, '..')
 const readme = readFileSync(path.join(root, 'README.md'), 'utf8')
 const declarations = ts.createSourceFile('index.d.ts', readFileSync(path.join(root, 'index.d.ts'), 'utf8'), ts.ScriptTarget.Latest, true)
 

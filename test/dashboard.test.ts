@@ -2,20 +2,24 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import ts from 'typescript'
+import { root } from './helpers/repository'
 import type { Dashboard } from './types/dashboard'
 
-const file = path.join(__dirname, '..', 'example', 'monitoring', 'grafana', 'fastify-latency.json')
+const file = path.join(root, 'example', 'monitoring', 'grafana', 'fastify-latency.json')
 const json = readFileSync(file, 'utf8')
 const dashboard = JSON.parse(json) as Dashboard
 
+const folder = path.join(root, 'test')
+
 /** What the compiler has to say about each text as a value of the type. */
 function check (texts: string[]): string[][] {
-  const { config } = ts.readConfigFile(path.join(__dirname, 'tsconfig.json'), ts.sys.readFile)
-  const { options } = ts.parseJsonConfigFileContent({ ...config, include: [] }, ts.sys, __dirname)
+  const { config } = ts.readConfigFile(path.join(folder, 'tsconfig.json'), ts.sys.readFile)
+  const { options } = ts.parseJsonConfigFileContent({ ...config, include: [] }, ts.sys, folder)
+  Object.assign(options, { incremental: false, types: [] })
   const host = ts.createCompilerHost(options)
   const { getSourceFile } = host
   const sources = new Map(texts.map((text, index) => [
-    path.posix.join(__dirname.replaceAll('\\', '/'), `${index}.ts`), `import type { Dashboard } from './types/dashboard'\nexport const dashboard: Dashboard = ${text}`
+    path.posix.join(folder.replaceAll('\\', '/'), `${index}.ts`), `import type { Dashboard } from './types/dashboard'\nexport const dashboard: Dashboard = ${text}`
   ]))
   host.getSourceFile = (file, ...rest) => sources.has(file) ? ts.createSourceFile(file, sources.get(file)!, ts.ScriptTarget.ES2022) : getSourceFile(file, ...rest)
   const program = ts.createProgram([...sources.keys()], options, host)

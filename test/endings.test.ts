@@ -2,7 +2,7 @@ import Fastify from 'fastify'
 import t from 'tap'
 import latency from '../lib'
 import { anyPort, createApplication, listen, scrape } from './helpers/application'
-import { Gates, play, scenarios, type Scenario } from './helpers/endings'
+import { Gates, play, scenarios, type Scenario } from './scenarios/endings'
 import type { Exposition } from './helpers/exposition'
 
 /** The series of a metric that are not 0, by their label values. */

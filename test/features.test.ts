@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
+import { root } from './helpers/repository'
 
 /** For each row of the table of metrics servers in README.md, the tests that show what it says of this one. */
 const proofs: Record<string, Array<[file: string, test: string]>> = {
@@ -23,33 +24,38 @@ const proofs: Record<string, Array<[file: string, test: string]>> = {
   ],
   'metrics about scrapes': [
     ['scrape', 'overlapping scrapes share one gathering; one more than allowed is answered with 503'],
-    ['processes', 'the workers of a node:cluster do not share a metrics port']
+    ['processes/service', 'the workers of a node:cluster do not share a metrics port']
   ],
   'TLS, client certificates': [
     ['access', 'a certificate is replaced without a restart, and connections that are open go on'],
     ['access', 'with clientCaFile it answers only clients with a certificate of this authority, even if the file changes']
   ],
-  authentication: [['access', 'who is not known gets 401 and no data, whatever they ask for']],
+  authentication: [['access', 'with server.auth.…, who is not known gets 401 and no data, whatever they ask for']],
   probes: [['close', '/readyz is 200 while the application accepts requests, /healthz for as long as the process answers']],
   'page at `/`': [
     ['front-page', 'the page at / says what this is, and leads to the metrics and the probes'],
     ['front-page', 'it shows the options in effect, and no secret']
   ],
   'other paths and methods': [['server', 'GET and HEAD are answered, other paths are 404, other methods 405 with Allow']],
-  'keeps the process alive': [['exit', 'a metrics server does not keep a process alive whose application failed to listen']],
+  'keeps the process alive': [['processes/exit', 'a metrics server does not keep a process alive whose application failed to listen']],
   'your own routes and plugins on it': [['server', 'its Fastify instance takes routes and hooks of the user']],
   "the same metrics on the application's port": [['server', 'the metrics may be a route of the application as well, or instead, and are not traffic']]
 }
 
 t.test('every row of the table in README.md has its tests', async t => {
-  const readme = readFileSync(path.join(__dirname, '..', 'README.md'), 'utf8')
+  const readme = readFileSync(path.join(root, 'README.md'), 'utf8')
   const section = /^## Compared with other metrics servers$([^]*?)^## /m.exec(readme)![1]!
   const rows = [...section.matchAll(/^\| ([^|]+) \|/gm)].map(match => match[1]!.trim())
   t.same(rows, Object.keys(proofs))
   for (const [row, tests] of Object.entries(proofs)) {
     for (const [file, name] of tests) {
-      const lines = readFileSync(path.join(__dirname, `${file}.test.ts`), 'utf8').split('\n')
-      t.ok(lines.some(line => line.includes('t.test(') && line.includes(name)), `${row}: ${name}`)
+      t.ok(titles(file).includes(name), `${row}: ${name}`)
     }
   }
 })
+
+/** What the tests of a file are called, with … for what differs. */
+function titles (file: string): string[] {
+  const source = readFileSync(path.join(root, 'test', `${file}.test.ts`), 'utf8')
+  return [...source.matchAll(/^ *t\.test\((['"`])(.+?)\1, /gm)].map(([, , title]) => title!.replaceAll(/\$\{.+?\}/g, '…'))
+}

@@ -4,7 +4,7 @@ import latency from '../lib'
 import { anyPort, createApplication, createListening, listen } from './helpers/application'
 import { Files, createAuthority, issue } from './helpers/certificates'
 
-const { version } = require('../package.json') as { version: string }
+const { version } = require('fastify-latency/package.json') as { version: string }
 
 /** The options that a page shows, by table and name. */
 function readTables (page: string): Record<string, Record<string, string>> {

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
+import { root } from './helpers/repository'
 
-const root = path.join(__dirname, '..')
 
 /** Names that a room may import, and those of which it may import only types. */
 interface Allowed {

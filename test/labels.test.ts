@@ -222,11 +222,8 @@ t.test('a label function that fails costs its label, not the observation, and is
     const { app, address } = await createListening(t, { labels: { route: 'route', bad: source } }, app => { app.get('/', async () => 'x') })
     const warning = await warningOf(() => send(address))
     t.match(warning, { name: 'FastifyLatencyWarning', code: 'FST_LATENCY_ERR_CALLBACK', message: problem }, description)
-    const again: Error[] = []
-    const collect = (warning: Error): void => { again.push(warning) }
-    process.on('warning', collect)
+    const again = collectWarnings(t)
     await send(address)
-    process.off('warning', collect)
     t.same(again, [], description)
     t.same(await counts(app.latency.url), [['/ _INVALID', 2]], description)
   }

@@ -1,7 +1,5 @@
-import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import http2 from 'node:http2'
-import path from 'node:path'
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import latency from '../lib'
@@ -47,18 +45,6 @@ t.test('the preset is data: it can be spread and overridden, and not changed for
   t.throws(() => { Object.assign(openTelemetry.labels, { url_scheme: 'route' }) }, TypeError)
   t.throws(() => { Object.assign(openTelemetry, { labels: {} }) }, TypeError)
   t.throws(() => { Object.assign(openTelemetry.histogram, { name: 'x' }) }, TypeError)
-})
-
-t.test('it can be imported by name, required by name, and is on the plugin', async t => {
-  const statements = {
-    module: "import latency, { openTelemetry } from 'fastify-latency'",
-    commonjs: "const latency = require('fastify-latency'), { openTelemetry } = latency"
-  }
-  for (const [type, statement] of Object.entries(statements)) {
-    const program = `${statement}; console.log(latency.openTelemetry === openTelemetry, openTelemetry.histogram.name)`
-    const output = execFileSync(process.execPath, [`--input-type=${type}`, '-e', program], { cwd: path.join(__dirname, '..'), encoding: 'utf8' })
-    t.equal(output, `true ${name}\n`)
-  }
 })
 
 t.test('what a label has no value for is empty', async t => {

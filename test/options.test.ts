@@ -6,6 +6,7 @@ import latency from '../lib'
 import { parseOptions } from '../lib/config'
 import { parseRouteConfig } from '../lib/request/options'
 import { defaultServer } from '../lib/server/options'
+import { loadInWorker } from './helpers/application'
 
 t.test('every option has a default', async t => {
   t.same(parseOptions({}), {
@@ -230,7 +231,7 @@ t.test('the config of a route is checked in the same way', async t => {
 })
 
 t.test('in a worker of a node:cluster the metrics server has no default port', async t => {
-  const worker = t.mockRequire('../lib/server/options', { 'node:cluster': { isWorker: true } }) as typeof import('../lib/server/options')
+  const worker = loadInWorker(t, () => require('../lib/server/options') as typeof import('../lib/server/options'))
   t.equal(worker.defaultServer.port, undefined)
   t.match(worker.parseServerOptions({ port: 1 }), { port: 1 })
 })

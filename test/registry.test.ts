@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import * as promClient from 'prom-client'
 import type { RegistryLike } from '..'
 import latency from '../lib'
-import { anyPort, createApplication, createListening, listen, registryOf, scrape } from './helpers/application'
+import { anyPort, collectWarnings, createApplication, createListening, listen, registryOf, scrape } from './helpers/application'
 import { Exposition } from './helpers/exposition'
 
 const name = 'http_request_duration_seconds'
@@ -144,10 +144,7 @@ t.test('of two families with one name the first is served; the other is counted,
   const { app } = await createListening(t, {})
   new promClient.Gauge({ name: 'twice', help: 'x', registers: [registryOf(app)] }).set(1)
   new promClient.Gauge({ name: 'twice', help: 'x' }).set(2)
-  const warnings: Array<Error & { code?: string }> = []
-  const collect = (warning: Error): void => { warnings.push(warning) }
-  process.on('warning', collect)
-  t.teardown(() => process.off('warning', collect))
+  const warnings = collectWarnings(t)
   for (let n = 0; n < 2; n++) {
     const read = await scrape(app.latency.url)
     t.equal(read.value('twice'), 1)

@@ -10,6 +10,7 @@ import latency from '../lib'
 import { anyPort, createApplication, listen, otherLoopback, registryOf, resolveLocalhost, scrape } from './helpers/application'
 import { Connection, exchange } from './helpers/connection'
 import { Gate } from './helpers/gate'
+import { root } from './helpers/repository'
 
 const narrow = { http: { maxHeaderSize: 1000 }, maxRequestsPerSocket: 2 }
 
@@ -56,7 +57,7 @@ t.before(async () => {
   if (statusCode === 404) delete rejections.long_parameter
 })
 
-const pem = readFileSync(path.join(__dirname, 'fixtures', 'localhost.pem'))
+const pem = readFileSync(path.join(root, 'test', 'fixtures', 'localhost.pem'))
 
 for (const [protocol, certificate] of Object.entries({ http: undefined, https: { key: pem, cert: pem } })) {
   const optionsWith = ({ http, ...options }: typeof narrow | typeof impatient): object => certificate === undefined

@@ -1,8 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
+import { root } from './helpers/repository'
 
-const root = path.join(__dirname, '..')
 const read = (file: string): string => readFileSync(path.join(root, file), 'utf8').replaceAll('\r\n', '\n')
 
 /** Licences that ask for no more than to be named. */
@@ -22,6 +22,14 @@ t.test('CONTRIBUTING.md says what each dependency is for', async t => {
     // Types belong to the package that they describe.
     t.match(reasons, `\`${name.replace(/^@types\/(?!node)/, '')}\``, name)
   }
+})
+
+t.test('tests that start processes are in test/processes', async t => {
+  const starts = (folder: string): boolean[] => readdirSync(path.join(root, folder)).filter(file => file.endsWith('.test.ts'))
+    .map(file => /'node:(child_process|cluster)'|\/service'/.test(read(path.join(folder, file)).match(/^import .*$/gm)!.join()))
+  t.notOk(starts('test').includes(true))
+  t.notOk(starts('test/browser').includes(true))
+  t.notOk(starts('test/processes').includes(false))
 })
 
 t.test('documents link to what there is', async t => {

@@ -9,7 +9,7 @@ import t, { type Test } from 'tap'
 import Fastify from 'fastify'
 import latency from '../lib'
 import { retryDelayMs } from '../lib/server/server'
-import { anyPort, collectWarnings, createApplication, createListening, hasIPv6, listen, otherLoopback, resolveLocalhost, scrape, warningOf } from './helpers/application'
+import { anyPort, collectWarnings, createApplication, createListening, hasIPv6, listen, loadInWorker, otherLoopback, resolveLocalhost, scrape, warningOf } from './helpers/application'
 
 /** Somebody else's server, on a port that ours will want. */
 async function takePort (t: Test): Promise<{ port: number, release: () => Promise<void> }> {
@@ -214,7 +214,7 @@ t.test('binding is tried again after 1, 2, 4, 8 and then every 10 seconds', asyn
 })
 
 t.test('a worker of a node:cluster that has no port of its own is told so once, and does not try again', async t => {
-  const worker = t.mockRequire('../lib', { 'node:cluster': { isWorker: true } }).default as typeof latency
+  const worker = loadInWorker(t, () => require('../lib') as typeof latency)
   const app = createApplication(t)
   await app.register(worker)
   const timers = t.capture(globalThis, 'setTimeout', setTimeout)
@@ -238,10 +238,7 @@ t.test('closing while an attempt is under way is quiet', async t => {
   const { port } = await takePort(t)
   const app = createApplication(t)
   await app.register(latency, { server: { host: '127.0.0.1', port } })
-  const warnings: Error[] = []
-  const collect = (warning: Error): void => { warnings.push(warning) }
-  process.on('warning', collect)
-  t.teardown(() => process.off('warning', collect))
+  const warnings = collectWarnings(t)
   await app.listen({ host: '127.0.0.1', port: 0 })
   await app.close()
   await new Promise(resolve => setImmediate(resolve))

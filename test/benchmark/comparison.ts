@@ -1,8 +1,8 @@
-// Has other plugins count the requests of test/helpers/endings.ts, and prints what became of them as a table: npm run compare
+// Has other plugins count the requests of test/scenarios/endings.ts, and prints what became of them as a table: npm run compare
 import { setTimeout } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import latency from 'fastify-latency'
-import { Gates, play, scenarios, type Scenario } from '../helpers/endings'
+import { Gates, play, scenarios, type Scenario } from '../scenarios/endings'
 
 interface Sample {
   readonly metricName?: string

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import Fastify, { type FastifyInstance } from 'fastify'
-import latency = require('../..')
+import latency from 'fastify-latency'
 import { addPromClient, addSeries, createHistogram, observeSeries } from './subjects'
 
 export interface Served {

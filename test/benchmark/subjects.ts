@@ -1,7 +1,7 @@
 import path from 'node:path'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { Histogram, Registry } from 'prom-client'
-import latency = require('../..')
+import latency from 'fastify-latency'
 
 /** Something that records the requests of an application. Called before any route is declared. */
 export type Subject = (app: FastifyInstance) => unknown
@@ -19,7 +19,7 @@ const { BASELINE: baseline } = process.env
 const loadPeer = (name: string): any => require(path.join(peersFolder, 'node_modules', name))
 
 /** A module of this package that is not public. */
-export const loadInternal = (name: string): any => require(path.join(root, 'dist', name))
+export const loadInternal = (name: string): any => require(path.join(root, 'dist', 'lib', name))
 
 export const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 

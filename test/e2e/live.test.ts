@@ -4,6 +4,7 @@ import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import type { Options } from '../..'
 import { missing, noPrometheus, Program, startEach, startExample, until } from './programs'
+import latency from '../../lib'
 import { openPage, startBrowser } from './browser'
 
 const skip = missing('chromium')
@@ -18,7 +19,7 @@ async function number (page: Page, id: string): Promise<number> {
 async function startApplication (t: Test, options: Options, declare: (app: FastifyInstance) => void): Promise<{ app: FastifyInstance, address: string }> {
   const app = Fastify()
   t.teardown(() => app.close())
-  await app.register(require('../../dist') as typeof import('../../lib'), { server: { host: '127.0.0.1', port: 0 }, ...options })
+  await app.register(latency, { server: { host: '127.0.0.1', port: 0 }, ...options })
   declare(app)
   const address = await app.listen({ host: '127.0.0.1', port: 0 })
   await app.latency.start()

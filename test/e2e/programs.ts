@@ -2,25 +2,17 @@ import { type ChildProcess, spawn, type SpawnOptions, spawnSync } from 'node:chi
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
+import { root } from '../helpers/repository'
+import { until } from '../helpers/until'
 
-export const root = join(__dirname, '..', '..')
+export { root, until }
 
 /** A reason to skip a test: that a program is not installed. With REQUIRE_E2E=1 nothing is skipped and the test fails. */
 export function missing (...programs: string[]): string | false {
   if (process.env.REQUIRE_E2E === '1') return false
   const absent = programs.filter(program => spawnSync(program, ['--version']).error !== undefined)
   return absent.length > 0 && `not installed: ${absent.join(', ')}`
-}
-
-/** The first result of `check` that is not undefined, false or null. Rejects when there is none for a minute. */
-export async function until<T> (what: string, check: () => T | Promise<T>): Promise<NonNullable<Exclude<T, false>>> {
-  for (const deadline = performance.now() + 60_000; performance.now() < deadline; await sleep(50)) {
-    const result = await check()
-    if (result !== undefined && result !== null && result !== false) return result as NonNullable<Exclude<T, false>>
-  }
-  throw new Error(`Waited a minute for ${what}`)
 }
 
 export function temporaryFolder (t: Test): string {

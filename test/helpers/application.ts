@@ -1,6 +1,8 @@
+import cluster from 'node:cluster'
 import dns from 'node:dns'
 import { isIPv6 } from 'node:net'
 import os from 'node:os'
+import path from 'node:path'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { Test } from 'tap'
@@ -28,6 +30,19 @@ export function resolveLocalhost (t: Test, addresses: string[]): void {
     else if (options.all === true) callback(null, found)
     else callback(null, found[0]!.address, found[0]!.family)
   }) as unknown as typeof lookup
+}
+
+/** What `load` requires of lib, loaded once more, in what looks like a worker of a node:cluster until the test ends. */
+export function loadInWorker<T> (t: Test, load: () => T): T {
+  t.intercept(cluster, 'isWorker', { value: true })
+  const folder = path.dirname(require.resolve('../../lib'))
+  const loaded = Object.entries(require.cache).filter(([file]) => file.startsWith(folder))
+  for (const [file] of loaded) delete require.cache[file]
+  try {
+    return load()
+  } finally {
+    Object.assign(require.cache, Object.fromEntries(loaded))
+  }
 }
 
 /** An application without the plugin; it is closed when the test ends. */

@@ -18,8 +18,7 @@ export class Service {
   readonly #messages: Message[] = []
 
   constructor (t: Test, fixture: string, env: Record<string, string>) {
-    // The loaders of this process let the other one run TypeScript too.
-    this.process = fork(path.join(__dirname, '..', 'fixtures', fixture), { execArgv: process.execArgv, env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'ignore', 'ipc'] })
+    this.process = fork(path.join(__dirname, '..', 'fixtures', fixture), { env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'ignore', 'ipc'] })
     this.process.on('message', (message: Message) => { this.#messages.push(message) })
     t.teardown(() => { if (this.process.connected) this.process.disconnect() })
   }

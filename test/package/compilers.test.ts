@@ -4,8 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
-
-const root = join(__dirname, '..', '..')
+import { root } from '../helpers/repository'
 
 /** The oldest and newest that are supported, and the last of each major version between them. */
 const versions = ['5.4', '5.9', '6', '7']

@@ -275,7 +275,7 @@ for (const document of documents) {
 }
 
 t.test('the documents name no script that package.json does not have', async t => {
-  const { scripts } = require('../../package.json')
+  const { scripts } = require('fastify-latency/package.json')
   for (const document of [...documents, 'CONTRIBUTING.md']) {
     for (const [, script] of readFileSync(join(root, document), 'utf8').matchAll(/npm run ([\w:]+)/g)) t.ok(script! in scripts, `${document}: npm run ${script}`)
   }

@@ -11,7 +11,7 @@ t.before(() => project.install(tarball, 'fastify@5', 'typescript@5.9', '@types/n
 t.test('the package is the built library, its types and its documents', async t => {
   const modules = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
     .filter(file => file.endsWith('.ts'))
-    .map(file => `dist/${file.replaceAll(sep, '/').replace(/ts$/, 'js')}`)
+    .map(file => `dist/lib/${file.replaceAll(sep, '/').replace(/ts$/, 'js')}`)
   const packed = (await project.run('tar', ['-tf', tarball])).trim().split('\n').map(file => file.replace('package/', ''))
   t.strictSame(packed.sort(), [...modules, 'CHANGELOG.md', 'LICENSE', 'README.md', 'index.d.ts', 'package.json'].sort())
 })

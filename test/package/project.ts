@@ -5,14 +5,17 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
 import type { Program } from '../e2e/programs'
+import { root } from '../helpers/repository'
 
-export const root = join(__dirname, '..', '..')
+export { root }
+
+const fixtures = join(root, 'test', 'package', 'fixtures')
 
 /** The package, as `npm run test:package` has packed it. */
-export const tarball = join(root, 'dist', `fastify-latency-${require('../../package.json').version}.tgz`)
+export const tarball = join(root, 'dist', `fastify-latency-${require('fastify-latency/package.json').version}.tgz`)
 
 /** Environment of a program that listens on fixed ports: it gets free ones instead, and says which. */
-export const onFreePorts = { NODE_OPTIONS: `--require ${join(__dirname, 'fixtures', 'free-ports.cjs')}` }
+export const onFreePorts = { NODE_OPTIONS: `--require ${join(fixtures, 'free-ports.cjs')}` }
 
 /** The port that such a program has in place of a fixed one, once it listens. */
 export async function portOf (program: Program, fixed: number | string): Promise<number> {
@@ -25,7 +28,7 @@ export class Project {
 
   constructor (t: Test, fixture?: string) {
     t.teardown(() => rmSync(this.folder, { recursive: true, force: true }))
-    if (fixture !== undefined) cpSync(join(__dirname, 'fixtures', fixture), this.folder, { recursive: true })
+    if (fixture !== undefined) cpSync(join(fixtures, fixture), this.folder, { recursive: true })
   }
 
   path (file: string): string {

@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
+import { root } from '../helpers/repository'
 
-export const root = path.join(__dirname, '..', '..')
+export { root }
 
 /** Where `npm run test:peers` installs other packages. */
 export const peers = path.join(root, 'test', 'benchmark', 'peers', 'node_modules')
@@ -32,7 +33,7 @@ export class Project {
 
   /** Runs a program of this folder; resolves to what it printed, as JSON. */
   async run (program: string, ...args: string[]): Promise<unknown> {
-    copyFileSync(path.join(__dirname, program), path.join(this.#folder, program))
+    copyFileSync(path.join(root, 'test', 'peers', program), path.join(this.#folder, program))
     const { stdout } = await promisify(execFile)('node', [program, ...args], { cwd: this.#folder, maxBuffer: Infinity, timeout: 60_000 })
     return JSON.parse(stdout)
   }

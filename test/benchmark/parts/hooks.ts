@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { channel } from 'node:diagnostics_channel'
 import { Agent, get, type IncomingMessage } from 'node:http'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
-import latency = require('../../..')
+import latency from 'fastify-latency'
 import { median, type Figures, type Part } from '../part'
 import { addEmptyHooks, addPromClient, loadInternal, subjects, type Subject } from '../subjects'
 

@@ -5,8 +5,8 @@ import { setImmediate } from 'node:timers/promises'
 import websocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import WebSocket from 'ws'
-import { Connection, exchange, leaveAfter } from './connection'
-import { Gate } from './gate'
+import { Connection, exchange, leaveAfter } from '../helpers/connection'
+import { Gate } from '../helpers/gate'
 
 /** How requests can end, and what is then to be counted. */
 export interface Scenario {

@@ -1,13 +1,10 @@
 import { once } from 'node:events'
 import { Agent, get, type IncomingMessage } from 'node:http'
 import t, { type Test } from 'tap'
-import { anyPort, scrape } from './helpers/application'
-import { Service } from './helpers/service'
+import { anyPort, scrape } from '../helpers/application'
+import { Service } from '../helpers/service'
 
-// Each process compiles what it runs, which on a busy machine takes seconds.
-t.setTimeout(180_000)
-
-const start = (t: Test, server: object): Service => new Service(t, 'service.ts', { OPTIONS: JSON.stringify({ labels: {}, server }) })
+const start = (t: Test, server: object): Service => new Service(t, 'service', { OPTIONS: JSON.stringify({ labels: {}, server }) })
 
 t.test('in a rolling restart the new process serves at once, and takes the metrics port over when the old one lets go', async t => {
   const old = start(t, anyPort)
@@ -32,7 +29,7 @@ t.test("with start: 'ready' the new process does not start while the old one has
 })
 
 t.test('the workers of a node:cluster do not share a metrics port', async t => {
-  const cluster = new Service(t, 'cluster.ts', {
+  const cluster = new Service(t, 'cluster', {
     WORKERS: JSON.stringify([{}, { server: { start: 'ready' } }, { labels: {}, server: anyPort }, { labels: {}, server: anyPort }])
   })
   t.equal(await cluster.told('warning', 1), 'FST_LATENCY_ERR_CLUSTER_PORT', 'without a port of its own there is none')

@@ -1,8 +1,8 @@
 import t from 'tap'
-import { formatBound, formatBucket, formatCount, formatEstimate, formatRate, formatSeconds, formatShare, formatWindow } from '../lib/pages/browser/format'
-import { History } from '../lib/pages/browser/history'
-import { estimateQuantile } from '../lib/pages/browser/quantile'
-import { familyNames, Reader, type Counts, type Reading } from '../lib/pages/browser/reader'
+import { formatBound, formatBucket, formatCount, formatEstimate, formatRate, formatSeconds, formatShare, formatWindow } from '../../lib/pages/browser/format'
+import { History } from '../../lib/pages/browser/history'
+import { estimateQuantile } from '../../lib/pages/browser/quantile'
+import { familyNames, Reader, type Counts, type Reading } from '../../lib/pages/browser/reader'
 
 const bounds = [0.1, 0.2, 0.5]
 

@@ -6,14 +6,11 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
-import { scrape } from './helpers/application'
-import { createAuthority, Files, issue } from './helpers/certificates'
-import { Exposition } from './helpers/exposition'
-
-const root = path.join(__dirname, '..')
-
-// Each example is a process of its own, and one sends requests for seconds: more than the 30 seconds of a file on a busy machine.
-t.setTimeout(180_000)
+import { scrape } from '../helpers/application'
+import { createAuthority, Files, issue } from '../helpers/certificates'
+import { Exposition } from '../helpers/exposition'
+import { root } from '../helpers/repository'
+import { until } from '../helpers/until'
 
 const noSignals = process.platform === 'win32' && 'Windows has no signals'
 
@@ -116,13 +113,16 @@ t.test('shutdown answers what is in progress, is not ready any more, and ends wh
   const isReady = async (): Promise<boolean> => await (await fetch(new URL('/readyz', metrics))).text() === 'OK\n'
   t.ok(await isReady())
   const slow = fetch(`${address}/slow`)
-  while ((await scrape(metrics)).value('http_requests_in_flight', { method: 'GET', route: '/slow' }) !== 1);
+  await until('the request to be in flight', async () => (await scrape(metrics)).value('http_requests_in_flight', { method: 'GET', route: '/slow' }) === 1)
   child.kill('SIGTERM')
-  while (await isReady());
+  await until('it not to be ready', async () => !await isReady())
   t.equal(await (await slow).text(), 'Hello at last')
   let last: Exposition | undefined
   const exited = once(child, 'exit')
-  while (child.exitCode === null) last = await scrape(metrics).catch(() => last)
+  await until('the end of the process', async () => {
+    last = await scrape(metrics).catch(() => last)
+    return child.exitCode !== null
+  })
   t.equal(last!.value('http_request_duration_seconds_count', { method: 'GET', route: '/slow', status_code: '200' }), 1)
   t.same(await exited, [0, null])
 })
@@ -142,11 +142,10 @@ t.test('npm run traffic:routes makes requests of every kind, to all the addresse
   t.teardown(() => traffic.kill('SIGKILL'))
   for (const { metrics } of examples) {
     for (const series of ['GET / 200', 'GET /users/:id 200', 'GET /users/:id 400', 'GET unmatched 404', 'POST /orders 201', 'POST /orders 499', 'GET /reports/:year 200']) {
-      let seen = false
-      while (!seen) {
+      await until(series, async () => {
         const counts = (await scrape(metrics)).samples('http_request_duration_seconds_count')
-        seen = counts.some(({ labels: { method, route, status_code: status } }) => `${method} ${route} ${status}` === series)
-      }
+        return counts.some(({ labels: { method, route, status_code: status } }) => `${method} ${route} ${status}` === series)
+      })
     }
   }
   // The other one takes over what it refuses.
@@ -155,7 +154,7 @@ t.test('npm run traffic:routes makes requests of every kind, to all the addresse
   stopped!.child.kill('SIGKILL')
   await once(stopped!.child, 'exit')
   const before = await received()
-  while (await received() < before + 100);
+  await until('100 requests more', async () => await received() >= before + 100)
   t.equal(traffic.exitCode, null)
 })
 

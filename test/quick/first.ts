@@ -1,0 +1,3 @@
+import { runHalf } from '../helpers/half'
+
+runHalf(0)
