@@ -1,3 +1,24 @@
-import neostandard from 'neostandard'
+import neostandard, { plugins } from 'neostandard'
 
-export default neostandard({ ts: true, ignores: neostandard.resolveIgnoresFromGitignore() })
+/** What no line may be longer than, but for a URL or a regular expression, which cannot be broken. */
+const lineLimit = { code: 120, ignoreUrls: true, ignoreRegExpLiterals: true }
+
+/** Files whose lines are limited. */
+const limited = ['lib/**/*.ts', 'index.d.ts', 'example/**/*.{ts,js,mjs}']
+
+/** Files with HTML or CSS in template literals, whose line breaks would be sent to browsers. */
+const markup = ['lib/pages/live.ts', 'lib/pages/style.ts']
+
+export default [
+  ...neostandard({ ts: true, ignores: neostandard.resolveIgnoresFromGitignore() }),
+  {
+    files: limited,
+    plugins: { '@stylistic': plugins['@stylistic'] },
+    rules: { '@stylistic/max-len': ['error', lineLimit] }
+  },
+  {
+    files: markup,
+    plugins: { '@stylistic': plugins['@stylistic'] },
+    rules: { '@stylistic/max-len': ['error', { ...lineLimit, ignoreTemplateLiterals: true }] }
+  }
+]

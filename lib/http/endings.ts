@@ -4,45 +4,51 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 /**
  * How a request ended:
  * - `replied`: the reply was handed to the operating system.
- * - `aborted_before_reply`: the connection went before anything of the reply had been sent.
- * - `aborted_in_reply`: it went before all of the reply had been.
- * - `timed_out`, `malformed`: Node.js gave up on the rest of the request, and answered 408 or 400 in the handler's place.
- * - `long_lived`: it was a stream of events or an upgrade, whose duration is no latency; see `longLivedKind()`.
+ * - `aborted_before_reply`: the connection closed before anything of the reply had been sent.
+ * - `aborted_in_reply`: the connection closed after a part of the reply had been sent, and before the rest.
+ * - `timed_out`, `malformed`: Node.js gave up on the rest of the request, and answered 408 or 400 in place of the
+ *   handler.
+ * - `long_lived`: the request was an event stream or an upgrade, whose duration is not a latency; see
+ *   `longLivedKind()`.
  */
 export type Ending = 'replied' | 'aborted_before_reply' | 'aborted_in_reply' | 'timed_out' | 'malformed' | 'long_lived'
 
-/** Where a connection, or a stream of HTTP/2, has what observers know of it. */
+/** The property of a connection, or of an HTTP/2 stream, that holds what the observers know of it. */
 const kConnection = Symbol('fastify-latency.connection')
 
-/** What a request comes on: a connection, or a stream of HTTP/2, which has `aborted`. */
+/** What carries a request: a connection or, in HTTP/2, a stream, which has the property `aborted`. */
 type Transport = Duplex & { aborted?: boolean, [kConnection]?: Connection | undefined }
 
-/** Is told how a request ended. `elapsedMs` is `reply.elapsedTime`, which is read once. */
+/** Called when a request has ended. `elapsedMs` is `reply.elapsedTime`, which is read only once. */
 export type OnEnding = (reply: FastifyReply, ending: Ending, elapsedMs: number) => void
 
 /**
- * Notices the end of every request, whatever ends it, once.
+ * Notices the end of every request exactly once, whatever ends the request.
  *
- * Fastify runs `onResponse` when a reply has been handed over, and for nothing else: neither that hook nor `onRequestAbort` sees a client
- * that leaves after its body was read. What always happens is that the connection closes, or in HTTP/2 the stream. One listener for each
- * connection costs less than one for each request, and it misses nothing when requests are pipelined.
+ * Fastify runs `onResponse` when a reply has been handed to the operating system, and only then. Neither `onResponse`
+ * nor `onRequestAbort` runs for a client that leaves after the body of its request was read. The connection, or the
+ * HTTP/2 stream, always closes, so the observer listens to that. One listener for each connection costs less than one
+ * listener for each request, and it misses no request when requests are pipelined.
  */
 export class EndingObserver {
   readonly #onEnding: OnEnding
   readonly #connections = new Set<Connection>()
-  /** Replies whose end was noticed before `onResponse`, which may yet come. */
+  /** Replies whose connection closed first. `onResponse` may still run for them, and must not count them again. */
   readonly #ended = new WeakSet<FastifyReply>()
-  /** What is to be told of the end of single requests. Undefined while nothing is: to look there takes as long as to record a request. */
+  /**
+   * Callbacks for the ends of single requests. Undefined as long as there are none, because a look into the map would
+   * take as long as recording a request.
+   */
   #onEndings: WeakMap<FastifyReply, OnEnding> | undefined
-  /** Resolves what `idle()` has promised. */
+  /** Resolvers of the promises that `idle()` has returned. */
   readonly #whenIdle: Array<() => void> = []
 
-  /** `onEnding` is told of the end of every request. */
+  /** `onEnding` is called at the end of every request. */
   constructor (onEnding: OnEnding) {
     this.#onEnding = onEnding
   }
 
-  /** To be called when a request begins. `onEnding` is told of the end of this one. */
+  /** To be called when a request begins. The `onEnding` given here is called at the end of this request only. */
   begin (request: FastifyRequest, reply: FastifyReply, onEnding?: OnEnding): void {
     const transport = transportOf(request)
     const connection = this.#connection(transport) ?? this.#connect(transport, reply)
@@ -50,7 +56,10 @@ export class EndingObserver {
     if (onEnding !== undefined) (this.#onEndings ??= new WeakMap()).set(reply, onEnding)
   }
 
-  /** To be called by an `onResponse` hook. The request may not have begun for this observer, if an earlier hook has replied. */
+  /**
+   * To be called by an `onResponse` hook. If an earlier hook has replied, `begin()` may not have been called for this
+   * request.
+   */
   replied (request: FastifyRequest, reply: FastifyReply): void {
     const transport = transportOf(request)
     const wasOpen = this.#connection(transport)?.remove(reply) === true
@@ -59,7 +68,7 @@ export class EndingObserver {
     this.#end(reply, endingOfReply(reply, transport, elapsedTime), elapsedTime)
   }
 
-  /** The requests that have begun and not ended. */
+  /** The replies of the requests that have begun and have not ended. */
   * openReplies (): Generator<FastifyReply> {
     for (const { reply, pipelined } of this.#connections) {
       if (reply === undefined) continue
@@ -78,7 +87,7 @@ export class EndingObserver {
     if (!this.isIdle) await new Promise<void>(resolve => { this.#whenIdle.push(resolve) })
   }
 
-  /** Whether the rest of an open request is yet to come on a connection of HTTP/1. */
+  /** Whether an HTTP/1 connection has an open request of which the client has not sent everything yet. */
   isReceiving (socket: Duplex): boolean {
     const connection = this.#connection(socket)
     const latest = connection?.pipelined.at(-1) ?? connection?.reply
@@ -92,8 +101,9 @@ export class EndingObserver {
   }
 
   /**
-   * What this observer knows of a connection, which others may watch too. All of them are found through one symbol: with a symbol for each,
-   * V8 takes 30 ns longer to read whichever it is.
+   * What this observer knows of a connection. Other observers may watch the same connection, and all of them keep what
+   * they know in a list under one symbol. With a symbol for each observer, V8 would take 30 ns longer to read any of
+   * them.
    */
   #connection (transport: Transport): Connection | undefined {
     let connection = transport[kConnection]
@@ -118,14 +128,14 @@ export class EndingObserver {
   }
 }
 
-/** A connection of HTTP/1, or a stream of HTTP/2, and the requests that are open on it. */
+/** An HTTP/1 connection or an HTTP/2 stream, as one observer knows it, with the requests that are open on it. */
 class Connection {
   readonly observer: EndingObserver
-  /** The same connection, as another observer knows it. */
+  /** The same connection as another observer knows it. */
   readonly next: Connection | undefined
-  /** The open request that came first. HTTP/1 handles one request at a time. */
+  /** The reply of the oldest open request. HTTP/1 handles one request at a time. */
   reply: FastifyReply | undefined = undefined
-  /** The open requests that arrived behind `reply`. */
+  /** The replies of the open requests that arrived behind `reply`. */
   readonly pipelined: FastifyReply[] = []
 
   constructor (observer: EndingObserver, next: Connection | undefined) {
@@ -138,7 +148,7 @@ class Connection {
     else this.pipelined.push(reply)
   }
 
-  /** False if the request is not open. */
+  /** Removes the reply of a request that has ended. Returns false if the request was not open. */
   remove (reply: FastifyReply): boolean {
     if (this.reply === reply) {
       this.reply = this.pipelined.length === 0 ? undefined : this.pipelined.shift()
@@ -153,8 +163,9 @@ class Connection {
 export type LongLivedKind = 'stream' | 'upgrade'
 
 /**
- * What a request has become that stays open for its own sake: `stream` for server-sent events and for a hijacked reply that its handler goes on
- * writing to, `upgrade` for a WebSocket and the like.
+ * The kind of a request that is meant to stay open, or undefined for any other request. `stream` is an event stream
+ * (server-sent events), or a hijacked reply that its handler keeps writing to. `upgrade` is a WebSocket or another
+ * upgraded connection.
  */
 export function longLivedKind (reply: FastifyReply): LongLivedKind | undefined {
   const { request, raw } = reply
@@ -165,13 +176,22 @@ export function longLivedKind (reply: FastifyReply): LongLivedKind | undefined {
   return raw.headersSent && isEventStream(reply) ? 'stream' : undefined
 }
 
-/** The parser's word for a client that ended the connection in the middle of a request. */
+/**
+ * The error code with which the parser of Node.js says that the client closed the connection in the middle of a
+ * request.
+ */
 export const clientEnded = 'HPE_INVALID_EOF_STATE'
 
-/** An event stream that is over sooner is a reply like any other. Looking at every reply's headers would cost as much as recording it. */
+/**
+ * An event stream that ends sooner counts as a normal reply. To look at the headers of every reply would cost as much
+ * as recording the reply.
+ */
 const shortestStreamMs = 100
 
-/** Fastify does not know the headers of a hijacked reply. For these the request tells: the HTML standard has EventSource ask for this type. */
+/**
+ * Whether a reply is an event stream. Fastify does not know the headers of a hijacked reply. For such a reply the
+ * request tells: by the HTML standard, EventSource sends `accept: text/event-stream`.
+ */
 function isEventStream (reply: FastifyReply): boolean {
   const type = reply.getHeader('content-type')
   return type === undefined
@@ -179,28 +199,32 @@ function isEventStream (reply: FastifyReply): boolean {
     : typeof type === 'string' && type.startsWith('text/event-stream')
 }
 
-/** Ends the connection that a request came on, or its stream. A reply that waits for those before it cannot do that. */
+/**
+ * Destroys the connection, or the HTTP/2 stream, of a request. This also works while the reply waits behind earlier
+ * pipelined ones, when the reply itself cannot end the connection.
+ */
 export function disconnect (request: FastifyRequest, reply: FastifyReply): void {
   carrierOf(transportOf(request), reply).destroy()
 }
 
-/** What closes when a request is over at the latest. */
+/** The object that emits `close` at the latest when the request is over. */
 function carrierOf (transport: Transport, reply: FastifyReply): Duplex | FastifyReply['raw'] {
   return isImitation(transport) ? reply.raw : transport
 }
 
-/** HTTP/2 has many requests on a socket, each on a stream of its own. */
+/** The socket of an HTTP/1 request, or the stream of an HTTP/2 request. Many HTTP/2 requests share a socket. */
 function transportOf ({ raw }: FastifyRequest): Transport {
   return ((raw as { stream?: Duplex }).stream ?? raw.socket) as Transport
 }
 
-/** `inject()` brings something like a socket, which never closes. */
+/** Whether the transport is the imitation of a socket that `inject()` makes, which never closes. */
 function isImitation (transport: Transport): boolean {
   return !(transport instanceof Duplex)
 }
 
 /**
- * `onResponse` also runs when an HTTP/2 stream is reset, and in Node.js 20 and 22 when a connection is destroyed while a reply waits to be sent.
+ * How a request ended for which `onResponse` runs. The hook also runs when an HTTP/2 stream is reset, and in Node.js 20
+ * and 22 also when a connection is destroyed while a reply waits to be sent.
  */
 function endingOfReply (reply: FastifyReply, transport: Transport, elapsedMs: number): Ending {
   if (transport.destroyed && (!transport.writableFinished || transport.aborted === true)) {
@@ -212,17 +236,23 @@ function endingOfReply (reply: FastifyReply, transport: Transport, elapsedMs: nu
 
 function endingOfConnection (reply: FastifyReply, transport: Transport, elapsedMs: number): Ending {
   const { raw } = reply
-  // Somebody's asynchronous `onResponse` hook holds up ours. An injected reply never becomes finished.
-  if (raw.writableFinished || (raw.writableEnded && isImitation(transport))) return endingOfReply(reply, transport, elapsedMs)
+  // The reply is complete, but an asynchronous `onResponse` hook of the application runs before ours and delays it. The
+  // reply to an injected request never becomes finished.
+  if (raw.writableFinished || (raw.writableEnded && isImitation(transport))) {
+    return endingOfReply(reply, transport, elapsedMs)
+  }
   if (longLivedKind(reply) !== undefined) return 'long_lived'
   if (hasBegun(reply)) return 'aborted_in_reply'
-  // What is wrong with the connection is about this request only if the rest of it was yet to come.
+  // An error of the connection belongs to this request only if the client has not sent all of the request yet.
   const code = reply.request.raw.complete ? undefined : (transport.errored as NodeJS.ErrnoException | null)?.code
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return 'timed_out'
   return code?.startsWith('HPE_') === true && code !== clientEnded ? 'malformed' : 'aborted_before_reply'
 }
 
-/** Whether anything of a reply was sent. One to a pipelined request may be ready, and wait for those before it. */
+/**
+ * Whether anything of a reply was sent. The reply to a pipelined request may have been written and still wait for the
+ * earlier replies.
+ */
 function hasBegun ({ raw }: FastifyReply): boolean {
   return raw.headersSent && raw.socket !== null
 }

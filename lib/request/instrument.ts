@@ -9,24 +9,27 @@ import { handOutRouteConfigs } from './route-config'
 import { noteSchemes } from './scheme'
 import { noteSentHeaders, watchHeaders, type SentHeaders } from './sent-headers'
 
-/** A counter, as far as requests are counted in it. */
+/** The part of a counter that an instrument uses. */
 export interface Counter {
-  /** Makes a series with the value 0. */
+  /** Makes a series with the value 0, so that `rate()` sees its first increment. */
   declare (labels: Labels): void
   increment (labels: Labels): void
 }
 
 export interface InstrumentOptions {
   readonly constLabels: Labels
-  /** Counts requests whose connection was gone before all of their reply had been sent. */
+  /** Counts the requests whose connection closed before all of the reply had been sent. */
   readonly aborted: Counter
-  /** Counts event streams and upgraded connections that have ended. */
+  /** Counts the event streams and upgraded connections that have ended. */
   readonly longLivedEnded: Counter
 }
 
 type OpenCounts = ReturnType<typeof countOpenRequests>
 
-/** Watches the requests of a context, and of the contexts inside it. What runs for each request begins here. */
+/**
+ * Watches the requests of a context and of the contexts inside that one. Everything that this plugin does for each
+ * request begins here.
+ */
 export class Instrument {
   readonly #app: FastifyInstance
   readonly #options: InstrumentOptions
@@ -48,12 +51,15 @@ export class Instrument {
     function beginRequest (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
       instrument.#rejections?.seen(request.raw)
       instrument.#endings.begin(request, reply)
-      if (instrument.#measuresHeaders) watchHeaders(request, reply, headers => instrument.#recordHeaders(reply, headers))
+      if (instrument.#measuresHeaders) {
+        watchHeaders(request, reply, headers => instrument.#recordHeaders(reply, headers))
+      }
       done()
     }
 
-    // Fastify reads the clock when a request arrives, before any `onRequest` hook, and again when its reply has been handed to the
-    // operating system. `reply.elapsedTime` is the difference, or the time until now if there was no reply.
+    // Fastify reads the clock when a request arrives, before any `onRequest` hook, and again when its reply has been
+    // handed to the operating system. `reply.elapsedTime` is the difference, or the time until now if there was no
+    // reply.
     function endRequest (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
       instrument.#rejections?.answered(request.raw)
       instrument.#endings.replied(request, reply)
@@ -70,14 +76,17 @@ export class Instrument {
     this.#recorders.push(recorder)
   }
 
-  /** Leaves to the instrument of an outer context what is counted beside histograms, so that nothing is counted twice. */
+  /**
+   * Stops counting what is counted beside histograms, because the instrument of an outer context counts the same
+   * requests.
+   */
   leaveCountsToOuter (): void {
     this.#isOutermost = false
   }
 
   /**
-   * Also counts the requests that no hook sees. To be called for a whole application: in a part of it, they could not be told from requests
-   * of the other parts. Returns what brings the counter up to date.
+   * Also counts the requests for which no hook runs. To be called for a whole application only: in a part of it, such
+   * requests could not be told from those of the other parts. Returns a function that brings the counter up to date.
    */
   countRejections (rejected: Counter): () => void {
     const { constLabels } = this.#options
@@ -87,7 +96,7 @@ export class Instrument {
     return this.#rejections.settle
   }
 
-  /** Counts the requests that are open now. */
+  /** Counts the requests that are open now, in steps. */
   * countOpen (which: OpenRequestsOptions['which']): OpenCounts {
     if (!this.#isOutermost) return []
     const counts = yield * countOpenRequests({
@@ -112,7 +121,10 @@ export class Instrument {
     if (ending === 'aborted_in_reply') this.#count(this.#options.aborted, reply.request, { phase: 'in_reply' })
   }
 
-  /** Of replies that end by themselves, everything is recorded at the end. */
+  /**
+   * Records the measures of the headers of a reply that may never end by itself. Everything about any other reply is
+   * recorded when the request ends.
+   */
   #recordHeaders (reply: FastifyReply, headers: SentHeaders): void {
     if (longLivedKind(reply) === undefined) return
     for (const recorder of this.#recorders) if (recorder.measuresHeaders) recorder.recordHeaders(reply, headers)
@@ -122,7 +134,8 @@ export class Instrument {
     if (!this.#isOutermost) return
     const route = this.#recorders[0]!.route(request)
     if (!route.recorded) return
-    counter.increment({ ...this.#options.constLabels, method: route.method(request.method), route: route.label, ...labels })
+    const method = route.method(request.method)
+    counter.increment({ ...this.#options.constLabels, method, route: route.label, ...labels })
   }
 }
 

@@ -11,19 +11,25 @@ import { RouteSeries, unmatchedRoute, type RouteDescription } from './route-seri
 /** The value of a label whose function failed. */
 const invalid = '_INVALID'
 
-/** The label values of what came after `seriesLimit` was reached. */
+/** The label values of the series that counts requests once `seriesLimit` is reached. */
 const overflow = '_OVERFLOW'
 
-/** How many UTF-16 code units a value may have that a label function returns. */
+/** The greatest length of a value that a label function returns, in UTF-16 code units. */
 const longestValue = 1024
 
-/** Where a route's `config` has what resolvers know of the route. A WeakMap with the `config` as its key takes 15 ns longer. */
+/**
+ * The property of a route's `config` that holds what the resolvers know of the route. To look it up in a WeakMap, with
+ * the `config` as the key, takes 15 ns longer.
+ */
 const kRoute = Symbol('fastify-latency.route')
 
-/** The share of `seriesLimit` that label sets with values of label functions may fill. The rest is left to what the routes determine. */
+/**
+ * The share of `seriesLimit` that label sets with values of label functions may fill. The rest is kept for series that
+ * the routes determine.
+ */
 const functionShare = 0.5
 
-/** What `resolve()` answers for a request of a route with `config: { latency: false }`. */
+/** The result of `resolve()` for a request of a route with `config: { latency: false }`. */
 export const notRecorded = -1
 
 export interface ResolverOptions {
@@ -35,23 +41,33 @@ export interface ResolverOptions {
 }
 
 /**
- * Finds the series of a request. Its labels are worked out the first time that a route, a method and a status meet, and whatever else the
- * labels are about. From then on the slot is remembered in the route's `config`, an object that Fastify makes for each route and keeps. Only
- * label functions are called each time.
+ * Finds the series of a request. The labels are worked out when a combination of route, method, status and whatever
+ * else the labels depend on occurs for the first time. From then on the slot is remembered in the route's `config`, an
+ * object that Fastify makes once for each route and keeps. If there are label functions, they are called for each
+ * request, and the slot is looked up in the index.
  */
 export class SeriesResolver {
   readonly #index: SeriesIndex
   readonly #labelNames: readonly string[]
   readonly #sources: readonly LabelSource[]
-  /** Indexes of the labels whose values functions return. */
+  /** The indexes of the labels whose values come from functions. */
   readonly #functions: readonly number[]
-  /** Whether requests of the same route, method and status may have different labels, apart from those of functions. */
+  /**
+   * Whether requests of the same route, method and status may have different labels, apart from the labels that come
+   * from functions.
+   */
   readonly #varies: boolean
-  /** Whether a label tells the scheme of a request, which has to be noted when it begins: see `noteSchemes()`. */
+  /**
+   * Whether a label holds the scheme of a request. The scheme has to be noted when the request begins: see
+   * `noteSchemes()`.
+   */
   readonly needsScheme: boolean
   readonly #seriesLimit: number
   readonly #functionLimit: number
-  /** One value for each label name, filled in anew for each request. Those of the constant labels come last and stay. */
+  /**
+   * One value for each label name. The values are filled in anew for each request; those of the constant labels come
+   * last and stay.
+   */
   readonly #values: string[]
   readonly #warnOnce: WarnOnce
   readonly #onOverflow: () => void
@@ -70,14 +86,15 @@ export class SeriesResolver {
     this.#onOverflow = onOverflow
   }
 
-  /** The slot of a request that ended like this, with this status, or `notRecorded`. */
+  /** The slot of a request with this ending and status, or `notRecorded`. */
   resolve (reply: FastifyReply, status: number, ending: Ending): number {
     const { request } = reply
     const route = this.route(request)
-    return route.find(request.method, this.#outcome(request, status, ending)) ?? this.#resolveAnew(route, reply, status, ending)
+    return route.find(request.method, this.#outcome(request, status, ending)) ??
+      this.#resolveAnew(route, reply, status, ending)
   }
 
-  /** What is known of the route that a request has now; `callNotFound()` changes it. */
+  /** What is known of the current route of a request. `callNotFound()` changes the route of a request. */
   route (request: FastifyRequest): RouteSeries {
     const config = routeConfigOf(request) as RouteConfig
     let route = config[kRoute]
@@ -87,14 +104,15 @@ export class SeriesResolver {
     return route
   }
 
-  /** Whatever beside route and method decides about the labels of a request, in one number. */
+  /** Everything but the route and the method that decides about the labels of a request, as one number. */
   #outcome (request: FastifyRequest, status: number, ending: Ending): number {
     return this.#varies ? outcomeOf(request, status, ending, this.needsScheme) : status
   }
 
   #addRoute (config: RouteConfig, url: string | undefined): RouteSeries {
     const value = new RouteSeries(this, config[kRoute], this.#describe(config, url), this.#index.epoch)
-    // The options of `setNotFoundHandler()` are the user's own object, which may be frozen: then nothing is remembered.
+    // The `config` of a handler that was set by `setNotFoundHandler()` is the user's own object and may be frozen. In
+    // that case nothing is remembered.
     if (Object.isExtensible(config)) Object.defineProperty(config, kRoute, { value, writable: true })
     return value
   }
@@ -106,7 +124,7 @@ export class SeriesResolver {
       const { recorded, route } = parseRouteConfig(config)
       return { label: route ?? pattern, matched, recorded }
     } catch (error) {
-      // The route was declared before this plugin was registered, too early to be refused.
+      // The route was declared before this plugin was registered, when nothing could refuse its `config`.
       this.#warnOnce(`config of ${pattern}`, error as FastifyError)
       return { label: pattern, matched, recorded: true }
     }
@@ -124,22 +142,26 @@ export class SeriesResolver {
     }
     const slot = this.#place()
     if (slot === undefined) return this.#overflow()
-    // A client can invent any number of other methods.
+    // The slot is not remembered for other methods, because a client can invent any number of them.
     if (this.#functions.length === 0 && route.method(request.method) === request.method) {
       route.add(request.method, this.#outcome(request, status, ending), slot)
     }
     return slot
   }
 
-  /** The slot of `#values`; undefined if it would be one too many. Label functions may fill only a part of the limit. */
+  /**
+   * The slot of the labels in `#values`, or undefined if the index has no room for them. Label sets with values of
+   * label functions may fill only a part of the limit.
+   */
   #place (): number | undefined {
     const limit = this.#functions.length > 0 ? this.#functionLimit : this.#seriesLimit - 1
     return this.#index.find(this.#values) ?? (this.#index.size < limit ? this.#index.slot(this.#values) : undefined)
   }
 
   /**
-   * The slot for values that found no place. Those of label functions give way first: a client may control them, and must not crowd out
-   * routes. If there are still too many, all give way. One series of the limit is kept for that.
+   * The slot for labels that found no place in the index. The values of label functions become `_OVERFLOW` first: a
+   * client may control these values, and must not crowd out routes. If there is still no place, the other values become
+   * `_OVERFLOW` too. One series of the limit is kept for that case.
    */
   #overflow (): number {
     this.#onOverflow()
@@ -159,12 +181,14 @@ export class SeriesResolver {
       return invalid
     }
     if (typeof value === 'string' && value.length <= longestValue) {
-      // Lone surrogates would all become U+FFFD on the wire, so that two series would become one.
+      // On the wire all lone surrogates would become U+FFFD, and two series could become one.
       return value.toWellFormed()
     }
     if (typeof value === 'number' || typeof value === 'boolean') return String(value)
     if (value === undefined || value === null) return ''
-    const returned = typeof value === 'string' ? `${value.length} characters; at most ${longestValue} are kept` : describe(value)
+    const returned = typeof value === 'string'
+      ? `${value.length} characters, and may return at most ${longestValue}`
+      : describe(value)
     this.#warnOnce(name, new FST_LATENCY_ERR_CALLBACK(`labels.${name}`, `it returned ${returned}`))
     return invalid
   }

@@ -2,25 +2,34 @@ import type { FastifyReply } from 'fastify'
 import { defaultUpperBounds } from '../histogram/bounds'
 import type { HistogramConfig } from '../histogram/options'
 
-/** A quantity that each request has, and that is recorded into a histogram. */
+/**
+ * A quantity of each request, which is recorded into a histogram. The inherited properties are the defaults of that
+ * histogram.
+ */
 export interface Measure<Option extends string = string> extends HistogramConfig {
-  /** The option that describes its histogram. */
+  /** The option that describes the histogram. */
   readonly option: Option
   readonly isOnByDefault: boolean
-  /** What its values are measured in. */
+  /** The unit of the values. */
   readonly unit: 'seconds' | 'bytes'
-  /** The moment that it is about: when the headers of the reply were sent, or when the request ended. */
+  /**
+   * The moment at which the quantity is known: when the headers of the reply have been sent, or when the request has
+   * ended.
+   */
   readonly moment: 'headers' | 'end'
-  /** Its value. Undefined: the time from the request's arrival to that moment, in seconds. */
+  /** Reads the value. Undefined: the value is the time from the request's arrival to that moment, in seconds. */
   readonly read: ((reply: FastifyReply) => number) | undefined
 }
 
-/** Gives each row the type of its own option. */
+/** Gives each row the type of its own option name. */
 function measure<Option extends string> (row: Measure<Option>): Measure<Option> {
   return row
 }
 
-/** Everything that is measured of a request. A further quantity is a further row here, and an option of the same name in index.d.ts. */
+/**
+ * Everything that is measured of a request. A new quantity needs a row here and an option of the same name in
+ * index.d.ts.
+ */
 export const measures = [
   measure({
     option: 'histogram',
@@ -46,5 +55,7 @@ export const measures = [
 
 export type MeasureOption = typeof measures[number]['option']
 
-/** The histogram of each measure. Undefined: it is not measured. */
-export type MeasuredConfig = { readonly [Option in MeasureOption]: HistogramConfig | (Option extends 'histogram' ? never : undefined) }
+/** The histogram of each measure. Undefined: the quantity is not measured. */
+export type MeasuredConfig = {
+  readonly [Option in MeasureOption]: HistogramConfig | (Option extends 'histogram' ? never : undefined)
+}

@@ -3,22 +3,22 @@ import { longLivedKind, type LongLivedKind } from '../http/endings'
 import type { Labels } from '../snapshot'
 import type { RouteSeries } from './route-series'
 
-/** How many requests are looked at in one step, which takes a fraction of a millisecond. */
+/** The number of requests that are counted in one step. A step takes a fraction of a millisecond. */
 const requestsPerStep = 1000
 
-/** How many open requests there are with these labels. */
+/** The number of open requests with these labels. */
 type Count = readonly [labels: Labels, count: number]
 
 export interface OpenRequestsOptions {
   readonly replies: Iterable<FastifyReply>
   readonly routeOf: (request: FastifyRequest) => RouteSeries
-  /** Which ones to count: those that wait for the rest of their reply, or those that stay open for their own sake. */
+  /** Which requests to count: those that wait for the rest of their reply, or those that are meant to stay open. */
   readonly which: 'in flight' | 'long lived'
 }
 
 /**
- * Counts the open requests by method and route, and long-lived ones by kind. They are counted in steps, between which some may end and others
- * begin, and each is counted as what it is at that moment.
+ * Counts the open requests by method and route, and long-lived requests also by kind. Between two steps requests may
+ * end, begin, or become long-lived. Each request is counted as what it is when its turn comes.
  */
 export function * countOpenRequests ({ replies, routeOf, which }: OpenRequestsOptions): Generator<undefined, Count[]> {
   const counts = new Map<RouteSeries, Map<string, { readonly labels: Labels, count: number }>>()
@@ -38,7 +38,9 @@ export function * countOpenRequests ({ replies, routeOf, which }: OpenRequestsOp
     if (count === undefined) ofRoute.set(key, { labels: labelsOf(route, method, kind), count: 1 })
     else count.count++
   }
-  return [...counts.values()].flatMap(ofRoute => Array.from(ofRoute.values(), ({ labels, count }): Count => [labels, count]))
+  const countsOf = (ofRoute: Iterable<{ readonly labels: Labels, count: number }>): Count[] =>
+    Array.from(ofRoute, ({ labels, count }) => [labels, count])
+  return [...counts.values()].flatMap(ofRoute => countsOf(ofRoute.values()))
 }
 
 function labelsOf ({ label: route }: RouteSeries, method: string, kind: LongLivedKind | undefined): Labels {

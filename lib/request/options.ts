@@ -6,21 +6,22 @@ import { parseHistogramOptions, type HistogramConfig } from '../histogram/option
 import { labelSources } from './label-sources'
 import { measures, type Measure, type MeasuredConfig } from './measures'
 
-/** What is recorded of the requests of one registration, and how. */
+/** The options that say what is recorded of the requests of one registration, and how. */
 export interface RequestConfig extends MeasuredConfig {
   readonly labels: Readonly<Record<string, LabelSource>>
   readonly constLabels: Readonly<Record<string, string>>
   readonly ignore: Options['ignore']
   readonly seriesLimit: number
   readonly inFlight: boolean
-  /** Undefined: the status that the reply has. */
+  /** Undefined: an aborted request has the status of its reply. */
   readonly abortedStatus: number | undefined
-  /** Undefined: that of the application's first registration. */
+  /** Undefined: the registry of the application's first registration. */
   readonly registry: RegistryLike | undefined
 }
 
 export const requestOptions = [
-  ...measures.map(({ option }) => option), 'labels', 'constLabels', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'registry'
+  ...measures.map(({ option }) => option),
+  'labels', 'constLabels', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'registry'
 ]
 
 const defaultLabels: RequestConfig['labels'] = { method: 'method', route: 'route', status_code: 'status' }
@@ -40,7 +41,8 @@ export function parseRequestOptions (given: Readonly<Record<string, unknown>>): 
     abortedStatus: given.abortedStatus === 'reply'
       ? undefined
       : optional('abortedStatus', given.abortedStatus, isStatus, "a status code from 100 to 599, or 'reply'") ?? 499,
-    registry: optional('registry', given.registry, isRegistry, `an object with the methods ${registryMethods.join(', ')}`)
+    registry: optional('registry', given.registry, isRegistry,
+      `an object with the methods ${registryMethods.join(', ')}`)
   }
 }
 
@@ -49,7 +51,10 @@ function parseMeasures (given: Readonly<Record<string, unknown>>): MeasuredConfi
   return Object.fromEntries(histograms) as MeasuredConfig
 }
 
-/** One that is off by default is turned on by `true`, or by an object that says what is to be different about it. */
+/**
+ * The histogram of a measure. A measure that is off by default is turned on by `true`, or by an object with the parts
+ * of the histogram that differ from the defaults.
+ */
 function parseMeasure (measure: Measure, value: unknown): HistogramConfig | undefined {
   if (measure.isOnByDefault) return parseHistogramOptions(measure.option, value, measure)
   if (value === undefined || value === false) return undefined
@@ -59,9 +64,10 @@ function parseMeasure (measure: Measure, value: unknown): HistogramConfig | unde
 function parseLabels (value: unknown): RequestConfig['labels'] {
   const labels = { ...optional('labels', value, isObject, 'an object') ?? defaultLabels }
   const names: readonly unknown[] = Object.keys(labelSources)
+  const rule = `${names.map(describe).join(', ')} or a function`
   for (const [name, source] of Object.entries(labels)) {
     checkLabelName('labels', name)
-    check(`labels.${name}`, typeof source === 'function' || names.includes(source), `${names.map(describe).join(', ')} or a function`, source)
+    check(`labels.${name}`, typeof source === 'function' || names.includes(source), rule, source)
   }
   return Object.freeze(labels as Record<string, LabelSource>)
 }
@@ -76,8 +82,13 @@ function parseConstLabels (value: unknown, labels: RequestConfig['labels']): Req
   return Object.freeze(constLabels as Record<string, string>)
 }
 
-/** Checks `config.latency` of a route. `route` is undefined where the route's own pattern is meant. */
-export function parseRouteConfig (config: FastifyContextConfig | undefined): { recorded: boolean, route: string | undefined } {
+/**
+ * Checks `config.latency` of a route. In the result, `route` is undefined where the label `route` has the route's own
+ * pattern.
+ */
+export function parseRouteConfig (
+  config: FastifyContextConfig | undefined
+): { recorded: boolean, route: string | undefined } {
   const given = config?.latency
   if (given === undefined || given === false) return { recorded: given === undefined, route: undefined }
   const { route } = readObject('config.latency', given, ['route'])

@@ -9,16 +9,16 @@ import type { RequestConfig } from './options'
 import type { RouteSeries } from './route-series'
 import { sentHeadersOf, type SentHeaders } from './sent-headers'
 
-/** A measure, and the histogram that it is recorded into. */
+/** A measure, and the histogram that its values are recorded into. */
 export interface MeasuredColumn {
   readonly measure: Pick<Measure, 'moment' | 'read'>
   readonly family: HistogramFamily
 }
 
 export interface RecorderOptions {
-  /** The series of this registration. */
+  /** The index of the series of this registration. */
   readonly index: SeriesIndex
-  /** What is recorded of each request, all of it beside `index`. */
+  /** Everything that is recorded of each request. All histograms have their columns beside `index`. */
   readonly columns: readonly MeasuredColumn[]
   readonly config: Pick<RequestConfig, 'labels' | 'constLabels' | 'seriesLimit' | 'ignore' | 'abortedStatus'>
   readonly warnOnce: WarnOnce
@@ -26,24 +26,30 @@ export interface RecorderOptions {
   readonly onOverflow: () => void
 }
 
-/** The slot of a request that was found before the request ended, and how long it is valid. */
+/**
+ * The slot that was found for a request before the request ended. The slot is valid as long as the index has this
+ * epoch.
+ */
 interface EarlySlot {
   readonly slot: number
   readonly epoch: number
 }
 
-/** Records requests as one registration asks for: each into one series, whatever is measured of it. */
+/**
+ * Records requests as one registration asks for. All values of one request go into the same series, in one histogram
+ * for each measure.
+ */
 export class Recorder {
-  /** Status of a request that was aborted before its reply. Undefined: the one that the reply has. */
+  /** The status of a request that was aborted before its reply. Undefined: the status of the reply. */
   readonly abortedStatus: number | undefined
-  /** Whether anything is measured that is about the headers of a reply. */
+  /** Whether there is a measure whose moment is the sending of the headers. */
   readonly measuresHeaders: boolean
   readonly #index: SeriesIndex
   readonly #resolver: SeriesResolver
-  /** Whether there is more to do than to find the series of a request and to record its latency. */
+  /** Whether there is more to do for a request than to find its series and to record its latency. */
   readonly #asksForMore: boolean
   readonly #latency: HistogramFamily
-  /** What is recorded when a request ends, the latency included. */
+  /** What is recorded when a request ends. The latency comes first. */
   readonly #ofEnd: readonly MeasuredColumn[]
   readonly #ofHeaders: readonly MeasuredColumn[]
   readonly #ignore: RequestConfig['ignore']
@@ -68,10 +74,10 @@ export class Recorder {
   }
 
   /**
-   * Records a request that has ended. False if it is not to be recorded.
+   * Records a request that has ended. Returns false if the request is not to be recorded.
    *
-   * Whatever only some registrations ask for is in another method, so that V8 inlines all that is left here into the hook: that takes 10 ns
-   * less.
+   * Everything that only some registrations ask for is in another method. V8 then inlines this one into the hook, which
+   * saves 10 ns.
    */
   record (reply: FastifyReply, status: number, elapsedMs: number, ending: Ending): boolean {
     if (this.#asksForMore) return this.#recordMore(reply, status, elapsedMs, ending)
@@ -82,8 +88,8 @@ export class Recorder {
   }
 
   /**
-   * Records what there is to measure of the headers of a reply that may never end by itself. If the request does end, the rest goes into the
-   * same series: `ignore` and label functions are not called again.
+   * Records the measures of the headers of a reply that may never end by itself. If the request does end, its other
+   * measures go into the same series, and neither `ignore` nor the label functions are called again.
    */
   recordHeaders (reply: FastifyReply, headers: SentHeaders): void {
     const slot = this.#find(reply, reply.statusCode, 'replied')
@@ -91,7 +97,7 @@ export class Recorder {
     if (slot !== notRecorded) observe(this.#ofHeaders, slot, reply, headers.elapsedMs)
   }
 
-  /** The route of a request, whose label metrics without a status have too. */
+  /** The route of a request. Metrics without a status have the label of the route too. */
   route (request: FastifyRequest): RouteSeries {
     return this.#resolver.route(request)
   }
@@ -107,7 +113,7 @@ export class Recorder {
     return true
   }
 
-  /** The series of a request, or `notRecorded`. */
+  /** The slot of a request, or `notRecorded`. */
   #find (reply: FastifyReply, status: number, ending: Ending): number {
     if (this.#ignore !== undefined && this.#isIgnored(this.#ignore, reply.request, reply)) return notRecorded
     return this.#resolver.resolve(reply, status, ending)

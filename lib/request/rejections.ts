@@ -7,10 +7,10 @@ import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import { clientEnded } from '../http/endings'
 
-/** Why a request was answered before any hook could run. */
+/** The reasons for which a request is answered before any hook can run. */
 export const rejectionReasons = [
-  'bad_url', 'closing', 'connection_limit', 'constraint_failed', 'expectation_failed', 'header_timeout', 'header_too_large', 'invalid_method',
-  'long_parameter', 'malformed', 'missing_host'
+  'bad_url', 'closing', 'connection_limit', 'constraint_failed', 'expectation_failed', 'header_timeout',
+  'header_too_large', 'invalid_method', 'long_parameter', 'malformed', 'missing_host'
 ] as const
 
 export type RejectionReason = typeof rejectionReasons[number]
@@ -23,11 +23,12 @@ interface Exchange {
 }
 
 /**
- * Notices the requests that Node.js or Fastify's router answers without running a hook, on every server of an application: to listen on
- * `localhost` in both address families Fastify makes a second one, and does not show it.
+ * Notices the requests that Node.js or Fastify's router answers without running a hook, on every server of an
+ * application. An application that listens on `localhost` in both address families has two servers, and Fastify does
+ * not show the second one.
  *
- * The latest request is under suspicion until a hook of ours has seen it, which is nearly always at once. When another one comes before
- * that has happened, it is watched to its end.
+ * The latest request is the suspect until one of our hooks has seen it, which nearly always happens at once. If another
+ * request comes first, the suspect is watched until it ends.
  */
 export class RejectionObserver {
   readonly #app: FastifyInstance
@@ -36,12 +37,17 @@ export class RejectionObserver {
   readonly #servers: Server[] = []
   #suspect: Exchange | undefined
   readonly #watched = new Set<RawRequest>()
-  /** Requests that were answered before all of them had come. */
+  /** The latest request of a connection that was answered before the client had sent all of it. */
   readonly #unread = new WeakMap<Socket, WeakRef<RawRequest>>()
   #closing = false
 
-  /** `isReceiving` tells whether the rest of an open request is yet to come on a connection. What goes wrong there is then its end. */
-  constructor (app: FastifyInstance, isReceiving: (socket: Socket) => boolean, onRejection: (reason: RejectionReason) => void) {
+  /**
+   * `isReceiving` says whether a connection has an open request of which the client has not sent everything yet. An
+   * error of such a connection is the end of that request, and no rejection.
+   */
+  constructor (
+    app: FastifyInstance, isReceiving: (socket: Socket) => boolean, onRejection: (reason: RejectionReason) => void
+  ) {
     this.#app = app
     this.#isReceiving = isReceiving
     this.#onRejection = onRejection
@@ -53,24 +59,28 @@ export class RejectionObserver {
     })
   }
 
-  /** To be called by the hook that sees a request first. */
+  /** To be called by the first hook that sees the request. */
   seen (request: RawRequest): void {
     if (this.#suspect?.request === request) this.#suspect = undefined
     else if (this.#watched.size > 0) this.#watched.delete(request)
   }
 
-  /** To be called by the hook that sees the reply. An earlier hook may have replied before any other could see the request. */
+  /**
+   * To be called by the hook that sees the reply. An earlier hook may have replied before the first hook of ours could
+   * see the request.
+   */
   answered (request: RawRequest): void {
     this.seen(request)
     if (request.complete === false) this.#unread.set(request.socket, new WeakRef(request))
   }
 
-  /** Brings the counts up to date. */
+  /** Brings the counts up to date: the suspect is either counted or watched until it ends. */
   readonly settle = (): void => {
     if (this.#suspect === undefined) return
     const { request, response } = this.#suspect
     this.#suspect = undefined
-    // It may still wait for a hook before ours, or be answered by one: then ours sees the reply.
+    // The request may still wait in a hook before ours, or that hook may reply. In both cases a hook of ours sees the
+    // request or its reply later, and takes the request out of `#watched`.
     this.#watched.add(request)
     const decide = (): void => {
       if (!this.#watched.delete(request)) return
@@ -99,7 +109,7 @@ export class RejectionObserver {
       unsubscribe('net.server.socket', this.#onConnection)
     })
     if (this.#app.initialConfig.http2 === true) {
-      // No channel tells of these requests. The first listener hears of them before Fastify has answered.
+      // There is no diagnostics channel for HTTP/2 requests. The first listener is called before Fastify has answered.
       server.prependListener('request', (request: RawRequest, response: Http2ServerResponse) => {
         if (request.httpVersionMajor === 2) this.#begin({ request, response })
       })
@@ -107,8 +117,9 @@ export class RejectionObserver {
     if (server.listenerCount('clientError') > 0) {
       server.on('clientError', (error, socket) => this.#failed(error, socket))
     } else {
-      // Node.js answers if nobody listens. Ask the connection why it closed.
-      server.on(server instanceof TlsServer ? 'secureConnection' : 'connection', (socket: Socket) => this.#followConnection(socket))
+      // Without a listener for `clientError`, Node.js answers the client. The closed connection then has the error.
+      const event = server instanceof TlsServer ? 'secureConnection' : 'connection'
+      server.on(event, (socket: Socket) => this.#followConnection(socket))
     }
   }
 
@@ -116,18 +127,19 @@ export class RejectionObserver {
     socket.once('close', () => { if (socket.errored !== null) this.#failed(socket.errored, socket) })
   }
 
-  /** Servers that the application does not show are known by their address. */
+  /** Finds the servers that Fastify does not show: they listen on an address of the application. */
   readonly #onConnection = (message: unknown): void => {
     const { socket } = message as { socket: Socket & { server: Server } }
     const { server } = socket
-    if (this.#servers.includes(server) || !this.#app.addresses().some(address => isDeepStrictEqual(address, server.address()))) return
+    if (this.#servers.includes(server)) return
+    if (!this.#app.addresses().some(address => isDeepStrictEqual(address, server.address()))) return
     this.#follow(server)
     if (!(server instanceof TlsServer)) this.#followConnection(socket)
   }
 
   readonly #onRequest = (message: unknown): void => {
     const exchange = message as Exchange & { server: Server }
-    // Nearly always the first: includes() would take as long as all the rest of this.
+    // The server is nearly always the first one. `includes()` would take as long as the rest of this function.
     if (exchange.server === this.#servers[0] || this.#servers.includes(exchange.server)) this.#begin(exchange)
   }
 
@@ -139,12 +151,16 @@ export class RejectionObserver {
   #failed (error: NodeJS.ErrnoException, socket: Socket): void {
     this.settle()
     const reason = reasonOfError(error, socket)
-    if (reason === undefined || this.#isReceiving(socket) || this.#unread.get(socket)?.deref()?.complete === false) return
+    if (reason === undefined || this.#isReceiving(socket)) return
+    if (this.#unread.get(socket)?.deref()?.complete === false) return
     this.#onRejection(reason)
   }
 }
 
-/** Undefined for a request that a hook would have seen, had its client not gone. */
+/**
+ * The reason for which a request without a hook was answered with this status. Undefined for a request whose client
+ * left before a hook could run.
+ */
 function reasonOfReply (request: RawRequest, status: number, closing: boolean): RejectionReason | undefined {
   switch (status) {
     case 400: return request.httpVersion === '1.1' && request.headers.host === undefined ? 'missing_host' : 'bad_url'
@@ -155,7 +171,10 @@ function reasonOfReply (request: RawRequest, status: number, closing: boolean): 
   }
 }
 
-/** Undefined when there was no request: a connection on which nothing was sent times out too, and a client may end it at any point. */
+/**
+ * The reason for which a connection failed. Undefined if there was no request to reject: a connection on which nothing
+ * was sent times out too, and a client may close its connection at any point.
+ */
 function reasonOfError ({ code }: NodeJS.ErrnoException, socket: Socket): RejectionReason | undefined {
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return socket.bytesRead > 0 ? 'header_timeout' : undefined
   if (code === 'HPE_HEADER_OVERFLOW') return 'header_too_large'

@@ -1,16 +1,17 @@
 import type { FastifyContextConfig, FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 
-/** Where a request carries the `config` of its route. */
+/** The property of a request that holds the `config` of its route. */
 const kConfig = Symbol('fastify-latency.config')
 
 type Request = FastifyRequest & { [kConfig]?: FastifyContextConfig }
 
 /**
- * Has a hook of each route hand its `config` to the requests of the route. They could read it from `request.routeOptions`, but Fastify builds
- * that anew at every access, which takes three times as long as everything else that is done to record a request.
+ * Adds a hook to each route that stores the route's `config` in its requests. The `config` could also be read from
+ * `request.routeOptions`, but Fastify builds that object anew at every access, which takes three times as long as
+ * everything else that is done to record a request.
  */
 export function handOutRouteConfigs (app: FastifyInstance): void {
-  // An outer context hands them out already.
+  // An outer context has added the hooks already.
   if (app.hasRequestDecorator(kConfig)) return
   app.decorateRequest(kConfig, undefined)
   app.addHook('onRoute', route => {
@@ -23,9 +24,10 @@ export function handOutRouteConfigs (app: FastifyInstance): void {
   })
 }
 
-/** `config` of the route that a request has now. It is the same object for all requests of the route. */
+/** The `config` of the current route of a request. All requests of a route have the same object. */
 export function routeConfigOf (request: FastifyRequest): FastifyContextConfig {
-  // What was handed out is of another route after `callNotFound()`. Nothing was if a hook has replied, or to routes older than this plugin.
+  // After `callNotFound()` the stored `config` is that of another route. Nothing is stored if an earlier hook has
+  // replied, or if the route was declared before this plugin was registered.
   const config = request.is404 ? undefined : (request as Request)[kConfig]
   return config ?? request.routeOptions.config
 }

@@ -1,40 +1,48 @@
 import type { SeriesResolver } from './labels'
 
-/** The route of a request that matched none. No declared route can be called so, since they begin with `/` or `*`. */
+/**
+ * The value of route labels for a request that matched no route. No declared route has this name, because the name of a
+ * route begins with `/` or `*`.
+ */
 export const unmatchedRoute = 'unmatched'
 
-/** What OpenTelemetry's semantic conventions call a method that is not a known one. */
+/** The value that OpenTelemetry's semantic conventions give to an unknown method. */
 const otherMethod = '_OTHER'
 
-/** The methods of RFC 9110 section 9, PATCH (RFC 5789), and QUERY. */
+/** The methods of RFC 9110, section 9, PATCH (RFC 5789), and QUERY. */
 const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY'])
 
 export interface RouteDescription {
-  /** The value of labels that tell the route. */
+  /** The value of route labels. */
   readonly label: string
   /** False for the handler of requests that match no route. */
   readonly matched: boolean
-  /** Whether its requests are recorded. */
+  /** Whether requests of the route are recorded. */
   readonly recorded: boolean
 }
 
-/** What one resolver knows of one route: its label, and the slots in which its requests are recorded. */
+/** What one resolver knows of one route: its label, and the slots into which its requests are recorded. */
 export class RouteSeries {
   readonly resolver: SeriesResolver
-  /** The same route, as another resolver knows it. */
+  /** The same route as another resolver knows it. */
   readonly next: RouteSeries | undefined
   readonly label: string
   readonly recorded: boolean
   readonly #matched: boolean
-  /** The epoch of the series index in which the slots were given out. */
+  /** The epoch of the series index at which the slots were given out. */
   #epoch: number
-  // The slots are found by a linear search. A route has few outcomes and, unless it was declared for many, one method. An outcome is a
-  // status, or what `outcomeOf()` makes of it.
+  // The slots are found by a linear search: a route has few outcomes and usually one method. An outcome is a status, or
+  // the number that `outcomeOf()` makes of it.
   readonly #methods: string[] = []
   readonly #outcomes: number[] = []
   readonly #slots: number[] = []
 
-  constructor (resolver: SeriesResolver, next: RouteSeries | undefined, { label, matched, recorded }: RouteDescription, epoch: number) {
+  constructor (
+    resolver: SeriesResolver,
+    next: RouteSeries | undefined,
+    { label, matched, recorded }: RouteDescription,
+    epoch: number
+  ) {
     this.resolver = resolver
     this.next = next
     this.label = label
@@ -43,14 +51,17 @@ export class RouteSeries {
     this.#epoch = epoch
   }
 
-  /** Forgets the slots, if those that were given out before this epoch are no longer valid. */
+  /** Forgets the slots if they were given out at another epoch and are no longer valid. */
   renew (epoch: number): void {
     if (epoch === this.#epoch) return
     this.#epoch = epoch
     this.#methods.length = this.#outcomes.length = this.#slots.length = 0
   }
 
-  /** The value of labels that tell the method. HTTP/2 lets a client invent methods; those that no route declares are all the same. */
+  /**
+   * The value of method labels. An HTTP/2 client can invent methods. On a request that matches no route, all unknown
+   * methods have the same value.
+   */
   method (method: string): string {
     return this.#matched || knownMethods.has(method) ? method : otherMethod
   }

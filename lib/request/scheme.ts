@@ -1,16 +1,16 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 
-/** Where a request carries its scheme. */
+/** The property of a request that holds its scheme. */
 const kScheme = Symbol('fastify-latency.scheme')
 
 type Request = FastifyRequest & { [kScheme]?: string }
 
 /**
- * Has requests carry the scheme that they came with. When one has been aborted, its connection no longer tells whether it was encrypted, nor
- * whether it came from a proxy that is trusted.
+ * Stores the scheme of each request when the request begins. When a request has been aborted, its connection no longer
+ * tells whether it was encrypted, nor whether it came from a trusted proxy.
  */
 export function noteSchemes (app: FastifyInstance): void {
-  // An outer context, or an earlier registration, does it already.
+  // An outer context or an earlier registration has added the hook already.
   if (app.hasRequestDecorator(kScheme)) return
   app.decorateRequest(kScheme, undefined)
   app.addHook('onRequest', (request: Request, _reply, done) => {
@@ -19,19 +19,22 @@ export function noteSchemes (app: FastifyInstance): void {
   })
 }
 
-/** `http` or `https`: what the client used, if a proxy that `trustProxy` trusts says so, else what the connection uses. */
+/**
+ * The scheme of a request, `http` or `https`. If `trustProxy` trusts the proxy, the scheme is the one that the proxy
+ * says its client used; otherwise it is that of the connection.
+ */
 export function schemeOf (request: Request): string {
-  // Nothing was noted if a hook before ours has replied.
+  // Nothing is stored if an earlier hook has replied.
   return request[kScheme] ?? readScheme(request)
 }
 
 function readScheme (request: Request): string {
   try {
     const protocol: string = request.protocol
-    // A proxy may name any other: some have `wss`.
+    // A proxy may name any scheme; some proxies name `wss`.
     if (protocol === 'http' || protocol === 'https') return protocol
   } catch {
-    // `trustProxy` may be a function that throws.
+    // `trustProxy` may be a function, and the function may throw.
   }
   return (request.raw.socket as { encrypted?: boolean } | null)?.encrypted === true ? 'https' : 'http'
 }

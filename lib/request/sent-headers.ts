@@ -1,30 +1,30 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
-/** What is known of a request whose reply has had its headers sent. */
+/** What is known of the sent headers of a reply. */
 export interface SentHeaders {
-  /** When that was, in milliseconds since the request came. */
+  /** When the headers were sent, in milliseconds since the request arrived. */
   readonly elapsedMs: number
 }
 
-/** Where a request carries what is known of the headers of its reply. */
+/** The property of a request that holds its `SentHeaders`. */
 const kSentHeaders = Symbol('fastify-latency.sent-headers')
 
 type Request = FastifyRequest & { [kSentHeaders]?: SentHeaders }
 
-/** Has the requests of an application carry when the headers of their replies were sent, once `watchHeaders()` was called for them. */
+/** Gives the requests of an application the property that `watchHeaders()` fills in. */
 export function noteSentHeaders (app: FastifyInstance): void {
-  // An outer context, or an earlier registration, does it already.
+  // An outer context or an earlier registration has added the property already.
   if (!app.hasRequestDecorator(kSentHeaders)) app.decorateRequest(kSentHeaders, undefined)
 }
 
-/** Undefined: no headers were sent. */
+/** What is known of the sent headers of a request's reply. Undefined if no headers were sent. */
 export function sentHeadersOf (request: Request): SentHeaders | undefined {
   return request[kSentHeaders]
 }
 
 /**
- * Notes when the headers of a reply are sent, and calls `onSent` then. No hook marks that moment, and `onSend` does not run for a hijacked
- * reply: `writeHead()` is what every reply comes through.
+ * Notes when the headers of a reply are sent, and then calls `onSent`. No hook runs at that moment, and `onSend` does
+ * not run for a hijacked reply. Every reply calls `writeHead()`.
  */
 export function watchHeaders (request: Request, reply: FastifyReply, onSent: (headers: SentHeaders) => void): void {
   const { raw } = reply
