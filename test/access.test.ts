@@ -185,7 +185,7 @@ t.test('where other machines may read it without credentials, it says so once, i
     await app.latency.start()
     return lines.filter(line => line.includes('can read the metrics'))
   }
-  t.same(await start('0.0.0.0', {}), ['Whoever reaches 0.0.0.0 can read the metrics: neither server.auth nor server.https.clientCaFile is set'])
+  t.same(await start('0.0.0.0', {}), ['Everyone who reaches 0.0.0.0 can read the metrics: neither server.auth nor server.https.clientCaFile is set'])
   t.same(await start('0.0.0.0', { auth: { tokens: ['x'] } }), [])
   const ca = await createAuthority('ca')
   const files = new Files(t)

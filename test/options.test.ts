@@ -191,7 +191,8 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['server.https.clientCaFile', file, false, ''],
     ['server.auth', 'an object with either "users" or "tokens"', null, 'x', ['x'], {}, { users: { a: 'b' }, tokens: ['t'] }],
     ['server.auth.users',
-      'an object of user names and passwords, at least one: strings that are not empty, without control characters, names also without a colon',
+      'an object of at least one user name and its password, all of them strings that are not empty and ' +
+        'have no control characters, and the user names without a colon',
       {}, [], 'x', { '': 'x' }, { a: '' }, { a: 1 }, { 'a:b': 'x' }, { 'a\n': 'x' }, { a: 'x\n' }, { a: 'x', b: '' }],
     ['server.auth.tokens', 'an array of at least one token, [A-Za-z0-9._~+/-]+=* (RFC 6750)',
       [], 'x', [''], ['a b'], ['=a'], ['a=b'], [' a'], [1], ['a', 'b c']]

@@ -6,15 +6,21 @@ import type { AuthConfig } from './options'
 
 const realm = 'metrics'
 
-/** Lets no request pass that does not prove who it is from, but those that `isOpen` is true for. To be called before any hook is added. */
-export function authenticate (app: FastifyInstance, { users, tokens }: AuthConfig, isOpen: (request: FastifyRequest) => boolean): void {
+/**
+ * Refuses every request without valid credentials, except those for which `isOpen` returns true. To be called before
+ * any hook is added.
+ */
+export function authenticate (
+  app: FastifyInstance, { users, tokens }: AuthConfig, isOpen: (request: FastifyRequest) => boolean
+): void {
   if (users !== undefined) {
     const known = Object.entries(users).map(([user, password]) => digest(user, password))
     app.register(basicAuth, {
       authenticate: { realm },
       validate: (user, password, _request, _reply, done) => {
         const given = digest(user, password)
-        // Compares with all of them, each in constant time: how long it takes tells nothing.
+        // The given credentials are compared with those of all users, each time in constant time. The time of the
+        // answer tells nothing.
         const matches = known.filter(expected => timingSafeEqual(expected, given))
         done(matches.length > 0 ? undefined : new Error('Unknown user or wrong password'))
       }
@@ -32,7 +38,10 @@ export function authenticate (app: FastifyInstance, { users, tokens }: AuthConfi
   })
 }
 
-/** Of any length, as bytes that can be compared. A user name holds no colon. */
+/**
+ * A digest of a user name and a password. Digests have the same length, so that they can be compared in constant time.
+ * The colon separates the two without ambiguity, because a user name has no colon.
+ */
 function digest (user: string, password: string): Buffer {
   return createHash('sha256').update(`${user}:${password}`).digest()
 }

@@ -4,8 +4,8 @@ import type { RequestListener, Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
 /**
- * The servers that one Fastify instance answers on: `localhost` may be two addresses, and a server has one. Fastify would make the second
- * itself, but not show it, so that nobody could set its limits.
+ * The servers on which one Fastify instance answers. `localhost` may be two addresses, and a server listens on one.
+ * Fastify would make the second server itself, but would not show it, so that nobody could set its limits.
  */
 export class Bindings {
   readonly #create: (handler: RequestListener) => Server
@@ -17,7 +17,7 @@ export class Bindings {
     this.#create = create
   }
 
-  /** Fastify's option `serverFactory`. */
+  /** The function for Fastify's option `serverFactory`. */
   readonly serverFactory = (handler: RequestListener): Server => {
     this.#handler = handler
     this.#first = this.#create(handler)
@@ -25,8 +25,9 @@ export class Bindings {
   }
 
   /**
-   * Also listens on the other addresses of a host whose first one Fastify listens on, until Fastify does not. An address that this machine does
-   * not have is none. Resolves to the errors of those that cannot be listened on.
+   * Listens on the other addresses of a host, after Fastify has begun to listen on the first one. The further servers
+   * close together with the first. An address that this machine does not have is passed over. Resolves to the errors of
+   * the addresses that are in use.
    */
   async listenToRest (host: string): Promise<NodeJS.ErrnoException[]> {
     const { address: first, port } = this.#first.address() as AddressInfo
@@ -46,5 +47,7 @@ export class Bindings {
 }
 
 async function addressesOf (host: string): Promise<string[]> {
-  return new Promise(resolve => dns.lookup(host, { all: true }, (_error, addresses = []) => resolve(addresses.map(({ address }) => address))))
+  return new Promise(resolve => {
+    dns.lookup(host, { all: true }, (_error, addresses = []) => resolve(addresses.map(({ address }) => address)))
+  })
 }

@@ -6,31 +6,39 @@ import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import type { HttpsConfig } from './options'
 import { describe, FST_LATENCY_ERR_CERTIFICATE } from '../errors'
 
-/** How long a client may take to agree on TLS. */
+type CertificateError = InstanceType<typeof FST_LATENCY_ERR_CERTIFICATE>
+
+/** The time that a client has for the TLS handshake. */
 const handshakeTimeoutMs = 10_000
 
 /**
- * Makes a server whose certificates come from files, which are read again when they have changed: a connection that comes after the change
- * gets the new ones. While they cannot be used it gets those from before, and each such change is reported.
+ * Makes a server whose certificates come from files. The files are read again when they have changed: a connection that
+ * comes after the change gets the new certificates. If the changed files cannot be used, the server keeps the old
+ * certificates and calls `warn`, once for each change.
  */
 export function createHttpsServer (
-  config: HttpsConfig, options: ServerOptions, handler: RequestListener, warn: (error: InstanceType<typeof FST_LATENCY_ERR_CERTIFICATE>) => void
+  config: HttpsConfig, options: ServerOptions, handler: RequestListener, warn: (error: CertificateError) => void
 ): Server {
   let version = versionOf(config)
   const mutual = config.clientCaFile !== undefined
   const server = createServer({
-    ...options, ...readCertificates(config), requestCert: mutual, rejectUnauthorized: mutual, handshakeTimeout: handshakeTimeoutMs
+    ...options,
+    ...readCertificates(config),
+    requestCert: mutual,
+    rejectUnauthorized: mutual,
+    handshakeTimeout: handshakeTimeoutMs
   }, handler)
-  // Comes before the listener that begins the handshake.
+  // This listener has to run before the one that begins the handshake.
   server.prependListener('connection', () => {
     const current = versionOf(config)
     if (current === version) return
     version = current
     try {
-      // Has new keys for session tickets too: whoever was trusted before has to prove anew who they are.
+      // The new context also has new keys for session tickets. Clients that were trusted before have to authenticate
+      // again.
       server.setSecureContext(readCertificates(config))
     } catch (error) {
-      warn(error as InstanceType<typeof FST_LATENCY_ERR_CERTIFICATE>)
+      warn(error as CertificateError)
     }
   })
   return server
@@ -39,7 +47,8 @@ export function createHttpsServer (
 function readCertificates ({ certFile, keyFile, clientCaFile }: HttpsConfig): SecureContextOptions {
   const ca = clientCaFile === undefined ? undefined : readFile(clientCaFile, checkAuthorities)
   const cert = readFile(certFile, cert => createSecureContext({ cert }))
-  const key = readFile(keyFile, key => createSecureContext({ cert, key })) // Throws when they do not belong together, too.
+  // Also throws if the key is not that of the certificate.
+  const key = readFile(keyFile, key => createSecureContext({ cert, key }))
   return { cert, key, ca }
 }
 
@@ -53,14 +62,17 @@ function readFile (file: string, check: (contents: Buffer) => void): Buffer {
   }
 }
 
-/** OpenSSL reads certificates up to a broken one, and takes a file that has none for one that trusts nobody. */
+/**
+ * Throws if one of the certificates cannot be used. OpenSSL itself would ignore a broken certificate and all that
+ * follow it. It would accept a file without any certificate, and then trust no client.
+ */
 function checkAuthorities (pem: Buffer): void {
   const text = pem.toString('latin1')
   const certificates = text.match(/-----BEGIN [A-Z0-9 ]*CERTIFICATE-----[^]*?(?=-----BEGIN|$)/g) ?? [text]
   for (const certificate of certificates) new X509Certificate(certificate) // eslint-disable-line no-new -- throws
 }
 
-/** Another string whenever a file is another one, or holds something else. */
+/** A string that differs whenever one of the files has been replaced or changed. */
 function versionOf (config: HttpsConfig): string {
   return files(config).map(file => {
     try {

@@ -3,11 +3,11 @@ import { inspect } from 'node:util'
 import type { ServerOptions } from '../../index'
 import { check, isBoolean, isObject, isPath, isText, isTimeout, optional, pathRule, readObject } from '../checks'
 
-/** The metrics server. */
+/** The options of the metrics server. */
 export interface ServerConfig {
-  /** Undefined: where the application listens. */
+  /** Undefined: the metrics server listens where the application listens. */
   readonly host: string | undefined
-  /** Undefined: none, because the workers of a `node:cluster` would share it. */
+  /** Undefined: the server has no port, because the workers of a `node:cluster` would share a default one. */
   readonly port: number | undefined
   readonly path: string
   readonly live: boolean
@@ -15,11 +15,11 @@ export interface ServerConfig {
   readonly lastScrapeSeconds: number
   /** Undefined: plain HTTP. */
   readonly https: HttpsConfig | undefined
-  /** Undefined: everyone may read. */
+  /** Undefined: everyone who reaches the port may read. */
   readonly auth: AuthConfig | undefined
 }
 
-/** Names of PEM files. */
+/** The names of PEM files. */
 export interface HttpsConfig {
   readonly certFile: string
   readonly keyFile: string
@@ -42,20 +42,26 @@ export const defaultServer: ServerConfig = Object.freeze({
   auth: undefined
 })
 
+const options = ['host', 'port', 'path', 'live', 'start', 'lastScrapeSeconds', 'https', 'auth']
+
 const startPolicies: readonly unknown[] = ['listen', 'ready', 'manual']
+
+const usersRule = 'an object of at least one user name and its password, all of them strings that are not empty and ' +
+  'have no control characters, and the user names without a colon'
 
 export function parseServerOptions (server: unknown): ServerConfig | false | undefined {
   if (server === undefined || server === false) return server
   if (server === true) return defaultServer
-  const given = readObject('server', server, ['host', 'port', 'path', 'live', 'start', 'lastScrapeSeconds', 'https', 'auth'])
+  const given = readObject('server', server, options)
   return Object.freeze({
     host: optional('server.host', given.host, isText, 'a string that is not empty'),
     port: optional('server.port', given.port, isPort, 'an integer from 0 to 65535') ?? defaultServer.port,
     path: optional('server.path', given.path, isPath, pathRule) ?? defaultServer.path,
     live: optional('server.live', given.live, isBoolean, 'a boolean') ?? defaultServer.live,
     start: optional('server.start', given.start, isStartPolicy, "'listen', 'ready' or 'manual'") ?? defaultServer.start,
-    lastScrapeSeconds: optional('server.lastScrapeSeconds', given.lastScrapeSeconds, isWait, 'a number from 0 to 3600') ??
-      defaultServer.lastScrapeSeconds,
+    lastScrapeSeconds:
+      optional('server.lastScrapeSeconds', given.lastScrapeSeconds, isWait, 'a number from 0 to 3600') ??
+        defaultServer.lastScrapeSeconds,
     https: given.https === undefined ? undefined : parseHttps(given.https),
     auth: given.auth === undefined ? undefined : parseAuth(given.auth)
   })
@@ -73,7 +79,7 @@ function parseHttps (https: unknown): HttpsConfig {
   })
 }
 
-/** Keeps what is secret out of error messages. */
+/** Reads the option `auth`, and keeps passwords and tokens out of error messages. */
 function parseAuth (auth: unknown): AuthConfig {
   const hidden = Object.freeze({ [inspect.custom]: () => 'a value that is not shown' })
   const rule = 'an object with either "users" or "tokens"'
@@ -81,12 +87,11 @@ function parseAuth (auth: unknown): AuthConfig {
   const { users, tokens } = readObject('server.auth', auth, ['users', 'tokens'])
   check('server.auth', (users === undefined) !== (tokens === undefined), rule, hidden)
   if (users !== undefined) {
-    check('server.auth.users', isUsers(users),
-      'an object of user names and passwords, at least one: strings that are not empty, without control characters, names also without a colon',
-      hidden)
+    check('server.auth.users', isUsers(users), usersRule, hidden)
     return Object.freeze({ users: Object.freeze({ ...users as Record<string, string> }), tokens: undefined })
   }
-  check('server.auth.tokens', isTokens(tokens), 'an array of at least one token, [A-Za-z0-9._~+/-]+=* (RFC 6750)', hidden)
+  const tokensRule = 'an array of at least one token, [A-Za-z0-9._~+/-]+=* (RFC 6750)'
+  check('server.auth.tokens', isTokens(tokens), tokensRule, hidden)
   return Object.freeze({ users: undefined, tokens: Object.freeze([...tokens as string[]]) })
 }
 
@@ -112,5 +117,6 @@ function isPrintable (value: unknown): boolean {
 }
 
 function isTokens (value: unknown): value is string[] {
-  return Array.isArray(value) && value.length > 0 && value.every(token => typeof token === 'string' && /^[\w.~+/-]+=*$/.test(token))
+  return Array.isArray(value) && value.length > 0 &&
+    value.every(token => typeof token === 'string' && /^[\w.~+/-]+=*$/.test(token))
 }

@@ -1,12 +1,14 @@
 import { createServer, STATUS_CODES, type RequestListener, type Server } from 'node:http'
 import { isIPv6, type AddressInfo } from 'node:net'
-import Fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import Fastify, {
+  type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest
+} from 'fastify'
 import { authenticate } from './authentication'
 import { Bindings } from './bindings'
 import { createHttpsServer } from './certificates'
 import {
-  createWarnOnce, describe, FST_LATENCY_ERR_CLUSTER_PORT, FST_LATENCY_ERR_CONNECTION_LIMIT, FST_LATENCY_ERR_SERVER_CLOSED,
-  FST_LATENCY_ERR_SERVER_LISTEN, warn, type WarnOnce
+  createWarnOnce, describe, FST_LATENCY_ERR_CLUSTER_PORT, FST_LATENCY_ERR_CONNECTION_LIMIT,
+  FST_LATENCY_ERR_SERVER_CLOSED, FST_LATENCY_ERR_SERVER_LISTEN, warn, type WarnOnce
 } from '../errors'
 import { EndingObserver } from '../http/endings'
 import type { Facts } from '../pages/facts'
@@ -18,21 +20,28 @@ import type { ServerConfig } from './options'
 const firstRetryMs = 1000
 const longestRetryMs = 10_000
 
-/** How long a scrape that is being answered may hold up `close()`. */
+/** The time for which `close()` waits for answers that are being sent. */
 const drainMs = 1000
 
-/** Against clients who are slow, or say too much. Prometheus sends less than 1 KiB at once, and keeps its connection for the next scrape. */
+/**
+ * Limits for clients that are slow or send too much. Prometheus sends less than 1 KiB at once, and keeps its connection
+ * for the next scrape.
+ */
 const limits = {
-  requestTimeout: 10_000, headersTimeout: 10_000, connectionsCheckingInterval: 5000, keepAliveTimeout: 75_000, maxHeaderSize: 8192
+  requestTimeout: 10_000,
+  headersTimeout: 10_000,
+  connectionsCheckingInterval: 5000,
+  keepAliveTimeout: 75_000,
+  maxHeaderSize: 8192
 }
 
-/** At each address. Leaves file descriptors for the application. */
+/** The limit of connections at each address. It leaves file descriptors for the application. */
 const maxConnections = 256
 
-/** Open to probes, which have no credentials, and tell no more than a word. */
+/** The paths that are open without credentials, because probes have none. Their answers tell nothing but one word. */
 const healthPaths: ReadonlyArray<string | undefined> = ['/healthz', '/readyz']
 
-/** Delay before binding is tried again for the nth time, from 0. */
+/** The delay before binding is tried again. `attempt` counts the failed attempts from 0. */
 export function retryDelayMs (attempt: number): number {
   return Math.min(firstRetryMs * 2 ** attempt, longestRetryMs)
 }
@@ -42,7 +51,7 @@ export interface MetricsServerOptions {
   readonly scrapes: ScrapeHandler
   /** Whether the application accepts requests. */
   readonly isReady: () => boolean
-  /** What the pages tell. */
+  /** The facts that the pages show. */
   readonly facts: () => Facts
   readonly log: FastifyBaseLogger
 }
@@ -64,7 +73,7 @@ export class MetricsServer {
     this.#options = options
     this.#warnOnce = createWarnOnce(log)
     this.app = Fastify({
-      // Prometheus keeps its connection open between scrapes: closing must not wait for it to go.
+      // Prometheus keeps its connection open between scrapes. Closing must not wait for Prometheus to close it.
       forceCloseConnections: true,
       serverFactory: this.#bindings.serverFactory,
       frameworkErrors: (error, _request, reply) => answerError(reply, error.statusCode)
@@ -73,12 +82,16 @@ export class MetricsServer {
     const endings = this.#endings
     app.addHook('onRequest', beginRequest)
     app.addHook('onResponse', endRequest)
-    if (config.auth !== undefined) authenticate(app, config.auth, ({ routeOptions: { url } }) => healthPaths.includes(url) && url !== config.path)
+    if (config.auth !== undefined) authenticate(app, config.auth, isProbe)
     app.addHook('onRequest', refuseUnmatched)
     app.setErrorHandler<FastifyError>(handleError)
     app.route(scrapes.route(config.path))
-    // Declared when the server boots: a route that the user has declared takes the place of one of these.
+    // These routes are declared when the server boots, so that a route of the user can take the place of any of them.
     app.register(async app => declareOwnRoutes(app, options))
+
+    function isProbe ({ routeOptions: { url } }: FastifyRequest): boolean {
+      return healthPaths.includes(url) && url !== config.path
+    }
 
     function beginRequest (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
       endings.begin(request, reply)
@@ -91,7 +104,7 @@ export class MetricsServer {
       done()
     }
 
-    /** Answers before a body is read. */
+    /** Answers a request that matches no route, before its body is read. */
     function refuseUnmatched (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
       if (!request.is404) return done()
       const url = request.url.split('?', 1)[0]!
@@ -110,7 +123,9 @@ export class MetricsServer {
     return this.#url
   }
 
-  /** Binds the port, unless that is done or being tried. `defaultHost` stands in for a host that is not configured. */
+  /**
+   * Binds the port, unless that is done or in progress. If no host is configured, the server listens on `defaultHost`.
+   */
   async start (defaultHost: string): Promise<string> {
     if (this.#closed) throw new FST_LATENCY_ERR_SERVER_CLOSED()
     this.#starting ??= this.#listen(this.#options.config.host ?? defaultHost).catch(error => {
@@ -120,7 +135,10 @@ export class MetricsServer {
     return this.#starting
   }
 
-  /** Starts, reports a failure, and tries again until it succeeds or the server closes. */
+  /**
+   * Starts the server. Warns of each failure, and tries again until the server has started or is closed. A missing port
+   * in a worker of a `node:cluster` is not tried again.
+   */
   async keepStarting (defaultHost: string, attempt = 0): Promise<void> {
     try {
       await this.start(defaultHost)
@@ -133,8 +151,8 @@ export class MetricsServer {
   }
 
   /**
-   * Waits for a last scrape, if it is to, lets the replies being sent finish, for a moment, then stops listening and drops every connection.
-   * Harmless in any state.
+   * Closes the server in any state. It first waits for a last scrape, as long as `lastScrapeSeconds` says, and for
+   * answers that are being sent. Then it stops listening and drops every connection.
    */
   async close (): Promise<void> {
     this.#closed = true
@@ -150,7 +168,8 @@ export class MetricsServer {
     const { port, path, https } = this.#options.config
     if (port === undefined) throw new FST_LATENCY_ERR_CLUSTER_PORT()
     try {
-      // Never shared with the other workers of a `node:cluster`, where each scrape would reach another one.
+      // The port is not shared with the other workers of a `node:cluster`, where each scrape would reach another
+      // worker.
       await this.app.listen({ host, port, exclusive: true })
     } catch (error) {
       throw new FST_LATENCY_ERR_SERVER_LISTEN(host, port, describe(error), { cause: error })
@@ -164,7 +183,8 @@ export class MetricsServer {
     }
     this.#options.log.info(`Metrics at ${this.#url}`)
     if (!isLoopback(address) && this.#isOpen()) {
-      this.#options.log.info(`Whoever reaches ${address} can read the metrics: neither server.auth nor server.https.clientCaFile is set`)
+      this.#options.log.info(`Everyone who reaches ${address} can read the metrics: ` +
+        'neither server.auth nor server.https.clientCaFile is set')
     }
     return this.#url
   }
@@ -175,15 +195,17 @@ export class MetricsServer {
 
   #createServer (handler: RequestListener): Server {
     const { https } = this.#options.config
-    const server = https === undefined ? createServer(limits, handler) : createHttpsServer(https, limits, handler, error => warn(this.#options.log, error))
+    const server = https === undefined
+      ? createServer(limits, handler)
+      : createHttpsServer(https, limits, handler, error => warn(this.#options.log, error))
     server.maxConnections = maxConnections
     server.on('drop', () => this.#warnOnce('connections', new FST_LATENCY_ERR_CONNECTION_LIMIT(maxConnections)))
-    // The application keeps the process alive, not its metrics.
+    // The application keeps the process alive; its metrics server does not.
     return server.unref()
   }
 }
 
-/** Declares the routes of the server that a user has not declared. */
+/** Declares those routes of the metrics server that the user has not declared. */
 function declareOwnRoutes (app: FastifyInstance, { config, isReady, facts }: MetricsServerOptions): void {
   const hasOwn = (url: string): boolean => app.hasRoute({ method: 'GET', url })
   const pages: Array<[path: string, about: string]> = [
@@ -199,17 +221,18 @@ function declareOwnRoutes (app: FastifyInstance, { config, isReady, facts }: Met
   if (config.live && declareLivePage(app, facts)) pages.unshift(['/live', 'the latency as it is now'])
   if (!hasOwn('/')) {
     app.get('/', (_request, reply) => {
-      reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8').send(frontPage(facts(), pages))
+      reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8')
+      reply.send(frontPage(facts(), pages))
     })
   }
 }
 
-/** Answers with a line of plain text. */
+/** Answers with one line of plain text. */
 function answer (reply: FastifyReply, status: number, text: string): void {
   reply.code(status).header('x-content-type-options', 'nosniff').type('text/plain; charset=utf-8').send(`${text}\n`)
 }
 
-/** Says nothing of an error but its status: no message, stack or version. */
+/** Answers with the name of the status, and with no message, stack or version. */
 function answerError (reply: FastifyReply, status = 500): void {
   answer(reply, status, STATUS_CODES[status] ?? 'Error')
 }
@@ -218,7 +241,7 @@ function isLoopback (address: string): boolean {
   return isIPv6(address) ? address === '::1' || address.startsWith('::ffff:127.') : address.startsWith('127.')
 }
 
-/** Waits for a promise, but no longer than this. */
+/** Waits for a promise, but not longer than `ms`. */
 async function within (ms: number, promise: Promise<unknown>): Promise<void> {
   let timer
   const bound = new Promise(resolve => { timer = setTimeout(resolve, ms) })
@@ -226,7 +249,7 @@ async function within (ms: number, promise: Promise<unknown>): Promise<void> {
   clearTimeout(timer)
 }
 
-/** The host of an address that can be scraped: a server that listens on all addresses is reached at the loopback one. */
+/** The host for the URL of the metrics. A server that listens on all addresses is reached at the loopback address. */
 function urlHost (host: string): string {
   if (host === '0.0.0.0') return '127.0.0.1'
   if (host === '::') return '[::1]'
