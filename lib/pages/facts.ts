@@ -1,6 +1,8 @@
 import type { ShownHistogram } from './browser/reader'
 
-/** What the pages tell of an application: plain data, none of it secret, that could come from another thread. */
+/**
+ * The facts about an application that the pages show: plain data without secrets, which could come from another thread.
+ */
 export interface Facts {
   /** The path of the metrics. */
   readonly path: string

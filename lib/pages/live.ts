@@ -5,45 +5,59 @@ import type { Facts } from './facts'
 import { escapeHtml, version } from './html'
 import { icon, style } from './style'
 
-/** Nothing but the files below `/live/`, and the metrics. */
-const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
-  "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+/** The Content-Security-Policy of the page: it allows the files below `/live/` and the metrics, and nothing else. */
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
+  "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 const javaScript = 'text/javascript; charset=utf-8'
 const css = 'text/css; charset=utf-8'
 
-/** Names in `browser/`. A module has the address by which the others import it, which is without an extension. */
+/**
+ * The names of the modules in `browser/`. The modules import each other without an extension, so their addresses have
+ * none.
+ */
 const modules = ['page', 'charts', 'table', 'elements', 'history', 'reader', 'quantile', 'format']
 
-/** In place of the page's modules where there is only a bundle of the application. */
-const withoutFiles = "document.querySelector('#state').textContent = 'The files of this page are not there. Is the application bundled? Leave fastify-latency out of the bundle.'"
+/**
+ * The script that takes the place of the page's modules if their files are missing, as in a bundle of the application.
+ */
+const withoutFiles = "document.querySelector('#state').textContent = 'The files of this page are missing. " +
+  "Is the application bundled? Leave fastify-latency out of the bundle.'"
 
-/** What the page consists of beside itself: address, content type, and where the content is from. */
+/** The other files of the page: the address and content type of each, and a function that reads its content. */
 const parts: ReadonlyArray<[url: string, type: string, read: () => string | Promise<string | Buffer>]> = [
   ['/live/page.css', css, () => style],
   ['/live/icon.svg', 'image/svg+xml', () => icon],
   ['/live/uplot.css', css, () => readFile(require.resolve('uplot/dist/uPlot.min.css'))],
   ['/live/uplot.js', javaScript, () => readFile(require.resolve('uplot/dist/uPlot.iife.min.js'))],
   ...modules.map((name): [string, string, () => Promise<string | Buffer>] =>
-    [`/live/${name}`, javaScript, () => readFile(path.join(__dirname, 'browser', `${name}.js`)).catch(() => withoutFiles)])
+    [`/live/${name}`, javaScript, () => readModule(name)])
 ]
 
-/** Declares the page at `/live`, unless one of its addresses is taken. Returns whether it did. */
+async function readModule (name: string): Promise<string | Buffer> {
+  return readFile(path.join(__dirname, 'browser', `${name}.js`)).catch(() => withoutFiles)
+}
+
+/** Declares the page at `/live`, unless one of its addresses is taken. Returns whether the page was declared. */
 export function declareLivePage (app: FastifyInstance, facts: () => Facts): boolean {
   if (['/live', ...parts.map(([url]) => url)].some(url => app.hasRoute({ method: 'GET', url }))) return false
   app.get('/live', (_request, reply) => {
-    reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8').send(livePage(facts()))
+    reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8')
+    reply.send(livePage(facts()))
   })
   for (const [url, type, read] of parts) app.get(url, async (_request, reply) => reply.type(type).send(await read()))
   return true
 }
 
-/** What the page has to know to ask for the metrics, and to understand the answer. Relative, since a proxy may put the page elsewhere. */
+/**
+ * The data with which the page asks for the metrics and understands the answer. The path is relative, because a proxy
+ * may serve the page at another path.
+ */
 function pageData ({ path, histograms, inFlight }: Facts): string {
   return JSON.stringify({ path: `.${path}`, histograms, inFlight })
 }
 
-/** What the numbers are called, and what that means. `browser/page.ts` fills them in. */
+/** The names of the numbers at the top of the page, and what each means. `browser/page.ts` fills in the numbers. */
 const numbers: ReadonlyArray<[id: string, name: string, meaning: string]> = [
   ['rate', 'Requests', 'per second'],
   ['p50', 'p50', 'half within'],
@@ -55,10 +69,11 @@ const numbers: ReadonlyArray<[id: string, name: string, meaning: string]> = [
   ['in-flight', 'In flight', 'waiting right now']
 ]
 
-/** Seconds that the numbers and the table may be about. */
+/** The windows of time that the user can choose for the numbers and the table. */
 const windows: ReadonlyArray<[seconds: number, name: string]> = [[10, '10 s'], [60, '1 min'], [300, '5 min']]
 
 function livePage (facts: Facts): string {
+  const path = escapeHtml(facts.path)
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -77,22 +92,22 @@ function livePage (facts: Facts): string {
 <p id="state" role="status">Connecting</p>
 <button id="pause" type="button" aria-pressed="false">Pause</button>
 </header>
-<noscript><p>This page draws with JavaScript, which is off. The numbers are at <a href=".${escapeHtml(facts.path)}">${escapeHtml(facts.path)}</a>.</p></noscript>
+<noscript><p>This page needs JavaScript, which is off. The metrics are at <a href=".${path}">${path}</a>.</p></noscript>
 <main>
 <section aria-labelledby="window-name">
 <div class="bar">
 <fieldset id="window"><legend id="window-name">Over the last</legend>
-${windows.map(([seconds, name]) => `<label><input type="radio" name="window" value="${seconds}"${seconds === 60 ? ' checked' : ''}><span>${name}</span></label>`).join('\n')}
+${windows.map(renderWindow).join('\n')}
 </fieldset>
 <p id="seen"></p>
 </div>
 <dl id="numbers">
-${numbers.map(([id, name, meaning]) => `<div id="${id}"><dt>${name} <span>${meaning}</span></dt><dd><data value="NaN">–</data><small></small></dd></div>`).join('\n')}
+${numbers.map(renderNumber).join('\n')}
 </dl>
 </section>
 <p id="chosen" role="status">Charts of all requests</p>
 <section class="charts" aria-label="The last 5 minutes">
-${chart('heat', 'Where requests fall', '<p class="keys">requests per second: 0 <i class="scale"></i> <data>1</data></p>')}
+${chart('heat', 'Where requests fall', heatKey)}
 ${chart('quantiles', 'Latency', keys(['p50', 'p50'], ['p90', 'p90'], ['p99', 'p99']))}
 ${chart('rates', 'Requests per second', keys(['rate', 'all'], ['error', '5xx']))}
 </section>
@@ -102,13 +117,15 @@ ${chart('rates', 'Requests per second', keys(['rate', 'all'], ['error', '5xx']))
 </section>
 <section class="notes">
 <h2>What these numbers are</h2>
-<p><strong>Quantiles are estimates.</strong> A histogram knows how many requests fell into each bucket, and not where in it. p50, p90 and
-p99 are computed as <code>histogram_quantile()</code> of Prometheus does it: as if requests were spread evenly within their bucket. The
-truth is somewhere in the same bucket, whose bounds stand below each number. Beyond the last bound only “more than” is known.</p>
-<p>Choose a row of the table to see it alone in the charts, and once more, or press Escape, to see all.
-The numbers and the table are about the time chosen above, or since this page was opened if that is less. In the charts, requests are
-of each second, and quantiles of the 10 seconds before. The page asks for <a href=".${escapeHtml(facts.path)}">the metrics</a> once a second
-while it is in view, and remembers 5 minutes; Prometheus remembers more.</p>
+<p><strong>Quantiles are estimates.</strong> A histogram knows how many requests fell into each bucket, but not where
+in the bucket. p50, p90 and p99 are computed like <code>histogram_quantile()</code> of Prometheus: as if requests were
+spread evenly within their bucket. The true value is somewhere in the same bucket, whose bounds stand below each number.
+Of a quantile above the last bound only “more than” is known.</p>
+<p>Choose a row of the table to see its requests alone in the charts. Choose it once more, or press Escape, to see all
+requests. The numbers and the table cover the time chosen above, or the time since this page was opened if that is
+shorter. In the charts, requests are those of each second, and quantiles those of the 10 seconds before. The page asks
+for <a href=".${path}">the metrics</a> once a second while it is in view, and remembers 5 minutes; Prometheus remembers
+more.</p>
 </section>
 </main>
 <footer>fastify-latency ${escapeHtml(version)} · <a href="./">about this server</a></footer>
@@ -116,11 +133,27 @@ while it is in view, and remembers 5 minutes; Prometheus remembers more.</p>
 `
 }
 
-/** The plot can be moved through with the arrow keys, as a slider can, and then says what is where. */
+function renderWindow ([seconds, name]: readonly [seconds: number, name: string]): string {
+  const checked = seconds === 60 ? ' checked' : ''
+  return `<label><input type="radio" name="window" value="${seconds}"${checked}><span>${name}</span></label>`
+}
+
+function renderNumber ([id, name, meaning]: readonly [id: string, name: string, meaning: string]): string {
+  const value = '<data value="NaN">–</data><small></small>'
+  return `<div id="${id}"><dt>${name} <span>${meaning}</span></dt><dd>${value}</dd></div>`
+}
+
+const heatKey = '<p class="keys">requests per second: 0 <i class="scale"></i> <data>1</data></p>'
+
+/**
+ * A chart. The arrow keys move a cursor through its plot, which is therefore announced as a slider, with the values
+ * under the cursor.
+ */
 function chart (id: string, name: string, about: string): string {
+  const slider = 'role="slider" aria-valuemin="0" aria-valuemax="0" aria-valuenow="0" aria-valuetext="nothing yet"'
   return `<figure id="${id}">
 <figcaption><h2 id="${id}-name">${name}</h2>${about}</figcaption>
-<div class="plot" tabindex="0" role="slider" aria-labelledby="${id}-name" aria-valuemin="0" aria-valuemax="0" aria-valuenow="0" aria-valuetext="nothing yet"></div>
+<div class="plot" tabindex="0" aria-labelledby="${id}-name" ${slider}></div>
 </figure>`
 }
 

@@ -1,4 +1,4 @@
-/** The style of the page at `/live`. Colours that the charts need too have names. */
+/** The style of the page at `/live`. The colours that the charts use too are custom properties. */
 export const style = `
 :root {
   color-scheme: light dark;
@@ -133,7 +133,7 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
 }
 `
 
-/** A small heat map. */
+/** The icon of the page, a small heat map. */
 export const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" fill="#12305f"/>
 <path fill="#b9d6ff" d="M3 10h3v3H3zm3.5 0h3v3h-3zM10 6.500h3v3h-3z"/><path fill="#4f86d6" d="M10 10h3v3h-3zM6.500 6.500h3v3h-3zM10 3h3v3h-3z"/></svg>
 `

@@ -1,15 +1,16 @@
-// The drawings of the page, by uPlot. What is drawn is in format.ts and history.ts, which Node.js can test; this file needs a browser.
+// The charts of the page, drawn by uPlot. The data and texts of the charts come from history.ts and format.ts, which
+// are tested in Node.js. This file needs a browser.
 import type UPlot from 'uplot'
 import { formatBound, formatRate, formatSeconds } from './format'
 import type { Point } from './history'
 
-/** Loaded by the page before its modules. */
+/** The page loads uPlot before its modules. */
 declare const uPlot: typeof UPlot
 const Chart = uPlot
 
 export const quantiles: ReadonlyArray<[name: string, q: number]> = [['p50', 0.5], ['p90', 0.9], ['p99', 0.99]]
 
-/** Seconds that the charts show: as much as there is, from the first to the second. */
+/** The charts show the whole history, but not less than the first and not more than the second number of seconds. */
 const spans = [60, 300] as const
 
 const axisWidth = 64
@@ -20,11 +21,14 @@ interface Plot {
   readonly element: HTMLElement
 }
 
-/** The three charts, over the same time and with one cursor. */
+/** The three charts, which show the same time and share a cursor. */
 export class Charts {
   readonly #plots: Plot[]
   readonly #onCursor: () => void
-  readonly #resizes = new ResizeObserver(entries => { for (const { target } of entries) this.#fit(target as HTMLElement) })
+  readonly #resizes = new ResizeObserver(entries => {
+    for (const { target } of entries) this.#fit(target as HTMLElement)
+  })
+
   #points: readonly Point[] = []
   #most = 1
   #cursor: number | null = null
@@ -35,6 +39,7 @@ export class Charts {
     this.#onCursor = onCursor
     this.#colours = shades(colour('--heat-few'), colour('--heat-many'))
     const rows = upperBounds.length + 1
+    const steps = { width: 1.5, points: { show: false }, paths: uPlot.paths.stepped!({ align: -1 }) }
     this.#plots = [
       this.#create('#heat .plot', { y: { range: [0, rows] } }, [{ paths: () => null, points: { show: false } }], {
         splits: chart => boundSplits(rows, chart.bbox.height / devicePixelRatio),
@@ -45,8 +50,8 @@ export class Charts {
         quantiles.map(([name]) => ({ stroke: colour(`--${name}`), width: 2, points: { show: false } })),
         { values: (_chart, splits) => splits.map(formatBound) }),
       this.#create('#rates .plot', { y: { range: fromZero(1) } }, [
-        { stroke: colour('--rate'), fill: colour('--rate-fill'), width: 1.5, points: { show: false }, paths: uPlot.paths.stepped!({ align: -1 }) },
-        ...hasErrors ? [{ stroke: colour('--error'), fill: colour('--error'), width: 1.5, points: { show: false }, paths: uPlot.paths.stepped!({ align: -1 }) }] : []
+        { ...steps, stroke: colour('--rate'), fill: colour('--rate-fill') },
+        ...hasErrors ? [{ ...steps, stroke: colour('--error'), fill: colour('--error') }] : []
       ], { values: (_chart, splits) => splits.map(value => formatRate(value).replace('.0', '')) })
     ]
     for (const { element } of this.#plots) this.#resizes.observe(element)
@@ -54,7 +59,9 @@ export class Charts {
 
   draw (points: readonly Point[]): void {
     this.#points = points
-    this.#most = niceCeiling(Math.max(1, ...points.flatMap(({ time, from, bucketCounts }) => bucketCounts?.map(count => count / (time - from)) ?? [])))
+    const bucketRates = points.flatMap(({ time, from, bucketCounts }) =>
+      bucketCounts?.map(count => count / (time - from)) ?? [])
+    this.#most = niceCeiling(Math.max(1, ...bucketRates))
     const times = points.map(({ time }) => time)
     const data = [
       [times.map(() => null)],
@@ -71,12 +78,12 @@ export class Charts {
     })
   }
 
-  /** What the hottest colour of the heat map stands for, in requests per second. */
+  /** The requests per second that the last colour of the heat map stands for. */
   get most (): number {
     return this.#most
   }
 
-  /** The point under the cursor. */
+  /** The index of the point under the cursor, or null without a cursor. */
   get cursor (): number | null {
     return this.#cursor
   }
@@ -87,20 +94,32 @@ export class Charts {
   }
 
   #create (
-    selector: string, scales: UPlot.Scales, series: UPlot.Series[], yAxis: UPlot.Axis, paint: (chart: UPlot) => void = () => {}
+    selector: string,
+    scales: UPlot.Scales,
+    series: UPlot.Series[],
+    yAxis: UPlot.Axis,
+    paint: (chart: UPlot) => void = () => {}
   ): Plot {
     const element = document.querySelector<HTMLElement>(selector)!
-    const lines = { stroke: colour('--muted'), font, ticks: { show: false }, grid: { stroke: colour('--line'), width: 1 } }
+    const grid = { stroke: colour('--line'), width: 1 }
+    const lines = { stroke: colour('--muted'), font, ticks: { show: false }, grid }
+    const agoLabels = (_chart: UPlot, splits: number[]): string[] =>
+      splits.map(time => formatAgo(splits.at(-1)! - time))
     const chart = new Chart({
       width: element.clientWidth,
       height: element.clientHeight,
       padding: [8, 18, 0, 0],
       legend: { show: false },
-      cursor: { sync: { key: 'live', scales: ['x', null] }, y: false, drag: { x: false, y: false, setScale: false }, points: { size: 7 } },
+      cursor: {
+        sync: { key: 'live', scales: ['x', null] },
+        y: false,
+        drag: { x: false, y: false, setScale: false },
+        points: { size: 7 }
+      },
       scales: { x: { time: false }, ...scales },
       axes: [
-        { ...lines, size: 26, splits: timeSplits, values: (_chart, splits) => splits.map(time => formatAgo(splits.at(-1)! - time)) },
-        { ...lines, size: axisWidth, ...yAxis, grid: { ...lines.grid, ...yAxis.grid } }
+        { ...lines, size: 26, splits: timeSplits, values: agoLabels },
+        { ...lines, size: axisWidth, ...yAxis, grid: { ...grid, ...yAxis.grid } }
       ],
       series: [{}, ...series],
       hooks: { draw: [paint], setCursor: [chart => this.#moved(chart)] }
@@ -120,7 +139,12 @@ export class Charts {
   #onKey (event: KeyboardEvent): void {
     const last = this.#points.length - 1
     const index = this.#cursor ?? last + 1
-    const moved = new Map([['ArrowLeft', index - 1], ['ArrowRight', index + 1], ['PageUp', index - 10], ['PageDown', index + 10], ['Home', 0], ['End', last]]).get(event.key)
+    const moves = new Map([
+      ['ArrowLeft', index - 1], ['ArrowRight', index + 1],
+      ['PageUp', index - 10], ['PageDown', index + 10],
+      ['Home', 0], ['End', last]
+    ])
+    const moved = moves.get(event.key)
     if (moved === undefined || last < 0) {
       if (event.key === 'Escape') this.#setCursor(undefined)
       return
@@ -129,7 +153,7 @@ export class Charts {
     this.#setCursor(this.#points[Math.min(Math.max(moved, 0), last)]!.time)
   }
 
-  /** Moves the cursor of all charts to a time, or away. */
+  /** Moves the cursor of all charts to a time or, for undefined, out of the charts. */
   #setCursor (time: number | undefined): void {
     for (const { chart } of this.#plots) {
       chart.setCursor(time === undefined ? { left: -10, top: -10 } : { left: chart.valToPos(time, 'x'), top: 0 })
@@ -141,7 +165,7 @@ export class Charts {
     this.#onCursor()
   }
 
-  /** A cell for each second and bucket, the hotter the more requests fell into it. */
+  /** Paints the heat map: a cell for each second and bucket, coloured by the rate of requests in the bucket. */
   #paintCells (chart: UPlot): void {
     const { ctx, bbox } = chart
     ctx.save()
@@ -161,18 +185,17 @@ export class Charts {
     ctx.restore()
   }
 
-  /** By the logarithm: one slow request among a hundred is what the map is looked at for. */
+  /** The colour of a cell. The scale is logarithmic, because one slow request among a hundred has to be visible. */
   #shade (rate: number): string {
     const share = Math.log1p(rate) / Math.log1p(this.#most)
     return this.#colours[Math.min(Math.floor(share * this.#colours.length), this.#colours.length - 1)]!
   }
 }
 
-/** What is at one point of the charts, for who reads or hears it. */
+/** The text of one point of the charts, for people who read it or hear it. */
 export function describePoint ({ time, rate, quantiles: values }: Point): string {
-  const what = rate === null
-    ? 'nothing is known'
-    : `${formatRate(rate)} requests per second, ${quantiles.map(([name], index) => `${name} ${formatSeconds(values[index] ?? NaN)}`).join(', ')}`
+  const estimates = quantiles.map(([name], index) => `${name} ${formatSeconds(values[index] ?? NaN)}`).join(', ')
+  const what = rate === null ? 'nothing is known' : `${formatRate(rate)} requests per second, ${estimates}`
   return `${formatClock(time)}: ${what}`
 }
 
@@ -184,13 +207,17 @@ function colour (property: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(property).trim()
 }
 
-/** Colours from one to another, both `#rrggbb`. */
+/** Colours from one to another. Both are given as `#rrggbb`. */
 function shades (from: string, to: string): string[] {
-  const [start, end] = [from, to].map(hex => [1, 3, 5].map(index => parseInt(hex.slice(index, index + 2), 16))) as [number[], number[]]
-  return Array.from({ length: 24 }, (_shade, index) => `rgb(${start.map((part, channel) => Math.round(part + (end[channel]! - part) * index / 23)).join(' ')})`)
+  const channelsOf = (hex: string): number[] => [1, 3, 5].map(index => parseInt(hex.slice(index, index + 2), 16))
+  const [start, end] = [channelsOf(from), channelsOf(to)]
+  return Array.from({ length: 24 }, (_shade, index) => {
+    const channels = start.map((part, channel) => Math.round(part + (end[channel]! - part) * index / 23))
+    return `rgb(${channels.join(' ')})`
+  })
 }
 
-/** From 0 to a round number, so that the scale stays the same while the values move a little. */
+/** A scale from 0 to a round number. A round number stays the same while the values change a little. */
 function fromZero (least: number): UPlot.Range.Function {
   return (_chart, _min, max) => [0, niceCeiling(Math.max(max ?? 0, least))]
 }
@@ -200,16 +227,17 @@ function niceCeiling (value: number): number {
   return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find(step => step * magnitude >= value * 0.9999)! * magnitude
 }
 
-/** Bounds to label, as many as there is room for. */
+/** The bounds that get a label, as many as there is room for. */
 function boundSplits (rows: number, height: number): number[] {
   const step = Math.ceil(18 * rows / height)
   return Array.from({ length: Math.floor((rows - 1) / step) }, (_split, index) => (index + 1) * step)
 }
 
-/** Times to label, counted back from the end, which they hold. */
+/** The times that get a label. They are counted back from the end, which is one of them. */
 function timeSplits (_chart: UPlot, _axis: number, min: number, max: number): number[] {
   const step = [15, 30, 60].find(seconds => (max - min) / seconds <= 5.5) ?? 60
-  return Array.from({ length: Math.floor((max - min) / step + 0.01) + 1 }, (_split, index) => max - index * step).reverse()
+  const length = Math.floor((max - min) / step + 0.01) + 1
+  return Array.from({ length }, (_split, index) => max - index * step).reverse()
 }
 
 function formatAgo (seconds: number): string {

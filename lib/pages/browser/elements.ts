@@ -1,10 +1,10 @@
-// In the browser: the elements of the page.
+// Access to the elements of the page. This file needs a browser.
 
 export function find<E extends HTMLElement = HTMLElement> (selector: string): E {
   return document.querySelector<E>(selector)!
 }
 
-/** Leaves what is there if it says the same, and with it a selection. */
+/** Sets the text of an element. An equal text is left alone, because replacing it would undo the user's selection. */
 export function setText (element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text
 }

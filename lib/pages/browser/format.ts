@@ -5,16 +5,16 @@ const oneDecimal = new Intl.NumberFormat('en', { minimumFractionDigits: 1, maxim
 
 export const nothing = '–'
 
-/** From here on three digits of milliseconds round to 1,000. */
+/** From this value on, a time would be rounded to 1,000 milliseconds, and is written in seconds. */
 const oneSecond = 0.9995
 
-/** A measured time: always three digits, so that numbers that change keep their width. */
+/** A measured time, always with three digits, so that changing numbers keep their width. */
 export function formatSeconds (seconds: number): string {
   if (Number.isNaN(seconds)) return nothing
   return seconds < oneSecond ? `${padded.format(seconds * 1000)} ms` : `${padded.format(seconds)} s`
 }
 
-/** An estimated quantile, of which beyond the last bound only "more than" is known. */
+/** An estimated quantile. Of a quantile above the last bound only "more than" is known. */
 export function formatEstimate ({ value, upper }: { readonly value: number, readonly upper: number }): string {
   return `${upper === Infinity ? '> ' : ''}${formatSeconds(value)}`
 }
@@ -42,7 +42,7 @@ export function formatCount (count: number): string {
   return wholeNumber.format(count)
 }
 
-/** A part of a whole, as a percentage. Never 0 or 100 unless it is. */
+/** A part of a whole, as a percentage. A part that is neither 0 nor the whole is never written as 0 % or 100 %. */
 export function formatShare (part: number, whole: number): string {
   if (part === 0) return '0 %'
   const percentage = 100 * part / whole
@@ -51,7 +51,7 @@ export function formatShare (part: number, whole: number): string {
   return `${unpadded.format(percentage)} %`
 }
 
-/** How long a window is. */
+/** The length of a window of time. */
 export function formatWindow (seconds: number): string {
   return seconds < 59.5 ? `${Math.round(seconds)} s` : `${oneDecimal.format(seconds / 60).replace('.0', '')} min`
 }

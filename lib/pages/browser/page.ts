@@ -1,7 +1,10 @@
-// The page at /live: asks the metrics server once a second, and shows what it says. Needs a browser; what it computes is in the other modules.
+// The page at `/live`. It asks the metrics server once a second, and shows the answers. This file needs a browser; all
+// computation is in the other modules.
 import { Charts, describePoint, formatClock, quantiles } from './charts'
 import { find, setText } from './elements'
-import { formatBucket, formatCount, formatEstimate, formatRate, formatSeconds, formatShare, formatWindow, nothing } from './format'
+import {
+  formatBucket, formatCount, formatEstimate, formatRate, formatSeconds, formatShare, formatWindow, nothing
+} from './format'
 import { History, noCounts, type Increase, type Point } from './history'
 import { estimateQuantile } from './quantile'
 import { familyNames, Reader, type ShownHistogram } from './reader'
@@ -10,7 +13,7 @@ import { Table } from './table'
 const intervalMs = 1000
 const timeoutMs = 10_000
 const keepSeconds = 300
-/** Seconds before a point of the charts that its quantiles are of. */
+/** The quantiles at a point of the charts are those of this many seconds before the point. */
 const quantileSeconds = 10
 
 const { path, histograms, inFlight: hasInFlight } = JSON.parse(document.body.dataset.page!) as {
@@ -29,7 +32,10 @@ let table: Table
 let points: Point[] = []
 let windowSeconds = 60
 let paused = false
-/** Asking again would not help, or have the browser ask for a password each time. */
+/**
+ * Whether the server has refused to answer. The page then stops asking: another request would have no other answer, or
+ * would make the browser ask for a password each time.
+ */
 let refused = false
 let lastAnswer = NaN
 
@@ -58,12 +64,14 @@ async function poll (): Promise<void> {
   let text
   let time
   try {
-    response = await fetch(`${path}?${query}`, { headers: { accept: 'text/plain' }, cache: 'no-store', signal: AbortSignal.timeout(timeoutMs) })
-    // The clock of the page: a server's may be wrong, and jump.
+    const signal = AbortSignal.timeout(timeoutMs)
+    response = await fetch(`${path}?${query}`, { headers: { accept: 'text/plain' }, cache: 'no-store', signal })
+    // The time is that of the page, because the clock of the server may be wrong, and may jump.
     time = (performance.timeOrigin + performance.now()) / 1000
     text = await response.text()
   } catch {
-    return showState('lost', Number.isNaN(lastAnswer) ? 'No answer yet; asking again' : `No answer since ${formatClock(lastAnswer)}; asking again`)
+    const since = Number.isNaN(lastAnswer) ? 'yet' : `since ${formatClock(lastAnswer)}`
+    return showState('lost', `No answer ${since}; asking again`)
   }
   if (asked !== histogram) return
   if (response.status === 401 || response.status === 403) {
@@ -80,7 +88,10 @@ async function poll (): Promise<void> {
   if (!paused) draw()
 }
 
-/** Asks as long as somebody looks, once a second, and never more than half of the time. */
+/**
+ * Asks for the metrics once a second, as long as the page is visible. A slow server is asked less often: requests take
+ * up at most half of the time.
+ */
 let asking = false
 async function keepAsking (): Promise<void> {
   if (asking) return
@@ -100,12 +111,14 @@ function draw (): void {
   showNumbers(increase)
   table.show(increase, windowSeconds)
   const row = table.chosen === undefined ? undefined : increase?.rows.get(table.chosen)
-  setText(find('#chosen'), row === undefined ? 'Charts of all requests' : `Charts of ${[row.method, row.route].filter(Boolean).join(' ') || 'all requests'} only`)
+  const rowName = row === undefined ? '' : [row.method, row.route].filter(Boolean).join(' ') || 'all requests'
+  setText(find('#chosen'), row === undefined ? 'Charts of all requests' : `Charts of ${rowName} only`)
   charts.draw(points)
   showPoint()
   find('#heat data').textContent = formatRate(charts.most).replace('.0', '')
   if (Number.isNaN(lastAnswer)) return
-  showState('live', paused ? `Paused at ${formatClock(lastAnswer)}` : increase?.total.buckets.at(-1) === 0 ? 'Live; no requests' : 'Live')
+  const live = increase?.total.buckets.at(-1) === 0 ? 'Live; no requests' : 'Live'
+  showState('live', paused ? `Paused at ${formatClock(lastAnswer)}` : live)
 }
 
 function showState (name: string, text: string): void {
@@ -115,21 +128,30 @@ function showState (name: string, text: string): void {
 
 function showNumbers (increase: Increase | undefined): void {
   const seconds = increase?.seconds ?? 0
-  setText(find('#seen'), increase !== undefined && windowSeconds - seconds > 1 ? `of which this page has seen ${formatWindow(seconds)}` : '')
+  const isPartial = increase !== undefined && windowSeconds - seconds > 1
+  setText(find('#seen'), isPartial ? `of which this page has seen ${formatWindow(seconds)}` : '')
   const total = increase?.total ?? noCounts(histogram.upperBounds)
   const all = total.buckets.at(-1)!
-  setNumber('rate', increase === undefined ? NaN : all / seconds, formatRate, increase === undefined ? '' : `${formatCount(all)} in all`)
+  const isKnown = increase !== undefined
+  setNumber('rate', isKnown ? all / seconds : NaN, formatRate, isKnown ? `${formatCount(all)} in all` : '')
   for (const [name, q] of quantiles) {
     const estimate = estimateQuantile(q, histogram.upperBounds, total.buckets)
     const { value, lower, upper } = estimate
-    setNumber(name, value, () => formatEstimate(estimate), Number.isNaN(value) ? '' : `bucket ${formatBucket(lower, upper)}`)
+    const bucket = Number.isNaN(value) ? '' : `bucket ${formatBucket(lower, upper)}`
+    setNumber(name, value, () => formatEstimate(estimate), bucket)
   }
   const share = (part: number): string => all === 0 ? '' : `${formatShare(part, all)} of requests`
-  setNumber('errors', histogram.statusLabel === undefined ? NaN : total.errors, formatCount, histogram.statusLabel === undefined ? 'no label says' : share(total.errors))
+  const hasStatus = histogram.statusLabel !== undefined
+  setNumber('errors', hasStatus ? total.errors : NaN, formatCount, hasStatus ? share(total.errors) : 'no status label')
   setNumber('aborted', total.aborted, formatCount, share(total.aborted))
   setNumber('rejected', increase?.rejected ?? 0, formatCount, '')
-  setNumber('in-flight', hasInFlight ? increase === undefined ? NaN : [...increase.rows.values()].reduce((sum, { inFlight }) => sum + inFlight, 0) : NaN, formatCount, '')
-  for (const id of ['errors', 'aborted', 'rejected']) find(`#${id}`).classList.toggle('some', Number(find<HTMLDataElement>(`#${id} data`).value) > 0)
+  const rows = isKnown ? [...increase.rows.values()] : []
+  const inFlight = rows.reduce((sum, row) => sum + row.inFlight, 0)
+  setNumber('in-flight', hasInFlight && isKnown ? inFlight : NaN, formatCount, '')
+  for (const id of ['errors', 'aborted', 'rejected']) {
+    const { value } = find<HTMLDataElement>(`#${id} data`)
+    find(`#${id}`).classList.toggle('some', Number(value) > 0)
+  }
 }
 
 function setNumber (id: string, value: number, format: (value: number) => string, note: string): void {
@@ -139,14 +161,16 @@ function setNumber (id: string, value: number, format: (value: number) => string
   setText(find(`#${id} small`), note)
 }
 
-/** Shows what the charts say under the cursor, or else last. */
+/** Shows the values under the cursor of the charts or, without a cursor, the latest values. */
 function showPoint (): void {
   const last = Math.max(points.length - 1, 0)
   const index = Math.min(charts?.cursor ?? last, last)
   const point = points[index]
   const values: Record<string, string> = { rate: nothing, error: nothing }
   quantiles.forEach(([name], quantile) => { values[name] = formatSeconds(point?.quantiles[quantile] ?? NaN) })
-  if (typeof point?.rate === 'number') Object.assign(values, { rate: formatRate(point.rate), error: formatRate(point.errorRate!) })
+  if (typeof point?.rate === 'number') {
+    Object.assign(values, { rate: formatRate(point.rate), error: formatRate(point.errorRate!) })
+  }
   for (const [key, text] of Object.entries(values)) setText(find(`[data-key=${key}] b`), text)
   for (const plot of document.querySelectorAll('.plot')) {
     plot.setAttribute('aria-valuemax', String(last))

@@ -1,36 +1,38 @@
-/** A histogram that the page can show, as the server describes it. */
+/** A histogram that the page can show, as the server describes it to the page. */
 export interface ShownHistogram {
   readonly name: string
-  /** In seconds, without `+Inf`. */
+  /** The upper bounds in seconds, without `+Inf`. */
   readonly upperBounds: readonly number[]
-  /** The labels that hold these, where the histogram has them. */
+  /**
+   * The names of the labels that hold the method, the route and the status. Undefined: the histogram has no such label.
+   */
   readonly methodLabel?: string | undefined
   readonly routeLabel?: string | undefined
   readonly statusLabel?: string | undefined
 }
 
-/** What has been counted of some requests. Only grows, until the server starts again. */
+/** The counts of some requests. Counts only grow until the server starts again. */
 export interface Counts {
-  /** Cumulative, one for each upper bound and one for `+Inf`, which is that of all. */
+  /** The cumulative counts of the buckets. The last one is that of `+Inf`, and counts all requests. */
   readonly buckets: readonly number[]
-  /** Those with a status of 500 or more. */
+  /** Requests with a status of 500 or more. */
   readonly errors: number
   readonly aborted: number
 }
 
-/** One row of the table: the requests of a method and route, as far as the histogram tells them apart. */
+/** One row of the table: the requests of a method and route, as far as the histogram distinguishes them. */
 export interface Row {
   readonly method: string | undefined
   readonly route: string | undefined
   readonly counts: Counts
-  /** Now. */
+  /** Requests in flight at the time of the answer. */
   readonly inFlight: number
 }
 
-/** What one answer of the server says. */
+/** The content of one answer of the server. */
 export interface Reading {
   readonly rows: ReadonlyMap<string, Row>
-  /** Requests that were answered before any hook could run; they have no route. */
+  /** Requests that were answered before any hook could run. They have no route. */
   readonly rejected: number
 }
 
@@ -38,25 +40,30 @@ const inFlightName = 'http_requests_in_flight'
 const abortedName = 'http_requests_aborted_total'
 const rejectedName = 'http_requests_rejected_total'
 
-/** The families to ask the server for. */
+/** The names of the families that the page asks the server for. */
 export function familyNames ({ name }: ShownHistogram): string[] {
   return [name, inFlightName, abortedName, rejectedName]
 }
 
-type MutableRow = { -readonly [K in keyof Row]: Row[K] } & { counts: { buckets: number[], errors: number, aborted: number } }
+type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
-/** Where the value of a line goes. */
+type MutableRow = Mutable<Row> & { counts: { buckets: number[], errors: number, aborted: number } }
+
+/** The place of a sample's value in a reading. */
 interface Place {
   readonly kind: 'bucket' | 'in flight' | 'aborted' | 'rejected'
   readonly key: string
   readonly method: string | undefined
   readonly route: string | undefined
-  /** Index among the bounds; -1 for a bound that is not one of them, and for other kinds. */
+  /** The index of the bucket in the histogram. It is -1 for an unknown bound, and for samples of other metrics. */
   readonly bucket: number
   readonly isError: boolean
 }
 
-/** Reads the text format, as far as the page needs it. Remembers what it makes of the names and labels of a line, which stay the same. */
+/**
+ * Reads the parts of the text format that the page needs. The name and labels of a sample stay the same from answer to
+ * answer, so the reader remembers the place that it has found for them.
+ */
 export class Reader {
   readonly #histogram: ShownHistogram
   readonly #kinds: ReadonlyMap<string, Place['kind']>
@@ -65,11 +72,17 @@ export class Reader {
   constructor (histogram: ShownHistogram) {
     this.#histogram = histogram
     this.#kinds = new Map([
-      [`${histogram.name}_bucket`, 'bucket'], [inFlightName, 'in flight'], [abortedName, 'aborted'], [rejectedName, 'rejected']
+      [`${histogram.name}_bucket`, 'bucket'],
+      [inFlightName, 'in flight'],
+      [abortedName, 'aborted'],
+      [rejectedName, 'rejected']
     ])
   }
 
-  /** Throws if the histogram is not there, or not as described: the server has started again, with other options. */
+  /**
+   * Reads one answer. Throws if the histogram is missing or has other buckets, which happens when the server has
+   * started again with other options.
+   */
   read (text: string): Reading {
     const { name, upperBounds } = this.#histogram
     if (!text.includes(`# TYPE ${name} histogram\n`)) throw new Error(`${name} is not served any more`)
@@ -118,7 +131,7 @@ export class Reader {
     if (kind === undefined) return undefined
     const { methodLabel, routeLabel, statusLabel, upperBounds } = this.#histogram
     const labels = readLabels(series.slice(name.length))
-    // The other metrics have labels of fixed names, and no method or route that the histogram does not have too.
+    // The other metrics have fixed label names. Their method or route is left out if the histogram has no such label.
     const label = (ofHistogram: string | undefined, ofOthers: string): string | undefined =>
       ofHistogram === undefined ? undefined : labels.get(kind === 'bucket' ? ofHistogram : ofOthers) ?? ''
     const [method, route] = [label(methodLabel, 'method'), label(routeLabel, 'route')]

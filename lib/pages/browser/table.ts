@@ -1,37 +1,51 @@
-// In the browser: the table by route, and which of its rows is chosen.
+// The table of routes, and the row of it that the user has chosen. This file needs a browser.
 import { quantiles } from './charts'
 import { find, setText } from './elements'
 import { formatCount, formatEstimate, formatRate, formatWindow, nothing } from './format'
 import type { Increase } from './history'
-import { estimateQuantile } from './quantile'
+import { estimateQuantile, type Estimate } from './quantile'
 import type { Row, ShownHistogram } from './reader'
 
 interface Column {
   readonly name: string
-  /** What to sort by. */
+  /** The value that rows are sorted by. */
   readonly value: (row: Row, seconds: number) => string | number
   readonly text: (row: Row, seconds: number) => string
   readonly isText?: boolean
-  /** Whether a number above 0 is bad news. */
+  /** Whether a number above 0 is marked as bad news. */
   readonly isAlarming?: boolean
 }
 
 const requestsOf = ({ counts }: Row): number => counts.buckets.at(-1)!
 
-function columnsOf ({ methodLabel, routeLabel, statusLabel, upperBounds }: ShownHistogram, hasInFlight: boolean): Column[] {
+function columnsOf (histogram: ShownHistogram, hasInFlight: boolean): Column[] {
+  const { methodLabel, routeLabel, statusLabel, upperBounds } = histogram
   const columns: Array<Column | false> = [
-    routeLabel !== undefined && { name: 'Route', isText: true, value: ({ route }) => route!, text: ({ route }) => route! },
-    methodLabel !== undefined && { name: 'Method', isText: true, value: ({ method }) => method!, text: ({ method }) => method! },
-    methodLabel === undefined && routeLabel === undefined && { name: 'Route', isText: true, value: () => 0, text: () => 'all requests' },
-    { name: 'Requests/s', value: requestsOf, text: (row, seconds) => requestsOf(row) === 0 ? nothing : formatRate(requestsOf(row) / seconds) },
-    ...quantiles.map(([name, q]): Column => ({
-      name, value: ({ counts }) => estimateQuantile(q, upperBounds, counts.buckets).value, text: ({ counts }) => formatEstimate(estimateQuantile(q, upperBounds, counts.buckets))
-    })),
-    statusLabel !== undefined && { name: 'Errors', isAlarming: true, value: ({ counts }) => counts.errors, text: ({ counts }) => formatCount(counts.errors) },
-    { name: 'Aborted', isAlarming: true, value: ({ counts }) => counts.aborted, text: ({ counts }) => formatCount(counts.aborted) },
-    hasInFlight && { name: 'In flight', value: ({ inFlight }) => inFlight, text: ({ inFlight }) => formatCount(inFlight) }
+    routeLabel !== undefined && textColumn('Route', ({ route }) => route!),
+    methodLabel !== undefined && textColumn('Method', ({ method }) => method!),
+    methodLabel === undefined && routeLabel === undefined && textColumn('Route', () => 'all requests'),
+    {
+      name: 'Requests/s',
+      value: requestsOf,
+      text: (row, seconds) => requestsOf(row) === 0 ? nothing : formatRate(requestsOf(row) / seconds)
+    },
+    ...quantiles.map(([name, q]): Column => {
+      const estimate = ({ counts }: Row): Estimate => estimateQuantile(q, upperBounds, counts.buckets)
+      return { name, value: row => estimate(row).value, text: row => formatEstimate(estimate(row)) }
+    }),
+    statusLabel !== undefined && { ...countColumn('Errors', ({ counts }) => counts.errors), isAlarming: true },
+    { ...countColumn('Aborted', ({ counts }) => counts.aborted), isAlarming: true },
+    hasInFlight && countColumn('In flight', ({ inFlight }) => inFlight)
   ]
   return columns.filter(column => column !== false)
+}
+
+function textColumn (name: string, text: (row: Row) => string): Column {
+  return { name, isText: true, value: text, text }
+}
+
+function countColumn (name: string, value: (row: Row) => number): Column {
+  return { name, value, text: row => formatCount(value(row)) }
 }
 
 export class Table {
@@ -43,7 +57,7 @@ export class Table {
   #descending = false
   #chosen: string | undefined
 
-  /** `onChange` is called when it is to be shown in another order, or another row is chosen. */
+  /** `onChange` is called when the user has chosen another order or another row. */
   constructor (histogram: ShownHistogram, hasInFlight: boolean, onChange: () => void) {
     this.#columns = columnsOf(histogram, hasInFlight)
     this.#onChange = onChange
@@ -54,7 +68,7 @@ export class Table {
     this.#body.onkeydown = ({ key }) => { if (key === 'Escape') this.#choose(undefined) }
   }
 
-  /** The key of the row that is chosen. */
+  /** The key of the chosen row, or undefined if none is chosen. */
   get chosen (): string | undefined {
     return this.#chosen
   }
@@ -68,7 +82,9 @@ export class Table {
     const { value } = this.#columns[this.#sortedBy]!
     const seconds = increase?.seconds ?? NaN
     const rows = Array.from(increase?.rows ?? [], ([key, row]) => ({ row, key, rank: value(row, seconds) }))
-    rows.sort((a, b) => (compare(a.rank, b.rank) || 0) * (this.#descending ? -1 : 1) || compare(a.row.route ?? '', b.row.route ?? '') || compare(a.key, b.key))
+    const direction = this.#descending ? -1 : 1
+    rows.sort((a, b) => (compare(a.rank, b.rank) || 0) * direction ||
+      compare(a.row.route ?? '', b.row.route ?? '') || compare(a.key, b.key))
     rows.forEach(({ row, key }, index) => {
       let element = this.#rows.get(key)
       if (element === undefined) {
@@ -108,7 +124,10 @@ export class Table {
     return head
   }
 
-  /** A click anywhere on the row is one on its button, which is there for the keyboard and screen readers. */
+  /**
+   * Creates a row with a button for the keyboard and for screen readers. A click anywhere on the row counts as a click
+   * on the button.
+   */
   #createRow (key: string): HTMLTableRowElement {
     const row = document.createElement('tr')
     row.onclick = () => this.#choose(this.#chosen === key ? undefined : key)
@@ -126,7 +145,7 @@ export class Table {
   }
 }
 
-/** NaN, of a row without requests, is less than any number. */
+/** Compares two values of a column. NaN, the quantile of a row without requests, is less than any number. */
 function compare (a: string | number, b: string | number): number {
   if (typeof a === 'string' || typeof b === 'string') return a < b ? -1 : a > b ? 1 : 0
   return (Number.isNaN(a) ? -1 : a) - (Number.isNaN(b) ? -1 : b)
