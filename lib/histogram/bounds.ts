@@ -1,4 +1,7 @@
-/** The upper bounds that a histogram has by default: those of every Prometheus client library, in seconds. */
+/**
+ * The default upper bounds of a histogram, in seconds: those of Prometheus' own client library for Go, and of
+ * `prom-client`.
+ */
 export const defaultUpperBounds: readonly number[] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 export function isUpperBounds (value: unknown): value is readonly number[] {
@@ -7,10 +10,16 @@ export function isUpperBounds (value: unknown): value is readonly number[] {
     value.every((bound, index) => Number.isFinite(bound) && (index === 0 || bound > value[index - 1]))
 }
 
-/** Up to this many bounds a linear scan is faster than a binary search, because most requests end in the first few buckets. */
+/**
+ * Up to this many bounds a linear scan is faster than a binary search, because most requests fall into the first few
+ * buckets.
+ */
 const longestScan = 60
 
-/** Index of the bucket that counts a value; `upperBounds.length` is the `+Inf` bucket. A bound is inclusive, as `le` says. */
+/**
+ * The index of the bucket that counts a value. `upperBounds.length` is the index of the `+Inf` bucket. A bound is
+ * inclusive, like `le`.
+ */
 export function bucketIndex (upperBounds: Float64Array, value: number): number {
   if (upperBounds.length > longestScan) return searchBucket(upperBounds, value)
   let index = 0

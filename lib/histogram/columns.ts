@@ -1,24 +1,25 @@
-/** Hands out the memory of one segment: so many numbers, all of them 0. */
+/** Returns the memory of one segment: `length` numbers, all of them 0. */
 export type AllocateSegment = (length: number) => Float64Array
 
-/** Takes memory from the heap of this thread. */
+/** Takes the memory from the heap of this thread. */
 export const allocateSegment: AllocateSegment = length => new Float64Array(length)
 
-/** A slot shifted by this many bits is the index of the segment that holds it. */
+/** A slot shifted right by this many bits is the index of its segment. */
 export const segmentBits = 6
 
-/** How many series share a segment. */
+/** The number of series in a segment. */
 export const segmentSlots = 1 << segmentBits
 
-/** These bits of a slot are its place in its segment. */
+/** The bits of a slot that are its place in its segment. */
 export const placeMask = segmentSlots - 1
 
 /**
- * One row of numbers for each series. A column grows by segments: what has been handed out is never moved, so that another thread can read
- * it while this one counts. Numbers are doubles, which count exactly to 2^53, where 32 bits would silently begin again at 0.
+ * A row of numbers for each series. A column grows by segments, and a segment never moves once it is handed out.
+ * Another thread could therefore read a column while this thread counts. The numbers are doubles, which count exactly
+ * up to 2^53; a 32-bit integer would silently begin again at 0.
  */
 export class Column {
-  /** How many numbers a series has. */
+  /** How many numbers each series has. */
   readonly width: number
   readonly segments: Float64Array[] = []
   readonly #allocate: AllocateSegment

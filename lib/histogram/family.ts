@@ -6,25 +6,31 @@ import type { SeriesIndex } from './series-index'
 export interface HistogramDefinition {
   readonly name: string
   readonly help: string
-  /** What is measured, such as `seconds`. */
+  /** The unit of the values, such as `seconds`. */
   readonly unit: string
   readonly upperBounds: readonly number[]
 }
 
-/** How many series are copied at a time. */
+/** How many series are copied in one step. */
 const seriesPerStep = 10_000
 
-/** One quantity in buckets: a column beside an index of series, in which other quantities may have columns too. */
+/**
+ * A histogram: a column of sums and bucket counts beside an index of series. Other histograms may have their columns
+ * beside the same index.
+ */
 export class HistogramFamily {
   readonly definition: HistogramDefinition
   readonly index: SeriesIndex
   readonly #upperBounds: Float64Array
-  /** The numbers of each series: the sum, then a count for each bucket, the last of which is `+Inf`. */
+  /** The numbers of each series: the sum, and then a count for each bucket. The last bucket is `+Inf`. */
   readonly #rows: Column
-  /** `#rows.segments` and `#rows.width`, which are nearer at hand here. */
+  /** `#rows.segments` and `#rows.width`. They are kept here too because they are read faster from here. */
   readonly #segments: readonly Float64Array[]
   readonly #width: number
-  /** When this histogram began to count, in seconds since 1970, if that is later than its series were added. */
+  /**
+   * When this histogram was last reset, in seconds since 1970; 0 if it never was. A series that was added earlier began
+   * to count at this time.
+   */
   #startSeconds = 0
 
   constructor (definition: HistogramDefinition, index: SeriesIndex) {
@@ -36,7 +42,10 @@ export class HistogramFamily {
     this.#segments = this.#rows.segments
   }
 
-  /** Counts one value. A negative one counts as 0. One that is no number is in the `+Inf` bucket, and adds nothing to the sum. */
+  /**
+   * Counts one value. A finite negative value counts as 0. A value that is not finite counts in the `+Inf` bucket, and
+   * is not added to the sum.
+   */
   observe (slot: number, value: number): void {
     const segment = this.#segments[slot >> segmentBits]!
     const row = (slot & placeMask) * this.#width
@@ -49,7 +58,7 @@ export class HistogramFamily {
     segment[row + 1 + bucketIndex(this.#upperBounds, counted)]!++
   }
 
-  /** The counts at one instant, which later observations do not change. */
+  /** The points at this moment. Later observations do not change them. */
   snapshot (): HistogramPoints {
     const steps = this.snapshotInSteps()
     let step = steps.next()
@@ -58,8 +67,9 @@ export class HistogramFamily {
   }
 
   /**
-   * The same in steps of less than a millisecond, between which there may be observations. Each series is as it was at one instant. A
-   * series in which this histogram has counted nothing is left out, unless it has no labels.
+   * Makes the same points in steps of less than a millisecond. There may be observations between two steps; the numbers
+   * of one series are always from the same moment. A series with no observation in this histogram is left out, unless
+   * the histogram has no labels.
    */
   * snapshotInSteps (): Generator<undefined, HistogramPoints> {
     const { index } = this
@@ -102,7 +112,7 @@ export class HistogramFamily {
   }
 }
 
-/** Holds anything: to fill the numbers of 100,000 series with zeros takes milliseconds. */
+/** An array with arbitrary numbers. To fill the numbers of 100,000 series with zeros would take milliseconds. */
 function unfilled (length: number): Float64Array<ArrayBuffer> {
   return new Float64Array(Buffer.allocUnsafeSlow(length * Float64Array.BYTES_PER_ELEMENT).buffer)
 }

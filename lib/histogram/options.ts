@@ -10,11 +10,13 @@ export interface HistogramConfig {
 
 export function parseHistogramOptions (option: string, value: unknown, defaults: HistogramConfig): HistogramConfig {
   const given = readObject(option, value, ['name', 'help', 'buckets'])
+  const nameRule = 'a metric name, [a-zA-Z_:][a-zA-Z0-9_:]*'
   const bucketsRule = 'an array of at least one finite number, strictly increasing (+Inf is added by itself)'
+  const upperBounds = optional(`${option}.buckets`, given.buckets, isUpperBounds, bucketsRule) ?? defaults.upperBounds
   return Object.freeze({
-    name: optional(`${option}.name`, given.name, isMetricName, 'a metric name, [a-zA-Z_:][a-zA-Z0-9_:]*') ?? defaults.name,
+    name: optional(`${option}.name`, given.name, isMetricName, nameRule) ?? defaults.name,
     help: optional(`${option}.help`, given.help, isText, 'a string that is not empty') ?? defaults.help,
-    upperBounds: Object.freeze([...optional(`${option}.buckets`, given.buckets, isUpperBounds, bucketsRule) ?? defaults.upperBounds])
+    upperBounds: Object.freeze([...upperBounds])
   })
 }
 

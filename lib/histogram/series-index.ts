@@ -1,11 +1,11 @@
 import { allocateSegment, Column, type AllocateSegment } from './columns'
 
-/** One level of the index: label value to the next level, or on the last level to the slot. */
+/** One level of the index. It maps a label value to the next level or, on the last level, to the slot. */
 type Branch = Map<string, Branch | number>
 
 /**
- * The series of one registration: which label sets there are, and the slot of each. A slot is a number that indexes columns, of which there
- * may be any number beside the index: the labels of a request are looked up once, whatever is measured of it.
+ * The series of one registration: their label sets, and a slot for each. A slot is a number that indexes columns. Any
+ * number of columns may be beside the index, so that the labels of a request are looked up once for all measures.
  */
 export class SeriesIndex {
   readonly labelNames: readonly string[]
@@ -14,7 +14,7 @@ export class SeriesIndex {
   /** When each series was added, in seconds since 1970. */
   readonly #starts: Column
   #labelSets: (readonly string[])[] = []
-  /** There is a level for each label, so that no two label sets can share a key. */
+  /** There is one level for each label, so that two label sets can never share a key. */
   #slots: Branch = new Map()
   #epoch = 0
 
@@ -25,12 +25,12 @@ export class SeriesIndex {
     this.#addUnlabelled()
   }
 
-  /** Changes whenever what was counted so far, or the slots that were given out so far, are no longer valid. */
+  /** A number that changes whenever the counts or the slots from before are no longer valid. */
   get epoch (): number {
     return this.#epoch
   }
 
-  /** How many series there are. */
+  /** The number of series. */
   get size (): number {
     return this.#labelSets.length
   }
@@ -43,7 +43,7 @@ export class SeriesIndex {
     return this.#starts.get(slot)
   }
 
-  /** Adds a column that has room for every series, those included that are added later. */
+  /** Adds a column, which has room for all series, including those that are added later. */
   addColumn (width: number): Column {
     const column = new Column(width, this.#allocate)
     column.reserve(this.size)
@@ -51,7 +51,7 @@ export class SeriesIndex {
     return column
   }
 
-  /** The slot of a label set, if there is one. Takes one value for each label name. */
+  /** The slot of a label set, or undefined if there is none. `labelValues` has one value for each label name. */
   find (labelValues: readonly string[]): number | undefined {
     let branch: Branch | number | undefined = this.#slots
     for (let depth = 0; depth < labelValues.length && branch !== undefined; depth++) {
@@ -60,12 +60,12 @@ export class SeriesIndex {
     return labelValues.length === 0 ? 0 : branch as number | undefined
   }
 
-  /** The slot of a label set, which is added if it is new. The array is not kept. */
+  /** The slot of a label set. A new label set is added. The array itself is not kept. */
   slot (labelValues: readonly string[]): number {
     return this.find(labelValues) ?? this.#add([...labelValues])
   }
 
-  /** Forgets what is counted in some columns; and all series, once no column holds anything that was counted of them. */
+  /** Clears some columns. If no other column has counts either, all series are forgotten. */
   clear (columns: readonly Column[]): void {
     this.#epoch++
     for (const column of columns) column.clear()
@@ -77,7 +77,7 @@ export class SeriesIndex {
     this.#addUnlabelled()
   }
 
-  /** A series without labels is there from the start, so that `rate()` sees its first observation. */
+  /** The series without labels exists from the start, so that `rate()` sees its first observation. */
   #addUnlabelled (): void {
     if (this.labelNames.length === 0) this.#add([])
   }
@@ -91,9 +91,9 @@ export class SeriesIndex {
       if (depth === labelValues.length - 1) {
         branch.set(value, slot)
       } else {
-        let next = branch.get(value) as Branch | undefined
-        if (next === undefined) branch.set(value, next = new Map())
-        branch = next
+        let nextLevel = branch.get(value) as Branch | undefined
+        if (nextLevel === undefined) branch.set(value, nextLevel = new Map())
+        branch = nextLevel
       }
     })
     return slot

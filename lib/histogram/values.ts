@@ -7,15 +7,15 @@ export interface ValueDefinition {
   readonly help: string
 }
 
-/** Series of the same label names, each with one value. */
+/** Series with the same label names, and one value for each. */
 interface Part {
   readonly index: SeriesIndex
   readonly column: Column
 }
 
 /**
- * Counters and gauges of this plugin: one column of values beside an index of series. They are written rarely, so that a series is looked
- * up by its labels each time. Series with other label names are in an index of their own.
+ * A counter or gauge of this plugin. Its values are changed rarely, so that a series can be looked up by its labels
+ * each time. Series with different label names are in different parts, each with an index of its own.
  */
 export class ValueFamily {
   readonly #definition: ValueDefinition & { readonly type: 'counter' | 'gauge' }
@@ -25,7 +25,7 @@ export class ValueFamily {
     this.#definition = { type, name, help }
   }
 
-  /** Adds to a series, which is made if it is not there yet. */
+  /** Adds to a series. A new series is added first. */
   add (labels: Labels, amount: number): void {
     const { index, column } = this.#part(Object.keys(labels))
     column.add(index.slot(Object.values(labels)), amount)
@@ -41,19 +41,25 @@ export class ValueFamily {
     this.#parts.clear()
   }
 
-  /** Points of each part. There is at least one, if only without series. */
+  /** The points of each part. Without any part, the points are those of a family without series. */
   snapshot (): ValuePoints[] {
     if (this.#parts.size === 0) return [this.#points([], [], [], [])]
     return Array.from(this.#parts.values(), ({ index, column }) => {
       const slots = Array.from({ length: index.size }, (_, slot) => slot)
       return this.#points(
-        index.labelNames, slots.map(slot => index.labelSet(slot)), slots.map(slot => column.get(slot)), slots.map(slot => index.startSeconds(slot))
+        index.labelNames,
+        slots.map(slot => index.labelSet(slot)),
+        slots.map(slot => column.get(slot)),
+        slots.map(slot => index.startSeconds(slot))
       )
     })
   }
 
   #points (
-    labelNames: readonly string[], labelSets: ValuePoints['labelSets'], values: readonly number[], startSeconds: readonly number[]
+    labelNames: readonly string[],
+    labelSets: ValuePoints['labelSets'],
+    values: readonly number[],
+    startSeconds: readonly number[]
   ): ValuePoints {
     return {
       ...this.#definition,

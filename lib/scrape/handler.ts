@@ -12,10 +12,10 @@ import { SharedChunks } from './shared-chunks'
 
 const plainText = 'text/plain; charset=utf-8'
 
-/** Of the time that a scraper gives, the share after which it is answered with what there is. */
+/** The share of the scraper's own timeout after which it gets its answer. */
 const shareOfTimeout = 0.9
 
-/** The least that the time a scraper gives is taken for. In less, every metric would fail. */
+/** The shortest timeout that a scraper can ask for. In less time every metric would fail. */
 const shortestTimeoutSeconds = 1
 
 export interface ScrapeHandlerOptions {
@@ -25,30 +25,30 @@ export interface ScrapeHandlerOptions {
   readonly metrics: ScrapeMetrics
 }
 
-/** What overlapping scrapes have in common: what was read, and what was written of it, by content type. */
+/** What overlapping scrapes share: the metrics that were read, and the expositions of them by content type. */
 interface SharedGathering extends Gathered {
   readonly written: Map<string, SharedChunks>
 }
 
-/** One scrape, from its request until its last byte was sent. */
+/** One scrape, from its request until its last byte has been sent. */
 interface Scrape {
   readonly startMs: number
-  /** How long it may take to read metrics. It may take twice that in all. */
+  /** The time in which metrics may be read. The whole scrape may take twice as long. */
   readonly timeoutMs: number
-  /** The families that are asked for; empty for all. */
+  /** The names of the families that the scraper asks for. An empty list stands for all families. */
   readonly names: readonly string[]
   body: Readable | undefined
   sentBytes: number
 }
 
-/** Answers scrapes, on whichever server. */
+/** Answers scrapes, on the metrics server and on routes of the application. */
 export class ScrapeHandler {
   readonly #options: ScrapeHandlerOptions
-  /** Gatherings in progress, by what they gather; overlapping scrapes join one. */
+  /** The gatherings in progress. Overlapping scrapes for the same families, with the same timeout, share one. */
   readonly #gatherings = new Map<string, Promise<SharedGathering>>()
   readonly #endings = new EndingObserver(() => {})
   #active = 0
-  /** What waits for a scrape to come and be answered. */
+  /** Resolvers of the promises that `next()` has returned. */
   readonly #waiting: Array<() => void> = []
 
   constructor (options: ScrapeHandlerOptions) {
@@ -63,7 +63,7 @@ export class ScrapeHandler {
       exposeHeadRoute: false,
       logLevel: 'silent',
       config: { latency: false },
-      // Keeps the route out of what @fastify/swagger documents.
+      // This option keeps the route out of the documentation that @fastify/swagger makes.
       schema: { hide: true } as FastifySchema,
       onResponse: (request, reply, done) => {
         this.#endings.replied(request, reply)
@@ -73,7 +73,7 @@ export class ScrapeHandler {
     }
   }
 
-  /** Resolves when a scrape that comes after this call has been answered with everything there is. */
+  /** Resolves when a scrape of all families that began after this call has been answered successfully. */
   async next (): Promise<void> {
     return new Promise(resolve => { this.#waiting.push(resolve) })
   }
@@ -82,7 +82,9 @@ export class ScrapeHandler {
     const { concurrency, errorHandling } = this.#options.config
     const scrape = this.#begin(request, reply)
     reply.header('cache-control', 'no-store').type(plainText)
-    if (this.#active > concurrency) return reply.code(503).send(`${concurrency} scrapes are being answered already; try again later\n`)
+    if (this.#active > concurrency) {
+      return reply.code(503).send(`${concurrency} scrapes are being answered already; try again later\n`)
+    }
 
     const gathering = await this.#share(scrape)
     if (gathering.failures.length > 0 && errorHandling === 'fail') {
@@ -91,12 +93,13 @@ export class ScrapeHandler {
     return this.#send(scrape, gathering, request, reply)
   }
 
-  /** Counts a scrape as one that is being answered, until it has ended in whichever way. */
+  /** Begins a scrape, which counts as active until it has ended in any way. */
   #begin (request: FastifyRequest, reply: FastifyReply): Scrape {
     const timeoutMs = this.#timeoutMs(request)
-    const scrape: Scrape = { startMs: performance.now(), timeoutMs, names: wantedNames(request), body: undefined, sentBytes: 0 }
+    const names = wantedNames(request)
+    const scrape: Scrape = { startMs: performance.now(), timeoutMs, names, body: undefined, sentBytes: 0 }
     const timer = setTimeout(() => disconnect(request, reply), 2 * timeoutMs).unref()
-    const waiting = scrape.names.length === 0 && request.method === 'GET' ? [...this.#waiting] : []
+    const waiting = names.length === 0 && request.method === 'GET' ? [...this.#waiting] : []
     this.#active++
     this.#endings.begin(request, reply, (reply, ending) => {
       this.#active--
@@ -110,16 +113,19 @@ export class ScrapeHandler {
   #count (scrape: Scrape, reply: FastifyReply, ending: Ending): void {
     const { scrapes, duration, size } = this.#options.metrics
     const isWhole = ending === 'replied'
-    // Nothing else ends the body if the reply was waiting for those before it on a connection that closes.
+    // The body has to be ended here if the connection closes while the reply waits behind earlier pipelined ones.
     scrape.body?.destroy()
-    // The code 499 means what it means in the application's own metrics: the client was gone before it had everything.
+    // The code 499 has the same meaning as in the metrics of the application: the client left before it had received
+    // everything.
     scrapes.increment({ code: isWhole ? String(reply.statusCode) : '499' })
     duration.family.observe(0, (performance.now() - scrape.startMs) / 1000)
     if (isWhole && scrape.sentBytes > 0) size.family.observe(0, scrape.sentBytes)
   }
 
-  /** Sends what was gathered in the format that the client prefers. */
-  #send (scrape: Scrape, { families, written }: SharedGathering, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  /** Sends the gathered metrics in the format that the client prefers. */
+  #send (
+    scrape: Scrape, { families, written }: SharedGathering, request: FastifyRequest, reply: FastifyReply
+  ): FastifyReply {
     const { contentType, write } = negotiateExposition(request.raw)
     reply.type(contentType).header('vary', 'accept, accept-encoding')
     const compressed = negotiateGzip(request.raw)
@@ -161,7 +167,9 @@ export class ScrapeHandler {
   }
 }
 
-async function * counted (chunks: AsyncGenerator<Uint8Array>, count: (bytes: number) => void): AsyncGenerator<Uint8Array> {
+async function * counted (
+  chunks: AsyncGenerator<Uint8Array>, count: (bytes: number) => void
+): AsyncGenerator<Uint8Array> {
   for await (const chunk of chunks) {
     count(chunk.length)
     yield chunk
@@ -169,8 +177,9 @@ async function * counted (chunks: AsyncGenerator<Uint8Array>, count: (bytes: num
 }
 
 /**
- * Asks for the next chunk only when one has been compressed. A pipeline would not do: it passes chunks on before they are compressed, and the
- * memory of a borrowed chunk is written over when the next one is asked for.
+ * Compresses chunks one after the other. The next chunk is asked for only when the previous one has been compressed,
+ * because the memory of a borrowed chunk is written over when the next one is asked for. A pipeline passes chunks on
+ * before they are compressed, and cannot be used here.
  */
 function compress (chunks: AsyncGenerator<Uint8Array>): Readable {
   const gzip = createGzip({ level: 1 })
@@ -180,11 +189,13 @@ function compress (chunks: AsyncGenerator<Uint8Array>): Readable {
     gzip.end()
   }
   writeAll().catch(error => gzip.destroy(error))
-  // A client who has left may leave a chunk half written for good.
+  // If the client has left, a chunk may stay half written forever. The generator must end nevertheless.
   return gzip.once('close', () => chunks.return(undefined))
 }
 
-/** Names of the families that a scrape asks for, as `name[]` in its query; empty for all. */
+/**
+ * The names of the families that a scrape asks for with `name[]` in its query. An empty list stands for all families.
+ */
 function wantedNames ({ url }: FastifyRequest): string[] {
   const query = url.indexOf('?')
   return query === -1 ? [] : new URLSearchParams(url.slice(query)).getAll('name[]').sort()

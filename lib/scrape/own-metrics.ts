@@ -3,7 +3,7 @@ import { RegisteredCounter, RegisteredHistogram, type OwnMetric } from '../gathe
 import { defaultUpperBounds } from '../histogram/bounds'
 import { SeriesIndex } from '../histogram/series-index'
 
-/** What is counted of scrapes. */
+/** The metrics about scrapes. */
 export interface ScrapeMetrics {
   readonly scrapes: RegisteredCounter
   readonly duration: RegisteredHistogram
@@ -11,7 +11,7 @@ export interface ScrapeMetrics {
   readonly metricErrors: RegisteredCounter
 }
 
-/** Makes these metrics in a registry that has none of their names. */
+/** Makes the metrics about scrapes in a registry that has no metrics of the same names. */
 export function createScrapeMetrics (registry: RegistryLike): ScrapeMetrics {
   function register<M extends OwnMetric> (metric: M): M {
     registry.registerMetric(metric)

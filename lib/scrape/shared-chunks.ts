@@ -1,36 +1,40 @@
 import { allocate, type Allocate } from '../exposition/chunk'
 import type { TimeSlices } from '../time-slices'
 
-/** How far behind the foremost reader another one may be, in chunks of about 64 KiB. */
+/** The number of chunks of about 64 KiB that a reader may lag behind the foremost one. */
 const longestLag = 32
 
 interface SharedChunk {
   readonly bytes: Uint8Array
-  /** Whether a reader keeps it, so that nothing else may be written there. */
+  /** Whether a reader keeps the bytes, so that nothing else may be written to their memory. */
   isKept: boolean
 }
 
 /**
- * The chunks of one exposition. They are rendered once for all readers that begin together and keep up with each other. For a reader that
- * does not keep up, no chunk is kept: that reader renders for itself from where it is, so that a client who reads slowly costs time and not
- * memory.
+ * The chunks of one exposition. They are rendered once for all readers that begin together and keep up with each other.
+ * Chunks are not stored for a reader that falls behind: such a reader renders the exposition again for itself. In this
+ * way a client that reads slowly costs time instead of memory.
  *
- * Once all readers have had a chunk, the next one is written over it. To V8, memory outside its heap counts like its own, so that a large
- * exposition would make it stop the application several times to collect what has been sent.
+ * When all readers have read a chunk, its memory is used for a later chunk. V8 counts memory outside its heap like its
+ * own. With new memory for each chunk, a large exposition would make V8 stop the application several times to collect
+ * chunks that have been sent.
  */
 export class SharedChunks {
   readonly #render: (allocate: Allocate) => Generator<Uint8Array>
   readonly #slices: TimeSlices
   readonly #chunks: Generator<Uint8Array>
-  /** The last chunks that were rendered, beginning with the one that the hindmost reader is at. */
+  /** The latest chunks, beginning with the one that the last reader is at. */
   readonly #recent: SharedChunk[] = []
-  /** The memory of chunks that all readers have had. */
+  /** The memory of chunks that all readers have read. */
   readonly #spare: Buffer[] = []
-  /** The readers that keep up, with the index of the chunk that each is at. */
+  /** The readers that keep up, and the index of the chunk that each of them is at. */
   readonly #readers = new Set<{ index: number }>()
-  /** How many chunks were rendered. */
+  /** The number of chunks that have been rendered. */
   #rendered = 0
-  /** The error that ended rendering. Every later reader has to get it too, since a generator that has thrown only seems to be done. */
+  /**
+   * The error that ended rendering. Every later reader must get this error too: a generator that has thrown looks as if
+   * it had finished.
+   */
   #failure: { readonly error: unknown } | undefined
 
   constructor (render: (allocate: Allocate) => Generator<Uint8Array>, slices: TimeSlices) {
@@ -40,8 +44,8 @@ export class SharedChunks {
   }
 
   /**
-   * Yields all chunks, no more at a time than the event loop can spare, and none before a reader asks for it. A chunk that is borrowed is the
-   * reader's until it asks for the next one.
+   * Yields all chunks. A chunk is rendered when a reader asks for it, and when the event loop has time for it. A
+   * borrowed chunk belongs to the reader only until the reader asks for the next one.
    */
   async * read (use: 'kept' | 'borrowed'): AsyncGenerator<Uint8Array> {
     const reader = { index: 0 }
@@ -59,7 +63,7 @@ export class SharedChunks {
     if (reader.index < this.#rendered) yield * this.#readAlone(reader.index)
   }
 
-  /** Whether there is a chunk of this index, which is rendered now if no reader has asked for it yet. */
+  /** Whether there is a chunk with this index. The chunk is rendered now if no reader has asked for it yet. */
   async #has (index: number): Promise<boolean> {
     await this.#slices.next()
     if (index === this.#rendered) this.#renderNext()
@@ -69,14 +73,14 @@ export class SharedChunks {
   #renderNext (): void {
     if (this.#failure !== undefined) throw this.#failure.error
     this.#forget()
-    let next
+    let step
     try {
-      next = this.#chunks.next()
+      step = this.#chunks.next()
     } catch (error) {
       this.#failure = { error }
       throw error
     }
-    const { done, value } = next
+    const { done, value } = step
     if (done === true) return
     this.#rendered++
     this.#recent.push({ bytes: value, isKept: false })
@@ -88,7 +92,7 @@ export class SharedChunks {
       const { bytes, isKept } = this.#recent.shift()!
       if (!isKept) this.#spare.push(Buffer.from(bytes.buffer))
     }
-    // Its memory is not used again, since a reader that lags behind may still hold it.
+    // The memory of this chunk is not used again, because the reader that lags behind may still hold it.
     if (this.#recent.length === longestLag) this.#recent.shift()
   }
 
