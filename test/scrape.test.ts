@@ -230,7 +230,7 @@ t.test('a metric that cannot be read fails the scrape, which names it', async t 
   t.equal(status, 500)
   t.match(warning, { code: 'FST_LATENCY_ERR_METRIC_FAILED' })
   await app.inject('/metrics')
-  t.same(lines.map(line => line.msg), ['Metric "broken" could not be read: no database', 'Metric "hung" could not be read: it was not there in time'])
+  t.same(lines.map(line => line.msg), ['Metric "broken" could not be read: no database', 'Metric "hung" could not be read: it was not read in time'])
 })
 
 t.test("with errorHandling: 'continue' the others are served, and the failure is counted", async t => {

@@ -2,12 +2,12 @@ import type { Exemplar, HistogramPoints, Labels, Points, SummaryPoints, ValuePoi
 import { canonicalFloat } from './float'
 
 /**
- * Metrics as `prom-client` and libraries of the same shape tell them, sample by sample, in both directions: points of this plugin become
- * samples for what reads a registry, and samples of other metrics become points. A sample is one line of an exposition, with its suffix,
- * its `le` and its `quantile`.
+ * Translates between points and the metrics of `prom-client` and similar libraries, which describe a metric sample by
+ * sample. Points of this plugin become samples for readers of a registry, and samples of other metrics become points. A
+ * sample is one line of an exposition, with its suffix, its `le` and its `quantile`.
  */
 
-/** What `get()` of a metric resolves to, and `getMetricsAsJSON()` tells of it. */
+/** A metric as `get()` of a metric returns it, and as `getMetricsAsJSON()` of a registry contains it. */
 export interface ClientMetric {
   readonly name: string
   readonly help: unknown
@@ -16,7 +16,7 @@ export interface ClientMetric {
 }
 
 export interface ClientSample {
-  /** The metric's name with its suffix; undefined where there is none. */
+  /** The name of the metric with a suffix. Undefined: the sample has the name of the metric. */
   readonly metricName?: string
   readonly labels?: Readonly<Record<string, unknown>> | null
   readonly value: unknown
@@ -30,7 +30,10 @@ interface ClientExemplar {
   readonly timestamp?: number
 }
 
-/** A sample whose series has its own labels in an object that all samples of the series share: a library renders them once. */
+/**
+ * A sample whose own labels are apart from those of its series. All samples of a series share the object
+ * `sharedLabels`, so that a library renders the labels of the series once.
+ */
 export interface SharedSample {
   metricName?: string
   labels: { le?: string }
@@ -38,11 +41,13 @@ export interface SharedSample {
   value: number
 }
 
-/** Those of "Units and Base Units" in the specification of OpenMetrics that Prometheus' own naming advice lists too. */
+/**
+ * The units that "Units and Base Units" in the OpenMetrics specification and Prometheus' own naming advice both list.
+ */
 const units: ReadonlySet<string> =
   new Set(['seconds', 'bytes', 'joules', 'grams', 'meters', 'ratio', 'volts', 'amperes', 'celsius'])
 
-/** The samples of one of our own metrics, none of which is a summary. */
+/** The samples of a metric of this plugin. No such metric is a summary. */
 export function toClientSamples (points: HistogramPoints | ValuePoints): SharedSample[] {
   const sharedLabels = points.labelSets.map(labelSet => labelsOf(points, labelSet))
   if (points.type !== 'histogram') {
@@ -73,7 +78,7 @@ function labelsOf ({ labelNames }: Points, labelSet: ReadonlyArray<string | unde
   return labels
 }
 
-/** The points of a metric of a client library. Throws if its samples are not those of its type. */
+/** The points of a metric of a client library. Throws if its samples do not fit its type. */
 export function fromClientMetric (metric: ClientMetric): Points {
   switch (metric.type) {
     case 'histogram': return readHistogram(metric)
@@ -98,7 +103,7 @@ function readValues (metric: ClientMetric, type: ValuePoints['type']): ValuePoin
 
 /** The samples of one series of a histogram or a summary. */
 interface Distribution {
-  /** Bound or quantile to value, in the order of the samples. */
+  /** Maps each bound or quantile to its value, in the order of the samples. */
   readonly steps: Map<number, number>
   readonly exemplars: Map<number, ClientExemplar>
   sum: number | undefined
@@ -140,7 +145,10 @@ function readSummary (metric: ClientMetric): SummaryPoints {
   }
 }
 
-/** Brings together what belongs to the same series: its samples differ in their suffix and in one label, which is a number. */
+/**
+ * Groups the samples of a histogram or a summary by series. The samples of one series differ only in their suffix and
+ * in one label, whose value is a number.
+ */
 function readDistributions (
   metric: ClientMetric, suffix: string, stepLabel: string
 ): { series: SeriesTable, distributions: Distribution[] } {
@@ -149,7 +157,8 @@ function readDistributions (
   for (const { metricName = metric.name, labels, value, exemplar } of metric.values) {
     const { [stepLabel]: step, ...own } = labels ?? {}
     const place = series.add(own)
-    const distribution = distributions[place] ??= { steps: new Map(), exemplars: new Map(), sum: undefined, count: undefined }
+    const distribution = distributions[place] ??=
+      { steps: new Map(), exemplars: new Map(), sum: undefined, count: undefined }
     if (step !== undefined && metricName === metric.name + suffix) {
       const bound = Number(String(step).replace('+Inf', 'Infinity'))
       distribution.steps.set(bound, Number(value))
@@ -162,20 +171,22 @@ function readDistributions (
       throw new TypeError(`a ${String(metric.type)} has no sample ${metricName} without ${stepLabel}`)
     }
   }
-  if (distributions.some(({ sum, count }) => sum === undefined || count === undefined)) throw new TypeError('a series has no sum or no count')
+  const isIncomplete = distributions.some(({ sum, count }) => sum === undefined || count === undefined)
+  if (isIncomplete) throw new TypeError('a series has no sum or no count')
   return { series, distributions }
 }
 
-/** The bounds or quantiles that all series of a metric have in common. */
+/** The bounds or quantiles of a metric. Throws unless all series have the same ones. */
 function stepsOf (_metric: ClientMetric, distributions: readonly Distribution[], what: string): number[] {
   const steps = [...distributions[0]?.steps.keys() ?? []]
   for (const { steps: others } of distributions) {
-    if (others.size !== steps.length || steps.some(step => !others.has(step))) throw new TypeError(`its series have different ${what}`)
+    const isSame = others.size === steps.length && steps.every(step => others.has(step))
+    if (!isSame) throw new TypeError(`its series have different ${what}`)
   }
   return steps
 }
 
-/** The label sets of a metric, each with all label names of the metric. */
+/** The label sets of a metric. Each has a place for every label name of the metric. */
 class SeriesTable {
   readonly #metric: ClientMetric
   readonly #names: string[] = []
@@ -186,7 +197,7 @@ class SeriesTable {
     this.#metric = metric
   }
 
-  /** The index of the series with these labels, which is added if it is new. */
+  /** The index of the series with these labels. A new series is added. */
   add (labels: Readonly<Record<string, unknown>>): number {
     const entries = Object.entries(labels).map(([name, value]) => [name, String(value)] as const)
     const key = JSON.stringify([...entries].sort())
@@ -214,14 +225,19 @@ class SeriesTable {
   }
 }
 
-function addExemplar (exemplars: Exemplar[], exemplar: ClientExemplar | null | undefined, series: number, bucket: number): void {
+function addExemplar (
+  exemplars: Exemplar[], exemplar: ClientExemplar | null | undefined, series: number, bucket: number
+): void {
   if (exemplar === undefined || exemplar === null) return
   const { labelSet, value, timestamp } = exemplar
   const labels: Labels = Object.fromEntries(Object.entries(labelSet).map(([name, value]) => [name, String(value)]))
   exemplars.push({ series, bucket, labels, value, timestampSeconds: timestamp })
 }
 
-/** A name that is nothing but a unit does not end in one, as readers of OpenMetrics understand it. */
+/**
+ * The unit at the end of a metric's name, if there is one. A name that consists of a unit alone has no unit, by the
+ * rules of OpenMetrics.
+ */
 function unitOf (name: string): string | undefined {
   const unit = /_([a-z]+?)(?:_total)?$/.exec(name)?.[1]
   return unit !== undefined && units.has(unit) ? unit : undefined

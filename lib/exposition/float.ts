@@ -1,7 +1,8 @@
 /**
- * A bound as OpenMetrics writes it in `le` and `quantile`: like Go's `%g`, with `.0` added to an integer. `1` is `1.0`, `0.00001` is
- * `1e-05`, `1000000` is `1e+06`. See "Considerations: Canonical Numbers" in the OpenMetrics 1.0 specification. Prometheus 3 brings other
- * forms to this one when it scrapes; written so from the start, a series keeps its identity whoever reads it and in whichever format.
+ * A number as OpenMetrics writes it in `le` and `quantile`: like Go's `%g`, with `.0` added to an integer. `1` is
+ * `1.0`, `0.00001` is `1e-05`, `1000000` is `1e+06`. See "Considerations: Canonical Numbers" in the OpenMetrics 1.0
+ * specification. Prometheus 3 converts other forms to this one when it scrapes. A series whose bounds have this form
+ * from the start keeps its identity for every reader and in every format.
  */
 export function canonicalFloat (value: number): string {
   if (!Number.isFinite(value)) return sampleValue(value)
@@ -15,7 +16,7 @@ export function canonicalFloat (value: number): string {
   return text.includes('.') ? text : `${text}.0`
 }
 
-/** A sample value: any form that Go's `ParseFloat` reads. */
+/** The value of a sample, in a form that Go's `ParseFloat` reads. */
 export function sampleValue (value: number): string {
   if (value === Infinity) return '+Inf'
   if (value === -Infinity) return '-Inf'

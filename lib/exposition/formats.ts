@@ -5,24 +5,30 @@ import type { Allocate } from './chunk'
 import { writeOpenMetrics, type OpenMetricsOptions } from './openmetrics'
 import { writeText } from './text'
 
-/** What formats can be asked to do otherwise. */
+/** The options of all formats. */
 export type FormatOptions = OpenMetricsOptions
 
 interface Format {
   readonly contentType: string
-  /** What a client may add to the content type, all of which comes to the same. */
+  /** Parameters that a client may add to the content type. None of them changes the exposition. */
   readonly parameters: readonly string[]
-  /** Writes families in chunks, none of which takes long. */
-  readonly write: (families: readonly Points[], options: FormatOptions, allocateChunk: Allocate) => Generator<Uint8Array>
+  /** Writes families in chunks. No chunk takes long to write. */
+  readonly write: (
+    families: readonly Points[], options: FormatOptions, allocateChunk: Allocate
+  ) => Generator<Uint8Array>
 }
 
 /**
- * How names outside `[a-zA-Z0-9_:]` are to be escaped, which Prometheus 3 asks for. There are no such names here.
+ * The ways of escaping names outside `[a-zA-Z0-9_:]`, one of which Prometheus 3 asks for. The metrics here have no such
+ * names.
  * https://prometheus.io/docs/instrumenting/escaping_schemes/
  */
 const escapings = ['underscores', 'allow-utf-8', 'dots', 'values'].map(escaping => `; escaping=${escaping}`)
 
-/** Every format, in the order of preference for a client that has none, such as a browser or curl. A new format is a new row. */
+/**
+ * Every format, in the order of preference for a client without preferences, such as a browser or curl. A new format is
+ * a new row.
+ */
 const formats: readonly Format[] = [
   {
     contentType: 'text/plain; version=0.0.4; charset=utf-8',
@@ -36,24 +42,28 @@ const formats: readonly Format[] = [
   }
 ]
 
-/** A format, with the parameters that a client asked for. */
+/** A format with the parameters that a client has asked for. */
 export type Exposition = Pick<Format, 'contentType' | 'write'>
 
-/** Every format with each of its parameters. Those without parameters come first: they are what a client without preferences gets. */
+/**
+ * Every format with each of its parameters. Those without parameters come first, because a client without preferences
+ * gets the first one.
+ */
 const expositions: readonly Exposition[] = formats
-  .flatMap(({ contentType, parameters, write }) => parameters.map((parameter, rank) => ({ rank, contentType: contentType + parameter, write })))
+  .flatMap(({ contentType, parameters, write }) =>
+    parameters.map((parameter, rank) => ({ rank, contentType: contentType + parameter, write })))
   .sort((a, b) => a.rank - b.rank)
 
 /**
- * The exposition that a client likes best. A client that likes none of them gets the first: to a scraper, an error means that the target is
- * down.
+ * The exposition that a client prefers. A client that accepts none of them gets the first one, because an error would
+ * mean to a scraper that the target is down.
  */
 export function negotiateExposition (request: IncomingMessage): Exposition {
   const contentType = new Negotiator(request).mediaType(expositions.map(({ contentType }) => contentType))
   return expositions.find(exposition => exposition.contentType === contentType) ?? expositions[0]!
 }
 
-/** Whether a client would have its answer compressed. */
+/** Whether a client prefers a compressed answer. */
 export function negotiateGzip (request: IncomingMessage): boolean {
   return new Negotiator(request).encoding(['gzip', 'identity']) === 'gzip'
 }

@@ -3,11 +3,11 @@ import { allocate, Chunk } from './chunk'
 import { escapeQuoted, writeSeries } from './series'
 
 export interface OpenMetricsOptions {
-  /** Whether to tell when each series began to count. */
+  /** Whether to write when each series began to count. */
   readonly created: boolean
 }
 
-/** OpenMetrics 1.0.0: https://prometheus.io/docs/specs/om/open_metrics_spec/ */
+/** Writes OpenMetrics 1.0.0: https://prometheus.io/docs/specs/om/open_metrics_spec/ */
 export function * writeOpenMetrics (
   families: readonly Points[], { created }: OpenMetricsOptions, allocateChunk = allocate
 ): Generator<Uint8Array> {
@@ -18,7 +18,7 @@ export function * writeOpenMetrics (
     const name = counter ?? family.name
     const type = family.type === 'counter' && counter === undefined ? 'unknown' : family.type
     chunk.text(`# HELP ${name} ${escapeQuoted(family.help)}\n# TYPE ${name} ${type}\n`)
-    // A reader refuses a unit in which the name does not end.
+    // Readers refuse a unit that is not the end of the name.
     if (family.unit !== undefined && name.endsWith(`_${family.unit}`)) chunk.text(`# UNIT ${name} ${family.unit}\n`)
     const hasCreated = created && type !== 'gauge' && type !== 'unknown'
     yield * writeSeries(chunk, family, {
@@ -31,9 +31,9 @@ export function * writeOpenMetrics (
 }
 
 /**
- * The name of a counter's family, which is without the `_total` of its samples. Undefined where it cannot be named so: its name has no
- * `_total`, or another family has the shorter name. Such a family is written with the type `unknown`, so that its series have the same name
- * in every format.
+ * The name of a counter's family, which is the name of its samples without `_total`. Undefined if the name has no
+ * `_total`, or if another family has the shorter name. Such a counter is written with the type `unknown`, so that its
+ * series have the same name in every format.
  */
 function counterName ({ type, name }: Points, names: ReadonlySet<string>): string | undefined {
   if (type !== 'counter' || !name.endsWith('_total')) return undefined

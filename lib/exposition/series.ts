@@ -2,15 +2,15 @@ import type { Exemplar, HistogramPoints, Labels, Points, SummaryPoints, ValuePoi
 import type { Chunk } from './chunk'
 import { canonicalFloat, sampleValue } from './float'
 
-/** What a format adds to the samples that the text formats have in common. */
+/** The parts in which the text formats differ when they write samples. */
 export interface SeriesStyle {
-  /** The name of the samples that tell when each series began to count. Undefined: they are not written. */
+  /** The name of the samples that say when each series began to count. Undefined: there are no such samples. */
   readonly createdName: string | undefined
   /** Whether exemplars are written. */
   readonly exemplars: boolean
 }
 
-/** The samples of one family. */
+/** Writes the samples of one family, and yields full chunks. */
 export function writeSeries (chunk: Chunk, points: Points, style: SeriesStyle): Generator<Uint8Array> {
   switch (points.type) {
     case 'histogram': return writeHistogram(chunk, points, style)
@@ -19,7 +19,7 @@ export function writeSeries (chunk: Chunk, points: Points, style: SeriesStyle): 
   }
 }
 
-/** Writes nearly no strings, because collecting them as garbage would hold up the application. */
+/** Creates nearly no strings, because collecting them as garbage would hold up the application. */
 function * writeHistogram (chunk: Chunk, histogram: HistogramPoints, style: SeriesStyle): Generator<Uint8Array> {
   const { name, labelNames, upperBounds, labelSets, counts, sums, startSeconds, sharedLabels } = histogram
   const { createdName } = style
@@ -79,8 +79,11 @@ function * writeSummary (chunk: Chunk, summary: SummaryPoints, { createdName }: 
       chunk.text(`${name}{${labels === '' ? label : `${labels},${label}`}} `)
       chunk.text(`${sampleValue(quantileValues[series * quantiles.length + index]!)}\n`)
     })
-    chunk.text(`${name}_sum${braced} ${sampleValue(sums[series]!)}\n${name}_count${braced} ${sampleValue(counts[series]!)}\n`)
-    if (createdName !== undefined && isKnown(startSeconds?.[series])) chunk.text(`${createdName}${braced} ${startSeconds![series]!}\n`)
+    chunk.text(`${name}_sum${braced} ${sampleValue(sums[series]!)}\n`)
+    chunk.text(`${name}_count${braced} ${sampleValue(counts[series]!)}\n`)
+    if (createdName !== undefined && isKnown(startSeconds?.[series])) {
+      chunk.text(`${createdName}${braced} ${startSeconds![series]!}\n`)
+    }
     if (chunk.isFull) yield chunk.take()
   }
 }
@@ -95,15 +98,20 @@ function * writeValues (chunk: Chunk, points: ValuePoints, style: SeriesStyle): 
     chunk.text(`${name}${braced} ${sampleValue(values[series]!)}`)
     exemplars?.write(chunk, series, 0)
     chunk.endLine()
-    if (createdName !== undefined && isKnown(startSeconds?.[series])) chunk.text(`${createdName}${braced} ${startSeconds![series]!}\n`)
+    if (createdName !== undefined && isKnown(startSeconds?.[series])) {
+      chunk.text(`${createdName}${braced} ${startSeconds![series]!}\n`)
+    }
     if (chunk.isFull) yield chunk.take()
   }
 }
 
-/** Characters that the labels of an exemplar may have in all, which is a limit of OpenMetrics. */
+/** The greatest number of characters in all labels of an exemplar, which is a limit of OpenMetrics. */
 const longestExemplar = 128
 
-/** Writes exemplars where they belong. They come in the order in which series and buckets are written. */
+/**
+ * Writes exemplars behind the samples that they belong to. The exemplars have the order in which series and buckets are
+ * written.
+ */
 class ExemplarReader {
   readonly #exemplars: readonly Exemplar[]
   #next = 0
@@ -112,7 +120,7 @@ class ExemplarReader {
     this.#exemplars = exemplars
   }
 
-  /** Writes the exemplar of this bucket, if it has one. */
+  /** Writes the exemplar of a bucket, if there is one. */
   write (chunk: Chunk, series: number, bucket: number): void {
     const exemplar = this.#exemplars[this.#next]
     if (exemplar === undefined || exemplar.series !== series || exemplar.bucket !== bucket) return

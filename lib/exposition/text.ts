@@ -4,7 +4,10 @@ import { escapeLineFeed, writeSeries, type SeriesStyle } from './series'
 
 const style: SeriesStyle = { createdName: undefined, exemplars: false }
 
-/** The Prometheus text format, version 0.0.4: https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format */
+/**
+ * Writes the Prometheus text format, version 0.0.4:
+ * https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
+ */
 export function * writeText (families: readonly Points[], allocateChunk = allocate): Generator<Uint8Array> {
   const chunk = new Chunk(allocateChunk)
   for (const family of families) {

@@ -1,12 +1,12 @@
 import type { Exemplar, HistogramPoints, Labels, Points, SummaryPoints, ValuePoints } from '../snapshot'
 
 /**
- * Adds up points of one family from several places: histograms of several registrations now, and later those of other processes. The order
- * in which they are merged makes no difference, but for the order of series and the rounding of sums.
+ * Merges points of one family from several places. At present these are the histograms of several registrations; they
+ * may also come from other processes. The order of merging only affects the order of series and the rounding of sums.
  *
- * - Counts, sums, values and gauges of a label set add up.
- * - A series began to count when the first of its parts did.
- * - Of the exemplars of a bucket the latest stays.
+ * - Counts, sums and values of a label set are added, those of gauges too.
+ * - A series began to count when its earliest part did.
+ * - The latest exemplar of a bucket is kept.
  * - Quantiles of summaries cannot be merged, and are left out.
  */
 export function merge (first: Points, second: Points): Points {
@@ -26,7 +26,11 @@ function mergeHistograms (first: HistogramPoints, second: HistogramPoints): Hist
   const union = new Union([first, second])
   const stride = upperBounds.length + 1
   return {
-    ...union.common, type: 'histogram', upperBounds, counts: union.sum(({ counts }) => counts, stride), sums: union.sum(({ sums }) => sums)
+    ...union.common,
+    type: 'histogram',
+    upperBounds,
+    counts: union.sum(({ counts }) => counts, stride),
+    sums: union.sum(({ sums }) => sums)
   }
 }
 
@@ -47,16 +51,17 @@ function mergeValues (first: ValuePoints, second: ValuePoints): ValuePoints {
   return { ...union.common, type: first.type, values: union.sum(({ values }) => values) }
 }
 
-/** All series of several points, and which of theirs each of them consists of. */
+/** The union of the series of two families' points, and the place of each original series in it. */
 class Union<P extends Points> {
   readonly common: Omit<Points, 'type'>
   readonly #parts: readonly P[]
-  /** For each part, the index among all series of each of its own. */
+  /** For each part, the place in the union of each of its series. */
   readonly #places: ReadonlyArray<readonly number[]>
 
   constructor (parts: readonly [P, P]) {
     this.#parts = parts
-    const labelNames = [...new Set(parts.flatMap(({ labelNames, sharedLabels }) => [...labelNames, ...Object.keys(sharedLabels)]))]
+    const namesOf = ({ labelNames, sharedLabels }: P): string[] => [...labelNames, ...Object.keys(sharedLabels)]
+    const labelNames = [...new Set(parts.flatMap(namesOf))]
     const labelSets: Array<ReadonlyArray<string | undefined>> = []
     const known = new Map<string, number>()
     this.#places = parts.map(part => {
@@ -85,13 +90,15 @@ class Union<P extends Points> {
     }
   }
 
-  /** Adds up one column, in which every series has so many numbers. */
+  /** Adds up one column. `width` is how many numbers each series has in this column. */
   sum (column: (part: P) => Float64Array, width = 1): Float64Array {
     const sums = new Float64Array(this.common.labelSets.length * width)
     this.#parts.forEach((part, index) => {
       const numbers = column(part)
       this.#places[index]!.forEach((place, series) => {
-        for (let offset = 0; offset < width; offset++) sums[place * width + offset]! += numbers[series * width + offset]!
+        for (let offset = 0; offset < width; offset++) {
+          sums[place * width + offset]! += numbers[series * width + offset]!
+        }
       })
     })
     return sums
@@ -123,7 +130,7 @@ class Union<P extends Points> {
   }
 }
 
-/** What brings the label values of a part's series into the order of all label names. */
+/** Returns a function that brings the label values of a part's series into the order of all label names. */
 function aligner (
   { labelNames, sharedLabels }: Points, all: readonly string[]
 ): (labelSet: ReadonlyArray<string | undefined>) => ReadonlyArray<string | undefined> {
@@ -132,7 +139,10 @@ function aligner (
   return labelSet => columns.map((column, index) => column === -1 ? sharedLabels[all[index]!] : labelSet[column])
 }
 
-/** Of two that are of the same time, any will do, as long as it is the same one whichever comes first. */
+/**
+ * Whether one exemplar is to be preferred to another. Of two exemplars with the same time any may win, but always the
+ * same one, in whichever order they come.
+ */
 function isLater (a: Exemplar, b: Exemplar): boolean {
   const [timeOfA, timeOfB] = [a.timestampSeconds ?? -Infinity, b.timestampSeconds ?? -Infinity]
   if (timeOfA !== timeOfB) return timeOfA > timeOfB
@@ -143,7 +153,7 @@ function sortedText (labels: Labels): string {
   return JSON.stringify(Object.entries(labels).sort())
 }
 
-/** Of two texts the one that comes first in the alphabet: a choice that does not depend on their order. */
+/** The alphabetically first of two texts. This choice does not depend on the order in which they are given. */
 function lesser (a: string | undefined, b: string | undefined): string | undefined {
   if (a === undefined || b === undefined) return a ?? b
   return a < b ? a : b

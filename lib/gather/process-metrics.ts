@@ -2,9 +2,10 @@ import { opendir } from 'node:fs/promises'
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 
 /**
- * Metrics of `prom-client` that are left out. Each reads all handles, requests or resources of the process in one go: with 10,000 open
- * connections that holds up the event loop for 5 to 15 ms at every scrape. Those whose names end in `_total` are gauges, to which
- * `promtool check metrics` objects. Who wants them calls `collectDefaultMetrics()` of `prom-client`, whose global registry is served too.
+ * Metrics of `prom-client` that are left out. Each of them reads all handles, requests or resources of the process in
+ * one go. With 10,000 open connections this holds up the event loop for 5 to 15 ms at every scrape. Those with names in
+ * `_total` are gauges with the names of counters, to which `promtool check metrics` objects. Users who want these
+ * metrics call `collectDefaultMetrics()` of `prom-client`, whose global registry is served too.
  */
 const omitted = [
   'nodejs_active_handles', 'nodejs_active_handles_total', 'nodejs_active_requests', 'nodejs_active_requests_total',
@@ -13,12 +14,15 @@ const omitted = [
 
 const openFilesName = 'process_open_fds'
 
-/** Entries of a folder that are read at a time. It takes the event loop less than a millisecond to be told of so many. */
+/** How many entries of a folder are read at a time. To receive so many takes the event loop less than a millisecond. */
 const entriesAtATime = 256
 
 let registry: Registry | undefined
 
-/** The metrics of the process. This module keeps them, since a process has one set of them whatever runs in it. */
+/**
+ * The metrics of the process. This module keeps their registry, because a process has only one set of these metrics,
+ * whatever runs in it.
+ */
 export function processMetrics (): Registry {
   registry ??= createProcessMetrics()
   return registry
@@ -33,7 +37,10 @@ function createProcessMetrics (): Registry {
   return registry
 }
 
-/** `prom-client` reads the names of all open files in one go, which with 10,000 connections takes 10 ms. */
+/**
+ * Replaces the metric of open files. `prom-client` reads the names of all open files in one go, which takes 10 ms with
+ * 10,000 connections.
+ */
 function replaceOpenFiles (registry: Registry, help: string): void {
   registry.removeSingleMetric(openFilesName)
   const gauge = new Gauge({
@@ -44,7 +51,8 @@ function replaceOpenFiles (registry: Registry, help: string): void {
       const folder = await opendir('/proc/self/fd', { bufferSize: entriesAtATime })
       let count = 0
       for await (const file of folder) if (file.name !== '') count++
-      gauge.set(count - 1) // Without the folder itself.
+      // One of the files is the folder itself, which is open while it is read.
+      gauge.set(count - 1)
     }
   })
 }

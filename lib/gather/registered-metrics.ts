@@ -6,16 +6,28 @@ import { ValueFamily, type ValueDefinition } from '../histogram/values'
 import type { HistogramPoints, Labels, Points, ValuePoints } from '../snapshot'
 import { merge } from './merge'
 
-/** Reads points in steps, between which the caller may let others use the event loop. */
+/** Reads points in steps. Between two steps the caller may leave the event loop to others. */
 export type Steps<P> = Generator<undefined, P>
 
-/** A metric of this plugin as the registries of client libraries hold metrics, reduced to what they use of one. */
+/** The result of a metric's `getForPromString()`. */
+interface PromStringMetric<Type> {
+  readonly name: string
+  readonly help: string
+  readonly type: Type
+  readonly aggregator: 'sum'
+  readonly values: SharedSample[]
+}
+
+/**
+ * A metric of this plugin, in the form in which registries of client libraries hold metrics. It has only the properties
+ * that those libraries use.
+ */
 abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
   abstract readonly name: string
   abstract readonly help: string
   abstract readonly type: P['type']
   readonly aggregator = 'sum'
-  /** How many leases keep this metric in its registry. */
+  /** The number of leases that keep this metric in its registry. */
   leases = 0
 
   abstract readInSteps (): Steps<P>
@@ -26,12 +38,13 @@ abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
     const { values, ...metric } = await this.getForPromString()
     return {
       ...metric,
-      values: values.map(({ sharedLabels, labels, ...sample }) => ({ ...sample, labels: { ...labels, ...sharedLabels } }))
+      values: values.map(({ sharedLabels, labels, ...sample }) =>
+        ({ ...sample, labels: { ...labels, ...sharedLabels } }))
     }
   }
 
-  /** What client libraries call to make text, if it is there. */
-  async getForPromString (): Promise<{ name: string, help: string, type: P['type'], aggregator: 'sum', values: SharedSample[] }> {
+  /** Client libraries call this method, if there is one, to write the metric as text. */
+  async getForPromString (): Promise<PromStringMetric<P['type']>> {
     const { name, help, type, aggregator } = this
     const steps = this.readInSteps()
     let step = steps.next()
@@ -42,12 +55,15 @@ abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
 
 export type OwnMetric = RegisteredHistogram | RegisteredCounter | RegisteredGauge
 
-/** Whether a metric in a registry is one of this plugin. */
+/** Whether a metric in a registry belongs to this plugin. */
 export function isOwnMetric (metric: unknown): metric is OwnMetric {
   return metric instanceof RegisteredMetric
 }
 
-/** A histogram. Its series are in as many indexes as there are registrations that count into it and do not share one. */
+/**
+ * A histogram. Its series may be in several indexes: registrations that record into it have an index each, unless they
+ * share one.
+ */
 export class RegisteredHistogram extends RegisteredMetric<HistogramPoints> implements Histogram {
   readonly definition: HistogramDefinition
   readonly name: string
@@ -67,12 +83,12 @@ export class RegisteredHistogram extends RegisteredMetric<HistogramPoints> imple
     this.#families = [new HistogramFamily(definition, index)]
   }
 
-  /** The columns of this histogram that were there first. */
+  /** The columns beside the index that the histogram was made with. */
   get family (): HistogramFamily {
     return this.#families[0]
   }
 
-  /** The columns of this histogram beside an index. */
+  /** The columns beside the given index, which are added if they are missing. */
   familyIn (index: SeriesIndex): HistogramFamily {
     let family = this.#families.find(family => family.index === index)
     if (family === undefined) {
@@ -101,7 +117,7 @@ export class RegisteredCounter extends RegisteredMetric<ValuePoints> {
   readonly name: string
   readonly help: string
   readonly type = 'counter'
-  /** What brings the counter up to date before it is read. */
+  /** Functions that bring the counter up to date before it is read. */
   readonly updates = new Set<() => void>()
   readonly #values: ValueFamily
 
@@ -131,10 +147,10 @@ export class RegisteredCounter extends RegisteredMetric<ValuePoints> {
   }
 }
 
-/** Where a gauge has its values from whenever it is read. */
+/** Counts the current values of a gauge, in steps. */
 export type GaugeSource = () => Steps<ReadonlyArray<readonly [labels: Labels, value: number]>>
 
-/** Tells, whenever it is read, how many there are of something. */
+/** A gauge that counts its values whenever it is read. */
 export class RegisteredGauge extends RegisteredMetric<ValuePoints> {
   readonly name: string
   readonly help: string
@@ -149,7 +165,10 @@ export class RegisteredGauge extends RegisteredMetric<ValuePoints> {
     this.#values = new ValueFamily('gauge', definition)
   }
 
-  /** A series that was there stays, at 0. One that vanished would tell nothing, where it is known that there are none. */
+  /**
+   * Reads the gauge. A series that existed before stays, with the value 0 if nothing is counted for it now: a series
+   * that vanished would leave open whether there are none or nothing is known.
+   */
   * readInSteps (): Steps<ValuePoints> {
     const counted = []
     for (const source of this.sources) counted.push(...yield * source())
@@ -167,7 +186,7 @@ function mergeAll<P extends Points> (parts: readonly P[]): P {
   return parts.reduce((sum, points) => merge(sum, points) as P)
 }
 
-/** Keeps a metric of this plugin in its registry until everybody who needs it there has released it. */
+/** Keeps a metric of this plugin in its registry, until all leases on the metric are released. */
 export class Lease {
   readonly #registry: RegistryLike
   readonly #metric: OwnMetric
@@ -181,6 +200,7 @@ export class Lease {
   release (): void {
     const metric = this.#metric
     metric.leases--
-    if (metric.leases === 0 && this.#registry.getSingleMetric(metric.name) === metric) this.#registry.removeSingleMetric(metric.name)
+    if (metric.leases > 0 || this.#registry.getSingleMetric(metric.name) !== metric) return
+    this.#registry.removeSingleMetric(metric.name)
   }
 }

@@ -11,17 +11,17 @@ export function createRegistry (): Registry {
 }
 
 export interface GathererOptions {
-  /** Read first, in this order. More may be added later. */
+  /** The registries that are read first, in this order. More may be added later. */
   readonly registries: Iterable<RegistryLike>
-  /** The metrics of scrapes themselves. They come after those of prom-client's global registry. */
+  /** The registry of the metrics about scrapes. It is read after prom-client's global registry. */
   readonly scrapeRegistry: Registry
-  /** The metrics of the process, if they are served. They come last. */
+  /** The registry of the metrics of the process, or undefined if they are not served. It is read last. */
   readonly processRegistry: Registry | undefined
   readonly slices: TimeSlices
   readonly warnOnce: WarnOnce
 }
 
-/** A metric, and the registry that it is in. */
+/** A metric, and the registry that holds it. */
 interface Entry {
   readonly registry: RegistryLike
   readonly metric: NamedMetric
@@ -32,15 +32,19 @@ interface NamedMetric {
 }
 
 /**
- * Reads metrics from all registries. Of metrics with the same name the first is served. That is warned of, unless it is a metric of the
- * process that the user collects too.
+ * Reads metrics from all registries. If several metrics have the same name, the first is served, and a warning is
+ * given. There is no warning if the hidden metric is one of the process, because users may collect these metrics
+ * themselves.
  */
-export function createGatherer ({ registries, scrapeRegistry, processRegistry, slices, warnOnce }: GathererOptions): Gatherer {
-  /** The metrics that are served, by name, and how many are not. */
+export function createGatherer (options: GathererOptions): Gatherer {
+  const { registries, scrapeRegistry, processRegistry, slices, warnOnce } = options
+
+  /** The served metrics by name, and the number of hidden ones. */
   function list (): { served: Map<string, Entry>, hidden: number } {
     const served = new Map<string, Entry>()
     let hidden = 0
-    for (const registry of new Set([...registries, globalRegistry, scrapeRegistry, ...processRegistry === undefined ? [] : [processRegistry]])) {
+    const lastRegistries = processRegistry === undefined ? [] : [processRegistry]
+    for (const registry of new Set([...registries, globalRegistry, scrapeRegistry, ...lastRegistries])) {
       for (const metric of registry.getMetricsAsArray() as NamedMetric[]) {
         if (!served.has(metric.name)) {
           served.set(metric.name, { registry, metric })
@@ -82,9 +86,11 @@ export function createGatherer ({ registries, scrapeRegistry, processRegistry, s
     } finally {
       deadline.cancel()
     }
-    // Those of this plugin come last. Up to some 10,000 series they are read within one turn of the event loop: then they are all of the
-    // same moment, and hold what was counted until then.
-    for (const { registry, metric } of wanted) if (isOwnMetric(metric)) own.push(readInto(metric.name, readOwnMetric(registry, metric, slices)))
+    // The metrics of this plugin are read last. Up to some 10,000 series are read within one turn of the event loop.
+    // They are then all of the same moment, and include everything that was counted until then.
+    for (const { registry, metric } of wanted) {
+      if (isOwnMetric(metric)) own.push(readInto(metric.name, readOwnMetric(registry, metric, slices)))
+    }
     await Promise.all(own)
 
     const families = wanted.flatMap(({ metric: { name } }) => read.get(name) ?? [])
@@ -94,7 +100,10 @@ export function createGatherer ({ registries, scrapeRegistry, processRegistry, s
 }
 
 interface Deadline {
-  /** Rejects when the time is up, though never before the event loop has turned: what needs no more time than that is always in time. */
+  /**
+   * Returns a promise that rejects when the time is up, and not before the event loop has turned once. A metric that
+   * can be read within one turn is therefore always in time.
+   */
   readonly passed: () => Promise<never>
   readonly cancel: () => void
 }
@@ -106,7 +115,7 @@ function createDeadline (timeoutMs: number): Deadline {
     passed: async () => {
       await timedOut
       await new Promise(resolve => setImmediate(resolve))
-      throw new Error('it was not there in time')
+      throw new Error('it was not read in time')
     },
     cancel: () => clearTimeout(timer)
   }
@@ -143,18 +152,22 @@ async function readOwnMetric (registry: RegistryLike, metric: OwnMetric, slices:
   return { ...step.value, sharedLabels }
 }
 
-/** `setDefaultLabels()` has no counterpart that reads them: look at what the registry adds to a sample that has no label. */
+/**
+ * The default labels of a registry. There is no method that reads what `setDefaultLabels()` has set, so this function
+ * looks at what the registry adds to a sample without labels.
+ */
 async function readDefaultLabels (registry: RegistryLike): Promise<Labels> {
   const { values } = await readJSON(registry, { get: () => ({ values: [{ labels: {} }] }) })
   return Object.fromEntries(Object.entries(values[0]!.labels!).map(([name, value]) => [name, String(value)]))
 }
 
 /**
- * What the registry's own `getMetricsAsJSON()` makes of one metric. All of its metrics at once would hide which of them fails, and would
- * have it render those of this plugin.
+ * One metric, as the registry's own `getMetricsAsJSON()` describes it. To ask for all metrics at once would hide which
+ * of them fails, and would make the registry render the metrics of this plugin.
  *
- * The registry is asked through an object that inherits from it and lists one metric only. That holds as long as `getMetricsAsJSON()` calls
- * `getMetricsAsArray()` on `this` and has no private fields; test/registry.test.ts fails for a library with which it does not.
+ * The registry is asked through an object that inherits from it and lists one metric only. This works as long as
+ * `getMetricsAsJSON()` calls `getMetricsAsArray()` on `this` and uses no private fields. test/registry.test.ts fails
+ * for a library with which it does not work.
  */
 async function readJSON (registry: RegistryLike, metric: unknown): Promise<ClientMetric> {
   const view = Object.create(registry, { getMetricsAsArray: { value: () => [metric] } }) as RegistryLike
