@@ -10,12 +10,15 @@ export interface FactSources {
   readonly registrations: ReadonlyArray<{ readonly config: Config, readonly histograms: Facts['histograms'] }>
 }
 
-/** What the pages tell of an application. Functions and secrets among its options are named, not passed on. */
+/**
+ * Collects the facts about an application that the pages show. Functions and secrets among the options are mentioned,
+ * but their contents are not passed on.
+ */
 export function collectFacts ({ server, scrape, processMetrics, registrations }: FactSources): Facts {
   const histograms = registrations.flatMap(({ histograms }) => histograms)
   return {
     path: server.path,
-    // Registrations may share a histogram.
+    // Registrations may share a histogram, which is then listed once.
     histograms: [...new Map(histograms.map(histogram => [histogram.name, histogram])).values()],
     inFlight: registrations.some(({ config }) => config.inFlight),
     tables: [
@@ -50,7 +53,7 @@ function table (caption: string, options: Record<string, unknown>): OptionTable 
   return { caption, options: Object.fromEntries(Object.entries(options).map(([name, value]) => [name, show(value)])) }
 }
 
-/** A value as the pages show it. */
+/** The text of an option's value on a page. */
 function show (value: unknown): string {
   if (typeof value === 'function') return 'a function'
   if (Array.isArray(value)) return value.join(', ')

@@ -4,7 +4,9 @@ import type { Registry } from 'prom-client'
 import type { Histogram, Latency, RegistryLike } from '../index'
 import { collectFacts } from './application-facts'
 import type { Config } from './config'
-import { createWarnOnce, describe, FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_SERVER_OFF, type WarnOnce } from './errors'
+import {
+  createWarnOnce, describe, FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_SERVER_OFF, type WarnOnce
+} from './errors'
 import { processMetrics } from './gather/process-metrics'
 import { createGatherer, createRegistry } from './gather/registries'
 import { Registrations, rootOf } from './registrations'
@@ -15,12 +17,15 @@ import { defaultServer, type ServerConfig } from './server/options'
 import { MetricsServer } from './server/server'
 import { TimeSlices } from './time-slices'
 
-/** Where an application has its `Application`. Contexts inherit it, and no other application can have the same one. */
+/**
+ * The property of an application that holds its `Application`. All contexts of the application inherit it, and no other
+ * application has the same one.
+ */
 const kApplication = Symbol('fastify-latency.application')
 
 /**
- * What there is one of in an application, however often and in whichever of its contexts the plugin is registered: a metrics server, one way
- * in which scrapes are answered, a registry of its own. It is `app.latency`.
+ * Everything of which an application has only one, however often the plugin is registered and in whichever contexts: a
+ * metrics server, one way to answer scrapes, and a registry. It is `app.latency`.
  */
 export class Application implements Latency {
   readonly registry: Registry | RegistryLike
@@ -36,7 +41,10 @@ export class Application implements Latency {
   #scrapes: ScrapeHandler | undefined
   #closing = false
 
-  /** That of the application which a context belongs to. `config` decides if this is its first registration. */
+  /**
+   * The `Application` that a context belongs to. The first registration of an application creates it, with the options
+   * in `config`.
+   */
   static of (context: FastifyInstance, config: Config): Application {
     const root: FastifyInstance & { [kApplication]?: Application } = rootOf(context)
     if (root[kApplication] === undefined) {
@@ -75,7 +83,9 @@ export class Application implements Latency {
     return this.#server.start(listeningHost(this.#app))
   }
 
-  /** Adds one registration. What there is one of has to be as the first registration said. */
+  /**
+   * Adds one registration. Throws if its options for the whole application differ from those of the first registration.
+   */
   register (context: FastifyInstance, config: Config): void {
     this.#checkShared(config)
     this.#registrations.add(context, config)
@@ -85,7 +95,7 @@ export class Application implements Latency {
     context.route(this.#scrapeHandler().route(endpoint))
   }
 
-  /** Has the metrics server start by itself, when its configuration says so, and close with the application. */
+  /** Starts the metrics server when its configuration says so, and closes it with the application. */
   #followLifecycle (): void {
     const policy = this.#serverConfig === false ? 'manual' : this.#serverConfig.start
     if (policy === 'ready') this.#app.addHook('onReady', async () => { await this.start() })
@@ -115,7 +125,10 @@ export class Application implements Latency {
     })
   }
 
-  /** What answers scrapes, for the metrics server and all endpoints together. Without any of these there are no metrics about it. */
+  /**
+   * The handler that answers scrapes on the metrics server and on all endpoints. As long as there are none of these,
+   * there are no metrics about scrapes either.
+   */
   #scrapeHandler (): ScrapeHandler {
     this.#scrapes ??= this.#createScrapeHandler()
     return this.#scrapes
@@ -123,7 +136,8 @@ export class Application implements Latency {
 
   #createScrapeHandler (): ScrapeHandler {
     const slices = new TimeSlices()
-    // This registry is not the user's, which may have other endpoints. They are not what its metrics are about.
+    // The metrics about scrapes are not in the user's registry. The user may serve that registry elsewhere too, and
+    // these metrics do not count scrapes there.
     const scrapeRegistry = createRegistry()
     const gather = createGatherer({
       registries: this.#registrations.registries,
@@ -132,7 +146,8 @@ export class Application implements Latency {
       slices,
       warnOnce: this.#warnOnce
     })
-    return new ScrapeHandler({ config: this.#scrapeConfig, gather, slices, metrics: createScrapeMetrics(scrapeRegistry) })
+    const metrics = createScrapeMetrics(scrapeRegistry)
+    return new ScrapeHandler({ config: this.#scrapeConfig, gather, slices, metrics })
   }
 
   #checkShared (config: Config): void {
@@ -150,8 +165,8 @@ export class Application implements Latency {
 }
 
 /**
- * Where the application listens, as a host to bind: `localhost` when that is loopback in both address families, when it is a Unix socket, and
- * before the application listens.
+ * The host on which the application listens. It is `localhost` if the application listens on loopback in both address
+ * families, if it listens on a Unix socket, and before it listens.
  */
 function listeningHost (app: FastifyInstance): string {
   const addresses = app.addresses()

@@ -1,13 +1,16 @@
 import { describe, FST_LATENCY_ERR_OPTION_INVALID, FST_LATENCY_ERR_OPTION_UNKNOWN } from './errors'
 
 /**
- * Checks of options, for the parsers of all rooms. Each throws a coded error that names the option, the rule and the value received.
- * Values such as 0, false and port 0 are legitimate, so that only undefined stands for a default.
+ * Checks of options, for the parsers of all rooms. Each check throws a coded error that names the option, the rule and
+ * the value received. Values such as 0, false and port 0 are legitimate, so only undefined stands for a default.
  */
 
-/** An object of options, of which none is unknown. Undefined is the empty object. */
+/** Checks that a value is an object without unknown options. Undefined stands for the empty object. */
 export function readObject (
-  option: string, value: unknown, known: readonly string[], { renamed = {} }: { renamed?: Readonly<Record<string, string>> } = {}
+  option: string,
+  value: unknown,
+  known: readonly string[],
+  { renamed = {} }: { renamed?: Readonly<Record<string, string>> } = {}
 ): Record<string, unknown> {
   const object = optional(option, value, isObject, 'an object') ?? {}
   for (const key of Object.keys(object)) {
@@ -19,8 +22,10 @@ export function readObject (
   return object
 }
 
-/** The value of an option, which has to be valid, or undefined if it is not given. */
-export function optional<T> (option: string, value: unknown, isValid: (value: unknown) => value is T, rule: string): T | undefined {
+/** Checks the value of an option, and returns it. Undefined is valid, and means that the option is not given. */
+export function optional<T> (
+  option: string, value: unknown, isValid: (value: unknown) => value is T, rule: string
+): T | undefined {
   if (value === undefined) return undefined
   check(option, isValid(value), rule, value)
   return value as T
@@ -50,7 +55,7 @@ export function isPositiveInteger (value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) > 0
 }
 
-/** Seconds that something may take. */
+/** Whether a value is a timeout in seconds: above 0, and at most an hour. */
 export function isTimeout (value: unknown): value is number {
   return typeof value === 'number' && value > 0 && value <= 3600
 }

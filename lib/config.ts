@@ -1,30 +1,33 @@
-import { isBoolean, optional, readObject } from './checks'
+import { isBoolean, isObject, optional, readObject } from './checks'
 import { parseRequestOptions, requestOptions, type RequestConfig } from './request/options'
 import { parseEndpoint, parseScrapeOptions, type ScrapeConfig } from './scrape/options'
 import { parseServerOptions, type ServerConfig } from './server/options'
 
-/** The options of one registration, checked and complete, of which each room has its own part. Nothing else reads options. */
+/**
+ * The checked and completed options of one registration. Each room has its own part of them, and nothing else reads
+ * options.
+ */
 export interface Config extends RequestConfig {
   /** The path of a route of the application that answers scrapes too. */
   readonly endpoint: string | undefined
-  /** Undefined: what the application's first registration said, else the default. */
+  /** Undefined: the value of the application's first registration, or the default if this is the first one. */
   readonly scrape: ScrapeConfig | undefined
-  /** Undefined: what the application's first registration said, else true. */
+  /** Undefined: the value of the application's first registration, or true if this is the first one. */
   readonly processMetrics: boolean | undefined
-  /** Undefined: what the application's first registration said, else the default server. */
+  /** Undefined: the value of the application's first registration, or the default server if this is the first one. */
   readonly server: ServerConfig | false | undefined
 }
 
 const options = [...requestOptions, 'processMetrics', 'server', 'endpoint', 'scrape']
 
-/** Options that Fastify itself puts among those of a plugin, or reads from them. */
+/** Options that Fastify itself adds to the options of a plugin, or reads from them. */
 const registerOptions = ['prefix', 'logLevel', 'logSerializers']
 
-/** Options under the name that they had before, or have elsewhere. */
+/** Names that options had before, or have in other plugins, and their names here. */
 const renamed = { route: 'endpoint' }
 
 export function parseOptions (given: unknown): Config {
-  const own = typeof given === 'object' && given !== null && !Array.isArray(given) ? withoutRegisterOptions(given) : given
+  const own = isObject(given) ? withoutRegisterOptions(given) : given
   const parts = readObject('options', own, options, { renamed })
   return Object.freeze({
     ...parseRequestOptions(parts),

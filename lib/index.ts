@@ -12,8 +12,8 @@ async function latencyPlugin (app: FastifyInstance, options: Options): Promise<v
   if (!(app.latency instanceof Application)) app.decorate('latency', application)
 }
 
-// fastify-plugin gives the function the properties `default` and `fastifyLatency`. Node.js finds the names that an ES module may import in
-// the text of this file, which is all that these lines are for.
+// fastify-plugin gives the function the properties `default` and `fastifyLatency`. Node.js reads the text of this file
+// to find the names that an ES module may import. The following two lines are there only for that.
 exports.fastifyLatency = undefined
 exports.openTelemetry = undefined
 

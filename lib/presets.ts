@@ -1,7 +1,8 @@
 import type { OpenTelemetryOptions } from '../index'
 
 /**
- * `http.server.request.duration` of OpenTelemetry's semantic conventions, with the names that the metric and its attributes have in Prometheus:
+ * Options for `http.server.request.duration` of OpenTelemetry's semantic conventions. The metric and its attributes
+ * have the names that they have in Prometheus:
  * https://opentelemetry.io/docs/specs/semconv/http/http-metrics/
  * https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/
  */

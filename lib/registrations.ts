@@ -3,9 +3,12 @@ import type { FastifyInstance } from 'fastify'
 import type { RegistryLike } from '../index'
 import type { Config } from './config'
 import {
-  describe, FST_LATENCY_ERR_HISTOGRAM_CONFLICT, FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN, type WarnOnce
+  describe, FST_LATENCY_ERR_HISTOGRAM_CONFLICT, FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN,
+  type WarnOnce
 } from './errors'
-import { Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type OwnMetric } from './gather/registered-metrics'
+import {
+  Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type OwnMetric
+} from './gather/registered-metrics'
 import type { HistogramDefinition } from './histogram/family'
 import { SeriesIndex } from './histogram/series-index'
 import type { ValueDefinition } from './histogram/values'
@@ -15,7 +18,7 @@ import { measures, type Measure } from './request/measures'
 import type { OpenRequestsOptions } from './request/open-requests'
 import { Recorder } from './request/recorder'
 
-/** The requests of one context, recorded as one registration asks for. */
+/** One registration: the requests of one context, and how they are recorded. */
 interface Registration {
   readonly context: FastifyInstance
   readonly config: Config
@@ -28,21 +31,23 @@ interface Measured {
 }
 
 export interface RegistrationsOptions {
-  /** Where metrics are registered, unless a registration names another registry. */
+  /** The registry of all metrics, unless a registration names another one. */
   readonly registry: RegistryLike
-  /** A registry of the application itself, whose metrics can be read even after it has closed. */
+  /**
+   * The registry that belongs to the application itself. Its metrics can still be read when the application has closed.
+   */
   readonly ownRegistry: RegistryLike
   readonly warnOnce: WarnOnce
 }
 
-/** Which contexts of an application record into which metrics. */
+/** Keeps which contexts of an application record into which metrics. */
 export class Registrations {
   readonly #options: RegistrationsOptions
   readonly #registrations: Registration[] = []
   readonly #instruments = new Map<FastifyInstance, Instrument>()
-  /** Instruments whose open requests are in the gauges. */
+  /** Instruments whose open requests are counted in the gauges. */
   readonly #shown = new Set<Instrument>()
-  /** What has to be done when the application closes. */
+  /** Functions to call when the application closes. */
   readonly #releases: Array<() => void> = []
   readonly #registries = new Set<RegistryLike>()
 
@@ -50,7 +55,7 @@ export class Registrations {
     this.#options = options
   }
 
-  /** Every registry that has metrics of a registration. */
+  /** Every registry that holds metrics of a registration. */
   get registries (): Iterable<RegistryLike> {
     return this.#registries
   }
@@ -60,13 +65,13 @@ export class Registrations {
     return this.#registrations[0]!.measured[0]!.histogram
   }
 
-  /** The options of each registration, and its histograms as the pages show them. */
+  /** The options of each registration, and the description of its histograms for the pages. */
   describe (): Array<{ config: Config, histograms: Array<ReturnType<typeof showHistogram>> }> {
     return this.#registrations.map(({ config, measured }) =>
       ({ config, histograms: measured.map(({ histogram }) => showHistogram(histogram, config)) }))
   }
 
-  /** Records the requests of a context as one registration asks for. Nothing new is recorded when that is already done. */
+  /** Makes the requests of a context be recorded as one registration asks for. Nothing changes if they already are. */
   add (context: FastifyInstance, config: Config): void {
     const registry = config.registry ?? this.#options.registry
     const measured = findOrRegisterHistograms(registry, config)
@@ -78,12 +83,16 @@ export class Registrations {
     if (config.inFlight) this.#showOpen(registry, instrument)
   }
 
-  /** Takes back whatever was added to registries that may outlive the application. */
+  /** Removes from all registries what this application has added. A registry may outlive the application. */
   release (): void {
     for (const release of this.#releases) release()
   }
 
-  /** Counts the requests of a context, unless an outer context does, and from now on in place of those inside it. */
+  /**
+   * Makes the instrument that watches the requests of a context. The metrics beside histograms are counted by the
+   * instrument of the outermost context only. If this context is inside another watched one, its instrument does not
+   * count them; the instruments of contexts inside it stop counting them.
+   */
   #instrument (context: FastifyInstance, registry: RegistryLike, { constLabels }: Config): Instrument {
     const instrument = new Instrument(context, {
       constLabels,
@@ -111,12 +120,13 @@ export class Registrations {
     return instrument
   }
 
-  /** Shows how many requests an instrument has open, once. */
+  /** Counts the open requests of an instrument in the gauges. A second call for the same instrument changes nothing. */
   #showOpen (registry: RegistryLike, instrument: Instrument): void {
     if (this.#shown.has(instrument)) return
     this.#shown.add(instrument)
     const show = (which: OpenRequestsOptions['which'], definition: ValueDefinition): void => {
-      const gauge = this.#hold(registry, findOrRegister(registry, definition.name, RegisteredGauge, () => new RegisteredGauge(definition)))
+      const gauge = findOrRegister(registry, definition.name, RegisteredGauge, () => new RegisteredGauge(definition))
+      this.#hold(registry, gauge)
       this.#attach(gauge.sources, () => instrument.countOpen(which))
     }
     show('in flight', { name: 'http_requests_in_flight', help: 'Requests that wait for the rest of their reply.' })
@@ -129,13 +139,16 @@ export class Registrations {
       help: 'Observations in a series that stands for all that came after seriesLimit was reached.'
     })
     const { index } = measured[0]!.histogram.family
-    const columns = measured.map(({ measure, histogram }) => ({ measure, family: this.#hold(registry, histogram).familyIn(index) }))
+    const columns = measured.map(({ measure, histogram }) =>
+      ({ measure, family: this.#hold(registry, histogram).familyIn(index) }))
     const labels = { histogram: config.histogram.name }
-    return new Recorder({ index, columns, config, warnOnce: this.#options.warnOnce, onOverflow: () => overflowed.increment(labels) })
+    const onOverflow = (): void => overflowed.increment(labels)
+    return new Recorder({ index, columns, config, warnOnce: this.#options.warnOnce, onOverflow })
   }
 
   #counter (registry: RegistryLike, definition: ValueDefinition): RegisteredCounter {
-    return this.#hold(registry, findOrRegister(registry, definition.name, RegisteredCounter, () => new RegisteredCounter(definition)))
+    const create = (): RegisteredCounter => new RegisteredCounter(definition)
+    return this.#hold(registry, findOrRegister(registry, definition.name, RegisteredCounter, create))
   }
 
   /** Keeps a metric in its registry until this application closes. */
@@ -145,28 +158,35 @@ export class Registrations {
     return metric
   }
 
-  /** Adds something of this application to a metric that other applications may share, until this one closes. */
+  /**
+   * Adds an object of this application to a metric that other applications may share, until this application closes.
+   */
   #attach<T> (shared: Set<T>, own: T): void {
     shared.add(own)
     this.#releases.push(() => shared.delete(own))
   }
 
-  /** Whether requests of this context already go into these histograms. A context's hooks also run for the contexts inside it. */
+  /**
+   * Whether the requests of this context are already recorded into these histograms with these options. Throws if they
+   * are recorded with other options. The hooks of a context also run for the contexts inside it.
+   */
   #isRecorded (context: FastifyInstance, measured: readonly Measured[], config: Config): boolean {
     for (const existing of this.#registrations) {
       const shared = measured.find(({ histogram }) => existing.measured.some(other => other.histogram === histogram))
       if (shared === undefined) continue
       const covers = existing.context === context || isInside(context, existing.context)
       if (covers && isDeepStrictEqual(recordingOptions(existing.config), recordingOptions(config))) return true
-      if (covers || isInside(existing.context, context)) throw new FST_LATENCY_ERR_HISTOGRAM_RECORDED(shared.histogram.name)
+      if (covers || isInside(existing.context, context)) {
+        throw new FST_LATENCY_ERR_HISTOGRAM_RECORDED(shared.histogram.name)
+      }
     }
     return false
   }
 }
 
 /**
- * The histograms of everything that a registration measures, the latency first. They are counted in one index of series: that of a histogram
- * which is there already, or a new one.
+ * The histograms of a registration, one for each measure, the latency first. All of them are counted beside one index
+ * of series: the index of a histogram that exists already, or a new one.
  */
 function findOrRegisterHistograms (registry: RegistryLike, config: Config): Measured[] {
   const labelNames = [...Object.keys(config.labels), ...Object.keys(config.constLabels)]
@@ -184,12 +204,18 @@ function findOrRegisterHistograms (registry: RegistryLike, config: Config): Meas
   })
 }
 
-function checkSame (existing: RegisteredHistogram, { name, help, upperBounds }: HistogramDefinition, labelNames: readonly string[]): void {
+function checkSame (
+  existing: RegisteredHistogram, { name, help, upperBounds }: HistogramDefinition, labelNames: readonly string[]
+): void {
   const parts: ReadonlyArray<[part: string, has: unknown, wanted: unknown]> = [
-    ['help', existing.help, help], ['buckets', existing.buckets, upperBounds], ['labels', existing.labelNames, labelNames]
+    ['help', existing.help, help],
+    ['buckets', existing.buckets, upperBounds],
+    ['labels', existing.labelNames, labelNames]
   ]
   for (const [part, has, wanted] of parts) {
-    if (!isDeepStrictEqual(has, wanted)) throw new FST_LATENCY_ERR_HISTOGRAM_CONFLICT(name, part, describe(has), describe(wanted))
+    if (!isDeepStrictEqual(has, wanted)) {
+      throw new FST_LATENCY_ERR_HISTOGRAM_CONFLICT(name, part, describe(has), describe(wanted))
+    }
   }
 }
 
@@ -208,15 +234,17 @@ function showHistogram ({ name, buckets }: RegisteredHistogram, { labels }: Conf
   return { name, upperBounds: buckets, ...labelsThatTell(labels) }
 }
 
-/** What has to be the same for two registrations to record requests in the same way. */
+/** The options that two registrations must have in common to record requests in the same way. */
 function recordingOptions (config: Config): unknown {
   const { labels, constLabels, ignore, seriesLimit, abortedStatus } = config
-  return { labels, constLabels, ignore, seriesLimit, abortedStatus, measured: measures.map(({ option }) => config[option]) }
+  const measured = measures.map(({ option }) => config[option])
+  return { labels, constLabels, ignore, seriesLimit, abortedStatus, measured }
 }
 
 /**
- * Whether a context is one inside another. Fastify makes the context of a plugin with the context outside it as its prototype. That is how
- * decorators are inherited, and it is documented only as such; test/registration.test.ts fails for a Fastify that does otherwise.
+ * Whether a context is inside another one. The context of a plugin has the context outside it as its prototype. Fastify
+ * documents this only as the way in which decorators are inherited. test/registration.test.ts fails with a Fastify that
+ * does it in another way.
  */
 function isInside (context: FastifyInstance, outer: FastifyInstance): boolean {
   return Object.prototype.isPrototypeOf.call(outer, context)

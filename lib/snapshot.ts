@@ -1,48 +1,54 @@
 /**
- * Points: what crosses from counting to showing. They are plain data without methods, so that they can be cloned to another thread or
- * process. A histogram has the counts of its buckets here, which are not cumulative: only a writer accumulates them.
+ * Points are the data that pass from counting to showing. They have no methods, so that they can be cloned to another
+ * thread or process. The bucket counts of a histogram are not cumulative here; only a writer adds them up.
  */
 
-/** Label name to label value. */
+/** Maps label names to label values. */
 export type Labels = Readonly<Record<string, string>>
 
-/** What the points of every type have. */
+/** The properties that points of every type have. */
 interface FamilyPoints {
   readonly name: string
   readonly help: string
-  /** What the values are measured in, such as `seconds`; undefined where that is not known. */
+  /** The unit of the values, such as `seconds`. Undefined: the unit is not known. */
   readonly unit: string | undefined
   readonly labelNames: readonly string[]
   /**
-   * The label values of each series, in the order of `labelNames`. A value is undefined where the series has no such label. An entry may be
-   * the same array in every snapshot of its series.
+   * The label values of each series, in the order of `labelNames`. A value is undefined if the series has no such
+   * label. Every snapshot of a series may contain the same array.
    */
   readonly labelSets: ReadonlyArray<ReadonlyArray<string | undefined>>
-  /** Labels that every series has beside its own. No name of them is in `labelNames`. */
+  /** Labels that every series has beside its own. None of their names is in `labelNames`. */
   readonly sharedLabels: Labels
-  /** When each series began to count, in seconds since 1970; NaN where that is not known. Undefined: it is known of none. */
+  /**
+   * When each series began to count, in seconds since 1970. NaN: the time is not known for this series. Undefined: it
+   * is not known for any series.
+   */
   readonly startSeconds: Float64Array | undefined
-  /** In the order of `series`, then of `bucket`. */
+  /** The exemplars, in the order of `series`, then of `bucket`. */
   readonly exemplars: readonly Exemplar[]
 }
 
-/** An observation that stands for others: it usually names a trace. */
+/** An observation that is an example of others. Its labels usually name a trace. */
 export interface Exemplar {
-  /** Index of its series in `labelSets`. */
+  /** The index of the exemplar's series in `labelSets`. */
   readonly series: number
-  /** Index of its bucket in a histogram; 0 in a counter. */
+  /** The index of the exemplar's bucket in a histogram; 0 in a counter. */
   readonly bucket: number
   readonly labels: Labels
   readonly value: number
-  /** When it was observed, in seconds since 1970; undefined where that is not known. */
+  /** The time of the observation, in seconds since 1970. Undefined: the time is not known. */
   readonly timestampSeconds: number | undefined
 }
 
 export interface HistogramPoints extends FamilyPoints {
   readonly type: 'histogram'
-  /** In ascending order, without the implied `+Inf`. */
+  /** The upper bounds in ascending order, without the implied `+Inf`. */
   readonly upperBounds: readonly number[]
-  /** `upperBounds.length + 1` counts for each series, the last of them for `+Inf`. They are not cumulative. */
+  /**
+   * The bucket counts: `upperBounds.length + 1` for each series, the last of which is that of `+Inf`. They are not
+   * cumulative.
+   */
   readonly counts: Float64Array
   /** One for each series. */
   readonly sums: Float64Array
@@ -50,9 +56,11 @@ export interface HistogramPoints extends FamilyPoints {
 
 export interface SummaryPoints extends FamilyPoints {
   readonly type: 'summary'
-  /** Such as 0.5 and 0.99. Empty where several summaries were merged: their quantiles cannot be. */
+  /**
+   * The quantiles, such as 0.5 and 0.99. Empty if several summaries were merged, because quantiles cannot be merged.
+   */
   readonly quantiles: readonly number[]
-  /** `quantiles.length` values for each series. */
+  /** The values of the quantiles: `quantiles.length` for each series. */
   readonly quantileValues: Float64Array
   /** One for each series. */
   readonly counts: Float64Array
@@ -69,13 +77,13 @@ export interface ValuePoints extends FamilyPoints {
 /** The series of one metric family, as they were at one moment. */
 export type Points = HistogramPoints | SummaryPoints | ValuePoints
 
-/** Where points come from. Rejects only if a registry cannot even list its metrics. */
+/** A source of points. The promise rejects only if a registry cannot list its metrics. */
 export type Gatherer = (request: GatherRequest) => Promise<Gathered>
 
 export interface GatherRequest {
-  /** The families that are wanted. Undefined: all. */
+  /** The names of the families to gather. Undefined stands for all families. */
   readonly names: readonly string[] | undefined
-  /** What has not been read after this time counts as failed. */
+  /** A metric that has not been read after this time counts as failed. */
   readonly timeoutMs: number
 }
 
@@ -84,7 +92,7 @@ export interface Gathered {
   readonly failures: readonly GatherFailure[]
 }
 
-/** A metric that could not be read. The reason has been reported where it was found. */
+/** A metric that could not be read. The gatherer has already warned of the reason. */
 export interface GatherFailure {
   readonly name: string
   readonly message: string

@@ -1,26 +1,30 @@
 const sliceMs = 0.5
 
-/** While others use the event loop too, they get so many times as long as all pieces of work together. */
+/**
+ * As long as other work uses the event loop too, it gets this many times the time that all pieces of sliced work
+ * together get.
+ */
 const shareOfOthers = 3
 
-/** A turn of the loop that takes no longer than this had nothing else to do. */
+/** A turn of the event loop that is not longer than this had no other work to do. */
 const idleTurnMs = 0.05
 
 /**
- * Shares out the event loop among pieces of work that would hold it for long. All of them together get one slice at a time, in which they take
- * turns, and the next one when the loop is idle or has spent three times as long on everything else. Waiting for `drain` of a socket is no
- * substitute: on a fast connection it comes at once.
+ * Divides the time of the event loop among pieces of work that would otherwise hold it for long. All pieces together
+ * get one slice at a time, and take turns in it. The next slice comes when the loop is idle, or when other work has had
+ * three times the length of a slice. To wait for the event `drain` of a socket would not be enough: on a fast
+ * connection it comes at once.
  */
 export class TimeSlices {
   readonly #waiting: Array<() => void> = []
   #isDue = false
   #sliceEnd = 0
-  /** When a piece of work was last done with a step. */
+  /** The time at which a piece of work last finished a step. */
   #stepEnd = 0
-  /** Time that others are to have before the next slice. */
+  /** The time that other work is to have before the next slice. */
   #owedMs = 0
 
-  /** Resolves when the caller may go on, for one short step. */
+  /** Resolves when the caller may do the next short step. */
   async next (): Promise<void> {
     this.#stepEnd = performance.now()
     const isOver = this.#stepEnd >= this.#sliceEnd
@@ -32,7 +36,7 @@ export class TimeSlices {
     return turn
   }
 
-  /** Lets the event loop turn, until a slice is due. */
+  /** Lets the event loop turn until the next slice is due. */
   #letOthers (): void {
     this.#isDue = true
     const turnStart = performance.now()
