@@ -7,5 +7,6 @@ module.exports = async function (app, options) {
   app.get('/', async () => 'Hello World')
 }
 
-// Without it, and without --options, fastify-cli makes this a part of the application: requests that match no route would not be counted.
+// Without this option, and without --options, fastify-cli makes this plugin a part of the application: requests that
+// match no route would not be counted.
 module.exports.options = { skipOverride: true }

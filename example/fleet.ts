@@ -1,5 +1,5 @@
-// Three instances of routes.ts, and a file from which Prometheus learns where they are. An instance that ends is started again on the same
-// ports. Enter restarts all of them, one after the other.
+// Three instances of routes.ts, and a file that tells Prometheus where they are. An instance that ends is started again
+// on the same ports. Enter restarts all of them, one after the other.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { renameSync, rmSync, writeFileSync } from 'node:fs'
@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import closeWithGrace from 'close-with-grace'
 
-const targets = process.env.TARGETS ?? join(__dirname, '..', '..', 'example', 'monitoring', 'prometheus', 'targets', 'fleet.json')
+const monitoring = join(__dirname, '..', '..', 'example', 'monitoring')
+const targets = process.env.TARGETS ?? join(monitoring, 'prometheus', 'targets', 'fleet.json')
 const port = Number(process.env.PORT ?? 8001)
 const metricsPort = Number(process.env.METRICS_PORT ?? 8000)
 let closing = false
@@ -24,7 +25,10 @@ class Instance {
 
   async #start (): Promise<void> {
     const [PORT, METRICS_PORT] = this.ports.map(String)
-    const child = this.#process = spawn(process.execPath, [join(__dirname, 'routes.js')], { env: { ...process.env, PORT, METRICS_PORT }, stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = this.#process = spawn(process.execPath, [join(__dirname, 'routes.js')], {
+      env: { ...process.env, PORT, METRICS_PORT },
+      stdio: ['ignore', 'pipe', 'inherit']
+    })
     const addresses: string[] = []
     for await (const line of createInterface({ input: child.stdout! })) {
       if (addresses.push(/http:\S+/.exec(line)![0]) === 2) break
@@ -55,13 +59,13 @@ async function main (): Promise<void> {
   closeWithGrace(async ({ signal }) => {
     closing = true
     rmSync(targets, { force: true })
-    // Ctrl-C has reached the instances too. A second signal would not let them finish.
+    // Ctrl-C has reached the instances too. A second signal would not let their requests finish.
     await Promise.all(instances.map(instance => instance.stop(signal === 'SIGINT' ? undefined : 'SIGTERM')))
   })
 
   await Promise.all(instances.map(instance => instance.started))
 
-  // Renamed into place, so that nobody reads half a file.
+  // The file is renamed into place, so that nobody reads half of it.
   writeFileSync(`${targets}.new`, JSON.stringify([{ targets: instances.map(({ ports }) => `localhost:${ports[1]}`) }]))
   renameSync(`${targets}.new`, targets)
 

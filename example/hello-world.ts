@@ -1,4 +1,4 @@
-// The smallest application worth watching: "Hello World" on port 8001, its latency on port 8000.
+// The smallest application worth watching: "Hello World" on port 8001, and its latency on port 8000.
 import closeWithGrace from 'close-with-grace'
 import Fastify from 'fastify'
 import latency from 'fastify-latency'

@@ -1,4 +1,4 @@
-// Plain JavaScript, CommonJS: nothing to build.
+// Plain JavaScript, as a CommonJS module. Nothing has to be built.
 const closeWithGrace = require('close-with-grace')
 const Fastify = require('fastify')
 const latency = require('fastify-latency')

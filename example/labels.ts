@@ -1,4 +1,4 @@
-// Labels of your own choice: two renamed, one from a header, one fixed.
+// Labels of your own choice: two are renamed, one comes from a header, and one is fixed.
 import closeWithGrace from 'close-with-grace'
 import Fastify from 'fastify'
 import latency from 'fastify-latency'
@@ -6,7 +6,7 @@ import latency from 'fastify-latency'
 async function main (): Promise<void> {
   const app = Fastify()
 
-  // Never the header as it came: whoever sends it could make up a new series with every request.
+  // The header is never used as it came: a client could make up a new series with every request.
   const tenants = new Set(['acme', 'initech'])
 
   await app.register(latency, {

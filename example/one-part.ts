@@ -1,4 +1,5 @@
-// One part of an application has a histogram of its own, with finer buckets. The usual one counts all requests, those too.
+// One part of an application has a histogram of its own, with finer buckets. The usual histogram counts all requests,
+// including those of this part.
 import closeWithGrace from 'close-with-grace'
 import Fastify from 'fastify'
 import latency from 'fastify-latency'

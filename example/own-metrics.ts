@@ -11,7 +11,7 @@ async function main (): Promise<void> {
     server: { port: Number(process.env.METRICS_PORT ?? 8000) }
   })
 
-  // In the registry of this application.
+  // This metric is in the registry of this application.
   const orders = new Counter({
     name: 'orders_total',
     help: 'Orders placed.',
@@ -19,7 +19,7 @@ async function main (): Promise<void> {
     registers: [app.latency.registry as Registry]
   })
 
-  // In prom-client's global registry, as metrics of libraries are.
+  // This metric is in prom-client's global registry, like the metrics of libraries.
   const open = new Gauge({ name: 'orders_open', help: 'Orders that are not delivered yet.' })
 
   app.post('/orders', async (_request, reply) => {

@@ -1,5 +1,5 @@
-// Starts the Prometheus that is installed, for http://localhost:8000/metrics and the instances of example/fleet.ts. Its data is in a folder
-// that is gone when it ends.
+// Starts the installed Prometheus for http://localhost:8000/metrics and for the instances of example/fleet.ts. It keeps
+// its data in a folder that is removed when it ends.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -13,7 +13,7 @@ const prometheus = spawn('prometheus', [
   `--web.listen-address=127.0.0.1:${process.env.PORT ?? 9090}`
 ], { stdio: 'inherit' })
 
-// Ctrl-C reaches Prometheus too. The folder is removed when it has ended.
+// Ctrl-C reaches Prometheus too. The folder is removed when Prometheus has ended.
 process.on('SIGINT', () => {})
 process.on('SIGTERM', () => prometheus.kill())
 

@@ -1,4 +1,4 @@
-// Several routes under the default labels: method, route and status_code.
+// Several routes with the default labels: method, route and status_code.
 import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import Fastify from 'fastify'
@@ -24,21 +24,22 @@ async function main (): Promise<void> {
     return reply.code(201).send('Ordered')
   })
 
-  // Some reports take long, and there is a bug: those before 2020 fail, with status 500.
+  // Some reports take long. There is also a bug: reports of years before 2020 fail with status 500.
   const totals = new Map([[2020, 31], [2021, 37], [2022, 41], [2023, 43], [2024, 47]])
   app.get<{ Params: { year: string } }>('/reports/:year', async request => {
     await sleep(10 * 20 ** Math.random())
     return { total: totals.get(Number(request.params.year))!.toFixed(2) }
   })
 
-  // A load balancer asks every second; nobody waits for the answer.
+  // A load balancer asks every second, and nobody waits for the answer.
   app.get('/health', { config: { latency: false } }, async () => 'OK')
 
   app.get('/v2/users/:id', { config: { latency: { route: '/users/:id' } } }, async () => 'Moved here from /users/:id')
 
   closeWithGrace(() => app.close())
 
-  console.log(`Application   ${await app.listen({ host: process.env.HOST ?? 'localhost', port: Number(process.env.PORT ?? 8001) })}`)
+  const address = await app.listen({ host: process.env.HOST ?? 'localhost', port: Number(process.env.PORT ?? 8001) })
+  console.log(`Application   ${address}`)
   const metrics = await app.latency.start()
   console.log(`Metrics       ${metrics}`)
   console.log(`Live page     ${new URL('/live', metrics).href}`)

@@ -1,4 +1,5 @@
-// SIGTERM: requests in progress finish, /readyz says 503, and the process waits for a last scrape, so that no count is lost.
+// On SIGTERM, requests in progress finish, /readyz says 503, and the process waits for a last scrape, so that no count
+// is lost.
 import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import Fastify from 'fastify'
@@ -22,12 +23,13 @@ async function main (): Promise<void> {
     return 'Hello at last'
   })
 
-  // A client that keeps its connection may keep it for keepAliveTimeout, 72 seconds, when a request of its was in progress.
+  // A client with a request in progress may afterwards keep its connection for keepAliveTimeout, 72 seconds.
   let closing = false
   app.addHook('preClose', async () => { closing = true })
   app.addHook('onSend', async (_request, reply) => { if (closing) reply.header('connection', 'close') })
 
-  // Longer than the slowest request and the last scrape together. Whatever ends the process must allow that too.
+  // The delay is longer than the slowest request and the last scrape together. Whatever ends the process must allow
+  // this time too.
   closeWithGrace({ delay: 30_000 }, () => app.close())
 
   console.log(`Application   ${await app.listen({ port: Number(process.env.PORT ?? 8001) })}`)

@@ -1,4 +1,5 @@
-// The metrics over TLS, for those who know a token. CERT_FILE and KEY_FILE name PEM files, METRICS_TOKEN is long and random.
+// The metrics over TLS, for clients that know a token. CERT_FILE and KEY_FILE name PEM files, METRICS_TOKEN is long and
+// random.
 import closeWithGrace from 'close-with-grace'
 import Fastify from 'fastify'
 import latency from 'fastify-latency'

@@ -1,5 +1,5 @@
-// Sends 100 requests a second to example/routes.ts, until Ctrl-C. Several instances share them, as behind a load balancer: one that refuses a
-// connection is passed over.
+// Sends 100 requests a second to example/routes.ts, until Ctrl-C. Several instances share the requests, as behind a
+// load balancer. An instance that refuses a connection is passed over.
 //
 //   node example/traffic.mjs http://localhost:8001 http://localhost:8011
 const addresses = process.argv.length > 2 ? process.argv.slice(2) : ['http://localhost:8001']
@@ -32,7 +32,7 @@ async function send ({ path, method, patience = 10_000 }) {
 }
 
 setInterval(() => {
-  // One in a thousand meets the bug.
+  // One request in a thousand meets the bug.
   send(Math.random() < 0.001 ? { path: '/reports/2019' } : requests[Math.floor(Math.random() * requests.length)])
 }, 10)
 

@@ -1,4 +1,5 @@
-// The application of the Dockerfile. Others reach a container at all of its addresses, or not at all.
+// The application of the Dockerfile. It listens on all addresses, because otherwise no other machine could reach the
+// container.
 const closeWithGrace = require('close-with-grace')
 const Fastify = require('fastify')
 const latency = require('fastify-latency')
