@@ -41,10 +41,15 @@ function replaceOpenFiles (registry: Registry, help: string): void {
     help,
     registers: [registry],
     collect: async () => {
-      const folder = await opendir('/proc/self/fd', { bufferSize: entriesAtATime })
-      let count = 0
-      for await (const file of folder) if (file.name !== '') count++
-      gauge.set(count - 1) // Without the folder itself.
+      // A process that may open no more files cannot open this folder either. The gauge then keeps its value, which is close to the truth.
+      const count = await countEntries('/proc/self/fd').catch(() => undefined)
+      if (count !== undefined) gauge.set(count - 1) // Without the folder itself.
     }
   })
+}
+
+async function countEntries (path: string): Promise<number> {
+  let count = 0
+  for await (const { name } of await opendir(path, { bufferSize: entriesAtATime })) if (name !== '') count++
+  return count
 }
