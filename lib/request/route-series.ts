@@ -1,5 +1,3 @@
-import type { SeriesResolver } from './labels'
-
 /** The route of a request that matched none. No declared route can be called so, since they begin with `/` or `*`. */
 export const unmatchedRoute = 'unmatched'
 
@@ -20,7 +18,8 @@ export interface RouteDescription {
 
 /** What one resolver knows of one route: its label, and the slots in which its requests are recorded. */
 export class RouteSeries {
-  readonly resolver: SeriesResolver
+  /** The resolver that knows this. */
+  readonly resolver: object
   /** The same route, as another resolver knows it. */
   readonly next: RouteSeries | undefined
   readonly label: string
@@ -34,7 +33,7 @@ export class RouteSeries {
   readonly #outcomes: number[] = []
   readonly #slots: number[] = []
 
-  constructor (resolver: SeriesResolver, next: RouteSeries | undefined, { label, matched, recorded }: RouteDescription, epoch: number) {
+  constructor (resolver: object, next: RouteSeries | undefined, { label, matched, recorded }: RouteDescription, epoch: number) {
     this.resolver = resolver
     this.next = next
     this.label = label
