@@ -11,12 +11,17 @@ export type Steps<P> = Generator<undefined, P>
 
 /** A metric of this plugin as the registries of client libraries hold metrics, reduced to what they use of one. */
 abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
-  abstract readonly name: string
-  abstract readonly help: string
+  readonly name: string
+  readonly help: string
   abstract readonly type: P['type']
   readonly aggregator = 'sum'
   /** How many leases keep this metric in its registry. */
   leases = 0
+
+  constructor ({ name, help }: ValueDefinition) {
+    this.name = name
+    this.help = help
+  }
 
   abstract readInSteps (): Steps<P>
 
@@ -50,18 +55,14 @@ export function isOwnMetric (metric: unknown): metric is OwnMetric {
 /** A histogram. Its series are in as many indexes as there are registrations that count into it and do not share one. */
 export class RegisteredHistogram extends RegisteredMetric<HistogramPoints> implements Histogram {
   readonly definition: HistogramDefinition
-  readonly name: string
-  readonly help: string
   readonly type = 'histogram'
   readonly labelNames: readonly string[]
   readonly buckets: readonly number[]
   readonly #families: [HistogramFamily, ...HistogramFamily[]]
 
   constructor (definition: HistogramDefinition, index: SeriesIndex) {
-    super()
+    super(definition)
     this.definition = definition
-    this.name = definition.name
-    this.help = definition.help
     this.labelNames = index.labelNames
     this.buckets = definition.upperBounds
     this.#families = [new HistogramFamily(definition, index)]
@@ -98,17 +99,13 @@ export class RegisteredHistogram extends RegisteredMetric<HistogramPoints> imple
 }
 
 export class RegisteredCounter extends RegisteredMetric<ValuePoints> {
-  readonly name: string
-  readonly help: string
   readonly type = 'counter'
   /** What brings the counter up to date before it is read. */
   readonly updates = new Set<() => void>()
   readonly #values: ValueFamily
 
   constructor (definition: ValueDefinition) {
-    super()
-    this.name = definition.name
-    this.help = definition.help
+    super(definition)
     this.#values = new ValueFamily('counter', definition)
   }
 
@@ -136,16 +133,12 @@ export type GaugeSource = () => Steps<ReadonlyArray<readonly [labels: Labels, va
 
 /** Tells, whenever it is read, how many there are of something. */
 export class RegisteredGauge extends RegisteredMetric<ValuePoints> {
-  readonly name: string
-  readonly help: string
   readonly type = 'gauge'
   readonly sources = new Set<GaugeSource>()
   readonly #values: ValueFamily
 
   constructor (definition: ValueDefinition) {
-    super()
-    this.name = definition.name
-    this.help = definition.help
+    super(definition)
     this.#values = new ValueFamily('gauge', definition)
   }
 
