@@ -1,6 +1,7 @@
 import t from 'tap'
 import { bucketIndex, defaultUpperBounds, isUpperBounds } from '../lib/histogram/bounds'
-import type { HistogramFamily } from '../lib/histogram/family'
+import { HistogramFamily } from '../lib/histogram/family'
+import { SeriesIndex } from '../lib/histogram/series-index'
 import type { HistogramPoints } from '../lib/snapshot'
 import { createHistogram, observe } from './helpers/histogram'
 
@@ -33,6 +34,18 @@ t.test('a bound is inclusive: on it and just under it is inside, just over it is
   t.equal(bucketIndex(bounds, 1e9), bounds.length, 'beyond the last bound is +Inf')
   t.equal(bucketIndex(Float64Array.of(3), 3), 0)
   t.equal(bucketIndex(Float64Array.of(3), 4), 1)
+})
+
+t.test('with many bounds, which are searched in another way, a bound is inclusive too', async t => {
+  for (const length of [60, 61, 500]) {
+    const bounds = Float64Array.from({ length }, (_, index) => (index + 1) / 7)
+    bounds.forEach((bound, index) => {
+      const found = [next(bound, -1), bound, next(bound, 1)].map(value => bucketIndex(bounds, value))
+      if (found.join() !== [index, index, index + 1].join()) t.fail(`${bound} of ${length}: ${found.join()}`)
+    })
+    t.equal(bucketIndex(bounds, 0), 0)
+    t.equal(bucketIndex(bounds, 1e9), length)
+  }
 })
 
 t.test('upper bounds are finite and strictly increasing', async t => {
@@ -124,6 +137,42 @@ t.test('a reset forgets every series, tells so, and counting goes on', async t =
   t.same(histogram.snapshot().labelSets, [])
   histogram.observe(histogram.index.slot(['y']), 2)
   t.same(countsOf(histogram.snapshot()), [0, 1, 0])
+})
+
+t.test('histograms beside one index have the same slots, and each shows only the series that it has counted in', async t => {
+  const index = new SeriesIndex(['a'])
+  const [first, second] = ['first', 'second'].map(name => new HistogramFamily({ name, help: 'h', unit: 'seconds', upperBounds: [1] }, index)) as
+    [HistogramFamily, HistogramFamily]
+  const slots = Array.from({ length: 200 }, (_, n) => observe(first, [String(n)]))
+  second.observe(slots[150]!, 3)
+  t.equal(first.snapshot().labelSets.length, 200)
+  t.match(second.snapshot(), { labelSets: [['150']], counts: Float64Array.of(0, 1), sums: Float64Array.of(3) })
+  const late = new HistogramFamily({ ...first.definition, name: 'late' }, index)
+  late.observe(slots[199]!, 1)
+  t.same(late.snapshot().labelSets, [['199']])
+
+  first.reset()
+  t.same(first.snapshot().labelSets, [])
+  t.equal(index.size, 200, 'others still count in these series')
+  first.observe(index.slot(['7']), 1)
+  t.ok(first.snapshot().startSeconds![0]! >= second.snapshot().startSeconds![0]!, 'it began anew')
+  for (const family of [first, second, late]) family.reset()
+  t.equal(index.size, 0)
+})
+
+t.test('segments are handed in, and are never moved', async t => {
+  const segments: Float64Array[] = []
+  const index = new SeriesIndex(['n'], length => {
+    segments.push(new Float64Array(new SharedArrayBuffer(length * Float64Array.BYTES_PER_ELEMENT)))
+    return segments.at(-1)!
+  })
+  const family = new HistogramFamily({ name: 'h', help: 'h', unit: 'seconds', upperBounds: [1] }, index)
+  observe(family, ['first'], 5)
+  const row = segments.find(segment => segment.includes(5))!
+  for (let n = 0; n < 1000; n++) observe(family, [String(n)], 1)
+  observe(family, ['first'], 7)
+  t.ok(row.includes(12), 'a reader of the first segment sees what is counted later')
+  t.equal(family.snapshot().sums.reduce((sum, value) => sum + value), 1012)
 })
 
 t.test('a snapshot of many series is taken in steps, and each series in it is as at one instant', async t => {

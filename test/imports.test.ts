@@ -3,7 +3,6 @@ import path from 'node:path'
 import t from 'tap'
 import { root } from './helpers/repository'
 
-
 /** Names that a room may import, and those of which it may import only types. */
 interface Allowed {
   readonly values: readonly string[]

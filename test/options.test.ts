@@ -119,6 +119,7 @@ t.test('unknown options are refused by name', async t => {
   const cases: Array<[options: unknown, message: string]> = [
     [{ histogramm: {} }, 'Unknown option "histogramm"; known here: histogram, timeToFirstByte, labels, constLabels, ignore, ' +
       'seriesLimit, inFlight, abortedStatus, registry, processMetrics, server, endpoint, scrape'],
+    [{ route: '/metrics' }, 'Unknown option "route", which is called "endpoint"; known here: histogram, '],
     [{ histogram: { boundaries: [1] } }, 'Unknown option "histogram.boundaries"; known here: name, help, buckets'],
     [{ server: { prot: 1 } }, 'Unknown option "server.prot"; known here: host, port, path, live, start, lastScrapeSeconds, https, auth'],
     [{ server: { https: { cert: '' } } }, 'Unknown option "server.https.cert"; known here: certFile, keyFile, clientCaFile'],

@@ -1,3 +1,5 @@
+import { createServer } from 'node:http'
+import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { register as globalRegistry, Registry } from 'prom-client'
 import type { Options } from '..'
@@ -206,4 +208,65 @@ t.test('a hundred applications, created and closed, leave nothing behind', async
   const before = state()
   for (let n = 0; n < 100; n++) await cycle()
   t.same(state(), before)
+})
+
+t.test('what is measured beside the latency is recorded once, too', async t => {
+  const create = async (timeToFirstByte: Options['timeToFirstByte']): Promise<void> => {
+    const app = createApplication(t)
+    await app.register(latency, { server: false, timeToFirstByte: true })
+    await app.register(latency, { histogram: { name: 'other_seconds' }, timeToFirstByte: timeToFirstByte! })
+  }
+  await t.rejects(create(true), {
+    code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED',
+    message: /^Histogram "http_request_first_byte_seconds" already records/
+  })
+  await t.resolves(create({ name: 'other_first_byte_seconds' }))
+})
+
+t.test('parts of an application with histograms of their own may share one of something else', async t => {
+  const app = createApplication(t)
+  const registry = new Registry()
+  for (const part of ['a', 'b']) {
+    await app.register(async child => {
+      const histogram = { name: `${part}_seconds` }
+      await child.register(latency, { registry, server: anyPort, histogram, labels: { route: 'route' }, timeToFirstByte: true })
+      child.get(`/${part}`, async () => 'x')
+      child.get(`/${part}/deep`, async () => 'x')
+      app.addHook('onListen', async () => { await child.latency.start() })
+      if (part === 'a') app.decorate('scrape', () => scrape(child.latency.url))
+    })
+  }
+  const address = await app.listen({ host: '127.0.0.1', port: 0 })
+  for (const path of ['/a', '/b', '/b/deep']) await fetch(address + path)
+  const read = await (app as unknown as { scrape: () => ReturnType<typeof scrape> }).scrape()
+  const routes = (name: string): unknown => read.samples(`${name}_count`).map(({ labels, value }) => [labels.route, value])
+  t.same(routes('a_seconds'), [['/a', 1]])
+  t.same(routes('b_seconds'), [['/b', 1], ['/b/deep', 1]])
+  t.same(routes('http_request_first_byte_seconds'), [['/a', 1], ['/b', 1], ['/b/deep', 1]])
+  registry.resetMetrics()
+  await fetch(`${address}/b`)
+  const after = await (app as unknown as { scrape: () => ReturnType<typeof scrape> }).scrape()
+  t.same(after.samples('http_request_first_byte_seconds_count').map(({ labels, value }) => [labels.route, value]), [['/b', 1]])
+})
+
+t.test('applications that share a server share nothing else', async t => {
+  const server = createServer()
+  t.teardown(() => server.close())
+  const apps = []
+  for (const name of ['first', 'second']) {
+    const app = createApplication(t, { serverFactory: handler => server.removeAllListeners('request').on('request', handler) })
+    await app.register(latency, { server: anyPort, histogram: { name: `${name}_seconds` }, labels: {} })
+    await app.ready()
+    apps.push(app)
+  }
+  const [first, second] = apps as [FastifyInstance, FastifyInstance]
+  t.not(first.latency, second.latency)
+  t.same([first.latency.histogram.name, second.latency.histogram.name], ['first_seconds', 'second_seconds'])
+  await first.inject('/')
+  const counts = async (app: FastifyInstance): Promise<unknown> => {
+    const read = await scrape(await app.latency.start())
+    return [read.value('first_seconds_count'), read.value('second_seconds_count')]
+  }
+  t.same(await counts(first), [1, undefined])
+  t.same(await counts(second), [undefined, 0])
 })

@@ -1,3 +1,4 @@
+import { existsSync, readdirSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import * as promClient from 'prom-client'
@@ -163,6 +164,17 @@ t.test('process metrics are served by default, without the gauges that are named
   t.ok(read.value('process_cpu_seconds_total')! > 0)
   t.ok(read.value('nodejs_eventloop_lag_seconds') !== undefined)
   t.same([...read.families].filter(([name, { type }]) => name.endsWith('_total') && type !== 'counter'), [])
+})
+
+t.test('process metrics that read all handles at once are left out, and open files are counted in steps', async t => {
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort })
+  await listen(app)
+  const read = await scrape(app.latency.url)
+  for (const what of ['handles', 'requests', 'resources']) t.notOk(read.families.has(`nodejs_active_${what}`), what)
+  const files = existsSync('/proc/self/fd') ? readdirSync('/proc/self/fd').length : undefined
+  const counted = read.value('process_open_fds')
+  t.ok(files === counted || Math.abs(files! - counted!) < 20, `${counted} of about ${files}`)
 })
 
 t.test('process metrics that the user collects are not served twice, and that is no collision', async t => {

@@ -1,10 +1,16 @@
 import { once } from 'node:events'
+import { Readable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import t from 'tap'
+import type { Options } from '..'
 import latency from '../lib'
+import { parseOptions } from '../lib/config'
+import { HistogramFamily } from '../lib/histogram/family'
+import { SeriesIndex } from '../lib/histogram/series-index'
+import { Recorder } from '../lib/request/recorder'
 import { anyPort, createApplication, createListening, listen, registryOf, scrape } from './helpers/application'
 import { Connection } from './helpers/connection'
 import { Gate } from './helpers/gate'
@@ -163,6 +169,110 @@ t.test('timeToFirstByte records the time to the headers of each reply, in a hist
   slow.leave()
 })
 
+t.test('ignore and label functions run once for each request, whatever is measured of it', async t => {
+  const released = new Gate()
+  const calls: string[] = []
+  const note = (what: string, url: string): void => { calls.push(`${what} ${url}`) }
+  const options: Options = {
+    timeToFirstByte: true,
+    labels: { route: 'route', status: 'status', error: 'error_type', tenant: request => { note('label', request.url); return 'x' } },
+    ignore: request => {
+      note('ignore', request.url)
+      return request.url === '/ignored'
+    }
+  }
+  const { app, address } = await createListening(t, options, app => {
+    for (const path of ['/', '/ignored']) app.get(path, async () => 'x')
+    app.get('/events', (_request, reply) => {
+      reply.hijack()
+      reply.raw.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: x\n\n')
+    })
+    app.get('/hijacked', (_request, reply) => {
+      reply.hijack()
+      reply.raw.write('first')
+      released.passed().then(() => reply.raw.end(), () => {})
+    })
+    app.get('/left', async (_request, reply) => reply.send(new Readable({ read () { this.push('first') } })))
+  })
+  for (const path of ['/', '/ignored']) await (await fetch(address + path)).text()
+  t.same(calls.splice(0), ['ignore /', 'label /', 'ignore /ignored'])
+
+  const connections = []
+  for (const [path, begins] of [['/events', 'data: x'], ['/hijacked', 'first']] as const) {
+    const connection = await Connection.open(address)
+    connection.send(`GET ${path} HTTP/1.1\nhost: x\n\n`)
+    await connection.until(begins)
+    connections.push(connection)
+  }
+  t.same(calls.splice(0), ['ignore /events', 'label /events', 'ignore /hijacked', 'label /hijacked'], 'when headers are sent of what may never end')
+  await leaveBegun(app, `${address}/left`)
+  t.same(calls.splice(0), ['ignore /left', 'label /left'])
+  released.open()
+  await connections[1]!.until('0\r\n\r\n')
+  connections.forEach(connection => connection.leave())
+
+  const read = await scrape(app.latency.url)
+  const series = (name: string): unknown => read.samples(`${name}_count`).map(({ labels, value }) => [labels.route, labels.error, labels.tenant, value])
+  t.same(series('http_request_first_byte_seconds'), [['/', '', 'x', 1], ['/events', '', 'x', 1], ['/hijacked', '', 'x', 1], ['/left', 'aborted', 'x', 1]])
+  t.same(series(name), [['/', '', 'x', 1], ['/hijacked', '', 'x', 1], ['/left', 'aborted', 'x', 1]])
+  t.same(calls, [])
+})
+
+t.test('a request whose labels were found when its headers were sent is found anew after a reset', async t => {
+  const released = new Gate()
+  const { app, address } = await createListening(t, { timeToFirstByte: true, ignore: ({ url }) => url !== '/hijacked' }, app => {
+    app.get('/hijacked', (_request, reply) => {
+      reply.hijack()
+      reply.raw.write('first')
+      released.passed().then(() => reply.raw.end(), () => {})
+    })
+    app.get('/ignored', (_request, reply) => {
+      reply.hijack()
+      reply.raw.write('first')
+      released.passed().then(() => reply.raw.end(), () => {})
+    })
+  })
+  const connections = []
+  for (const path of ['/hijacked', '/ignored']) {
+    const connection = await Connection.open(address)
+    connection.send(`GET ${path} HTTP/1.1\nhost: x\n\n`)
+    await connection.until('first')
+    connections.push(connection)
+  }
+  t.equal((await scrape(app.latency.url)).samples('http_request_first_byte_seconds_count').length, 1)
+  registryOf(app).resetMetrics()
+  released.open()
+  for (const connection of connections) {
+    await connection.until('0\r\n\r\n')
+    connection.leave()
+  }
+  const read = await scrape(app.latency.url)
+  for (const family of [name, 'http_request_first_byte_seconds']) {
+    t.same(read.samples(`${family}_count`).map(({ labels, value }) => [labels.route, value]), [['/hijacked', 1]])
+  }
+})
+
+t.test('open requests are counted in steps, each once, and those of routes that are left out not at all', async t => {
+  const { app, address } = await createListening(t, { constLabels: { part: 'x' } }, app => {
+    for (const route of ['/a', '/b']) app.get(route, () => {})
+    app.get('/out', { config: { latency: false } }, () => {})
+  })
+  const connection = await Connection.open(address)
+  const all = ['/a', '/b', '/out'].map(path => `GET ${path} HTTP/1.1\nhost: x\n\n`).join('').repeat(1100)
+  let received = 0
+  const arrived = new Promise<void>(resolve => app.server.on('request', () => { if (++received === 3300) resolve() }))
+  connection.send(all)
+  await arrived
+  const gauge = app.latency.registry.getSingleMetric('http_requests_in_flight') as { readInSteps (): Generator<undefined> }
+  t.equal([...gauge.readInSteps()].length, 3)
+  t.match(await registryOf(app).metrics(), '\nhttp_requests_in_flight{part="x",method="GET",route="/a"} 1100\n')
+  const read = await scrape(app.latency.url)
+  t.same(read.samples('http_requests_in_flight').map(({ labels, value }) => [labels, value]), [
+    [{ part: 'x', method: 'GET', route: '/a' }, 1100], [{ part: 'x', method: 'GET', route: '/b' }, 1100]
+  ])
+  connection.leave()
+})
+
 t.test('an event stream that its handler ends after a while is no latency', async t => {
   let elapsed = 1000
   const { app, address } = await createListening(t, {}, app => {
@@ -286,4 +396,41 @@ t.test('a request is not kept alive after it ended', async t => {
   }
   t.same([...collected].sort(), ['left', 'replied'].flatMap(path => [`raw reply /${path}`, `raw request /${path}`, `reply /${path}`, `request /${path}`]).sort())
   kept.leave()
+})
+
+t.test('a stream of a route that is left out is not counted when it ends', async t => {
+  const { app, address } = await createListening(t, {}, app => {
+    app.get('/events', { config: { latency: false } }, (_request, reply) => {
+      reply.hijack()
+      reply.raw.writeHead(200, { 'content-type': 'text/event-stream' }).write('first')
+    })
+  })
+  await leaveBegun(app, `${address}/events`)
+  t.same((await scrape(app.latency.url)).samples('http_long_lived_requests_ended_total'), [])
+})
+
+t.test('a measure is a row: what it reads of a reply goes into the series of the request', async t => {
+  const config = parseOptions({ labels: { status: 'status' } })
+  const index = new SeriesIndex(['status'])
+  const define = (name: string, upperBounds: number[]): HistogramFamily => new HistogramFamily({ name, help: 'h', unit: 'x', upperBounds }, index)
+  const [seconds, bytes] = [define('seconds', [1000]), define('bytes', [10, 100])]
+  const recorder = new Recorder({
+    index,
+    columns: [
+      { measure: { moment: 'end', read: undefined }, family: seconds },
+      { measure: { moment: 'end', read: reply => Number(reply.getHeader('content-length')) }, family: bytes }
+    ],
+    config,
+    warnOnce: () => {},
+    onOverflow: () => {}
+  })
+  const app = createApplication(t)
+  app.addHook('onResponse', (_request, reply, done) => {
+    recorder.record(reply, reply.statusCode, reply.elapsedTime, 'replied')
+    done()
+  })
+  app.get('/', async () => 'x'.repeat(42))
+  await app.inject('/')
+  t.match(bytes.snapshot(), { labelSets: [['200']], counts: Float64Array.of(0, 1, 0), sums: Float64Array.of(42) })
+  t.match(seconds.snapshot(), { labelSets: [['200']], counts: Float64Array.of(1, 0) })
 })

@@ -93,7 +93,7 @@ function readValues (metric: ClientMetric, type: ValuePoints['type']): ValuePoin
   const series = new SeriesTable(metric)
   const exemplars: Exemplar[] = []
   const values = metric.values.map(({ metricName = metric.name, labels, value, exemplar }, index) => {
-    if (metricName !== metric.name) throw new TypeError(`a ${type} has no sample ${metricName}`)
+    if (metricName !== metric.name) throw new TypeError(`the type ${type} has no sample ${metricName}`)
     series.add(labels ?? {})
     addExemplar(exemplars, exemplar, index, 0)
     return Number(value)
@@ -112,7 +112,7 @@ interface Distribution {
 
 function readHistogram (metric: ClientMetric): HistogramPoints {
   const { series, distributions } = readDistributions(metric, '_bucket', 'le')
-  const bounds = stepsOf(metric, distributions, 'buckets')
+  const bounds = stepsOf(distributions, 'buckets')
   if (distributions.length > 0 && bounds.at(-1) !== Infinity) throw new TypeError('its last bucket is not +Inf')
   const exemplars: Exemplar[] = []
   const counts = distributions.flatMap(({ steps, exemplars: exemplarOf }, index) => {
@@ -138,7 +138,7 @@ function readSummary (metric: ClientMetric): SummaryPoints {
   return {
     ...series.common([]),
     type: 'summary',
-    quantiles: stepsOf(metric, distributions, 'quantiles'),
+    quantiles: stepsOf(distributions, 'quantiles'),
     quantileValues: Float64Array.from(distributions.flatMap(({ steps }) => [...steps.values()])),
     counts: Float64Array.from(distributions, ({ count }) => count!),
     sums: Float64Array.from(distributions, ({ sum }) => sum!)
@@ -168,7 +168,7 @@ function readDistributions (
     } else if (metricName === `${metric.name}_count`) {
       distribution.count = Number(value)
     } else {
-      throw new TypeError(`a ${String(metric.type)} has no sample ${metricName} without ${stepLabel}`)
+      throw new TypeError(`the type ${String(metric.type)} has no sample ${metricName} without ${stepLabel}`)
     }
   }
   const isIncomplete = distributions.some(({ sum, count }) => sum === undefined || count === undefined)
@@ -177,7 +177,7 @@ function readDistributions (
 }
 
 /** The bounds or quantiles of a metric. Throws unless all series have the same ones. */
-function stepsOf (_metric: ClientMetric, distributions: readonly Distribution[], what: string): number[] {
+function stepsOf (distributions: readonly Distribution[], what: string): number[] {
   const steps = [...distributions[0]?.steps.keys() ?? []]
   for (const { steps: others } of distributions) {
     const isSame = others.size === steps.length && steps.every(step => others.has(step))

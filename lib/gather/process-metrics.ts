@@ -48,11 +48,17 @@ function replaceOpenFiles (registry: Registry, help: string): void {
     help,
     registers: [registry],
     collect: async () => {
-      const folder = await opendir('/proc/self/fd', { bufferSize: entriesAtATime })
-      let count = 0
-      for await (const file of folder) if (file.name !== '') count++
-      // One of the files is the folder itself, which is open while it is read.
-      gauge.set(count - 1)
+      // A process that may open no more files cannot open this folder either. The gauge then keeps its previous value,
+      // which is close to the truth.
+      const count = await countEntries('/proc/self/fd').catch(() => undefined)
+      // One of the open files is the folder itself, while it is read.
+      if (count !== undefined) gauge.set(count - 1)
     }
   })
+}
+
+async function countEntries (path: string): Promise<number> {
+  let count = 0
+  for await (const { name } of await opendir(path, { bufferSize: entriesAtATime })) if (name !== '') count++
+  return count
 }

@@ -23,12 +23,17 @@ interface PromStringMetric<Type> {
  * that those libraries use.
  */
 abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
-  abstract readonly name: string
-  abstract readonly help: string
+  readonly name: string
+  readonly help: string
   abstract readonly type: P['type']
   readonly aggregator = 'sum'
   /** The number of leases that keep this metric in its registry. */
   leases = 0
+
+  constructor ({ name, help }: ValueDefinition) {
+    this.name = name
+    this.help = help
+  }
 
   abstract readInSteps (): Steps<P>
 
@@ -66,18 +71,14 @@ export function isOwnMetric (metric: unknown): metric is OwnMetric {
  */
 export class RegisteredHistogram extends RegisteredMetric<HistogramPoints> implements Histogram {
   readonly definition: HistogramDefinition
-  readonly name: string
-  readonly help: string
   readonly type = 'histogram'
   readonly labelNames: readonly string[]
   readonly buckets: readonly number[]
   readonly #families: [HistogramFamily, ...HistogramFamily[]]
 
   constructor (definition: HistogramDefinition, index: SeriesIndex) {
-    super()
+    super(definition)
     this.definition = definition
-    this.name = definition.name
-    this.help = definition.help
     this.labelNames = index.labelNames
     this.buckets = definition.upperBounds
     this.#families = [new HistogramFamily(definition, index)]
@@ -114,17 +115,13 @@ export class RegisteredHistogram extends RegisteredMetric<HistogramPoints> imple
 }
 
 export class RegisteredCounter extends RegisteredMetric<ValuePoints> {
-  readonly name: string
-  readonly help: string
   readonly type = 'counter'
   /** Functions that bring the counter up to date before it is read. */
   readonly updates = new Set<() => void>()
   readonly #values: ValueFamily
 
   constructor (definition: ValueDefinition) {
-    super()
-    this.name = definition.name
-    this.help = definition.help
+    super(definition)
     this.#values = new ValueFamily('counter', definition)
   }
 
@@ -152,16 +149,12 @@ export type GaugeSource = () => Steps<ReadonlyArray<readonly [labels: Labels, va
 
 /** A gauge that counts its values whenever it is read. */
 export class RegisteredGauge extends RegisteredMetric<ValuePoints> {
-  readonly name: string
-  readonly help: string
   readonly type = 'gauge'
   readonly sources = new Set<GaugeSource>()
   readonly #values: ValueFamily
 
   constructor (definition: ValueDefinition) {
-    super()
-    this.name = definition.name
-    this.help = definition.help
+    super(definition)
     this.#values = new ValueFamily('gauge', definition)
   }
 

@@ -1,5 +1,3 @@
-import type { SeriesResolver } from './labels'
-
 /**
  * The value of route labels for a request that matched no route. No declared route has this name, because the name of a
  * route begins with `/` or `*`.
@@ -23,7 +21,8 @@ export interface RouteDescription {
 
 /** What one resolver knows of one route: its label, and the slots into which its requests are recorded. */
 export class RouteSeries {
-  readonly resolver: SeriesResolver
+  /** The resolver that knows this about the route. */
+  readonly resolver: object
   /** The same route as another resolver knows it. */
   readonly next: RouteSeries | undefined
   readonly label: string
@@ -38,10 +37,7 @@ export class RouteSeries {
   readonly #slots: number[] = []
 
   constructor (
-    resolver: SeriesResolver,
-    next: RouteSeries | undefined,
-    { label, matched, recorded }: RouteDescription,
-    epoch: number
+    resolver: object, next: RouteSeries | undefined, { label, matched, recorded }: RouteDescription, epoch: number
   ) {
     this.resolver = resolver
     this.next = next

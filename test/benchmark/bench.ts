@@ -16,13 +16,14 @@ import { inProcess } from './parts/in-process'
 import { install } from './parts/install'
 import { load } from './parts/load'
 import { memory } from './parts/memory'
+import { openRequests } from './parts/open-requests'
 import { rate } from './parts/rate'
 import { render } from './parts/render'
 import { scrape } from './parts/scrape'
 import { startUp } from './parts/start-up'
 
 const parts: Readonly<Record<string, Part>> = {
-  hooks, 'in-process': inProcess, allocation, http, render, scrape, rate, load, memory, 'in-flight': inFlight, 'start-up': startUp, install
+  hooks, 'in-process': inProcess, allocation, http, render, scrape, rate, load, memory, 'in-flight': inFlight, 'open-requests': openRequests, 'start-up': startUp, install
 }
 
 const reportFile = 'benchmark-report.md'

@@ -42,3 +42,18 @@ export function bytesInUse (): number {
   const { heapUsed, arrayBuffers } = process.memoryUsage()
   return heapUsed + arrayBuffers
 }
+
+/** The longest time between two turns of the event loop while something happens, in milliseconds. */
+export async function longestTurn (happening: Promise<unknown>): Promise<number> {
+  let longest = 0
+  let last = performance.now()
+  let next = setImmediate(function turn () {
+    const now = performance.now()
+    longest = Math.max(longest, now - last)
+    last = now
+    next = setImmediate(turn)
+  })
+  await happening
+  clearImmediate(next)
+  return longest
+}

@@ -1,5 +1,5 @@
 import { Client } from '../client'
-import { median, type Figures, type Part } from '../part'
+import { longestTurn, median, type Figures, type Part } from '../part'
 import { servers } from '../servers'
 
 const sizes = [100, 1000, 10_000, 100_000]
@@ -25,21 +25,6 @@ async function scrapeOften (name: string, series: number, encoding: string): Pro
   client.end()
   await close()
   return { ms: median(durations), turn: median(turns), longest: Math.max(...turns), megabytes, series }
-}
-
-/** The longest time between two turns of the event loop while something happens, in milliseconds. */
-async function longestTurn (happening: Promise<unknown>): Promise<number> {
-  let longest = 0
-  let last = performance.now()
-  let next = setImmediate(function turn () {
-    const now = performance.now()
-    longest = Math.max(longest, now - last)
-    last = now
-    next = setImmediate(turn)
-  })
-  await happening
-  clearImmediate(next)
-  return longest
 }
 
 export const scrape: Part = {

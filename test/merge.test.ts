@@ -1,0 +1,131 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { merge } from '../lib/gather/merge'
+import type { Exemplar, HistogramPoints, Points, SummaryPoints, ValuePoints } from '../lib/snapshot'
+
+const upperBounds = [0.5, 1]
+
+/** Multiples of an eighth add up without rounding, in whichever order. */
+const amount = fc.integer({ min: 0, max: 1000 }).map(eighths => eighths / 8)
+const labelValue = fc.constantFrom('', 'a', 'b', '"')
+const labelSet = fc.tuple(fc.option(labelValue, { nil: undefined }), labelValue)
+
+interface Series {
+  readonly labels: readonly [string | undefined, string]
+  readonly numbers: readonly number[]
+  readonly start: number
+  readonly exemplars: ReadonlyArray<{ readonly bucket: number, readonly value: number, readonly timestampSeconds: number | undefined }>
+}
+
+const exemplar = fc.record({
+  bucket: fc.nat({ max: 2 }), value: amount, timestampSeconds: fc.option(fc.nat({ max: 3 }), { nil: undefined })
+})
+
+const series: fc.Arbitrary<Series[]> = fc.uniqueArray(fc.record({
+  labels: labelSet,
+  numbers: fc.array(amount, { minLength: 5, maxLength: 5 }),
+  start: fc.oneof(fc.nat({ max: 9 }), fc.constant(NaN)),
+  exemplars: fc.uniqueArray(exemplar, { selector: ({ bucket }) => bucket, maxLength: 3 })
+}), { selector: ({ labels }) => JSON.stringify(labels.map(value => value ?? null)), maxLength: 5 })
+
+/** What points of every type have, with their labels in one order or the other, or one of them shared by all series. */
+function common (all: readonly Series[], help: string, layout: number): Omit<Points, 'type'> {
+  const exemplars = all.flatMap(({ exemplars }, index): Exemplar[] =>
+    [...exemplars].sort((a, b) => a.bucket - b.bucket).map(exemplar => ({ ...exemplar, series: index, labels: { id: String(exemplar.value) } })))
+  const rest = { name: 'x', help, unit: layout === 3 ? undefined : 'seconds', startSeconds: layout === 3 ? undefined : Float64Array.from(all, ({ start }) => start), exemplars }
+  if (layout === 1) return { ...rest, labelNames: ['q', 'p'], labelSets: all.map(({ labels: [p, q] }) => [q, p]), sharedLabels: {} }
+  if (layout === 2) return { ...rest, labelNames: ['p', 'q'], labelSets: all.map(({ labels }) => labels), sharedLabels: { zone: 'eu' } }
+  return { ...rest, labelNames: ['p', 'q'], labelSets: all.map(({ labels }) => labels), sharedLabels: {} }
+}
+
+type Build = (all: readonly Series[], help: string, layout: number) => Points
+
+const kinds: Readonly<Record<string, Build>> = {
+  histogram: (all, help, layout): HistogramPoints => ({
+    ...common(all, help, layout),
+    type: 'histogram',
+    upperBounds,
+    counts: Float64Array.from(all.flatMap(({ numbers }) => numbers.slice(0, 3).map(Math.floor))),
+    sums: Float64Array.from(all, ({ numbers }) => numbers[3]!)
+  }),
+  summary: (all, help, layout): SummaryPoints => ({
+    ...common(all, help, layout),
+    type: 'summary',
+    quantiles: [0.5],
+    quantileValues: Float64Array.from(all, ({ numbers }) => numbers[0]!),
+    counts: Float64Array.from(all, ({ numbers }) => numbers[1]!),
+    sums: Float64Array.from(all, ({ numbers }) => numbers[2]!)
+  }),
+  ...Object.fromEntries((['counter', 'gauge', 'unknown'] as const).map((type): [string, Build] => [type, (all, help, layout): ValuePoints => ({
+    ...common(all, help, layout), type, values: Float64Array.from(all, ({ numbers }) => numbers[0]!)
+  })]))
+}
+
+/** What points say of each label set, whatever the order of labels and series. */
+function told (points: Points): unknown {
+  const columns: Float64Array[] = points.type === 'histogram' || points.type === 'summary' ? [points.counts, points.sums] : [points.values]
+  const entries = points.labelSets.map((labelSet, index) => {
+    const own = points.labelNames.map((name, position) => [name, labelSet[position]] as const).filter(([, value]) => value !== undefined)
+    const labels = JSON.stringify([...own, ...Object.entries(points.sharedLabels)].sort())
+    const numbers = columns.map(column => {
+      const width = column.length / points.labelSets.length
+      return [...column.subarray(index * width, (index + 1) * width)]
+    })
+    const exemplars = points.exemplars.filter(({ series }) => series === index).map(({ series, ...exemplar }) => exemplar)
+    return [labels, { numbers, start: points.startSeconds?.[index] ?? NaN, exemplars }] as const
+  })
+  return { type: points.type, help: points.help, unit: points.unit, series: Object.fromEntries(entries.sort(([a], [b]) => a < b ? -1 : 1)) }
+}
+
+const part = fc.tuple(series, fc.constantFrom('one help', 'another help'), fc.nat({ max: 3 }))
+
+for (const [kind, build] of Object.entries(kinds)) {
+  t.test(`${kind}: to merge is commutative and associative, and adds everything up`, async t => {
+    fc.assert(fc.property(part, part, part, (...parts) => {
+      const [a, b, c] = parts.map(([all, help, layout]) => build(all, help, layout)) as [Points, Points, Points]
+      const before = structuredClone([a, b, c])
+      t.strictSame(told(merge(a, b)), told(merge(b, a)))
+      t.strictSame(told(merge(merge(a, b), c)), told(merge(a, merge(b, c))))
+      t.strictSame([a, b, c], before, 'nothing is changed')
+      const total = (points: Points): number => (points.type === 'histogram' || points.type === 'summary' ? points.sums : points.values)
+        .reduce((sum, value) => sum + value, 0)
+      t.equal(total(merge(merge(a, b), c)), total(a) + total(b) + total(c))
+      t.strictSame(structuredClone(merge(a, b)), merge(a, b), 'it can be cloned')
+    }), { numRuns: 60 })
+  })
+}
+
+t.test('of the same bucket the latest exemplar stays, and a series began when the first of its parts did', async t => {
+  const at = (timestampSeconds: number | undefined, start: number): HistogramPoints => kinds.histogram!([{
+    labels: ['a', 'b'], numbers: [1, 0, 0, 0.25, 0], start, exemplars: [{ bucket: 0, value: timestampSeconds ?? 0, timestampSeconds }]
+  }], 'h', 0) as HistogramPoints
+  const merged = merge(at(5, 3), at(7, 2)) as HistogramPoints
+  t.same(merged.exemplars, [{ series: 0, bucket: 0, labels: { id: '7' }, value: 7, timestampSeconds: 7 }])
+  t.same([...merged.startSeconds!], [2])
+  t.same(merge(at(undefined, NaN), at(7, 2)).exemplars, merged.exemplars)
+  t.same([...merge(at(undefined, NaN), at(7, 2)).startSeconds!], [2])
+})
+
+t.test('of exemplars of the same time one stays, the same in whichever order', async t => {
+  const exemplarOf = (value: number, id: string): HistogramPoints => ({
+    ...kinds.histogram!([{ labels: ['a', 'b'], numbers: [1, 0, 0, 0, 0], start: 1, exemplars: [] }], 'h', 0) as HistogramPoints,
+    exemplars: [{ series: 0, bucket: 0, labels: { id }, value, timestampSeconds: 5 }]
+  })
+  for (const [a, b, id] of [[exemplarOf(1, 'x'), exemplarOf(2, 'y'), 'y'], [exemplarOf(1, 'x'), exemplarOf(1, 'y'), 'y']] as const) {
+    for (const merged of [merge(a, b), merge(b, a)]) t.match(merged.exemplars, [{ labels: { id } }])
+  }
+})
+
+t.test('quantiles of summaries are left out, since they cannot be merged', async t => {
+  const summary = kinds.summary!([{ labels: ['a', 'b'], numbers: [1, 2, 3, 0, 0], start: 1, exemplars: [] }], 'h', 0)
+  t.match(merge(summary, summary), { quantiles: [], counts: Float64Array.of(4), sums: Float64Array.of(6) })
+})
+
+t.test('what is not of the same kind is refused', async t => {
+  const [histogram, counter] = [kinds.histogram!([], 'h', 0), kinds.counter!([], 'h', 0)]
+  t.throws(() => merge(histogram, counter), { message: 'A histogram and a counter cannot be merged' })
+  t.throws(() => merge(counter, kinds.gauge!([], 'h', 0)), { message: 'A counter and a gauge cannot be merged' })
+  const other = { ...histogram, upperBounds: [0.5, 2] } as HistogramPoints
+  t.throws(() => merge(histogram, other), { message: 'Histograms with other buckets cannot be merged' })
+  t.throws(() => merge(histogram, { ...other, upperBounds: [0.5] } as HistogramPoints), { message: /other buckets/ })
+})

@@ -1,0 +1,160 @@
+import { Counter, Gauge, Histogram, Summary } from 'prom-client'
+import t from 'tap'
+import { collectFacts } from '../lib/application-facts'
+import { parseOptions } from '../lib/config'
+import { createWarnOnce } from '../lib/errors'
+import { fromClientMetric, type ClientMetric, type ClientSample } from '../lib/exposition/client-library'
+import { createGatherer, createRegistry } from '../lib/gather/registries'
+import { defaultScrape } from '../lib/scrape/options'
+import { defaultServer } from '../lib/server/options'
+import type { GatherRequest, Points } from '../lib/snapshot'
+import { TimeSlices } from '../lib/time-slices'
+import { createApplication, createListening, registryOf, scrape } from './helpers/application'
+
+t.test('what crosses from counting to showing can be cloned: requests, points of every type, failures', async t => {
+  const registry = createRegistry()
+  const registers = [registry]
+  new Counter({ name: 'c_total', help: 'h', registers, labelNames: ['a'] }).inc({ a: 'x' }, 2)
+  new Gauge({ name: 'g', help: 'h', registers }).set(1.5)
+  new Histogram({ name: 'h', help: 'h', registers, buckets: [1] }).observe(0.5)
+  new Summary({ name: 's', help: 'h', registers, percentiles: [0.5] }).observe(2)
+  new Gauge({ name: 'broken', help: 'h', registers, collect () { throw new Error('no') } }).set(1)
+  const { app } = await createListening(t, { registry })
+  const gather = createGatherer({
+    registries: [registry],
+    scrapeRegistry: createRegistry(),
+    processRegistry: undefined,
+    slices: new TimeSlices(),
+    warnOnce: createWarnOnce(createApplication(t).log)
+  })
+  const request: GatherRequest = { names: undefined, timeoutMs: 10_000 }
+  t.strictSame(structuredClone(request), request)
+  const gathered = await gather(request)
+  t.strictSame(structuredClone(gathered), gathered)
+  t.ok(gathered.families.some(({ name }) => name === app.latency.histogram.name))
+  t.same([...new Set(gathered.families.map(({ type }) => type))].sort(), ['counter', 'gauge', 'histogram', 'summary'])
+  t.same(gathered.failures, [{ name: 'broken', message: 'Metric "broken" could not be read: no' }])
+  t.same(gathered.families.find(({ name }) => name === 'c_total'), {
+    type: 'counter',
+    name: 'c_total',
+    help: 'h',
+    unit: undefined,
+    labelNames: ['a'],
+    labelSets: [['x']],
+    sharedLabels: {},
+    startSeconds: undefined,
+    exemplars: [],
+    values: Float64Array.of(2)
+  })
+})
+
+t.test('the options of the metrics server and of scrapes can be cloned, and so can what the pages tell', async t => {
+  const config = parseOptions({
+    labels: { tenant: () => 'x' },
+    ignore: () => false,
+    server: { https: { certFile: 'c', keyFile: 'k' }, auth: { tokens: ['secret'] } },
+    scrape: { created: true }
+  })
+  for (const options of [config.server, config.scrape, defaultServer, defaultScrape]) t.strictSame(structuredClone(options), options)
+  const facts = collectFacts({
+    server: { ...defaultServer, auth: { users: { somebody: 'secret' }, tokens: undefined } },
+    scrape: defaultScrape,
+    processMetrics: true,
+    registrations: [{ config, histograms: [{ name: 'h', upperBounds: [1], methodLabel: undefined }] }]
+  })
+  t.strictSame(structuredClone(facts), facts)
+  t.notMatch(JSON.stringify(facts), /secret|somebody/)
+})
+
+function metric (type: string, values: ClientSample[], name = 'm'): ClientMetric {
+  return { name, help: 'h', type, values }
+}
+
+t.test('samples of a client library become points of their series', async t => {
+  const bucket = (a: string, le: unknown, value: number): ClientSample => ({ metricName: 'm_bucket', labels: { a, le }, value })
+  const end = (a: string, sum: number, count: number): ClientSample[] =>
+    [{ metricName: 'm_sum', labels: { a }, value: sum }, { metricName: 'm_count', labels: { a }, value: count }]
+  const histogram = fromClientMetric(metric('histogram', [
+    bucket('x', 1, 2), bucket('x', 2, 2), bucket('x', '+Inf', 5), ...end('x', 9, 5),
+    bucket('y', '1', 0), bucket('y', '2', 1), bucket('y', Infinity, 1), ...end('y', 1.5, 1)
+  ]))
+  t.match(histogram, {
+    type: 'histogram',
+    labelNames: ['a'],
+    labelSets: [['x'], ['y']],
+    upperBounds: [1, 2],
+    counts: Float64Array.of(2, 0, 3, 0, 1, 0),
+    sums: Float64Array.of(9, 1.5)
+  })
+  t.match(fromClientMetric(metric('summary', [
+    { labels: { quantile: 0.5 }, value: 1 }, { labels: { quantile: 0.9 }, value: 3 }, ...end('x', 0, 0).map(sample => ({ ...sample, labels: {} }))
+  ])), { type: 'summary', quantiles: [0.5, 0.9], quantileValues: Float64Array.of(1, 3), sums: Float64Array.of(0), counts: Float64Array.of(0) })
+  t.match(fromClientMetric(metric('gauge', [{ labels: { a: 1 }, value: '3' }, { labels: null, value: 4 }, { value: 5, labels: { b: 'x' } }])), {
+    type: 'gauge', labelNames: ['a', 'b'], labelSets: [['1', undefined], [undefined, undefined], [undefined, 'x']], values: Float64Array.of(3, 4, 5)
+  })
+  t.match(fromClientMetric(metric('untyped', [])), { type: 'unknown', labelSets: [] })
+  t.match(fromClientMetric(metric('histogram', [])), { type: 'histogram', labelSets: [], upperBounds: [] })
+})
+
+t.test('a metric whose samples are not those of its type cannot be read, and no text of it gets onto a page', async t => {
+  const count: ClientSample[] = [{ metricName: 'm_sum', value: 1 }, { metricName: 'm_count', value: 1 }]
+  const infinity: ClientSample = { metricName: 'm_bucket', labels: { le: '+Inf' }, value: 1 }
+  const bad: Array<[metric: ClientMetric, message: string]> = [
+    [metric('gauge', [{ metricName: 'other', value: 1 }]), 'the type gauge has no sample other'],
+    [metric('untyped', [{ metricName: 'm_total', value: 1 }]), 'the type unknown has no sample m_total'],
+    [metric('histogram', [{ metricName: 'm_max', value: 1 }]), 'the type histogram has no sample m_max without le'],
+    [metric('histogram', [{ metricName: 'm_bucket', value: 1 }]), 'the type histogram has no sample m_bucket without le'],
+    [metric('summary', [{ value: 1 }]), 'the type summary has no sample m without quantile'],
+    [metric('histogram', [{ ...infinity, labels: { le: 1 } }, ...count]), 'its last bucket is not +Inf'],
+    [metric('histogram', [infinity]), 'a series has no sum or no count'],
+    [metric('summary', count.slice(0, 1)), 'a series has no sum or no count'],
+    [metric('histogram', [infinity, ...count, ...count.map(sample => ({ ...sample, labels: { a: 'x' } }))]), 'its series have different buckets']
+  ]
+  for (const [metric, message] of bad) t.throws(() => fromClientMetric(metric), { name: 'TypeError', message }, message)
+
+  const injected = { name: 'injected', help: 'h', type: 'gauge', aggregator: 'sum', get: async () => metric('gauge', [{ value: '1\nhttp_injected 1' }], 'injected') }
+  const { app } = await createListening(t, {})
+  app.latency.registry.registerMetric(injected)
+  const page = await scrape(app.latency.url)
+  t.same(page.samples('http_injected'), [])
+  t.same(page.samples('injected').map(({ value }) => value), [NaN])
+})
+
+t.test("exemplars of the user's own metrics are on the OpenMetrics page, and not in the text format", async t => {
+  const { app } = await createListening(t, {})
+  const registers = [registryOf(app)]
+  // prom-client takes exemplars only in a registry that it believes to write OpenMetrics itself; what there is of them is served all the same.
+  const counter = new Counter({ name: 'orders_total', help: 'h', registers: [], enableExemplars: true })
+  const histogram = new Histogram({ name: 'order_seconds', help: 'h', registers: [], buckets: [1, 2], labelNames: ['kind'], enableExemplars: true })
+  for (const metric of [counter, histogram]) registers[0]!.registerMetric(metric as never)
+  counter.inc({ value: 2, exemplarLabels: { trace_id: 'counted' } })
+  histogram.observe({ labels: { kind: 'a' }, value: 1.5, exemplarLabels: { trace_id: 'slow', user: 'x"\n' } } as never)
+  histogram.observe({ labels: { kind: 'b' }, value: 9, exemplarLabels: { trace_id: 'x'.repeat(120) } } as never)
+
+  const read = async (accept: string): Promise<string> => (await fetch(app.latency.url!, { headers: { accept } })).text()
+  const lines = (await read('application/openmetrics-text')).split('\n').filter(line => line.startsWith('order'))
+  const time = '\\d{10}\\.?\\d*'
+  t.match(lines.find(line => line.startsWith('orders_total')), new RegExp(`^orders_total 2 # {trace_id="counted"} 2 ${time}$`))
+  t.match(lines.find(line => line.includes('kind="a",le="2.0"')), new RegExp(`^order_seconds_bucket{kind="a",le="2.0"} 1 # {trace_id="slow",user="x\\\\"\\\\n"} 1.5 ${time}$`))
+  t.match(lines.find(line => line.includes('kind="b",le="+Inf"')), new RegExp(`^order_seconds_bucket{kind="b",le="\\+Inf"} 1 # {trace_id="x{120}"} 9 ${time}$`))
+  t.equal(lines.filter(line => line.includes('#')).length, 3)
+  t.notMatch(await read('text/plain'), 'trace_id')
+})
+
+t.test('an exemplar that OpenMetrics has no room for is left out, and one may be without a time', async t => {
+  const sample = (trace: string): ClientSample => ({ value: 1, exemplar: { labelSet: { trace_id: trace }, value: 1 } })
+  const { app } = await createListening(t, {})
+  for (const [name, trace] of [['long_total', 'é'.repeat(121)], ['fits_total', 'é'.repeat(120)], ['none_total', undefined]] as const) {
+    const values = trace === undefined ? [{ value: 1, exemplar: null }] : [sample(trace)]
+    app.latency.registry.registerMetric({ name, help: 'h', type: 'counter', aggregator: 'sum', get: async () => metric('counter', values, name) })
+  }
+  const page = await (await fetch(app.latency.url!, { headers: { accept: 'application/openmetrics-text' } })).text()
+  t.match(page, '\nlong_total 1\n')
+  t.match(page, `\nfits_total 1 # {trace_id="${'é'.repeat(120)}"} 1\n`)
+  t.match(page, '\nnone_total 1\n')
+})
+
+t.test('points are what the registry tells, whatever the order of its labels', async t => {
+  const points = fromClientMetric(metric('gauge', [{ labels: { a: 'x', b: 'y' }, value: 1 }, { labels: { b: 'z', a: 'x' }, value: 2 }])) as Points
+  t.same(points.labelSets, [['x', 'y'], ['x', 'z']])
+})
