@@ -84,8 +84,9 @@ export class History {
   /** What was counted in the last `seconds`. Undefined before there are two answers. */
   over (seconds: number): Increase | undefined {
     const end = this.#snapshots.length - 1
+    if (end < 1) return undefined
     const begin = this.#beginOfWindow(end, seconds)
-    if (begin >= end) return undefined
+    if (begin === end) return undefined
     const [first, last] = [this.#snapshots[begin]!, this.#snapshots[end]!]
     const rows = Array.from(last.rows, ([key, counts]): [string, Row] =>
       [key, { ...this.#rows.get(key)!, counts: subtract(counts, first.rows.get(key)) }])
