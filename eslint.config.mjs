@@ -4,7 +4,7 @@ import neostandard, { plugins } from 'neostandard'
 const lineLimit = { code: 120, ignoreUrls: true, ignoreRegExpLiterals: true }
 
 /** Files whose lines are limited. */
-const limited = ['lib/**/*.ts', 'index.d.ts', 'example/**/*.{ts,js,mjs}']
+const limited = ['lib/**/*.ts', 'index.d.ts', 'test/**/*.{ts,mjs}', 'example/**/*.{ts,js,mjs}', 'docs/*.mjs']
 
 /** A style sheet in a template literal, whose line breaks would be sent to browsers. */
 const styleSheet = 'lib/pages/style.ts'

@@ -63,7 +63,8 @@ declare namespace fastifyLatency {
      * How many series the histogram may have: an integer from 1. Requests that would need a further series are counted
      * in one series whose label values are `_OVERFLOW`, which is part of the limit, and in
      * `fastify_latency_overflowed_total`. Values of label functions may fill half of the limit. Beyond that half they
-     * become `_OVERFLOW` while the other labels keep their values, so that label functions cannot crowd out routes.
+     * become `_OVERFLOW` while the other labels keep their values, so that label functions cannot crowd out routes. All
+     * histograms of a registration have the same series, to which the limit applies once.
      *
      * @default 2000
      */

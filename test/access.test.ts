@@ -41,7 +41,10 @@ t.test('with server.https it speaks TLS only', async t => {
   const { url, ca } = await createTls(t)
   t.match(url, /^https:\/\/127\.0\.0\.1:\d+\/metrics$/)
   t.match(await get(url, { ca: ca.cert }), { status: 200, body: /http_request_duration_seconds/, name: 'first' })
-  t.notMatch(await exchange(url!.replace('https', 'http'), 'GET /metrics HTTP/1.1\nHost: x\nConnection: close\n\n'), 'http_request')
+  t.notMatch(
+    await exchange(url!.replace('https', 'http'), 'GET /metrics HTTP/1.1\nHost: x\nConnection: close\n\n'),
+    'http_request'
+  )
 })
 
 t.test('a certificate is replaced without a restart, and connections that are open go on', async t => {
@@ -60,12 +63,15 @@ t.test('while the files cannot be used the last certificate stays, and each chan
   const { url, ca, files } = await createTls(t)
   const warnings = collectWarnings(t)
   const { cert, key } = await issue(ca, 'second')
-  const isServed = async (name: string): Promise<unknown> => t.match(await get(url, { ca: ca.cert }), { status: 200, name })
+  const isServed = async (name: string): Promise<unknown> =>
+    t.match(await get(url, { ca: ca.cert }), { status: 200, name })
 
   files.write('cert.pem', cert)
   await isServed('first')
   await isServed('first')
-  t.match(warnings, [{ code: 'FST_LATENCY_ERR_CERTIFICATE', message: /^The metrics server cannot use .*key\.pem: .*mismatch/ }])
+  t.match(warnings, [
+    { code: 'FST_LATENCY_ERR_CERTIFICATE', message: /^The metrics server cannot use .*key\.pem: .*mismatch/ }
+  ])
   files.remove('key.pem')
   await isServed('first')
   await isServed('first')
@@ -76,7 +82,8 @@ t.test('while the files cannot be used the last certificate stays, and each chan
   t.equal(warnings.length, 2)
 })
 
-t.test('with clientCaFile it answers only clients with a certificate of this authority, even if the file changes', async t => {
+t.test('with clientCaFile it answers only clients with a certificate of this authority, ' +
+  'even if the file changes', async t => {
   const { url, ca, files } = await createTls(t, true)
   const client = await issue(ca, 'client')
   const otherCa = await createAuthority('other')
@@ -89,7 +96,8 @@ t.test('with clientCaFile it answers only clients with a certificate of this aut
   t.equal(await answered(stranger), false)
 
   const session = await establish(url!, { ca: ca.cert, ...client })
-  const resumes = async (): Promise<boolean> => get(url, { ca: ca.cert, session } as RequestOptions).then(({ status }) => status === 200, () => false)
+  const resumes = async (): Promise<boolean> =>
+    get(url, { ca: ca.cert, session } as RequestOptions).then(({ status }) => status === 200, () => false)
   t.equal(await resumes(), true)
   files.write('ca.pem', otherCa.cert)
   t.equal(await answered(client), false)
@@ -117,11 +125,16 @@ t.test('certificates that cannot be used are refused when the plugin is register
     [{ ...good, certFile: files.write('bad-cert.pem', 'none') }, /bad-cert\.pem: /],
     [{ ...good, keyFile: files.write('bad-key.pem', 'none') }, /bad-key\.pem: /],
     [{ ...good, clientCaFile: files.write('ca.pem', 'none') }, /ca\.pem: /],
-    [{ ...good, clientCaFile: files.write('broken.pem', `A comment\n${ca.cert}\n${ca.cert.slice(0, 100)}`) }, /broken\.pem: /]
+    [
+      { ...good, clientCaFile: files.write('broken.pem', `A comment\n${ca.cert}\n${ca.cert.slice(0, 100)}`) },
+      /broken\.pem: /
+    ]
   ]
   for (const [https, message] of cases) {
     const app = createApplication(t)
-    await t.rejects(async () => app.register(latency, { server: { https } as never }), { code: 'FST_LATENCY_ERR_CERTIFICATE', message })
+    await t.rejects(async () => app.register(latency, { server: { https } as never }), {
+      code: 'FST_LATENCY_ERR_CERTIFICATE', message
+    })
   }
 })
 
@@ -132,14 +145,18 @@ const authentications = [
     auth: { users: { prometheus: 'pass:wörd', other: 'x' } },
     challenge: 'Basic realm="metrics", charset="UTF-8"',
     right: [basic('prometheus:pass:wörd'), basic('other:x'), basic('other:x').replace('Basic', 'basic')],
-    wrong: ['', 'Basic', 'Basic ', 'Basic !', basic(''), basic('prometheus'), basic('prometheus:'), basic('prometheus:x'), basic('other:pass:wörd'), basic('prometheus:pass:wörd '),
+    wrong: ['', 'Basic', 'Basic ', 'Basic !', basic(''), basic('prometheus'), basic('prometheus:'),
+      basic('prometheus:x'), basic('other:pass:wörd'), basic('prometheus:pass:wörd '),
       basic('toString:x'), basic('__proto__:x'), 'Bearer x', `Bearer ${'x'.repeat(5000)}`]
   },
   {
     auth: { tokens: ['s3cret+/=', 'next'] },
     challenge: 'Bearer realm="metrics"',
     right: ['Bearer s3cret+/=', 'Bearer next', 'bearer next'],
-    wrong: ['', 'Bearer', 'Bearer ', 'Bearer nex', 'Bearer nextt', 'Bearer Next', 'next', basic('next:next'), 'Bearer s3cret+/=,next', `Bearer ${'x'.repeat(5000)}`]
+    wrong: [
+      '', 'Bearer', 'Bearer ', 'Bearer nex', 'Bearer nextt', 'Bearer Next', 'next', basic('next:next'),
+      'Bearer s3cret+/=,next', `Bearer ${'x'.repeat(5000)}`
+    ]
   }
 ]
 
@@ -150,21 +167,31 @@ for (const { auth, challenge, right, wrong } of authentications) {
       app.latency.server!.get('/mine', async () => 'mine')
     })
     const ask = async (path: string, authorization?: string, method = 'GET'): Promise<Response> =>
-      fetch(new URL(app.latency.url!).origin + path, { method, headers: authorization === undefined ? {} : { authorization } })
+      fetch(new URL(app.latency.url!).origin + path, {
+        method, headers: authorization === undefined ? {} : { authorization }
+      })
 
-    for (const authorization of right) t.match(await (await ask('/metrics', authorization)).text(), 'http_request_duration_seconds', authorization)
+    for (const authorization of right) {
+      t.match(await (await ask('/metrics', authorization)).text(), 'http_request_duration_seconds', authorization)
+    }
     for (const authorization of [undefined, ...wrong]) {
       const response = await ask('/metrics', authorization)
       t.equal(response.status, 401, `with ${authorization}`)
       t.equal(response.headers.get('www-authenticate'), challenge)
-      t.match(Object.fromEntries(response.headers), { 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' })
+      t.match(Object.fromEntries(response.headers), {
+        'x-content-type-options': 'nosniff', 'cache-control': 'no-store'
+      })
       t.equal(await response.text(), 'Unauthorized\n')
     }
-    for (const path of ['/', '/mine', '/nowhere', '/healthz/', '//healthz', '/healthz%2f..%2fmetrics', '/metrics?/healthz']) {
+    for (const path of [
+      '/', '/mine', '/nowhere', '/healthz/', '//healthz', '/healthz%2f..%2fmetrics', '/metrics?/healthz'
+    ]) {
       t.equal((await ask(path)).status, 401, path)
       t.not((await ask(path, right[0])).status, 401, `${path}, with credentials`)
     }
-    for (const method of ['HEAD', 'POST', 'OPTIONS', 'DELETE']) t.equal((await ask('/metrics', undefined, method)).status, 401, method)
+    for (const method of ['HEAD', 'POST', 'OPTIONS', 'DELETE']) {
+      t.equal((await ask('/metrics', undefined, method)).status, 401, method)
+    }
     for (const path of ['/healthz', '/readyz']) t.equal(await (await ask(path)).text(), 'OK\n', `${path} is for probes`)
     t.equal((await ask('/healthz', undefined, 'POST')).status, 401)
   })
@@ -179,13 +206,17 @@ t.test('where other machines may read it without credentials, it says so once, i
   const lines: string[] = []
   const start = async (host: string, server: object): Promise<string[]> => {
     lines.length = 0
-    const app = createApplication(t, { logger: { level: 'info', stream: { write: line => { lines.push(JSON.parse(line).msg) } } } })
+    const app = createApplication(t, {
+      logger: { level: 'info', stream: { write: line => { lines.push(JSON.parse(line).msg) } } }
+    })
     await app.register(latency, { server: { host, port: 0, start: 'ready', ...server } })
     await app.ready()
     await app.latency.start()
     return lines.filter(line => line.includes('can read the metrics'))
   }
-  t.same(await start('0.0.0.0', {}), ['Everyone who reaches 0.0.0.0 can read the metrics: neither server.auth nor server.https.clientCaFile is set'])
+  t.same(await start('0.0.0.0', {}), [
+    'Everyone who reaches 0.0.0.0 can read the metrics: neither server.auth nor server.https.clientCaFile is set'
+  ])
   t.same(await start('0.0.0.0', { auth: { tokens: ['x'] } }), [])
   const ca = await createAuthority('ca')
   const files = new Files(t)
@@ -199,18 +230,24 @@ t.test('where other machines may read it without credentials, it says so once, i
 
 t.test('no error message of the options tells a secret', async t => {
   const wrong = [
-    'hunter2', ['hunter2'], { users: { 'a:b': 'hunter2' } }, { users: { a: 'hunter2' }, tokens: ['hunter2'] }, { users: { a: 'hunter2', b: 1 } },
-    { users: 'hunter2' }, { users: ['hunter2', 'hunter2'] }, { users: {} }, { users: { a: 'hunter2\n' } }, { tokens: 'hunter2' }, { tokens: [] }, { tokens: ['hunter2', ''] },
+    'hunter2', ['hunter2'], { users: { 'a:b': 'hunter2' } }, { users: { a: 'hunter2' }, tokens: ['hunter2'] },
+    { users: { a: 'hunter2', b: 1 } },
+    { users: 'hunter2' }, { users: ['hunter2', 'hunter2'] }, { users: {} }, { users: { a: 'hunter2\n' } },
+    { tokens: 'hunter2' }, { tokens: [] }, { tokens: ['hunter2', ''] },
     { tokens: ['hunter2 hunter2'] }, {}, null, { user: { a: 'hunter2' } }
   ]
   for (const auth of wrong) {
     const app = createApplication(t)
-    const error = await app.register(latency, { server: { auth } as never }).then(() => undefined, (error: Error & { code: string }) => error)
+    const error = await app.register(latency, { server: { auth } as never })
+      .then(() => undefined, (error: Error & { code: string }) => error)
     t.match(error?.code, /^FST_LATENCY_ERR_OPTION_(INVALID|UNKNOWN)$/, JSON.stringify(auth))
     t.notMatch(error?.message, /hunter2/)
   }
   const app = createApplication(t)
   await app.register(latency, { server: { auth: { users: { a: 'hunter2' } } } })
-  const conflict = await t.rejects(async () => app.register(latency, { server: { auth: { users: { a: 'hunter22' } } } }), { code: 'FST_LATENCY_ERR_OPTION_CONFLICT' })
+  const conflict = await t.rejects(
+    async () => app.register(latency, { server: { auth: { users: { a: 'hunter22' } } } }),
+    { code: 'FST_LATENCY_ERR_OPTION_CONFLICT' }
+  )
   t.notMatch(String(conflict), /hunter2/)
 })

@@ -20,17 +20,29 @@ const body = 'content-type: text/plain\ncontent-length: 4\n\n'
 
 const behaviours: Record<string, Behaviour> = {
   'is answered': { route: '/ok', request: 'GET /ok HTTP/1.1\nhost: x\n\n', until: '\r\n\r\nx' },
-  'is answered after an upload': { route: '/echo', request: `POST /echo HTTP/1.1\nhost: x\n${body}abcd`, until: 'abcd' },
+  'is answered after an upload': {
+    route: '/echo', request: `POST /echo HTTP/1.1\nhost: x\n${body}abcd`, until: 'abcd'
+  },
   'meets an error': { route: '/fails', request: 'GET /fails HTTP/1.1\nhost: x\n\n', until: '500' },
   'finds nothing': { route: 'unmatched', request: 'GET /nothing HTTP/1.1\nhost: x\n\n', until: '404' },
   'finds nothing in the end': { route: 'unmatched', request: 'GET /swapped HTTP/1.1\nhost: x\n\n', until: '404' },
-  'sends three at once': { route: '/ok', request: 'GET /ok HTTP/1.1\nhost: x\n\n'.repeat(3) + 'GET /%zz HTTP/1.1\nhost: x\n\n', until: 'not a valid url' },
+  'sends three at once': {
+    route: '/ok',
+    request: 'GET /ok HTTP/1.1\nhost: x\n\n'.repeat(3) + 'GET /%zz HTTP/1.1\nhost: x\n\n',
+    until: 'not a valid url'
+  },
   'is refused': { route: '/ok', request: 'GET /ok HTTP/1.1\nhost: x\nauthorization: no\n\n', until: '401' },
   'leaves at once': { route: '/wait', request: 'GET /wait HTTP/1.1\nhost: x\n\n', until: 'HTTP/1.1 102' },
-  'leaves after an upload': { route: '/wait', request: `POST /wait HTTP/1.1\nhost: x\n${body}abcd`, until: 'HTTP/1.1 102' },
-  'leaves in mid-upload': { route: '/echo', request: `POST /echo HTTP/1.1\nhost: x\nexpect: 100-continue\n${body}ab`, until: '100 Continue' },
+  'leaves after an upload': {
+    route: '/wait', request: `POST /wait HTTP/1.1\nhost: x\n${body}abcd`, until: 'HTTP/1.1 102'
+  },
+  'leaves in mid-upload': {
+    route: '/echo', request: `POST /echo HTTP/1.1\nhost: x\nexpect: 100-continue\n${body}ab`, until: '100 Continue'
+  },
   'leaves in mid-reply': { route: '/endless', request: 'GET /endless HTTP/1.1\nhost: x\n\n', until: 'first' },
-  'leaves a hijacked reply': { route: '/hijacked', request: 'GET /hijacked HTTP/1.1\nhost: x\n\n', until: 'HTTP/1.1 102' },
+  'leaves a hijacked reply': {
+    route: '/hijacked', request: 'GET /hijacked HTTP/1.1\nhost: x\n\n', until: 'HTTP/1.1 102'
+  },
   'waits on': { route: '/wait', request: 'GET /wait HTTP/1.1\nhost: x\n\n', until: 'HTTP/1.1 102', stays: true },
   'reads on': { route: '/endless', request: 'GET /endless HTTP/1.1\nhost: x\n\n', until: 'first', stays: true },
   'has a bad URL': { route: 'bad_url', request: 'GET /%zz HTTP/1.1\nhost: x\n\n', until: '400' },
@@ -56,7 +68,9 @@ function begun (names: readonly string[]): Record<string, number> {
 /** Where requests went: observed, in flight or rejected. */
 function accounted (exposition: Exposition): Record<string, number> {
   const counts: Record<string, number> = {}
-  for (const metric of ['http_request_duration_seconds_count', 'http_requests_in_flight', 'http_requests_rejected_total']) {
+  for (const metric of [
+    'http_request_duration_seconds_count', 'http_requests_in_flight', 'http_requests_rejected_total'
+  ]) {
     for (const { labels, value } of exposition.samples(metric)) {
       const key = labels.route ?? labels.reason!
       if (value > 0) counts[key] = (counts[key] ?? 0) + value
@@ -66,7 +80,8 @@ function accounted (exposition: Exposition): Record<string, number> {
 }
 
 function declare (app: FastifyInstance): void {
-  app.addHook('onRequest', async (request, reply) => request.headers.authorization === 'no' ? reply.code(401).send() : undefined)
+  app.addHook('onRequest', async (request, reply) =>
+    request.headers.authorization === 'no' ? reply.code(401).send() : undefined)
   app.get('/ok', async () => 'x')
   app.post('/echo', async request => request.body)
   app.get('/fails', async () => { throw new Error('no') })
@@ -87,7 +102,8 @@ function declare (app: FastifyInstance): void {
   })
 }
 
-t.test('whatever clients do at once, requests begun are observations, rejections and those still in flight', async t => {
+t.test('whatever clients do at once, requests begun are observations, ' +
+  'rejections and those still in flight', async t => {
   let requests = 0
   const round = fc.array(fc.constantFrom(...Object.keys(behaviours)), { minLength: 20, maxLength: 60, size: 'max' })
   await fc.assert(fc.asyncProperty(fc.array(round, { minLength: 1, maxLength: 3 }), async rounds => {

@@ -10,7 +10,8 @@ async function status (url: string | null, path: string): Promise<number> {
   return (await fetch(new URL(path, url!))).status
 }
 
-t.test('/readyz is 200 while the application accepts requests, /healthz for as long as the process answers', async t => {
+t.test('/readyz is 200 while the application accepts requests, ' +
+  '/healthz for as long as the process answers', async t => {
   const app = createApplication(t)
   await app.register(latency, { server: { ...anyPort, start: 'ready' } })
   await app.ready()
@@ -27,7 +28,9 @@ t.test('/readyz turns to 503 before the application stops accepting', async t =>
   const app = createApplication(t)
   await app.register(latency, { server: anyPort })
   let seen: unknown
-  app.addHook('preClose', async () => { seen = [app.server.listening, await status(app.latency.url, '/readyz'), await status(app.latency.url, '/healthz')] })
+  app.addHook('preClose', async () => {
+    seen = [app.server.listening, await status(app.latency.url, '/readyz'), await status(app.latency.url, '/healthz')]
+  })
   await listen(app)
   await app.close()
   t.same(seen, [true, 503, 200])
@@ -36,7 +39,9 @@ t.test('/readyz turns to 503 before the application stops accepting', async t =>
 t.test('the metrics stay until the last request is in them, and until they have been scraped once more', async t => {
   const gate = new Gate()
   const begun = new Gate()
-  const { app, address } = await createListening(t, { labels: {}, server: { ...anyPort, lastScrapeSeconds: 60 } }, app => {
+  const { app, address } = await createListening(t, {
+    labels: {}, server: { ...anyPort, lastScrapeSeconds: 60 }
+  }, app => {
     app.get('/slow', async () => { begun.open(); await gate.passed(); return 'x' })
   })
   const { url } = app.latency
@@ -56,7 +61,8 @@ t.test('the metrics stay until the last request is in them, and until they have 
   await t.rejects(fetch(url!))
 })
 
-t.test('closing waits for a last scrape no longer than it is told, and not at all for a server that never started', async t => {
+t.test('closing waits for a last scrape no longer than it is told, ' +
+  'and not at all for a server that never started', async t => {
   const { app } = await createListening(t, { server: { ...anyPort, lastScrapeSeconds: 0.05 } })
   await app.close()
   const unstarted = createApplication(t)
@@ -70,7 +76,9 @@ t.test('a scrape that is being answered is answered in full', async t => {
   const gate = new Gate()
   const begun = new Gate()
   const registry = new Registry()
-  registry.registerMetric(new Gauge({ name: 'slow', help: 'x', registers: [], collect: async () => { begun.open(); await gate.passed() } }))
+  registry.registerMetric(
+    new Gauge({ name: 'slow', help: 'x', registers: [], collect: async () => { begun.open(); await gate.passed() } })
+  )
   const { app } = await createListening(t, { registry })
   const scraped = scrape(app.latency.url)
   await begun.passed()

@@ -10,11 +10,13 @@ import { parseRouteConfig } from '../lib/request/options'
 import { createApplication } from './helpers/application'
 import { root } from './helpers/repository'
 
-// Options, their defaults, label sources and error codes are in three places: what index.d.ts declares, what README.md says, and what the code
-// does. These tests hold the three together.
+// Options, their defaults, label sources and error codes are in three places: what index.d.ts declares, what README.md
+// says, and what the code does. These tests hold the three together.
 
 const readme = readFileSync(path.join(root, 'README.md'), 'utf8')
-const declarations = ts.createSourceFile('index.d.ts', readFileSync(path.join(root, 'index.d.ts'), 'utf8'), ts.ScriptTarget.Latest, true)
+const declarations = ts.createSourceFile(
+  'index.d.ts', readFileSync(path.join(root, 'index.d.ts'), 'utf8'), ts.ScriptTarget.Latest, true
+)
 
 interface Option {
   /** `server.port` */
@@ -45,22 +47,25 @@ function interfacesOf (type: ts.TypeNode): string[] {
 }
 
 function declaredOptions (name: string, prefix = ''): Option[] {
-  return members(name).filter(ts.isPropertySignature).filter(({ type }) => type!.kind !== ts.SyntaxKind.NeverKeyword).map(member => {
-    const path = prefix + member.name.getText()
-    const comments = ts.getJSDocCommentsAndTags(member).filter(ts.isJSDoc)
-    const tag = ts.getJSDocTags(member).find(({ tagName }) => tagName.text === 'default')
-    return {
-      path,
-      comment: comments.map(({ comment }) => ts.getTextOfJSDocComment(comment) ?? '').join(),
-      documentedDefault: tag && ts.getTextOfJSDocComment(tag.comment)!.replace(/\s+/g, ' '),
-      parts: interfacesOf(member.type!).flatMap(part => declaredOptions(part, `${path}.`))
-    }
-  })
+  return members(name).filter(ts.isPropertySignature).filter(({ type }) => type!.kind !== ts.SyntaxKind.NeverKeyword)
+    .map(member => {
+      const path = prefix + member.name.getText()
+      const comments = ts.getJSDocCommentsAndTags(member).filter(ts.isJSDoc)
+      const tag = ts.getJSDocTags(member).find(({ tagName }) => tagName.text === 'default')
+      return {
+        path,
+        comment: comments.map(({ comment }) => ts.getTextOfJSDocComment(comment) ?? '').join(),
+        documentedDefault: tag && ts.getTextOfJSDocComment(tag.comment)!.replace(/\s+/g, ' '),
+        parts: interfacesOf(member.type!).flatMap(part => declaredOptions(part, `${path}.`))
+      }
+    })
 }
 
 function literals (name: string): string[] {
   const { type } = declaration(name, ts.isTypeAliasDeclaration)
-  return (type as ts.UnionTypeNode).types.filter(ts.isLiteralTypeNode).map(({ literal }) => (literal as ts.StringLiteral).text)
+  return (type as ts.UnionTypeNode).types
+    .filter(ts.isLiteralTypeNode)
+    .map(({ literal }) => (literal as ts.StringLiteral).text)
 }
 
 /** The rows of the first table after a heading of README.md, without their last column's end. */
@@ -75,8 +80,12 @@ function nest (path: string, value: unknown): unknown {
 }
 
 const options = declaredOptions('Options')
-const allOptions = options.flatMap(function flatten (option: Option): Option[] { return [option, ...option.parts.flatMap(flatten)] })
-const rows = new Map(table('## Options').map(([name, byDefault, meaning]) => [name!.replaceAll('`', ''), { byDefault: byDefault!, meaning: meaning! }]))
+const allOptions = options.flatMap(
+  function flatten (option: Option): Option[] { return [option, ...option.parts.flatMap(flatten)] }
+)
+const rows = new Map(table('## Options').map(([name, byDefault, meaning]) => [
+  name!.replaceAll('`', ''), { byDefault: byDefault!, meaning: meaning! }
+]))
 
 /** Whether a default is a value rather than prose. */
 const isValue = (text: string): boolean => /^(?:\d+|true|false|['[{].*)$/.test(text)
@@ -98,7 +107,8 @@ t.test('the code knows the options that are declared, and no other', async t => 
   t.same(known(() => parseRouteConfig({ latency: { '?': 1 } as never })), names(declaredOptions('RouteConfig')))
 })
 
-t.test('README.md lists the options that are declared, by themselves or with what they belong to, and no other', async t => {
+t.test('README.md lists the options that are declared, by themselves or with what they belong to, ' +
+  'and no other', async t => {
   for (const { path, parts } of allOptions) {
     const outer = path.slice(0, path.lastIndexOf('.'))
     const described = rows.has(path) || (parts.length > 0 && parts.every(part => rows.has(part.path))) ||
@@ -108,14 +118,20 @@ t.test('README.md lists the options that are declared, by themselves or with wha
   t.same([...rows.keys()].filter(row => allOptions.every(({ path }) => path !== row)), [])
 })
 
-t.test('every option that may be left out has a comment with its default, of which README.md has the beginning', async t => {
+t.test('every option that may be left out has a comment with its default, ' +
+  'of which README.md has the beginning', async t => {
   const required = ['server.https.certFile', 'server.https.keyFile', 'server.auth.users', 'server.auth.tokens']
   for (const { path, comment, documentedDefault } of allOptions) {
     t.ok(comment.length > 10, path)
     if (required.includes(path)) continue
     t.ok(documentedDefault, path)
     const row = rows.get(path)
-    if (row !== undefined) t.ok(documentedDefault!.replaceAll('`', '').startsWith(row.byDefault.replaceAll('`', '')), `${path}: ${row.byDefault}`)
+    if (row !== undefined) {
+      t.ok(
+        documentedDefault!.replaceAll('`', '').startsWith(row.byDefault.replaceAll('`', '')),
+        `${path}: ${row.byDefault}`
+      )
+    }
   }
 })
 
@@ -140,10 +156,15 @@ t.test('to give a documented default changes nothing', async t => {
 
 t.test('label sources are the same everywhere', async t => {
   const declared = literals('LabelSource')
-  t.same(table('### labels and constLabels').map(([source]) => source).slice(0, -1), declared.map(source => `\`'${source}'\``))
+  t.same(
+    table('### labels and constLabels').map(([source]) => source).slice(0, -1),
+    declared.map(source => `\`'${source}'\``)
+  )
   for (const source of declared) t.equal(parseOptions({ labels: { label: source } }).labels.label, source)
   const rule = declared.map(source => `'${source}'`).join(', ')
-  t.throws(() => parseOptions({ labels: { label: 'other' } }), { message: new RegExp(`must be ${rule} or a function; received`) })
+  t.throws(() => parseOptions({ labels: { label: 'other' } }), {
+    message: new RegExp(`must be ${rule} or a function; received`)
+  })
   const [comment] = ts.getJSDocCommentsAndTags(declaration('LabelSource', ts.isTypeAliasDeclaration))
   for (const source of declared) t.ok(comment!.getText().includes(`- \`'${source}'\`: `), source)
 })
@@ -157,5 +178,8 @@ t.test('error codes are the same everywhere', async t => {
 })
 
 t.test('README.md lists what app.latency has', async t => {
-  t.same(table('### app.latency').map(([name]) => name!.replaceAll(/[`()]/g, '')), members('Latency').map(({ name }) => name!.getText()))
+  t.same(
+    table('### app.latency').map(([name]) => name!.replaceAll(/[`()]/g, '')),
+    members('Latency').map(({ name }) => name!.getText())
+  )
 })

@@ -19,15 +19,22 @@ function check (texts: string[]): string[][] {
   const host = ts.createCompilerHost(options)
   const { getSourceFile } = host
   const sources = new Map(texts.map((text, index) => [
-    path.posix.join(folder.replaceAll('\\', '/'), `${index}.ts`), `import type { Dashboard } from './types/dashboard'\nexport const dashboard: Dashboard = ${text}`
+    path.posix.join(folder.replaceAll('\\', '/'), `${index}.ts`),
+    `import type { Dashboard } from './types/dashboard'\nexport const dashboard: Dashboard = ${text}`
   ]))
-  host.getSourceFile = (file, ...rest) => sources.has(file) ? ts.createSourceFile(file, sources.get(file)!, ts.ScriptTarget.ES2022) : getSourceFile(file, ...rest)
+  host.getSourceFile = (file, ...rest) => sources.has(file)
+    ? ts.createSourceFile(file, sources.get(file)!, ts.ScriptTarget.ES2022)
+    : getSourceFile(file, ...rest)
   const program = ts.createProgram([...sources.keys()], options, host)
-  return [...sources.keys()].map(file => ts.getPreEmitDiagnostics(program, program.getSourceFile(file)).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')))
+  return [...sources.keys()].map(file => ts.getPreEmitDiagnostics(program, program.getSourceFile(file))
+    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')))
 }
 
 t.test("the dashboard is what Grafana's schema allows", async t => {
-  const mistakes = [['"schemaVersion": 42', '"schemaVersion": "42"'], ['"graphTooltip"', '"graphToolTip"'], ['"mode": "multi"', '"mode": "many"'], ['"fillOpacity"', '"fill"']] as const
+  const mistakes = [
+    ['"schemaVersion": 42', '"schemaVersion": "42"'], ['"graphTooltip"', '"graphToolTip"'],
+    ['"mode": "multi"', '"mode": "many"'], ['"fillOpacity"', '"fill"']
+  ] as const
   const [found, ...ofMistakes] = check([json, ...mistakes.map(([from, to]) => json.replace(from, to))])
   t.same(found, [])
   for (const [index, [, mistake]] of mistakes.entries()) t.not(ofMistakes[index]!.length, 0, mistake)
@@ -35,8 +42,11 @@ t.test("the dashboard is what Grafana's schema allows", async t => {
 
 t.test('it is made for any Grafana: nothing to be filled in, and the data source that its variable names', async t => {
   t.notMatch(json, /__inputs|__requires|"id": null/)
-  const used = dashboard.panels.flatMap(panel => panel.type === 'row' ? [] : [panel.datasource, ...panel.targets.map(({ datasource }) => datasource)])
-  t.same([...new Set(used.map(source => JSON.stringify(source)))], ['{"type":"prometheus","uid":"${datasource}"}']) // eslint-disable-line no-template-curly-in-string
+  const used = dashboard.panels.flatMap(panel => panel.type === 'row'
+    ? []
+    : [panel.datasource, ...panel.targets.map(({ datasource }) => datasource)])
+  // eslint-disable-next-line no-template-curly-in-string
+  t.same([...new Set(used.map(source => JSON.stringify(source)))], ['{"type":"prometheus","uid":"${datasource}"}'])
 })
 
 t.test('panels have ids of their own, and do not overlap', async t => {

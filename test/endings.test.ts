@@ -13,13 +13,16 @@ function values (exposition: Exposition, name: string): Record<string, number> {
 
 const hasHandlerTimeout = 'handlerTimeout' in Fastify().initialConfig
 /** Endings whose `error.type` is not told by a status, nor by what is counted as aborted. */
-const errorTypes: Record<string, string> = { 'requestTimeout in the body': 'timeout', 'a body that is not what its headers say': 'malformed' }
+const errorTypes: Record<string, string> = {
+  'requestTimeout in the body': 'timeout', 'a body that is not what its headers say': 'malformed'
+}
 
 /** What is to be observed of a scenario with OpenTelemetry's labels. */
 function attributes ({ name, observed, aborted = {} }: Scenario): Record<string, number> {
   return Object.fromEntries(Object.entries(observed).map(([labels, count]) => {
     const [method, route, status] = labels.split(' ') as [string, string, string]
-    const phase = ['before_reply', 'in_reply'].find(phase => aborted[`${method} ${route} ${phase}`] === count && (phase === 'in_reply' || status === '499'))
+    const phase = ['before_reply', 'in_reply'].find(phase => aborted[`${method} ${route} ${phase}`] === count &&
+      (phase === 'in_reply' || status === '499'))
     const error = phase !== undefined ? 'aborted' : errorTypes[name] ?? (status >= '500' ? status : '')
     const sent = [method, route === 'unmatched' ? '' : route, phase === 'before_reply' ? '' : status]
     return [[...sent, error, 'http', name.startsWith('HTTP/2') ? '2' : '1.1'].join(' '), count]

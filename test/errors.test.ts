@@ -9,7 +9,8 @@ interface CodedError extends Error {
   readonly statusCode: number
 }
 
-const coded = Object.entries(errors).filter(([name]) => name.startsWith('FST_')) as unknown as Array<[code: string, type: new (...args: unknown[]) => CodedError]>
+const coded = Object.entries(errors).filter(([name]) => name.startsWith('FST_')) as unknown as
+  Array<[code: string, type: new (...args: unknown[]) => CodedError]>
 
 /** What is wrong with an option is a mistake in the program, as a TypeError says. */
 const typeErrors: unknown[] = [errors.FST_LATENCY_ERR_OPTION_UNKNOWN, errors.FST_LATENCY_ERR_OPTION_INVALID]
@@ -28,7 +29,8 @@ t.test('every error has the code under which it is exported, and a message with 
 })
 
 t.test('every code is provoked by some test', async t => {
-  const sources = ['test', 'test/processes'].flatMap(folder => readdirSync(path.join(root, folder)).map(file => path.join(root, folder, file)))
+  const sources = ['test', 'test/processes'].flatMap(folder =>
+    readdirSync(path.join(root, folder)).map(file => path.join(root, folder, file)))
   const tests = sources.filter(file => file.endsWith('.test.ts')).map(file => readFileSync(file, 'utf8')).join('')
   for (const [code] of coded) t.ok(tests.includes(`'${code}'`), code)
 })

@@ -39,7 +39,8 @@ t.test('the reader refuses what is not', async t => {
     '+Inf that is not the count': histogram('h_bucket{le="+Inf"} 1\nh_sum 1\nh_count 2\n'),
     'no sum': histogram('h_bucket{le="+Inf"} 1\nh_count 1\n'),
     'counts that decrease': histogram('h_bucket{le="1"} 2\nh_bucket{le="+Inf"} 1\nh_sum 1\nh_count 1\n'),
-    'bounds that decrease': histogram('h_bucket{le="2"} 1\nh_bucket{le="1"} 1\nh_bucket{le="+Inf"} 1\nh_sum 1\nh_count 1\n')
+    'bounds that decrease':
+      histogram('h_bucket{le="2"} 1\nh_bucket{le="1"} 1\nh_bucket{le="+Inf"} 1\nh_sum 1\nh_count 1\n')
   }
   for (const [description, text] of Object.entries(bad)) t.throws(() => new Exposition(text), Error, description)
 })

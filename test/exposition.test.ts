@@ -24,9 +24,10 @@ function metric (type: 'counter' | 'gauge' | 'untyped', name: string, startSecon
 t.test('bounds are written in the canonical form of OpenMetrics', async t => {
   const cases: Array<[value: number, text: string]> = [
     [0, '0.0'], [-0, '0.0'], [1, '1.0'], [10, '10.0'], [-1, '-1.0'], [0.005, '0.005'], [2.5, '2.5'], [0.1, '0.1'],
-    [0.001, '0.001'], [0.0001, '0.0001'], [0.0002, '0.0002'], [0.00001, '1e-05'], [0.000015, '1.5e-05'], [1e-9, '1e-09'], [1e-10, '1e-10'],
-    [100000, '100000.0'], [123456, '123456.0'], [123456.75, '123456.75'], [1e6, '1e+06'], [1234567, '1.234567e+06'], [1e21, '1e+21'], [1e100, '1e+100'],
-    [Infinity, '+Inf'], [-Infinity, '-Inf'], [NaN, 'NaN']
+    [0.001, '0.001'], [0.0001, '0.0001'], [0.0002, '0.0002'], [0.00001, '1e-05'], [0.000015, '1.5e-05'],
+    [1e-9, '1e-09'], [1e-10, '1e-10'],
+    [100000, '100000.0'], [123456, '123456.0'], [123456.75, '123456.75'], [1e6, '1e+06'], [1234567, '1.234567e+06'],
+    [1e21, '1e+21'], [1e100, '1e+100'], [Infinity, '+Inf'], [-Infinity, '-Inf'], [NaN, 'NaN']
   ]
   for (const [value, text] of cases) t.equal(canonicalFloat(value), text)
 })
@@ -40,7 +41,9 @@ t.test('sample values keep every digit', async t => {
 })
 
 t.test('a histogram with labels, whole', async t => {
-  const family = createHistogram({ name: 'h_seconds', help: 'Back\\slash and\nline "feed".', labelNames: ['method', 'route'], upperBounds: [0.5, 1] })
+  const family = createHistogram({
+    name: 'h_seconds', help: 'Back\\slash and\nline "feed".', labelNames: ['method', 'route'], upperBounds: [0.5, 1]
+  })
   observe(family, ['GET', '/'], 0.25)
   observe(family, ['GET', '/'], 1)
   observe(family, ['POST', '/a"b\\c\nd'], 3)
@@ -72,18 +75,24 @@ t.test('a histogram without labels has no braces but those of le', async t => {
 t.test('labels that a registry adds are the only ones of a histogram that has none', async t => {
   const family = createHistogram({ name: 'h', help: 'help', labelNames: [], upperBounds: [1] })
   t.equal(text([{ ...family.snapshot(), sharedLabels: { app: 'x"y', zone: '1' } }]),
-    '# HELP h help\n# TYPE h histogram\nh_bucket{app="x\\"y",zone="1",le="1.0"} 0\nh_bucket{app="x\\"y",zone="1",le="+Inf"} 0\n' +
-    'h_sum{app="x\\"y",zone="1"} 0\nh_count{app="x\\"y",zone="1"} 0\n')
+    '# HELP h help\n# TYPE h histogram\nh_bucket{app="x\\"y",zone="1",le="1.0"} 0\n' +
+    'h_bucket{app="x\\"y",zone="1",le="+Inf"} 0\nh_sum{app="x\\"y",zone="1"} 0\nh_count{app="x\\"y",zone="1"} 0\n')
 })
 
 t.test('OpenMetrics, whole', async t => {
-  const family = createHistogram({ name: 'h_seconds', help: 'Back\\slash and "quote"', labelNames: ['a'], upperBounds: [1] })
+  const family = createHistogram({
+    name: 'h_seconds', help: 'Back\\slash and "quote"', labelNames: ['a'], upperBounds: [1]
+  })
   observe(family, ['x'], 0.5)
   const snapshot = { ...family.snapshot(), startSeconds: Float64Array.of(12.5) }
-  const families = [snapshot, metric('counter', 'jobs_total', 3.5), metric('counter', 'ageless_total'), metric('counter', 'unsuffixed', 3.5), metric('gauge', 'size_bytes'), metric('untyped', 'u')]
+  const families = [
+    snapshot, metric('counter', 'jobs_total', 3.5), metric('counter', 'ageless_total'),
+    metric('counter', 'unsuffixed', 3.5), metric('gauge', 'size_bytes'), metric('untyped', 'u')
+  ]
   const lines = (withCreated: boolean): string[] => [
     '# HELP h_seconds Back\\\\slash and \\"quote\\"', '# TYPE h_seconds histogram', '# UNIT h_seconds seconds',
-    'h_seconds_bucket{a="x",le="1.0"} 1', 'h_seconds_bucket{a="x",le="+Inf"} 1', 'h_seconds_sum{a="x"} 0.5', 'h_seconds_count{a="x"} 1',
+    'h_seconds_bucket{a="x",le="1.0"} 1', 'h_seconds_bucket{a="x",le="+Inf"} 1', 'h_seconds_sum{a="x"} 0.5',
+    'h_seconds_count{a="x"} 1',
     ...withCreated ? ['h_seconds_created{a="x"} 12.5'] : [],
     '# HELP jobs help', '# TYPE jobs counter', 'jobs_total 1',
     ...withCreated ? ['jobs_created 3.5'] : [],
@@ -97,7 +106,8 @@ t.test('OpenMetrics, whole', async t => {
 })
 
 t.test('in OpenMetrics a counter is named without _total, unless that name or its _created is taken', async t => {
-  const types = (...families: ValuePoints[]): string[] => [...openMetrics(families).matchAll(/^# TYPE (.*)$/gm)].map(([, type]) => type!)
+  const types = (...families: ValuePoints[]): string[] =>
+    [...openMetrics(families).matchAll(/^# TYPE (.*)$/gm)].map(([, type]) => type!)
   t.same(types(metric('counter', 'a_total'), metric('gauge', 'b')), ['a counter', 'b gauge'])
   t.same(types(metric('counter', 'a_total'), metric('gauge', 'a')), ['a_total unknown', 'a gauge'])
   t.same(types(metric('counter', 'a_total'), metric('gauge', 'a_created')), ['a_total unknown', 'a_created gauge'])
@@ -117,7 +127,9 @@ t.test('counts of any size are written in full', async t => {
   const sizes = [0, 1, 9, 10, 11, 99, 100, 1234567890, 2 ** 31 - 1, 2 ** 31, 2 ** 53]
   const family = createHistogram({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
   for (const size of sizes) observe(family, [String(size)])
-  const read = new Exposition(text([{ ...family.snapshot(), counts: Float64Array.from(sizes.flatMap(size => [size, 0])) }]))
+  const read = new Exposition(
+    text([{ ...family.snapshot(), counts: Float64Array.from(sizes.flatMap(size => [size, 0])) }])
+  )
   for (const size of sizes) t.equal(read.value('h_count', { n: String(size) }), size)
 })
 
@@ -130,7 +142,10 @@ t.test('a page comes in pieces of about 64 KiB', async t => {
     t.ok(pieces.length > 3)
     for (const piece of pieces.slice(0, -1)) t.ok(piece.length > 60_000 && piece.length < 65_536, `${piece.length}`)
     const whole = Buffer.concat(pieces).toString()
-    t.equal(new Exposition(whole).samples(families[0]!.name === 'g' ? 'g' : 'h_count').length, families[0]!.name === 'g' ? 20_000 : 3000)
+    t.equal(
+      new Exposition(whole).samples(families[0]!.name === 'g' ? 'g' : 'h_count').length,
+      families[0]!.name === 'g' ? 20_000 : 3000
+    )
   }
 })
 
@@ -145,14 +160,18 @@ t.test('families of a client library, whole', async t => {
     type: 'summary',
     name: 's',
     help: 's',
-    values: [{ labels: { quantile: 1 }, value: NaN }, { metricName: 's_sum', labels: {}, value: 0 }, { metricName: 's_count', labels: {}, value: 0 }]
+    values: [
+      { labels: { quantile: 1 }, value: NaN }, { metricName: 's_sum', labels: {}, value: 0 },
+      { metricName: 's_count', labels: {}, value: 0 }
+    ]
   }
   const histogram: ClientMetric = {
     type: 'histogram',
     name: 'h',
     help: 'h',
     values: [
-      { metricName: 'h_bucket', labels: { le: 1 }, value: 2 }, { metricName: 'h_bucket', labels: { le: '+Inf' }, value: 5 },
+      { metricName: 'h_bucket', labels: { le: 1 }, value: 2 },
+      { metricName: 'h_bucket', labels: { le: '+Inf' }, value: 5 },
       { metricName: 'h_sum', labels: {}, value: 7.5 }, { metricName: 'h_count', labels: {}, value: 5 }
     ]
   }
@@ -164,11 +183,15 @@ t.test('families of a client library, whole', async t => {
 
 t.test('a series may be larger than the pages it is written in', async t => {
   const route = '€'.repeat(30_000)
-  const family = createHistogram({ name: 'h', help: 'h', labelNames: ['route'], upperBounds: Array.from({ length: 8 }, (_, index) => index) })
+  const family = createHistogram({
+    name: 'h', help: 'h', labelNames: ['route'], upperBounds: Array.from({ length: 8 }, (_, index) => index)
+  })
   observe(family, [route], 6.5)
   const read = new Exposition(text([family.snapshot()]))
   t.equal(read.samples('h_bucket').length, 9)
-  for (const [le, count] of [['6.0', 0], ['7.0', 1], ['+Inf', 1]] as const) t.equal(read.value('h_bucket', { route, le }), count)
+  for (const [le, count] of [['6.0', 0], ['7.0', 1], ['+Inf', 1]] as const) {
+    t.equal(read.value('h_bucket', { route, le }), count)
+  }
 })
 
 t.test('wherever in a series a page is at its end, nothing of it is lost', async t => {
@@ -178,15 +201,17 @@ t.test('wherever in a series a page is at its end, nothing of it is lost', async
     const family = createHistogram({ name: 'h', help: 'h', labelNames: ['n'], upperBounds: [1] })
     observe(family, [n])
     const page = text([{ ...family.snapshot(), counts: Float64Array.of(1234567890, 1) }])
-    const expected = `# HELP h h\n# TYPE h histogram\nh_bucket{n="${n}",le="1.0"} 1234567890\nh_bucket{n="${n}",le="+Inf"} 1234567891\n` +
-      `h_sum{n="${n}"} 0\nh_count{n="${n}"} 1234567891\n`
+    const expected = `# HELP h h\n# TYPE h histogram\nh_bucket{n="${n}",le="1.0"} 1234567890\n` +
+      `h_bucket{n="${n}",le="+Inf"} 1234567891\nh_sum{n="${n}"} 0\nh_count{n="${n}"} 1234567891\n`
     if (page !== expected) lost.push(length)
   }
   t.same(lost, [])
 })
 
 t.test('any label value comes back as it went in', async t => {
-  const values = ['', '\\', '\\n', '\n', '"', '\\"', '}', '{', ',', '=', '\r', '\u2028', 'ü', '😀', 'le="1"', '# HELP h', ' ']
+  const values = [
+    '', '\\', '\\n', '\n', '"', '\\"', '}', '{', ',', '=', '\r', '\u2028', 'ü', '😀', 'le="1"', '# HELP h', ' '
+  ]
   const family = createHistogram({ name: 'h', help: 'h', labelNames: ['a', 'b'], upperBounds: [1] })
   for (const a of values) for (const b of values) observe(family, [a, b], 0.5)
   const read = new Exposition(text([family.snapshot()]))

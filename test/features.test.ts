@@ -5,19 +5,33 @@ import { root } from './helpers/repository'
 
 /** For each row of the table of metrics servers in README.md, the tests that show what it says of this one. */
 const proofs: Record<string, Array<[file: string, test: string]>> = {
-  'starts and closes with the application': [['server', 'it starts with the application, on a port of its own, and closes with it']],
+  'starts and closes with the application': [
+    ['server', 'it starts with the application, on a port of its own, and closes with it']
+  ],
   'listens by default on': [['server', 'by default its port is 8000'], ['server', 'the host follows the application']],
   'its port is taken': [
-    ['server', 'with a taken port the application serves; the failure is logged, warned of and tried again until it succeeds'],
+    [
+      'server',
+      'with a taken port the application serves; the failure is logged, warned of and tried again until it succeeds'
+    ],
     ['server', "with start: 'ready' a taken port fails the boot, with host and port in a coded error"]
   ],
-  'while the application closes': [['close', 'the metrics stay until the last request is in them, and until they have been scraped once more']],
+  'while the application closes': [
+    ['close', 'the metrics stay until the last request is in them, and until they have been scraped once more']
+  ],
   OpenMetrics: [['scrape', 'the format is the one that Accept prefers']],
   compression: [['scrape', 'it is compressed when Accept-Encoding prefers that']],
   '`name[]`': [['scrape', 'name[] asks for some families, and only these are read']],
-  'scrapes at a time': [['scrape', 'overlapping scrapes share one gathering; one more than allowed is answered with 503']],
-  'overlapping scrapes share a reading': [['scrape', 'overlapping scrapes share one gathering; one more than allowed is answered with 503']],
-  'time that a scrape may take': [['scrape', 'a metric that cannot be read fails the scrape, which names it'], ['scrape', 'a timeout that is no number is none']],
+  'scrapes at a time': [
+    ['scrape', 'overlapping scrapes share one gathering; one more than allowed is answered with 503']
+  ],
+  'overlapping scrapes share a reading': [
+    ['scrape', 'overlapping scrapes share one gathering; one more than allowed is answered with 503']
+  ],
+  'time that a scrape may take': [
+    ['scrape', 'a metric that cannot be read fails the scrape, which names it'],
+    ['scrape', 'a timeout that is no number is none']
+  ],
   'a metric that cannot be read': [
     ['scrape', 'a metric that cannot be read fails the scrape, which names it'],
     ['scrape', "with errorHandling: 'continue' the others are served, and the failure is counted"]
@@ -28,18 +42,29 @@ const proofs: Record<string, Array<[file: string, test: string]>> = {
   ],
   'TLS, client certificates': [
     ['access', 'a certificate is replaced without a restart, and connections that are open go on'],
-    ['access', 'with clientCaFile it answers only clients with a certificate of this authority, even if the file changes']
+    [
+      'access',
+      'with clientCaFile it answers only clients with a certificate of this authority, even if the file changes'
+    ]
   ],
   authentication: [['access', 'with server.auth.…, who is not known gets 401 and no data, whatever they ask for']],
-  probes: [['close', '/readyz is 200 while the application accepts requests, /healthz for as long as the process answers']],
+  probes: [
+    ['close', '/readyz is 200 while the application accepts requests, /healthz for as long as the process answers']
+  ],
   'page at `/`': [
     ['front-page', 'the page at / says what this is, and leads to the metrics and the probes'],
     ['front-page', 'it shows the options in effect, and no secret']
   ],
-  'other paths and methods': [['server', 'GET and HEAD are answered, other paths are 404, other methods 405 with Allow']],
-  'keeps the process alive': [['processes/exit', 'a metrics server does not keep a process alive whose application failed to listen']],
+  'other paths and methods': [
+    ['server', 'GET and HEAD are answered, other paths are 404, other methods 405 with Allow']
+  ],
+  'keeps the process alive': [
+    ['processes/exit', 'a metrics server does not keep a process alive whose application failed to listen']
+  ],
   'your own routes and plugins on it': [['server', 'its Fastify instance takes routes and hooks of the user']],
-  "the same metrics on the application's port": [['server', 'the metrics may be a route of the application as well, or instead, and are not traffic']]
+  "the same metrics on the application's port": [
+    ['server', 'the metrics may be a route of the application as well, or instead, and are not traffic']
+  ]
 }
 
 t.test('every row of the table in README.md has its tests', async t => {
@@ -56,6 +81,8 @@ t.test('every row of the table in README.md has its tests', async t => {
 
 /** What the tests of a file are called, with … for what differs. */
 function titles (file: string): string[] {
-  const source = readFileSync(path.join(root, 'test', `${file}.test.ts`), 'utf8')
-  return [...source.matchAll(/^ *t\.test\((['"`])(.+?)\1, /gm)].map(([, , title]) => title!.replaceAll(/\$\{.+?\}/g, '…'))
+  // Those that are longer than a line are in two parts.
+  const source = readFileSync(path.join(root, 'test', `${file}.test.ts`), 'utf8').replaceAll(/(['"`]) \+\r?\n *\1/g, '')
+  return [...source.matchAll(/^ *t\.test\((['"`])(.+?)\1, /gm)].map(([, , title]) =>
+    title!.replaceAll(/\$\{.+?\}/g, '…'))
 }

@@ -10,7 +10,9 @@ const { version } = require('fastify-latency/package.json') as { version: string
 function readTables (page: string): Record<string, Record<string, string>> {
   const tables = [...page.matchAll(/<table>\n<caption>(.*)<\/caption>\n([^]*?)<\/table>/g)]
   return Object.fromEntries(tables.map(([, caption, rows]) => [decode(caption!),
-    Object.fromEntries([...rows!.matchAll(/<th scope="row">(.*)<td>(.*)/g)].map(([, name, value]) => [decode(name!), decode(value!)]))]))
+    Object.fromEntries(
+      [...rows!.matchAll(/<th scope="row">(.*)<td>(.*)/g)].map(([, name, value]) => [decode(name!), decode(value!)])
+    )]))
 }
 
 function decode (text: string): string {
@@ -47,7 +49,13 @@ t.test('it shows the options in effect, and no secret', async t => {
   const { cert, key } = await issue(ca, 'x')
   const app = createApplication(t)
   await app.register(latency, {
-    server: { port: 0, auth: { users: { somebody: 'hunter2' } }, https: { certFile: files.write('cert', cert), keyFile: files.write('key', key), clientCaFile: files.write('ca', ca.cert) } },
+    server: {
+      port: 0,
+      auth: { users: { somebody: 'hunter2' } },
+      https: {
+        certFile: files.write('cert', cert), keyFile: files.write('key', key), clientCaFile: files.write('ca', ca.cert)
+      }
+    },
     histogram: { help: '<script>alert("&")</script>' },
     labels: { route: 'route', tenant: () => 'x' },
     constLabels: { a: '<b>' },
@@ -55,8 +63,12 @@ t.test('it shows the options in effect, and no secret', async t => {
     scrape: { concurrency: 3 },
     processMetrics: false
   })
-  await app.register(latency, { histogram: { name: 'second_seconds', buckets: [1, 2.5] }, labels: {}, ignore: () => false, timeToFirstByte: true })
-  const page = (await app.latency.server!.inject({ url: '/', headers: { authorization: `Basic ${Buffer.from('somebody:hunter2').toString('base64')}` } })).payload
+  await app.register(latency, {
+    histogram: { name: 'second_seconds', buckets: [1, 2.5] }, labels: {}, ignore: () => false, timeToFirstByte: true
+  })
+  const page = (await app.latency.server!.inject({
+    url: '/', headers: { authorization: `Basic ${Buffer.from('somebody:hunter2').toString('base64')}` }
+  })).payload
   t.notMatch(page, /hunter2|somebody|PRIVATE|<script|<b>/)
   t.same(readTables(page), {
     'Histogram http_request_duration_seconds': {
@@ -93,7 +105,9 @@ t.test('it shows the options in effect, and no secret', async t => {
       https: 'TLS, with client certificates',
       auth: 'users'
     },
-    Scrapes: { errorHandling: 'fail', concurrency: '3', timeoutSeconds: '10', created: 'false', processMetrics: 'false' }
+    Scrapes: {
+      errorHandling: 'fail', concurrency: '3', timeoutSeconds: '10', created: 'false', processMetrics: 'false'
+    }
   })
 })
 
@@ -101,7 +115,13 @@ t.test('with TLS and tokens it says so', async t => {
   const files = new Files(t)
   const { cert, key } = await issue(await createAuthority('ca'), 'x')
   const app = createApplication(t)
-  await app.register(latency, { server: { port: 0, auth: { tokens: ['hunter2'] }, https: { certFile: files.write('cert', cert), keyFile: files.write('key', key) } } })
+  await app.register(latency, {
+    server: {
+      port: 0,
+      auth: { tokens: ['hunter2'] },
+      https: { certFile: files.write('cert', cert), keyFile: files.write('key', key) }
+    }
+  })
   const page = (await app.latency.server!.inject({ url: '/', headers: { authorization: 'Bearer hunter2' } })).payload
   t.match(readTables(page), { 'Metrics server': { https: 'TLS', auth: 'tokens' } })
   t.notMatch(page, 'hunter2')

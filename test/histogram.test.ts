@@ -50,7 +50,10 @@ t.test('with many bounds, which are searched in another way, a bound is inclusiv
 
 t.test('upper bounds are finite and strictly increasing', async t => {
   const good: unknown[] = [[1], [0.1, 0.2], [-1, 0, 1], [Number.MIN_VALUE, Number.MAX_VALUE]]
-  const bad: unknown[] = [undefined, 1, 'x', {}, [], [2, 1], [1, 1], [0, -0], [NaN], [1, NaN], [1, Infinity], [-Infinity, 1], ['1'], [1, '2'], [1n]]
+  const bad: unknown[] = [
+    undefined, 1, 'x', {}, [], [2, 1], [1, 1], [0, -0], [NaN], [1, NaN], [1, Infinity], [-Infinity, 1], ['1'], [1, '2'],
+    [1n]
+  ]
   for (const bounds of good) t.ok(isUpperBounds(bounds), String(bounds))
   for (const bounds of bad) t.notOk(isUpperBounds(bounds), String(bounds))
 })
@@ -92,7 +95,9 @@ t.test('the same label values always find the same series, and others never do',
   const slots = new Map<string, number>()
   for (const a of values) for (const b of values) slots.set(JSON.stringify([a, b]), observe(histogram, [a, b]))
   t.equal(new Set(slots.values()).size, values.length ** 2)
-  for (const a of values) for (const b of values) t.equal(histogram.index.slot([a, b]), slots.get(JSON.stringify([a, b])))
+  for (const a of values) {
+    for (const b of values) t.equal(histogram.index.slot([a, b]), slots.get(JSON.stringify([a, b])))
+  }
   t.equal(histogram.snapshot().labelSets.length, values.length ** 2)
 })
 
@@ -177,7 +182,9 @@ t.test('segments are handed in, and are never moved', async t => {
 
 t.test('a snapshot of many series is taken in steps, and each series in it is as at one instant', async t => {
   const histogram = family(['n'])
-  const observeAll = (): void => { for (let n = 0; n < 25_000; n++) histogram.observe(histogram.index.slot([String(n)]), 1) }
+  const observeAll = (): void => {
+    for (let n = 0; n < 25_000; n++) histogram.observe(histogram.index.slot([String(n)]), 1)
+  }
   observeAll()
   const steps = histogram.snapshotInSteps()
   for (let step = 0; step < 2; step++) {

@@ -33,7 +33,9 @@ const hostile: Array<[request: string, statuses: number[]]> = [
   [`BREW /metrics HTTP/1.1\n${head}\n`, [400]],
   [`GET /metrics HTTP/1.1\n${head}Upgrade: websocket\nConnection: Upgrade\n\n`, [200]],
   [`GET /metrics HTTP/1.1\n${head}Expect: a miracle\n\n`, [417]],
-  [`GET /metrics HTTP/1.1\n${head}Accept: ${';,='.repeat(1000)}\nAccept-Encoding: ${'gzip;q=,'.repeat(300)}\n\n`, [200]],
+  [
+    `GET /metrics HTTP/1.1\n${head}Accept: ${';,='.repeat(1000)}\nAccept-Encoding: ${'gzip;q=,'.repeat(300)}\n\n`, [200]
+  ],
   [`GET /metrics HTTP/1.1\n${head}Accept: application/openmetrics-text;q=1e999;version=\\"\n\n`, [200]],
   [`GET /metrics HTTP/1.1\n${head}X-Prometheus-Scrape-Timeout-Seconds: -1\n\n`, [200]],
   [`GET /metrics HTTP/1.1\n${head}X-Prometheus-Scrape-Timeout-Seconds: 1e999, NaN\n\n`, [200]],
@@ -44,7 +46,10 @@ const hostile: Array<[request: string, statuses: number[]]> = [
   [`POST /metrics HTTP/1.1\n${head}Transfer-Encoding: chunked\n\nzzz\n`, [405, 400]],
   [`GET /metrics HTTP/1.1\n${head}Content-Type: application/json\nContent-Length: 1\n\n{`, [200]],
   [`GET /metrics HTTP/1.1\n${head}Authorization: ${'Basic '.repeat(1000)}\n\n`, [200]],
-  [`${'GET /healthz HTTP/1.1\nHost: x\n\n'.repeat(100)}GET /nowhere HTTP/1.1\n${head}\n`, [...Array(100).fill(200), 404]]
+  [
+    `${'GET /healthz HTTP/1.1\nHost: x\n\n'.repeat(100)}GET /nowhere HTTP/1.1\n${head}\n`,
+    [...Array(100).fill(200), 404]
+  ]
 ]
 
 t.test('a hostile request gets a plain answer that tells nothing of the program, and harms nothing', async t => {
@@ -61,7 +66,8 @@ t.test('a hostile request gets a plain answer that tells nothing of the program,
     }
     await connection.closed()
     t.same([...connection.received.matchAll(/^HTTP\/1\.1 (\d+)/gm)].map(match => Number(match[1])), statuses, name)
-    t.notMatch(connection.received, /^(server|x-powered-by|via):|node_modules|\.[jt]s:\d|\bat .*\(|fastify\/|node\.?js\/|FST_/im, name)
+    t.notMatch(connection.received,
+      /^(server|x-powered-by|via):|node_modules|\.[jt]s:\d|\bat .*\(|fastify\/|node\.?js\/|FST_/im, name)
   }
   t.equal((await scrape(url)).value('fastify_latency_scrapes_total', { code: '500' }), 0)
 })
@@ -81,7 +87,9 @@ t.test('errors of routes added to it reach the log and not the client', async t 
   const odd = await fetch(new URL('/teapot', app.latency.url!))
   t.equal(odd.status, 499)
   t.equal(await odd.text(), 'Error\n', 'a status without a name')
-  const refused = await fetch(new URL('/mine', app.latency.url!), { method: 'POST', body: '{', headers: { 'content-type': 'application/json' } })
+  const refused = await fetch(new URL('/mine', app.latency.url!), {
+    method: 'POST', body: '{', headers: { 'content-type': 'application/json' }
+  })
   t.equal(refused.status, 400)
   t.equal(await refused.text(), 'Bad Request\n')
   t.equal(lines.length, 1)

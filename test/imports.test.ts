@@ -23,7 +23,10 @@ function readRules (): Map<string, Allowed> {
   const rows = lines.slice(start, lines.indexOf('', start)).map(line => line.split('|').map(cell => cell.trim()))
   return new Map(rows.map(([, room, , rooms, packages]) => {
     const [ofRooms, ofPackages] = [readCell(rooms!), readCell(packages!)]
-    return [room!.replaceAll('`', ''), { values: [...ofRooms.values, ...ofPackages.values], types: [...ofRooms.types, ...ofPackages.types] }]
+    return [
+      room!.replaceAll('`', ''),
+      { values: [...ofRooms.values, ...ofPackages.values], types: [...ofRooms.types, ...ofPackages.types] }
+    ]
   }))
 }
 
@@ -44,12 +47,15 @@ t.test('every module imports only what CONTRIBUTING.md allows its room', async t
     const room = roomOf(file.slice(0, -'.ts'.length))
     const { values, types } = rules.get(room)!
     const source = readFileSync(path.join(root, 'lib', file), 'utf8')
-    for (const [statement, specifier, required] of source.matchAll(/^import [^']*'([^']+)'|^import .* = require\('([^']+)'\)/gm)) {
+    for (const [statement, specifier, required] of source.matchAll(
+      /^import [^']*'([^']+)'|^import .* = require\('([^']+)'\)/gm
+    )) {
       const name = (specifier ?? required)!
       const isType = statement.startsWith('import type')
       if (isType && (name === 'fastify' || /^(?:\.\.\/)+index$/.test(name))) continue
       const target = name.startsWith('.') ? roomOf(path.posix.join(path.posix.dirname(file), name)) : name
-      const isAllowed = target === room || groundFloor.includes(target) || values.includes(target) || (isType && types.includes(target))
+      const isAllowed = target === room || groundFloor.includes(target) || values.includes(target) ||
+        (isType && types.includes(target))
       t.ok(isAllowed, `${file} imports ${isType ? 'types of ' : ''}${name}`)
     }
   }

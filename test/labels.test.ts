@@ -8,7 +8,9 @@ import latency from '../lib'
 import { parseOptions } from '../lib/config'
 import { SeriesIndex } from '../lib/histogram/series-index'
 import { SeriesResolver } from '../lib/request/labels'
-import { anyPort, collectWarnings, createApplication, createListening, listen, scrape, warningOf } from './helpers/application'
+import {
+  anyPort, collectWarnings, createApplication, createListening, listen, scrape, warningOf
+} from './helpers/application'
 import { Connection, exchange } from './helpers/connection'
 import { Gate } from './helpers/gate'
 
@@ -40,7 +42,8 @@ t.test('by default a request is counted by method, declared route and status', a
   await send(`${address}/many`, 'PUT')
 
   t.same(await counts(app.latency.url), [
-    ['GET / 200', 2], ['GET /fails 500', 1], ['GET /users/:id 418', 2], ['GET /v1 200', 1], ['HEAD / 200', 1], ['POST /many 200', 1], ['PUT /many 200', 1]
+    ['GET / 200', 2], ['GET /fails 500', 1], ['GET /users/:id 418', 2], ['GET /v1 200', 1], ['HEAD / 200', 1],
+    ['POST /many 200', 1], ['PUT /many 200', 1]
   ])
 })
 
@@ -50,7 +53,9 @@ t.test('a request that matches no route is counted under one route, and its meth
     app.get('/', async () => 'x')
     app.get('/gone', (_request, reply) => { reply.callNotFound() })
     app.route({ method: 'PROPFIND', url: '/dav', handler: async () => 'x' })
-    app.register(async child => { child.setNotFoundHandler((_request, reply) => { reply.code(404).send() }) }, { prefix: '/child' })
+    app.register(async child => { child.setNotFoundHandler((_request, reply) => { reply.code(404).send() }) }, {
+      prefix: '/child'
+    })
   })
   for (const path of ['/wp-admin', '/.env', '/child/nothing', '/gone']) await send(address + path)
   await send(`${address}/`, 'POST')
@@ -95,7 +100,9 @@ t.test('the status of an aborted request is a label like any other', async t => 
       ended.open()
       return false
     }
-    const { app, address } = await createListening(t, { labels: { status: 'status', class: 'status_class' }, abortedStatus, ignore }, app => {
+    const { app, address } = await createListening(t, {
+      labels: { status: 'status', class: 'status_class' }, abortedStatus, ignore
+    }, app => {
       app.get('/', (_request, reply) => {
         reply.raw.statusCode = set
         reached.open()
@@ -123,14 +130,23 @@ t.test('a known method has its own value where no route matches', async t => {
 
 t.test('whatever else labels tell, no two outcomes of a route share a series', async t => {
   const codes = Array.from({ length: 40 }, (_, index) => 200 + index)
-  const { app, address } = await createListening(t, { labels: { status: 'status', version: 'protocol_version', error: 'error_type' } }, app => {
+  const { app, address } = await createListening(t, {
+    labels: { status: 'status', version: 'protocol_version', error: 'error_type' }
+  }, app => {
     app.get('/:code', async (request, reply) => reply.code(Number((request.params as { code: string }).code)).send())
   })
   const versions = ['1.0', '1.1']
   for (let round = 0; round < 2; round++) {
-    for (const code of codes) for (const version of versions) await exchange(address, `GET /${code} HTTP/${version}\nhost: x\nconnection: close\n\n`)
+    for (const code of codes) {
+      for (const version of versions) {
+        await exchange(address, `GET /${code} HTTP/${version}\nhost: x\nconnection: close\n\n`)
+      }
+    }
   }
-  t.same(await counts(app.latency.url), codes.flatMap(code => versions.map((version): [string, number] => [`${code} ${version} `, 2])))
+  t.same(
+    await counts(app.latency.url),
+    codes.flatMap(code => versions.map((version): [string, number] => [`${code} ${version} `, 2]))
+  )
 })
 
 t.test('a label tells of each request, not only of the first with its route, method and status', async t => {
@@ -139,7 +155,10 @@ t.test('a label tells of each request, not only of the first with its route, met
     [{ error: 'error_type' }, [['', 4], ['aborted', 4]]],
     [{ scheme: 'scheme' }, [['http', 4], ['https', 4]]],
     [{ status: 'status', error: 'error_type' }, [['200 ', 2], ['200 aborted', 2], ['201 ', 2], ['201 aborted', 2]]],
-    [{ scheme: 'scheme', error: 'error_type' }, [['http ', 2], ['http aborted', 2], ['https ', 2], ['https aborted', 2]]],
+    [
+      { scheme: 'scheme', error: 'error_type' },
+      [['http ', 2], ['http aborted', 2], ['https ', 2], ['https aborted', 2]]
+    ],
     [{ scheme: 'scheme', status: 'status' }, [['http 200', 2], ['http 201', 2], ['https 200', 2], ['https 201', 2]]]
   ]
   for (const [labels, expected] of cases) {
@@ -160,7 +179,9 @@ t.test('a label tells of each request, not only of the first with its route, met
       else reply.send()
     })
     const address = await listen(app)
-    for (const [code, scheme, other] of [['200', 'http', 'https'], ['201', 'http', 'https'], ['200', 'https', 'http'], ['201', 'https', 'http']]) {
+    for (const [code, scheme, other] of [
+      ['200', 'http', 'https'], ['201', 'http', 'https'], ['200', 'https', 'http'], ['201', 'https', 'http']
+    ]) {
       await exchange(address, `GET /${code} HTTP/1.1\nhost: x\nx-forwarded-proto: ${scheme}\nconnection: close\n\n`)
       ;[reached, ended] = [new Gate(), new Gate()]
       const connection = await Connection.open(address)
@@ -182,7 +203,9 @@ t.test('without labels there is one series', async t => {
 })
 
 t.test('constant labels are on every series', async t => {
-  const { app, address } = await createListening(t, { labels: { route: 'route' }, constLabels: { region: 'eu"1', tier: '' } }, app => {
+  const { app, address } = await createListening(t, {
+    labels: { route: 'route' }, constLabels: { region: 'eu"1', tier: '' }
+  }, app => {
     app.get('/', async () => 'x')
   })
   await send(address)
@@ -214,12 +237,15 @@ t.test('a label function sees the request and its reply', async t => {
 t.test('a label function that fails costs its label, not the observation, and is reported once', async t => {
   const failures: Record<string, { source: () => string, problem: RegExp }> = {
     throws: { source: () => { throw new Error('broken') }, problem: /"labels\.bad" failed: broken$/ },
-    'throws no error': { source: () => { throw 'broken' }, problem: /"labels\.bad" failed: 'broken'$/ }, // eslint-disable-line no-throw-literal -- users do
+    // eslint-disable-next-line no-throw-literal -- users do
+    'throws no error': { source: () => { throw 'broken' }, problem: /"labels\.bad" failed: 'broken'$/ },
     'returns an object': { source: () => ({}) as string, problem: /"labels\.bad" failed: it returned \{\}$/ },
     'is async': { source: (async () => 'x') as unknown as () => string, problem: /it returned Promise/ }
   }
   for (const [description, { source, problem }] of Object.entries(failures)) {
-    const { app, address } = await createListening(t, { labels: { route: 'route', bad: source } }, app => { app.get('/', async () => 'x') })
+    const { app, address } = await createListening(t, { labels: { route: 'route', bad: source } }, app => {
+      app.get('/', async () => 'x')
+    })
     const warning = await warningOf(() => send(address))
     t.match(warning, { name: 'FastifyLatencyWarning', code: 'FST_LATENCY_ERR_CALLBACK', message: problem }, description)
     const again = collectWarnings(t)
@@ -229,9 +255,12 @@ t.test('a label function that fails costs its label, not the observation, and is
   }
 })
 
-t.test('label values that differ only in what UTF-8 cannot carry share a series, and the exposition stays valid', async t => {
+t.test('label values that differ only in what UTF-8 cannot carry share a series, ' +
+  'and the exposition stays valid', async t => {
   let value = ''
-  const { app, address } = await createListening(t, { labels: { value: () => value } }, app => { app.get('/', async () => 'x') })
+  const { app, address } = await createListening(t, { labels: { value: () => value } }, app => {
+    app.get('/', async () => 'x')
+  })
   for (value of ['a\ud800', 'a\udfff', 'a\ufffd']) await send(address)
   t.same(await counts(app.latency.url), [['a\ufffd', 3]])
 })
@@ -252,15 +281,23 @@ t.test('a wrong config.latency is refused when the route is declared', async t =
   for (const value of wrong) {
     const app = createApplication(t)
     await app.register(latency, { server: false })
-    t.throws(() => app.get('/', { config: { latency: value as false } }, async () => 'x'), { code: 'FST_LATENCY_ERR_OPTION_INVALID' }, `${value}`)
-    t.throws(() => app.get('/', { config: { latency: { name: 'x' } as never } }, async () => 'x'), { code: 'FST_LATENCY_ERR_OPTION_UNKNOWN' })
+    t.throws(() => app.get('/', { config: { latency: value as false } }, async () => 'x'),
+      { code: 'FST_LATENCY_ERR_OPTION_INVALID' }, `${value}`)
+    t.throws(() => app.get('/', { config: { latency: { name: 'x' } as never } }, async () => 'x'), {
+      code: 'FST_LATENCY_ERR_OPTION_UNKNOWN'
+    })
   }
 })
 
-t.test('on a route declared before the plugin a wrong config.latency is reported, and the route recorded as declared', async t => {
+t.test('on a route declared before the plugin a wrong config.latency is reported, ' +
+  'and the route recorded as declared', async t => {
   const app = createApplication(t)
   app.addHttpMethod('PROPFIND')
-  for (const url of ['/early', '/too-early']) app.route({ method: ['GET', 'PROPFIND'], url, config: { latency: 'off' as unknown as false }, handler: async () => 'x' })
+  for (const url of ['/early', '/too-early']) {
+    app.route({
+      method: ['GET', 'PROPFIND'], url, config: { latency: 'off' as unknown as false }, handler: async () => 'x'
+    })
+  }
   await app.register(latency, { server: anyPort })
   const address = await listen(app)
   const warnings = collectWarnings(t)
@@ -273,7 +310,9 @@ t.test('on a route declared before the plugin a wrong config.latency is reported
 })
 
 t.test('ignored requests leave no trace', async t => {
-  const { app, address } = await createListening(t, { ignore: (request, reply) => request.method === 'HEAD' || reply.statusCode === 404 }, app => {
+  const { app, address } = await createListening(t, {
+    ignore: (request, reply) => request.method === 'HEAD' || reply.statusCode === 404
+  }, app => {
     app.get('/', async () => 'x')
   })
   await send(address)
@@ -290,7 +329,9 @@ t.test('a predicate that fails ignores nothing, and is reported', async t => {
   ]
   for (const [ignore, problem] of failures) {
     const { app, address } = await createListening(t, { ignore }, app => { app.get('/', async () => 'x') })
-    t.match(await warningOf(() => send(address)), { code: 'FST_LATENCY_ERR_CALLBACK', message: new RegExp(`^The function given as "ignore" failed: ${problem}`) })
+    t.match(await warningOf(() => send(address)), {
+      code: 'FST_LATENCY_ERR_CALLBACK', message: new RegExp(`^The function given as "ignore" failed: ${problem}`)
+    })
     t.same(await counts(app.latency.url), [['GET / 200', 1]])
   }
 })
@@ -317,7 +358,9 @@ t.test('labels are looked up only when a route, method and status are seen toget
     handler: async (request, reply) => reply.code(Number((request.params as { code: string }).code)).send()
   })
   for (let round = 0; round < 3; round++) {
-    for (const code of [200, 201]) for (const method of ['GET', 'PUT'] as const) await app.inject({ url: `/${code}`, method })
+    for (const code of [200, 201]) {
+      for (const method of ['GET', 'PUT'] as const) await app.inject({ url: `/${code}`, method })
+    }
   }
   t.equal(index.lookups, 4)
   index.clear([])
@@ -361,23 +404,29 @@ t.test('what Fastify builds anew at every access is read once for each route', a
   for (let id = 2; id < 10; id++) await send(`${address}/users/${id}`)
   t.equal(reads, first)
   for (const id of [1, 2]) await send(`${address}/files/${id}`)
-  t.same(await counts(app.latency.url), [['GET /files/:id 200', 1], ['GET /users/:id 200', 9], ['GET unmatched 404', 1]])
+  t.same(await counts(app.latency.url), [
+    ['GET /files/:id 200', 1], ['GET /users/:id 200', 9], ['GET unmatched 404', 1]
+  ])
 })
 
 t.test('a wrong config.latency of a not-found handler is reported, and its requests match no route', async t => {
   const { app, address } = await createListening(t, {}, app => {
     app.setNotFoundHandler({ config: { latency: 'off' } } as object, async (_request, reply) => reply.code(404).send())
   })
-  t.match(await warningOf(() => send(address)), { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: /"config\.latency"/ })
+  t.match(await warningOf(() => send(address)), {
+    code: 'FST_LATENCY_ERR_OPTION_INVALID', message: /"config\.latency"/
+  })
   await send(address, 'PURGE')
   t.same(await counts(app.latency.url), [['GET unmatched 404', 1], ['_OTHER unmatched 404', 1]])
 })
 
 t.test('the config of a not-found handler may be frozen, and left out', async t => {
   const { app, address } = await createListening(t, {}, app => {
-    app.setNotFoundHandler({ config: Object.freeze({ own: 1 }) } as object, async (_request, reply) => reply.code(404).send())
+    app.setNotFoundHandler({ config: Object.freeze({ own: 1 }) } as object, async (_request, reply) =>
+      reply.code(404).send())
     app.register(async child => {
-      child.setNotFoundHandler({ config: { latency: false } } as object, async (_request, reply) => reply.code(404).send())
+      child.setNotFoundHandler({ config: { latency: false } } as object, async (_request, reply) =>
+        reply.code(404).send())
     }, { prefix: '/child' })
   })
   for (const path of ['/a', '/b', '/child/c']) await send(address + path)
@@ -410,7 +459,9 @@ t.test('values that a client controls do not crowd out routes', async t => {
 
 t.test('a very long label value costs that value only', async t => {
   let value = 'x'.repeat(1024)
-  const { app, address } = await createListening(t, { labels: { route: 'route', value: () => value } }, app => { app.get('/', async () => 'x') })
+  const { app, address } = await createListening(t, { labels: { route: 'route', value: () => value } }, app => {
+    app.get('/', async () => 'x')
+  })
   await send(address)
   value = 'x'.repeat(10_000_000)
   t.match(await warningOf(() => send(address)), {

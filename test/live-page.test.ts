@@ -14,7 +14,8 @@ t.test('/live is a page that loads nothing but what the metrics server has', asy
   t.equal(response.status, 200)
   t.equal(response.headers.get('content-type'), 'text/html; charset=utf-8')
   t.equal(response.headers.get('content-security-policy'),
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; " +
+    "form-action 'none'; frame-ancestors 'none'")
   const page = await response.text()
   t.notMatch(page, /<style|style=|<script>|\son\w+=|https?:|\/\//)
   const files = [...page.matchAll(/(?:src|href)="(live\/.*?)"/g)].map(match => match[1]!)
@@ -44,16 +45,32 @@ t.test('it knows where the metrics are, and what is in which label, of every his
     inFlight: false,
     timeToFirstByte: { buckets: [1] }
   }, app => {
-    app.register(async child => { await child.register(latency, { histogram: { name: 'b_seconds', buckets: [2] }, labels: {}, inFlight: false }) })
-    app.register(async child => { await child.register(latency, { histogram: { name: 'b_seconds', buckets: [2] }, labels: {}, inFlight: false }) })
+    app.register(async child => {
+      await child.register(latency, { histogram: { name: 'b_seconds', buckets: [2] }, labels: {}, inFlight: false })
+    })
+    app.register(async child => {
+      await child.register(latency, { histogram: { name: 'b_seconds', buckets: [2] }, labels: {}, inFlight: false })
+    })
   })
   const page = await (await fetch(new URL('/live', app.latency.url!))).text()
   t.notMatch(page, /secret|<script>/)
   t.same(dataOf(page), {
     path: './internal/"metrics"',
     histograms: [
-      { name: 'http_request_duration_seconds', upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10], methodLabel: 'verb', routeLabel: 'path', statusLabel: 'class' },
-      { name: 'http_request_first_byte_seconds', upperBounds: [1], methodLabel: 'verb', routeLabel: 'path', statusLabel: 'class' },
+      {
+        name: 'http_request_duration_seconds',
+        upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+        methodLabel: 'verb',
+        routeLabel: 'path',
+        statusLabel: 'class'
+      },
+      {
+        name: 'http_request_first_byte_seconds',
+        upperBounds: [1],
+        methodLabel: 'verb',
+        routeLabel: 'path',
+        statusLabel: 'class'
+      },
       { name: 'b_seconds', upperBounds: [2] }
     ],
     inFlight: false
@@ -62,7 +79,9 @@ t.test('it knows where the metrics are, and what is in which label, of every his
 
 t.test('with live: false it is not there, and / does not lead to it', async t => {
   const { app } = await createListening(t, { server: { ...anyPort, live: false } })
-  for (const path of ['/live', '/live/page', '/live/uplot.js']) t.equal((await fetch(new URL(path, app.latency.url!))).status, 404, path)
+  for (const path of ['/live', '/live/page', '/live/uplot.js']) {
+    t.equal((await fetch(new URL(path, app.latency.url!))).status, 404, path)
+  }
   t.notMatch(await (await fetch(new URL('/', app.latency.url!))).text(), 'href="/live"')
 })
 

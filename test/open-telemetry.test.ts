@@ -13,7 +13,9 @@ const { openTelemetry } = latency
 const name = 'http_server_request_duration_seconds'
 
 /** Values of one label of every series, and how many requests each has. */
-async function counts (app: FastifyInstance, label: string, metric = name): Promise<Array<[value: string, count: number]>> {
+async function counts (
+  app: FastifyInstance, label: string, metric = name
+): Promise<Array<[value: string, count: number]>> {
   const samples = (await scrape(app.latency.url)).samples(`${metric}_count`)
   return samples.map(({ labels, value }): [string, number] => [labels[label]!, value]).sort()
 }
@@ -22,12 +24,17 @@ t.test('the metric, its labels and its buckets are those of the semantic convent
   const { app, address } = await createListening(t, openTelemetry, app => { app.get('/users/:id', async () => 'x') })
   await (await fetch(`${address}/users/1`)).text()
   const text = await (await fetch(app.latency.url!, { headers: { accept: 'application/openmetrics-text' } })).text()
-  const labels = 'http_request_method="GET",http_route="/users/:id",http_response_status_code="200",error_type="",url_scheme="http",' +
-    'network_protocol_version="1.1"'
+  const labels = 'http_request_method="GET",http_route="/users/:id",http_response_status_code="200",error_type="",' +
+    'url_scheme="http",network_protocol_version="1.1"'
   const lines = text.split('\n').filter(line => line.includes(name))
-  t.same(lines.slice(0, 3), [`# HELP ${name} Duration of HTTP server requests.`, `# TYPE ${name} histogram`, `# UNIT ${name} seconds`])
+  t.same(lines.slice(0, 3), [
+    `# HELP ${name} Duration of HTTP server requests.`, `# TYPE ${name} histogram`, `# UNIT ${name} seconds`
+  ])
   t.same(lines.slice(3).map(line => line.replace(/ \S+$/, '')), [
-    ...['0.005', '0.01', '0.025', '0.05', '0.075', '0.1', '0.25', '0.5', '0.75', '1.0', '2.5', '5.0', '7.5', '10.0', '+Inf']
+    ...[
+      '0.005', '0.01', '0.025', '0.05', '0.075', '0.1', '0.25', '0.5', '0.75', '1.0', '2.5', '5.0', '7.5', '10.0',
+      '+Inf'
+    ]
       .map(le => `${name}_bucket{${labels},le="${le}"}`),
     `${name}_sum{${labels}}`, `${name}_count{${labels}}`
   ])
@@ -59,21 +66,30 @@ t.test('what a label has no value for is empty', async t => {
       reply.raw.end()
     })
   })
-  for (const path of ['/200', '/404', '/500', '/503', '/named/1', '/no/route', '/none/999']) await (await fetch(address + path)).text()
+  for (const path of ['/200', '/404', '/500', '/503', '/named/1', '/no/route', '/none/999']) {
+    await (await fetch(address + path)).text()
+  }
   const samples = (await scrape(app.latency.url)).samples('http_request_duration_seconds_count')
   t.same(samples.map(({ labels: { route, status, error }, value }) => [route, status, error, value]), [
-    ['/:code', '200', '', 1], ['/:code', '404', '', 1], ['/:code', '500', '500', 1], ['/:code', '503', '503', 1], ['name', '200', '', 1],
-    ['', '404', '', 1], ['/none/:code', '_OTHER', '_OTHER', 1]
+    ['/:code', '200', '', 1], ['/:code', '404', '', 1], ['/:code', '500', '500', 1], ['/:code', '503', '503', 1],
+    ['name', '200', '', 1], ['', '404', '', 1], ['/none/:code', '_OTHER', '_OTHER', 1]
   ])
 })
 
 t.test('the version of HTTP is as HTTP calls it', async t => {
-  const { app, address } = await createListening(t, { labels: { version: 'protocol_version' } }, app => { app.get('/', async () => 'x') })
-  for (const version of ['1.0', '1.1', '1.1', '0.9']) await exchange(address, `GET / HTTP/${version}\nhost: x\nconnection: close\n\n`)
+  const { app, address } = await createListening(t, { labels: { version: 'protocol_version' } }, app => {
+    app.get('/', async () => 'x')
+  })
+  for (const version of ['1.0', '1.1', '1.1', '0.9']) {
+    await exchange(address, `GET / HTTP/${version}\nhost: x\nconnection: close\n\n`)
+  }
   t.same(await counts(app, 'version', 'http_request_duration_seconds'), [['', 1], ['1.0', 1], ['1.1', 2]])
 })
 
-/** Sends a request that is answered, and one whose client leaves, and resolves to the schemes under which they are counted. */
+/**
+ * Sends a request that is answered, and one whose client leaves, and resolves to the
+ * schemes under which they are counted.
+ */
 async function schemes (t: Test, options: object, head = ''): Promise<Array<[value: string, count: number]>> {
   const [reached, released, ended] = [new Gate(), new Gate(), new Gate()]
   let open = 2
@@ -87,7 +103,9 @@ async function schemes (t: Test, options: object, head = ''): Promise<Array<[val
     }
   })
   // The same again for a part of the application, whose requests have been noted already.
-  await app.register(async part => { await part.register(latency, { ...openTelemetry, histogram: { name: 'part_seconds' } }) })
+  await app.register(async part => {
+    await part.register(latency, { ...openTelemetry, histogram: { name: 'part_seconds' } })
+  })
   app.get('/', async () => 'x')
   app.get('/wait', async () => {
     reached.open()
@@ -107,7 +125,8 @@ async function schemes (t: Test, options: object, head = ''): Promise<Array<[val
   return samples.map(({ labels, value }): [string, number] => [labels.url_scheme!, value])
 }
 
-t.test('the scheme is that of the connection, or what a trusted proxy says of its client, even if that has left', async t => {
+t.test('the scheme is that of the connection, or what a trusted proxy says of its client, ' +
+  'even if that has left', async t => {
   const https = await issue(await createAuthority('test'), 'localhost')
   const forwarded = (scheme: string): string => `x-forwarded-proto: ${scheme}\n`
   t.same(await schemes(t, {}), [['http', 1], ['http', 1]])
@@ -116,14 +135,20 @@ t.test('the scheme is that of the connection, or what a trusted proxy says of it
   t.same(await schemes(t, { trustProxy: true }, forwarded('https')), [['https', 1], ['https', 1]])
   t.same(await schemes(t, { trustProxy: '127.0.0.1' }, forwarded('https')), [['https', 1], ['https', 1]])
   t.same(await schemes(t, { https, trustProxy: true }, forwarded('http')), [['http', 1], ['http', 1]])
-  t.same(await schemes(t, { https, trustProxy: true }, forwarded('wss')), [['https', 1], ['https', 1]], 'no scheme of HTTP')
+  t.same(
+    await schemes(t, { https, trustProxy: true }, forwarded('wss')), [['https', 1], ['https', 1]], 'no scheme of HTTP'
+  )
 })
 
 t.test('when it cannot be said whether the proxy is trusted, it is not', async t => {
   const trustProxy = (): boolean => { throw new Error('no') }
   const forwarded = { 'x-forwarded-proto': 'https' }
-  const { statusCode } = await createApplication(t, { trustProxy }).get('/', async request => request.protocol).inject({ url: '/', headers: forwarded })
-  if (statusCode === 200) return t.pass('not asked', { skip: 'this Fastify believes x-forwarded-proto without asking trustProxy' })
+  const { statusCode } = await createApplication(t, { trustProxy }).get('/', async request => request.protocol).inject({
+    url: '/', headers: forwarded
+  })
+  if (statusCode === 200) {
+    return t.pass('not asked', { skip: 'this Fastify believes x-forwarded-proto without asking trustProxy' })
+  }
   t.same(await schemes(t, { trustProxy }, 'x-forwarded-proto: https\n'), [['http', 1], ['http', 1]])
 })
 
@@ -178,8 +203,11 @@ t.test('labels are looked up only once for each outcome of a route', async t => 
     return find.call(index, values)
   }
   for (let round = 0; round < 3; round++) {
-    for (const version of ['1.0', '1.1']) await exchange(address, `GET / HTTP/${version}\nhost: x\nconnection: close\n\n`)
-    const closed = new Promise<void>(resolve => app.server.once('connection', socket => socket.once('close', () => resolve())))
+    for (const version of ['1.0', '1.1']) {
+      await exchange(address, `GET / HTTP/${version}\nhost: x\nconnection: close\n\n`)
+    }
+    const closed = new Promise<void>(resolve =>
+      app.server.once('connection', socket => socket.once('close', () => resolve())))
     const requested = once(app.server, 'request')
     const connection = await Connection.open(address)
     connection.send('GET /wait HTTP/1.1\nhost: x\n\n')

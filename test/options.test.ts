@@ -30,7 +30,9 @@ t.test('every option has a default', async t => {
   })
   t.same(parseOptions(undefined), parseOptions({}))
   t.same(parseOptions({ server: {} }).server, defaultServer)
-  t.same(parseOptions({ scrape: {} }).scrape, { errorHandling: 'fail', concurrency: 40, timeoutSeconds: 10, created: false })
+  t.same(parseOptions({ scrape: {} }).scrape, {
+    errorHandling: 'fail', concurrency: 40, timeoutSeconds: 10, created: false
+  })
   t.same(parseOptions({ server: true }).server, defaultServer)
   const firstByte = {
     name: 'http_request_first_byte_seconds',
@@ -40,7 +42,16 @@ t.test('every option has a default', async t => {
   t.same(parseOptions({ timeToFirstByte: true }).timeToFirstByte, firstByte)
   t.same(parseOptions({ timeToFirstByte: {} }).timeToFirstByte, firstByte)
   t.equal(parseOptions({ timeToFirstByte: false }).timeToFirstByte, undefined)
-  t.same(defaultServer, { host: undefined, port: 8000, path: '/metrics', live: true, start: 'listen', lastScrapeSeconds: 0, https: undefined, auth: undefined })
+  t.same(defaultServer, {
+    host: undefined,
+    port: 8000,
+    path: '/metrics',
+    live: true,
+    start: 'listen',
+    lastScrapeSeconds: 0,
+    https: undefined,
+    auth: undefined
+  })
 })
 
 t.test('legitimate values at the edges are kept', async t => {
@@ -60,7 +71,14 @@ t.test('legitimate values at the edges are kept', async t => {
     registry,
     endpoint: '/',
     server: {
-      host: '::1', port: 0, path: '/a/b', live: false, start: 'manual', lastScrapeSeconds: 3600, https: { certFile: 'c', keyFile: 'k' }, auth: { tokens: ['t'] }
+      host: '::1',
+      port: 0,
+      path: '/a/b',
+      live: false,
+      start: 'manual',
+      lastScrapeSeconds: 3600,
+      https: { certFile: 'c', keyFile: 'k' },
+      auth: { tokens: ['t'] }
     }
   })
   t.same(config.histogram, { name: 'a:b', help: '\n', upperBounds: [-1, 0] })
@@ -86,20 +104,26 @@ t.test('legitimate values at the edges are kept', async t => {
     https: { certFile: 'c', keyFile: 'k', clientCaFile: undefined },
     auth: { users: undefined, tokens: ['t'] }
   })
-  t.match(parseOptions({ server: { https: { certFile: 'c', keyFile: 'k', clientCaFile: 'a' }, auth: { users: { ü: ' ' } } } }).server,
+  const server = { https: { certFile: 'c', keyFile: 'k', clientCaFile: 'a' }, auth: { users: { ü: ' ' } } }
+  t.match(parseOptions({ server }).server,
     { https: { clientCaFile: 'a' }, auth: { users: { ü: ' ' }, tokens: undefined } })
   t.equal(parseOptions({ server: false }).server, false)
   t.same(parseOptions({ labels: {} }).labels, {})
   t.equal((parseOptions({ server: { port: 65535 } }).server as { port: number }).port, 65535)
   for (const start of ['listen', 'ready', 'manual']) t.match(parseOptions({ server: { start } }), { server: { start } })
-  for (const lastScrapeSeconds of [0, 0.5, 3600]) t.match(parseOptions({ server: { lastScrapeSeconds } }), { server: { lastScrapeSeconds } })
+  for (const lastScrapeSeconds of [0, 0.5, 3600]) {
+    t.match(parseOptions({ server: { lastScrapeSeconds } }), { server: { lastScrapeSeconds } })
+  }
   for (const scrape of [
-    { errorHandling: 'continue', concurrency: 1, timeoutSeconds: 3600, created: true }, { errorHandling: 'fail', concurrency: 2, timeoutSeconds: 0.5, created: false }
+    { errorHandling: 'continue', concurrency: 1, timeoutSeconds: 3600, created: true },
+    { errorHandling: 'fail', concurrency: 2, timeoutSeconds: 0.5, created: false }
   ]) t.same(parseOptions({ scrape }).scrape, scrape)
   for (const name of ['a', ':', 'A9', '_0:']) t.equal(parseOptions({ histogram: { name } }).histogram.name, name)
   const labels = { a: 'route', A9: 'method', le_: 'status', a__: 'scheme', _: 'error_type' }
   t.same(parseOptions({ labels }).labels, labels)
-  for (const tokens of [['a', 'b'], ['A.9_~+/-==']]) t.match(parseOptions({ server: { auth: { tokens } } }), { server: { auth: { tokens } } })
+  for (const tokens of [['a', 'b'], ['A.9_~+/-==']]) {
+    t.match(parseOptions({ server: { auth: { tokens } } }), { server: { auth: { tokens } } })
+  }
 })
 
 t.test('the options object is neither changed nor kept', async t => {
@@ -117,24 +141,37 @@ t.test('what Fastify itself puts among the options of a plugin is accepted', asy
 
 t.test('unknown options are refused by name', async t => {
   const cases: Array<[options: unknown, message: string]> = [
-    [{ histogramm: {} }, 'Unknown option "histogramm"; known here: histogram, timeToFirstByte, labels, constLabels, ignore, ' +
-      'seriesLimit, inFlight, abortedStatus, registry, processMetrics, server, endpoint, scrape'],
+    [{ histogramm: {} }, 'Unknown option "histogramm"; known here: histogram, timeToFirstByte, labels, constLabels, ' +
+      'ignore, seriesLimit, inFlight, abortedStatus, registry, processMetrics, server, endpoint, scrape'],
     [{ route: '/metrics' }, 'Unknown option "route", which is called "endpoint"; known here: histogram, '],
     [{ histogram: { boundaries: [1] } }, 'Unknown option "histogram.boundaries"; known here: name, help, buckets'],
-    [{ server: { prot: 1 } }, 'Unknown option "server.prot"; known here: host, port, path, live, start, lastScrapeSeconds, https, auth'],
-    [{ server: { https: { cert: '' } } }, 'Unknown option "server.https.cert"; known here: certFile, keyFile, clientCaFile'],
+    [
+      { server: { prot: 1 } },
+      'Unknown option "server.prot"; known here: host, port, path, live, start, lastScrapeSeconds, https, auth'
+    ],
+    [
+      { server: { https: { cert: '' } } },
+      'Unknown option "server.https.cert"; known here: certFile, keyFile, clientCaFile'
+    ],
     [{ server: { auth: { user: {} } } }, 'Unknown option "server.auth.user"; known here: users, tokens'],
-    [{ scrape: { timeout: 1 } }, 'Unknown option "scrape.timeout"; known here: errorHandling, concurrency, timeoutSeconds, created'],
+    [
+      { scrape: { timeout: 1 } },
+      'Unknown option "scrape.timeout"; known here: errorHandling, concurrency, timeoutSeconds, created'
+    ],
     [{ timeToFirstByte: { bucket: [1] } }, 'Unknown option "timeToFirstByte.bucket"; known here: name, help, buckets']
   ]
-  for (const [options, message] of cases) t.throws(() => parseOptions(options), { code: 'FST_LATENCY_ERR_OPTION_UNKNOWN', message })
+  for (const [options, message] of cases) {
+    t.throws(() => parseOptions(options), { code: 'FST_LATENCY_ERR_OPTION_UNKNOWN', message })
+  }
 })
 
 /** The options with this value at this path. What an option needs beside it is there. */
 function optionsWith (path: string, value: unknown): unknown {
   if (path === 'options') return value
   const beside: Record<string, object> = { 'server.https': { certFile: 'c', keyFile: 'k' } }
-  return path.split('.').reduceRight<unknown>((inner, key, index, keys) => ({ ...beside[keys.slice(0, index).join('.')], [key]: inner }), value)
+  return path.split('.').reduceRight<unknown>(
+    (inner, key, index, keys) => ({ ...beside[keys.slice(0, index).join('.')], [key]: inner }), value
+  )
 }
 
 t.test('wrong values are refused: the error names the option, the rule and the value', async t => {
@@ -157,9 +194,12 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['histogram', object, null, [], 1],
     ['histogram.name', name, '', '1a', 'a-b', '-a', 'a ', 1, ['a']],
     ['histogram.help', text, '', 1],
-    ['histogram.buckets', 'an array of at least one finite number, strictly increasing (+Inf is added by itself)', [], [1, Infinity], null],
+    ['histogram.buckets', 'an array of at least one finite number, strictly increasing (+Inf is added by itself)',
+      [], [1, Infinity], null],
     ['labels', object, null, ['a'], 'a'],
-    ['labels.a', "'method', 'route', 'status', 'status_class', 'matched_route', 'sent_status', 'error_type', 'scheme', 'protocol_version' or a function",
+    ['labels.a',
+      "'method', 'route', 'status', 'status_class', 'matched_route', 'sent_status', 'error_type', 'scheme', " +
+      "'protocol_version' or a function",
       'url', '', undefined, null],
     ['constLabels', object, 1, null],
     ['constLabels.a', 'a string', 1, undefined],
@@ -170,7 +210,9 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['abortedStatus', "a status code from 100 to 599, or 'reply'", 99, 600, 200.5, '499', ''],
     ['timeToFirstByte', object, null, 1],
     ['timeToFirstByte.name', name, ''],
-    ['registry', 'an object with the methods registerMetric, getSingleMetric, removeSingleMetric, getMetricsAsArray, getMetricsAsJSON',
+    ['registry',
+      'an object with the methods registerMetric, getSingleMetric, removeSingleMetric, getMetricsAsArray, ' +
+      'getMetricsAsJSON',
       {}, null, registry, { ...registry, getMetricsAsJSON: true }, 'x'],
     ['processMetrics', boolean, 'yes'],
     ['endpoint', path, 'metrics', '', 'a/b', '/:id', '/*', '/a?b', '/a#b', '/a b', 1, ['/a']],
@@ -190,7 +232,10 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['server.https.certFile', file, undefined, '', 1],
     ['server.https.keyFile', file, undefined, ''],
     ['server.https.clientCaFile', file, false, ''],
-    ['server.auth', 'an object with either "users" or "tokens"', null, 'x', ['x'], {}, { users: { a: 'b' }, tokens: ['t'] }],
+    [
+      'server.auth', 'an object with either "users" or "tokens"', null, 'x', ['x'], {},
+      { users: { a: 'b' }, tokens: ['t'] }
+    ],
     ['server.auth.users',
       'an object of at least one user name and its password, all of them strings that are not empty and ' +
         'have no control characters, and the user names without a colon',
@@ -207,7 +252,8 @@ t.test('wrong values are refused: the error names the option, the rule and the v
   }
 
   function refused (options: unknown, option: string, rule: string): void {
-    t.throws(() => parseOptions(options), { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: `Option "${option}" must be ${rule}; received ` },
+    t.throws(() => parseOptions(options),
+      { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: `Option "${option}" must be ${rule}; received ` },
       `${option}: ${JSON.stringify(options)}`)
   }
 })
@@ -229,7 +275,9 @@ t.test('the config of a route is checked in the same way', async t => {
     [{ route: '' }, 'Option "config.latency.route" must be a string that is not empty; received \'\''],
     [{ name: 'x' }, 'Unknown option "config.latency.name"; known here: route']
   ]
-  for (const [latency, message] of cases) t.throws(() => parseRouteConfig({ latency: latency as false }), { message }, message)
+  for (const [latency, message] of cases) {
+    t.throws(() => parseRouteConfig({ latency: latency as false }), { message }, message)
+  }
 })
 
 t.test('in a worker of a node:cluster the metrics server has no default port', async t => {
@@ -239,8 +287,12 @@ t.test('in a worker of a node:cluster the metrics server has no default port', a
 })
 
 t.test('a value is shown on one line, and a long one is cut', async t => {
-  t.throws(() => parseOptions({ ignore: { a: { b: { c: 1 } } } }), { message: /received \{ a: \{ b: \[Object\] \} \}$/ })
-  t.throws(() => parseOptions({ ignore: Object.fromEntries(Array.from({ length: 100 }, (_, n) => [`key${n}`, n])) }), { message: /^.{1,300}…$/ })
+  t.throws(() => parseOptions({ ignore: { a: { b: { c: 1 } } } }), {
+    message: /received \{ a: \{ b: \[Object\] \} \}$/
+  })
+  t.throws(() => parseOptions({ ignore: Object.fromEntries(Array.from({ length: 100 }, (_, n) => [`key${n}`, n])) }), {
+    message: /^.{1,300}…$/
+  })
 })
 
 t.test('registration rejects with the error', async t => {

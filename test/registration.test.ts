@@ -41,8 +41,12 @@ t.test('two histograms of the same routes find their own series', async t => {
   const address = await listen(app)
   for (const path of ['/a', '/b', '/b', '/nowhere', '/b']) await fetch(address + path)
   const read = await scrape(app.latency.url)
-  t.same(read.samples(`${name}_count`).map(({ labels, value }) => [labels.route, value]), [['/a', 1], ['/b', 3], ['unmatched', 1]])
-  t.same(read.samples('by_status_seconds_count').map(({ labels, value }) => [labels.status_code, value]), [['200', 4], ['404', 1]])
+  t.same(read.samples(`${name}_count`).map(({ labels, value }) => [labels.route, value]), [
+    ['/a', 1], ['/b', 3], ['unmatched', 1]
+  ])
+  t.same(read.samples('by_status_seconds_count').map(({ labels, value }) => [labels.status_code, value]), [
+    ['200', 4], ['404', 1]
+  ])
 })
 
 t.test('registered in a child context, only its requests are recorded', async t => {
@@ -73,8 +77,11 @@ t.test('registered in two child contexts, both record into one histogram, on one
   }
   const address = await app.listen({ host: '127.0.0.1', port: 0 })
   for (const path of ['/a', '/b', '/b']) await fetch(address + path)
-  const { values } = await (registry.getSingleMetric(name) as unknown as { get: () => Promise<{ values: Array<{ metricName: string, value: number, labels: object }> }> }).get()
-  t.same(values.filter(sample => sample.metricName === `${name}_count`).map(({ labels, value }) => ({ ...labels, value })), [
+  const { values } = await (registry.getSingleMetric(name) as unknown as {
+    get: () => Promise<{ values: Array<{ metricName: string, value: number, labels: object }> }>
+  }).get()
+  const counts = values.filter(sample => sample.metricName === `${name}_count`)
+  t.same(counts.map(({ labels, value }) => ({ ...labels, value })), [
     { route: '/a', part: 'a', value: 1 }, { route: '/b', part: 'b', value: 2 }
   ])
 })
@@ -86,7 +93,9 @@ t.test('routes and hooks declared before the plugin are covered', async t => {
   await app.register(latency, { server: anyPort })
   const address = await listen(app)
   for (const path of ['/early', '/early-child', '/nothing']) await fetch(address + path)
-  t.same((await scrape(app.latency.url)).samples(`${name}_count`).map(sample => sample.labels.route), ['/early', '/early-child', 'unmatched'])
+  t.same((await scrape(app.latency.url)).samples(`${name}_count`).map(sample => sample.labels.route), [
+    '/early', '/early-child', 'unmatched'
+  ])
 })
 
 t.test('a request answered by an earlier onRequest hook is recorded', async t => {
@@ -109,7 +118,8 @@ t.test('one name, two shapes: the error says what is different, and names both',
     const app = createApplication(t)
     const first: Options = { server: false, histogram: { buckets: [1], help: 'First' }, labels: { route: 'route' } }
     await app.register(latency, first)
-    await t.rejects(async () => await app.register(latency, { ...first, ...second, histogram: { ...first.histogram, ...histogram } }), {
+    const other = { ...first, ...second, histogram: { ...first.histogram, ...histogram } }
+    await t.rejects(async () => await app.register(latency, other), {
       code: 'FST_LATENCY_ERR_HISTOGRAM_CONFLICT',
       message: `Histogram "http_request_duration_seconds" is registered with the ${message}`
     })
@@ -119,12 +129,16 @@ t.test('one name, two shapes: the error says what is different, and names both',
 t.test('recording the same requests into the same histogram in two ways is refused, in whichever order', async t => {
   const app = createApplication(t)
   await app.register(latency, { server: false })
-  await t.rejects(async () => await app.register(latency, { ignore: () => true }), { code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED' })
+  await t.rejects(async () => await app.register(latency, { ignore: () => true }), {
+    code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED'
+  })
 
   const outer = createApplication(t)
   await outer.register(latency, { server: false })
-  await t.rejects(async () => await outer.register(async child => { await child.register(latency, { ignore: () => true }) }),
-    { code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED' })
+  await t.rejects(
+    async () => await outer.register(async child => { await child.register(latency, { ignore: () => true }) }),
+    { code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED' }
+  )
 
   const inverse = createApplication(t)
   await inverse.register(async child => { await child.register(latency, { server: false }) })
@@ -154,8 +168,10 @@ t.test('what an application has one of is decided once', async t => {
 
   const other = createApplication(t)
   await other.register(latency, { server: anyPort, processMetrics: false })
-  await t.rejects(async () => await other.register(latency, { processMetrics: true }),
-    { code: 'FST_LATENCY_ERR_OPTION_CONFLICT', message: 'Option "processMetrics" is already false for this application; it cannot also be true' })
+  await t.rejects(async () => await other.register(latency, { processMetrics: true }), {
+    code: 'FST_LATENCY_ERR_OPTION_CONFLICT',
+    message: 'Option "processMetrics" is already false for this application; it cannot also be true'
+  })
 })
 
 t.test('two applications in one process know nothing of each other', async t => {
@@ -194,7 +210,9 @@ t.test('the last counts can be read after the application has closed', async t =
 t.test('a hundred applications, created and closed, leave nothing behind', async t => {
   const registry = new Registry()
   async function cycle (): Promise<void> {
-    const { app, address } = await createListening(t, { registry, processMetrics: true }, app => { app.get('/', async () => 'x') })
+    const { app, address } = await createListening(t, { registry, processMetrics: true }, app => {
+      app.get('/', async () => 'x')
+    })
     await (await fetch(address)).text()
     await scrape(app.latency.url)
     await app.close()

@@ -4,7 +4,9 @@ import type { FastifyInstance } from 'fastify'
 import * as promClient from 'prom-client'
 import type { RegistryLike } from '..'
 import latency from '../lib'
-import { anyPort, collectWarnings, createApplication, createListening, listen, registryOf, scrape } from './helpers/application'
+import {
+  anyPort, collectWarnings, createApplication, createListening, listen, registryOf, scrape
+} from './helpers/application'
 import { Exposition } from './helpers/exposition'
 
 const name = 'http_request_duration_seconds'
@@ -32,9 +34,13 @@ for (const [library, load] of Object.entries(clients)) {
   t.test(`in a registry of ${library} the histogram is a metric like any other`, { skip }, async t => {
     const client = load()
 
-    async function create (t: Test, declare?: (app: FastifyInstance) => void): Promise<{ registry: InstanceType<Client['Registry']>, app: FastifyInstance, address: string }> {
+    async function create (
+      t: Test, declare?: (app: FastifyInstance) => void
+    ): Promise<{ registry: InstanceType<Client['Registry']>, app: FastifyInstance, address: string }> {
       const registry = new client.Registry()
-      const options = { registry, histogram: { buckets: [0.5, 1000] }, labels: { route: 'route', status: 'status' } } as const
+      const options = {
+        registry, histogram: { buckets: [0.5, 1000] }, labels: { route: 'route', status: 'status' }
+      } as const
       return { registry, ...await createListening(t, options, declare ?? (app => { app.get('/', async () => 'x') })) }
     }
 
@@ -54,22 +60,29 @@ for (const [library, load] of Object.entries(clients)) {
       const { registry, address } = await create(t)
       await fetch(address)
       const reference = new client.Registry()
-      new client.Histogram({ name, help: 'h', labelNames: ['route', 'status'], buckets: [0.5, 1000], registers: [reference] })
-        .observe({ route: '/', status: '200' }, 0.1)
+      new client.Histogram({
+        name, help: 'h', labelNames: ['route', 'status'], buckets: [0.5, 1000], registers: [reference]
+      }).observe({ route: '/', status: '200' }, 0.1)
       const samples = async (registry: RegistryLike): Promise<unknown> => {
         const [{ name, type, aggregator, values }] = await registry.getMetricsAsJSON() as [any]
         return {
           name,
           type,
           aggregator,
-          values: values.map(({ metricName, labels, value }: any) =>
-            ({ metricName, labels: { ...labels, ...labels.le !== undefined && { le: Number(String(labels.le).replace('+Inf', 'Infinity')) } }, value: metricName.endsWith('_sum') || value }))
+          values: values.map(({ metricName, labels, value }: any) => ({
+            metricName,
+            labels: {
+              ...labels, ...labels.le !== undefined && { le: Number(String(labels.le).replace('+Inf', 'Infinity')) }
+            },
+            value: metricName.endsWith('_sum') || value
+          }))
         }
       }
       t.same(await samples(registry), await samples(reference))
     })
 
-    await t.test('getSingleMetric() finds it, removeSingleMetric() takes it away from the scrape, registering again brings it back', async t => {
+    await t.test('getSingleMetric() finds it, removeSingleMetric() takes it away from the scrape, ' +
+      'registering again brings it back', async t => {
       const { registry, app, address } = await create(t)
       const metric = registry.getSingleMetric(name)
       t.equal(metric, app.latency.histogram)
@@ -93,13 +106,19 @@ for (const [library, load] of Object.entries(clients)) {
     await t.test('a name that another metric has is refused, and another may not take ours', async t => {
       const { registry } = await create(t)
       t.throws(() => new client.Gauge({ name, help: 'x', registers: [registry] }), /already been registered/)
-      new client.Gauge({ name: 'taken', help: 'x', registers: [registry] }) // eslint-disable-line no-new -- it registers itself
+      // eslint-disable-next-line no-new -- it registers itself
+      new client.Gauge({ name: 'taken', help: 'x', registers: [registry] })
       const app = createApplication(t)
-      await t.rejects(async () => await app.register(latency, { registry, histogram: { name: 'taken' } }), { code: 'FST_LATENCY_ERR_NAME_TAKEN' })
+      await t.rejects(async () => await app.register(latency, { registry, histogram: { name: 'taken' } }), {
+        code: 'FST_LATENCY_ERR_NAME_TAKEN'
+      })
       const other = new client.Registry()
-      new client.Gauge({ name: 'http_requests_aborted_total', help: 'x', registers: [other] }) // eslint-disable-line no-new -- it registers itself
+      // eslint-disable-next-line no-new -- it registers itself
+      new client.Gauge({ name: 'http_requests_aborted_total', help: 'x', registers: [other] })
       const otherApp = createApplication(t)
-      await t.rejects(async () => await otherApp.register(latency, { registry: other }), { code: 'FST_LATENCY_ERR_NAME_TAKEN' })
+      await t.rejects(async () => await otherApp.register(latency, { registry: other }), {
+        code: 'FST_LATENCY_ERR_NAME_TAKEN'
+      })
     })
 
     await t.test('its default labels are on our series too, unless a series has a label of that name', async t => {
@@ -115,11 +134,15 @@ for (const [library, load] of Object.entries(clients)) {
     await t.test('a metric of the user is served beside ours, histograms with canonical bounds', async t => {
       const { registry, app } = await create(t)
       new client.Gauge({ name: 'stock', help: 'In\nstock', registers: [registry] }).set(3)
-      new client.Histogram({ name: 'orders', help: 'x', labelNames: ['kind'], buckets: [1, 10], registers: [registry] }).observe({ kind: 'a' }, 5)
+      new client.Histogram({
+        name: 'orders', help: 'x', labelNames: ['kind'], buckets: [1, 10], registers: [registry]
+      }).observe({ kind: 'a' }, 5)
       const read = await scrape(app.latency.url)
       t.equal(read.value('stock'), 3)
       t.equal(read.families.get('stock')!.help, 'In\nstock')
-      t.same(read.samples('orders_bucket').map(sample => [sample.labels.le, sample.value]), [['1.0', 0], ['10.0', 1], ['+Inf', 1]])
+      t.same(read.samples('orders_bucket').map(sample => [sample.labels.le, sample.value]), [
+        ['1.0', 0], ['10.0', 1], ['+Inf', 1]
+      ])
     })
   })
 }

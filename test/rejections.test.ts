@@ -7,7 +7,9 @@ import path from 'node:path'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import latency from '../lib'
-import { anyPort, createApplication, listen, otherLoopback, registryOf, resolveLocalhost, scrape } from './helpers/application'
+import {
+  anyPort, createApplication, listen, otherLoopback, registryOf, resolveLocalhost, scrape
+} from './helpers/application'
 import { Connection, exchange } from './helpers/connection'
 import { Gate } from './helpers/gate'
 import { root } from './helpers/repository'
@@ -29,7 +31,9 @@ async function observed (app: FastifyInstance): Promise<number> {
 }
 
 /** An application that listens on this host, and on two addresses if that is `localhost`. */
-async function createRejecting (t: Test, host: string, options: object = {}): Promise<{ app: FastifyInstance, addresses: string[] }> {
+async function createRejecting (
+  t: Test, host: string, options: object = {}
+): Promise<{ app: FastifyInstance, addresses: string[] }> {
   resolveLocalhost(t, ['127.0.0.1', otherLoopback])
   const app = createApplication(t, options)
   await app.register(latency, { server: anyPort, processMetrics: false })
@@ -64,7 +68,8 @@ for (const [protocol, certificate] of Object.entries({ http: undefined, https: {
     ? { ...options, http }
     : { ...options, https: { ...http, ...certificate } }
 
-  t.test(`what no hook sees is counted by reason, on each server of an application that listens on localhost: ${protocol}`, async t => {
+  t.test('what no hook sees is counted by reason, on each server of an application that listens on localhost: ' +
+    `${protocol}`, async t => {
     const { app, addresses } = await createRejecting(t, 'localhost', optionsWith(narrow))
     t.equal(addresses.length, 2)
     const series = (await scrape(app.latency.url)).samples('http_requests_rejected_total')
@@ -78,7 +83,9 @@ for (const [protocol, certificate] of Object.entries({ http: undefined, https: {
       await connection.until('503 ')
       connection.leave()
     }
-    t.same(await rejected(app), { ...Object.fromEntries(Object.keys(rejections).map(reason => [reason, 2])), connection_limit: 2 })
+    t.same(await rejected(app), {
+      ...Object.fromEntries(Object.keys(rejections).map(reason => [reason, 2])), connection_limit: 2
+    })
     t.equal(await observed(app), 4)
   })
 
@@ -112,7 +119,9 @@ t.test('a constraint that fails is counted', async t => {
   app.addConstraintStrategy({
     name: 'secret',
     storage: () => ({ get: () => null, set () {} }),
-    deriveConstraint: ((_request: unknown, _context: unknown, done: (error: Error) => void) => { setImmediate(() => done(new Error('no'))) }) as never,
+    deriveConstraint: ((_request: unknown, _context: unknown, done: (error: Error) => void) => {
+      setImmediate(() => done(new Error('no')))
+    }) as never,
     validate: () => {}
   })
   await app.register(latency, { server: anyPort, processMetrics: false })

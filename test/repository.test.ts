@@ -9,10 +9,14 @@ const read = (file: string): string => readFileSync(path.join(root, file), 'utf8
 const permissive = ['0BSD', 'Apache-2.0', 'BlueOak-1.0.0', 'BSD-2-Clause', 'BSD-3-Clause', 'ISC', 'MIT']
 
 t.test('users get permissive licences only', async t => {
-  const { packages } = JSON.parse(read('package-lock.json')) as { packages: Record<string, { license?: string, dev?: boolean }> }
+  const { packages } = JSON.parse(read('package-lock.json')) as {
+    packages: Record<string, { license?: string, dev?: boolean }>
+  }
   const installed = Object.entries(packages).filter(([, { dev }]) => dev !== true)
   t.ok(installed.length > 10)
-  for (const [name, { license }] of installed) t.ok(permissive.includes(license!), `${name || 'fastify-latency'}: ${license}`)
+  for (const [name, { license }] of installed) {
+    t.ok(permissive.includes(license!), `${name || 'fastify-latency'}: ${license}`)
+  }
 })
 
 t.test('CONTRIBUTING.md says what each dependency is for', async t => {
@@ -25,8 +29,10 @@ t.test('CONTRIBUTING.md says what each dependency is for', async t => {
 })
 
 t.test('tests that start processes are in test/processes', async t => {
-  const starts = (folder: string): boolean[] => readdirSync(path.join(root, folder)).filter(file => file.endsWith('.test.ts'))
-    .map(file => /'node:(child_process|cluster)'|\/service'/.test(read(path.join(folder, file)).match(/^import .*$/gm)!.join()))
+  const starts = (folder: string): boolean[] => readdirSync(path.join(root, folder))
+    .filter(file => file.endsWith('.test.ts'))
+    .map(file =>
+      /'node:(child_process|cluster)'|\/service'/.test(read(path.join(folder, file)).match(/^import .*$/gm)!.join()))
   t.notOk(starts('test').includes(true))
   t.notOk(starts('test/browser').includes(true))
   t.notOk(starts('test/processes').includes(false))
@@ -35,7 +41,8 @@ t.test('tests that start processes are in test/processes', async t => {
 t.test('documents link to what there is', async t => {
   const documents = readdirSync(root).filter(file => file.endsWith('.md'))
   // As GitHub makes them.
-  const anchors = (file: string): string[] => [...read(file).matchAll(/^#+ (.*)$/gm)].map(([, title]) => title!.toLowerCase().replace(/[^\w -]/g, '').replaceAll(' ', '-'))
+  const anchors = (file: string): string[] => [...read(file).matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
+    title!.toLowerCase().replace(/[^\w -]/g, '').replaceAll(' ', '-'))
   for (const document of documents) {
     for (const [, link] of read(document).matchAll(/\]\(([^)]+)\)/g)) {
       if (link!.startsWith('https:')) continue
@@ -51,7 +58,9 @@ t.test('workflows may do nothing by default but read, and use actions by their h
   for (const file of readdirSync(path.join(root, folder))) {
     const workflow = read(path.join(folder, file))
     t.match(workflow, /^permissions:( \{\}|\n {2}contents: read)$/m, file)
-    for (const [, action] of workflow.matchAll(/uses: (.*)/g)) t.match(action, /^(\.\/.*|\S+@[0-9a-f]{40} # v\d.*)$/, `${file}: ${action}`)
+    for (const [, action] of workflow.matchAll(/uses: (.*)/g)) {
+      t.match(action, /^(\.\/.*|\S+@[0-9a-f]{40} # v\d.*)$/, `${file}: ${action}`)
+    }
     t.equal(/id-token: write/.test(workflow), file === 'release.yml', `${file}: id-token`)
   }
 })

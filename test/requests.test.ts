@@ -18,8 +18,11 @@ import { Gate } from './helpers/gate'
 const name = 'http_request_duration_seconds'
 
 /** A connection, and when the application has seen it close. */
-async function openAccepted (app: FastifyInstance, address: string): Promise<{ connection: Connection, closed: Promise<void> }> {
-  const closed = new Promise<void>(resolve => app.server.once('connection', socket => socket.once('close', () => resolve())))
+async function openAccepted (
+  app: FastifyInstance, address: string
+): Promise<{ connection: Connection, closed: Promise<void> }> {
+  const closed = new Promise<void>(resolve =>
+    app.server.once('connection', socket => socket.once('close', () => resolve())))
   return { connection: await Connection.open(address), closed }
 }
 
@@ -55,7 +58,8 @@ t.test('pipelined requests are in flight, each of them', async t => {
   const released = new Gate()
   const { app, address } = await createListening(t, {}, app => { app.get('/wait', async () => released.passed()) })
   const { connection, closed } = await openAccepted(app, address)
-  const second = new Promise<void>(resolve => app.server.on('request', request => { if (request.headers.last === 'yes') resolve() }))
+  const second = new Promise<void>(resolve =>
+    app.server.on('request', request => { if (request.headers.last === 'yes') resolve() }))
   connection.send('GET /wait HTTP/1.1\nhost: x\n\nGET /wait HTTP/1.1\nhost: x\nlast: yes\n\n')
   await second
   t.equal((await scrape(app.latency.url)).value('http_requests_in_flight', { method: 'GET', route: '/wait' }), 2)
@@ -131,9 +135,12 @@ t.test('an injected request that is aborted is counted', async t => {
   t.equal(exposition.value(`${name}_count`, { method: 'GET', route: '/begun', status_code: '200' }), 1)
 })
 
-t.test('timeToFirstByte records the time to the headers of each reply, in a histogram with the same labels', async t => {
+t.test('timeToFirstByte records the time to the headers of each reply, ' +
+  'in a histogram with the same labels', async t => {
   const released = new Gate()
-  const { app, address } = await createListening(t, { timeToFirstByte: true, labels: { route: 'route', status: 'status' } }, app => {
+  const { app, address } = await createListening(t, {
+    timeToFirstByte: true, labels: { route: 'route', status: 'status' }
+  }, app => {
     app.get('/', async () => 'x')
     app.get('/events', (_request, reply) => {
       reply.hijack()
@@ -293,8 +300,11 @@ t.test('an event stream that its handler ends after a while is no latency', asyn
   elapsed = 99
   await (await fetch(`${address}/events`, { headers })).text()
   const exposition = await scrape(app.latency.url)
-  t.same(exposition.samples(`${name}_count`).map(({ labels, value }) => [labels.route, value]), [['/page', 1], ['/events', 1]])
-  t.same(exposition.samples('http_long_lived_requests_ended_total').map(({ labels, value }) => [labels.route, labels.kind, value]),
+  t.same(exposition.samples(`${name}_count`).map(({ labels, value }) => [labels.route, value]), [
+    ['/page', 1], ['/events', 1]
+  ])
+  const longLived = exposition.samples('http_long_lived_requests_ended_total')
+  t.same(longLived.map(({ labels, value }) => [labels.route, labels.kind, value]),
     [['/events', 'stream', 1], ['/hijacked', 'stream', 1]])
 })
 
@@ -348,7 +358,9 @@ t.test('a pipelined reply that fails before its turn is counted once', async t =
   await closed
   released.open()
   const observed = (await scrape(app.latency.url)).samples(`${name}_count`)
-  t.same(observed.map(({ labels, value }) => [labels.route, labels.status_code, value]), [['/fails', '200', 1], ['/wait', '499', 1]])
+  t.same(observed.map(({ labels, value }) => [labels.route, labels.status_code, value]), [
+    ['/fails', '200', 1], ['/wait', '499', 1]
+  ])
 })
 
 t.test('counters can be reset, and gauges count on', async t => {
@@ -394,7 +406,12 @@ t.test('a request is not kept alive after it ended', async t => {
     collectGarbage()
     await setImmediate()
   }
-  t.same([...collected].sort(), ['left', 'replied'].flatMap(path => [`raw reply /${path}`, `raw request /${path}`, `reply /${path}`, `request /${path}`]).sort())
+  t.same(
+    [...collected].sort(),
+    ['left', 'replied']
+      .flatMap(path => [`raw reply /${path}`, `raw request /${path}`, `reply /${path}`, `request /${path}`])
+      .sort()
+  )
   kept.leave()
 })
 

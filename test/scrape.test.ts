@@ -37,17 +37,24 @@ t.test('the format is the one that Accept prefers', async t => {
     ['curl', '*/*', text],
     ['a browser', 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8', text],
     ['Prometheus 2.42',
-      'application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1', openMetrics],
+      'application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,' +
+      'text/plain;version=0.0.4;q=0.5,*/*;q=0.1', openMetrics],
     ['Prometheus 2.42 with native histograms',
-      'application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,application/openmetrics-text;version=1.0.0;q=0.8,' +
-      'application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1', openMetrics],
+      'application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,' +
+      'application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,' +
+      'text/plain;version=0.0.4;q=0.5,*/*;q=0.1', openMetrics],
     ['Prometheus 3',
-      'application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,' +
-      'text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2', `${openMetrics}; escaping=allow-utf-8`],
+      'application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,' +
+      'application/openmetrics-text;version=0.0.1;q=0.5,' +
+      'text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2',
+      `${openMetrics}; escaping=allow-utf-8`],
     ['Prometheus 3 with the text format alone', 'text/plain;version=0.0.4;q=0.6,*/*;q=0.5', text],
     ...['underscores', 'allow-utf-8', 'dots', 'values'].flatMap((escaping): typeof cases => [
       [`${escaping} for text`, `text/plain;version=0.0.4;escaping=${escaping}`, `${text}; escaping=${escaping}`],
-      [`${escaping} for OpenMetrics`, `application/openmetrics-text;version=1.0.0;escaping=${escaping}`, `${openMetrics}; escaping=${escaping}`]
+      [
+        `${escaping} for OpenMetrics`, `application/openmetrics-text;version=1.0.0;escaping=${escaping}`,
+        `${openMetrics}; escaping=${escaping}`
+      ]
     ]),
     ['q decides, not the order', 'application/openmetrics-text;q=0.1,text/plain;q=0.2', text],
     ['q=0 is never', 'text/plain;q=0,*/*;q=0.1', openMetrics],
@@ -57,7 +64,8 @@ t.test('the format is the one that Accept prefers', async t => {
     ['nonsense', ';;,=', text]
   ]
   for (const [who, accept, type] of cases) {
-    const [response] = await once(get(app.latency.url!, { headers: accept === undefined ? {} : { accept } }), 'response') as [IncomingMessage]
+    const headers = accept === undefined ? {} : { accept }
+    const [response] = await once(get(app.latency.url!, { headers }), 'response') as [IncomingMessage]
     const body = Buffer.concat(await response.toArray()).toString()
     t.equal(response.statusCode, 200, who)
     t.equal(response.headers['content-type'], type, who)
@@ -69,8 +77,8 @@ t.test('the format is the one that Accept prefers', async t => {
 t.test('it is compressed when Accept-Encoding prefers that', async t => {
   const { app } = await createListening(t, {})
   const cases: Array<[accepted: string | undefined, encoding: string | undefined]> = [
-    [undefined, undefined], ['gzip', 'gzip'], ['gzip, deflate, br', 'gzip'], ['*', 'gzip'], ['identity;q=1, gzip;q=0.5', undefined], ['gzip;q=0', undefined],
-    ['zstd', undefined], ['identity;q=0', undefined]
+    [undefined, undefined], ['gzip', 'gzip'], ['gzip, deflate, br', 'gzip'], ['*', 'gzip'],
+    ['identity;q=1, gzip;q=0.5', undefined], ['gzip;q=0', undefined], ['zstd', undefined], ['identity;q=0', undefined]
   ]
   for (const [accepted, encoding] of cases) {
     const headers = accepted === undefined ? {} : { 'accept-encoding': accepted }
@@ -84,7 +92,8 @@ t.test('it is compressed when Accept-Encoding prefers that', async t => {
 t.test('metrics of the user keep the names of their series in OpenMetrics', async t => {
   const { app } = await createListening(t, { scrape: { created: true } })
   const registers = [registryOf(app)]
-  new Counter({ name: 'jobs_total', help: 'Jobs "done"', labelNames: ['queue'], registers }).inc({ queue: 'a"b\\c\nd' }, 2)
+  new Counter({ name: 'jobs_total', help: 'Jobs "done"', labelNames: ['queue'], registers })
+    .inc({ queue: 'a"b\\c\nd' }, 2)
   new Counter({ name: 'unsuffixed', help: 'x', registers }).inc()
   new Gauge({ name: 'tasks', help: 'x', registers }).set(-Infinity)
   new Counter({ name: 'tasks_total', help: 'the gauge has the name', registers }).inc(3)
@@ -109,7 +118,9 @@ t.test('_created is there for the series of this plugin, if asked for', async t 
     const { app, address } = await createListening(t, { scrape: { created }, labels: {} })
     await fetch(address)
     const families = await scrapeOpenMetrics(app)
-    for (const [family, labels] of [['http_request_duration_seconds', {}], ['http_requests_rejected', { reason: 'bad_url' }]] as const) {
+    for (const [family, labels] of [
+      ['http_request_duration_seconds', {}], ['http_requests_rejected', { reason: 'bad_url' }]
+    ] as const) {
       const since = families.get(family)!.samples.get(series(`${family}_created`, labels))
       t.equal(since !== undefined && since >= before && since <= Date.now() / 1000, created, `${family} ${since}`)
     }
@@ -119,25 +130,38 @@ t.test('_created is there for the series of this plugin, if asked for', async t 
 
 const number = fc.oneof(fc.double(), fc.integer(), fc.constantFrom(0, Infinity, -Infinity, NaN))
 const count = fc.oneof(fc.nat(), fc.maxSafeNat(), fc.constantFrom(0, 9, 10, 99, 100, 2 ** 31 - 1, 2 ** 31, 2 ** 53))
-const label = fc.oneof(fc.string({ unit: 'grapheme' }), fc.constantFrom('\\', '\\n', '\n', '"', '\\"', '}', ',', '=', '\r', '# EOF', ' ', 'x'.repeat(40_000)))
+const label = fc.oneof(
+  fc.string({ unit: 'grapheme' }),
+  fc.constantFrom('\\', '\\n', '\n', '"', '\\"', '}', ',', '=', '\r', '# EOF', ' ', 'x'.repeat(40_000))
+)
 
 t.test('whatever goes in, a reader of either format reads back', async t => {
   fc.assert(fc.property(
     fc.uniqueArray(fc.tuple(label, label), { selector: pair => JSON.stringify(pair), maxLength: 30 }),
-    fc.uniqueArray(fc.double({ noNaN: true, noDefaultInfinity: true }).map(bound => bound + 0), { minLength: 1, maxLength: 5 }),
+    fc.uniqueArray(fc.double({ noNaN: true, noDefaultInfinity: true }).map(bound => bound + 0), {
+      minLength: 1, maxLength: 5
+    }),
     fc.array(count, { minLength: 200, maxLength: 200 }), fc.array(number, { minLength: 30, maxLength: 30 }), label,
     (sets, unsorted, counts, values, help) => {
       const upperBounds = unsorted.sort((a, b) => a - b)
       const family = createHistogram({ name: 'h_seconds', help, labelNames: ['a', 'b'], upperBounds })
       for (const set of sets) observe(family, set)
       const snapshot = family.snapshot()
-      for (let index = 0; index < snapshot.counts.length; index++) snapshot.counts[index] = Math.min(counts[index]!, 2 ** 44)
+      for (let index = 0; index < snapshot.counts.length; index++) {
+        snapshot.counts[index] = Math.min(counts[index]!, 2 ** 44)
+      }
       for (let index = 0; index < sets.length; index++) snapshot.sums[index] = values[index]!
       const gauge = fromClientMetric({
-        type: 'gauge', name: 'g', help, values: sets.map(([a, b], index) => ({ labels: { a, b }, value: values[index]! }))
+        type: 'gauge',
+        name: 'g',
+        help,
+        values: sets.map(([a, b], index) => ({ labels: { a, b }, value: values[index]! }))
       })
       const counter = fromClientMetric({
-        type: 'counter', name: 'c_total', help, values: sets.map(([a, b], index) => ({ labels: { a, b }, value: counts[index]! }))
+        type: 'counter',
+        name: 'c_total',
+        help,
+        values: sets.map(([a, b], index) => ({ labels: { a, b }, value: counts[index]! }))
       })
 
       const expected = new Map<string, number>()
@@ -145,18 +169,29 @@ t.test('whatever goes in, a reader of either format reads back', async t => {
         expected.set(series('g', { a, b }), values[slot]!)
         expected.set(series('c_total', { a, b }), counts[slot]!)
         expected.set(series('h_seconds_sum', { a, b }), values[slot]!)
-        expected.set(series('h_seconds_count', { a, b }), snapshot.counts.subarray(slot * (upperBounds.length + 1)).slice(0, upperBounds.length + 1).reduce((sum, count) => sum + count, 0))
+        expected.set(
+          series('h_seconds_count', { a, b }),
+          snapshot.counts.subarray(slot * (upperBounds.length + 1)).slice(0, upperBounds.length + 1)
+            .reduce((sum, count) => sum + count, 0)
+        )
       })
 
       const families = [snapshot, gauge, counter]
       const readText = new Exposition(render(writeText, families))
       const readOpen = readOpenMetrics(render(families => writeOpenMetrics(families, { created: false }), families))
-      const inText = [...readText.families.values()].flatMap(({ samples }) => samples).filter(sample => sample.labels.le === undefined)
-      const inOpen = [...readOpen.values()].flatMap(({ samples }) => [...samples]).filter(([name]) => !name.startsWith('["h_seconds_bucket"'))
-      const sorted = (entries: Iterable<[string, number]>): unknown => [...entries].map(([name, value]) => [name, value + 0]).sort()
+      const inText = [...readText.families.values()]
+        .flatMap(({ samples }) => samples)
+        .filter(sample => sample.labels.le === undefined)
+      const inOpen = [...readOpen.values()]
+        .flatMap(({ samples }) => [...samples])
+        .filter(([name]) => !name.startsWith('["h_seconds_bucket"'))
+      const sorted = (entries: Iterable<[string, number]>): unknown =>
+        [...entries].map(([name, value]) => [name, value + 0]).sort()
       t.strictSame(sorted(inText.map(({ name, labels, value }) => [series(name, labels), value])), sorted(expected))
       t.strictSame(sorted(inOpen), sorted(expected))
-      for (const { help: read } of [...readText.families.values(), ...readOpen.values()]) if (read !== help) throw new Error('Another help')
+      for (const { help: read } of [...readText.families.values(), ...readOpen.values()]) {
+        if (read !== help) throw new Error('Another help')
+      }
       const buckets = readText.samples('h_seconds_bucket')
       if (buckets.length !== sets.length * (upperBounds.length + 1)) throw new Error('Another number of buckets')
       buckets.forEach(({ labels }, index) => {
@@ -169,11 +204,16 @@ t.test('whatever goes in, a reader of either format reads back', async t => {
 t.test('name[] asks for some families, and only these are read', async t => {
   const { app } = await createListening(t, {})
   let reads = 0
-  new Gauge({ name: 'slow', help: 'x', registers: [registryOf(app)], collect () { reads++ } }) // eslint-disable-line no-new -- it registers itself
-  const some = await scrape(`${app.latency.url}?name[]=http_requests_in_flight&name%5B%5D=http_requests_rejected_total&other=1`)
+  // eslint-disable-next-line no-new -- it registers itself
+  new Gauge({ name: 'slow', help: 'x', registers: [registryOf(app)], collect () { reads++ } })
+  const some =
+    await scrape(`${app.latency.url}?name[]=http_requests_in_flight&name%5B%5D=http_requests_rejected_total&other=1`)
   t.same([...some.families.keys()].sort(), ['http_requests_in_flight', 'http_requests_rejected_total'])
   t.equal(reads, 0)
-  t.same([...(await scrape(`${app.latency.url}?name[]=fastify_latency_hidden_families`)).families.keys()], ['fastify_latency_hidden_families'])
+  t.same(
+    [...(await scrape(`${app.latency.url}?name[]=fastify_latency_hidden_families`)).families.keys()],
+    ['fastify_latency_hidden_families']
+  )
   t.same([...(await scrapeOpenMetrics(app, '?name[]=nothing')).keys()], [])
   t.ok((await scrape(`${app.latency.url}?other=1`)).families.has('slow'))
   t.equal(reads, 1)
@@ -185,7 +225,12 @@ t.test('overlapping scrapes share one gathering; one more than allowed is answer
   const begun = new Gate()
   let reads = 0
   // eslint-disable-next-line no-new -- it registers itself
-  new Gauge({ name: 'slow', help: 'x', registers: [registryOf(app)], async collect () { reads++; begun.open(); await gate.passed() } })
+  new Gauge({
+    name: 'slow',
+    help: 'x',
+    registers: [registryOf(app)],
+    async collect () { reads++; begun.open(); await gate.passed() }
+  })
   const first = fetch(app.latency.url!)
   await begun.passed()
   const second = app.inject('/metrics')
@@ -210,27 +255,36 @@ t.test('overlapping scrapes share one gathering; one more than allowed is answer
 /** Declares a metric that fails, and one that never comes. */
 function declareBroken (app: FastifyInstance): void {
   const registers = [registryOf(app)]
-  new Gauge({ name: 'broken', help: 'x', registers, collect () { throw new Error('no database') } }) // eslint-disable-line no-new -- it registers itself
-  new Gauge({ name: 'hung', help: 'x', registers, collect: () => new Promise<void>(() => {}) }) // eslint-disable-line no-new -- it registers itself
+  // eslint-disable-next-line no-new -- it registers itself
+  new Gauge({ name: 'broken', help: 'x', registers, collect () { throw new Error('no database') } })
+  // eslint-disable-next-line no-new -- it registers itself
+  new Gauge({ name: 'hung', help: 'x', registers, collect: () => new Promise<void>(() => {}) })
 }
 
 t.test('a metric that cannot be read fails the scrape, which names it', async t => {
   const lines: Array<{ level: number, msg: string, err: { code: string } }> = []
-  const app = createApplication(t, { logger: { level: 'error', stream: { write: line => { lines.push(JSON.parse(line)) } } } })
-  await app.register(latency, { server: false, endpoint: '/metrics', processMetrics: false, scrape: { timeoutSeconds: 0.05 } })
+  const app = createApplication(t, {
+    logger: { level: 'error', stream: { write: line => { lines.push(JSON.parse(line)) } } }
+  })
+  const scrape = { timeoutSeconds: 0.05 }
+  await app.register(latency, { server: false, endpoint: '/metrics', processMetrics: false, scrape })
   declareBroken(app)
   await app.listen({ host: '127.0.0.1', port: 0 })
   let status = 0
   const warning = await warningOf(async () => {
     const response = await app.inject('/metrics')
     status = response.statusCode
-    t.same(response.body.trim().split('\n').sort(), ['Metric "broken" could not be read', 'Metric "hung" could not be read'])
+    t.same(response.body.trim().split('\n').sort(), [
+      'Metric "broken" could not be read', 'Metric "hung" could not be read'
+    ])
     t.notMatch(response.body, /database|at /)
   })
   t.equal(status, 500)
   t.match(warning, { code: 'FST_LATENCY_ERR_METRIC_FAILED' })
   await app.inject('/metrics')
-  t.same(lines.map(line => line.msg), ['Metric "broken" could not be read: no database', 'Metric "hung" could not be read: it was not read in time'])
+  t.same(lines.map(line => line.msg), [
+    'Metric "broken" could not be read: no database', 'Metric "hung" could not be read: it was not read in time'
+  ])
 })
 
 t.test("with errorHandling: 'continue' the others are served, and the failure is counted", async t => {
@@ -242,14 +296,17 @@ t.test("with errorHandling: 'continue' the others are served, and the failure is
   t.equal(first.status, 200)
   const second = new Exposition(await (await fetch(app.latency.url!, { headers })).text())
   t.ok(new Exposition(await first.text()).families.has('http_requests_in_flight'))
-  for (const metric of ['broken', 'hung']) t.equal(second.value('fastify_latency_metric_errors_total', { metric }), 1, metric)
+  for (const metric of ['broken', 'hung']) {
+    t.equal(second.value('fastify_latency_metric_errors_total', { metric }), 1, metric)
+  }
   t.notOk(second.families.has('broken'))
 })
 
 t.test('a timeout that is no number is none', async t => {
   const { app } = await createListening(t, {})
   for (const timeout of ['', 'soon', '-1', '0', 'NaN', '1e999']) {
-    t.equal((await fetch(app.latency.url!, { headers: { 'x-prometheus-scrape-timeout-seconds': timeout } })).status, 200, timeout)
+    t.equal((await fetch(app.latency.url!, { headers: { 'x-prometheus-scrape-timeout-seconds': timeout } })).status,
+      200, timeout)
   }
 })
 
@@ -263,7 +320,8 @@ t.test('a client that does not read costs a bound amount of work, and is disconn
   const { socket } = reply
   await once(reply, 'close')
   t.ok(socket!.bytesWritten < 3000 * 14 * 1000 / 2, `${socket!.bytesWritten} bytes`)
-  const page = await scrape(`${app.latency.url}?name[]=fastify_latency_scrapes_total&name[]=fastify_latency_scrape_size_bytes`)
+  const page =
+    await scrape(`${app.latency.url}?name[]=fastify_latency_scrapes_total&name[]=fastify_latency_scrape_size_bytes`)
   t.equal(page.value('fastify_latency_scrapes_total', { code: '499' }), 1)
   t.equal(page.value('fastify_latency_scrape_size_bytes_count'), 0)
 })
@@ -273,12 +331,14 @@ t.test('a client that leaves ends the work', async t => {
   declareLarge(app)
   for (const encoding of ['identity', 'gzip']) {
     const answer = once(app.latency.server!.server, 'request') as Promise<[IncomingMessage, ServerResponse]>
-    const request = get(app.latency.url!, { agent: false, headers: { 'accept-encoding': encoding } }, () => request.destroy()).on('error', () => {})
+    const request = get(app.latency.url!, { agent: false, headers: { 'accept-encoding': encoding } },
+      () => request.destroy()).on('error', () => {})
     const [, reply] = await answer
     await once(reply, 'close')
     t.equal(reply.writableEnded, false, encoding)
   }
-  t.equal((await scrape(`${app.latency.url}?name[]=fastify_latency_scrapes_total`)).value('fastify_latency_scrapes_total', { code: '499' }), 2)
+  const page = await scrape(`${app.latency.url}?name[]=fastify_latency_scrapes_total`)
+  t.equal(page.value('fastify_latency_scrapes_total', { code: '499' }), 2)
 })
 
 t.test('a scrape that is left on a connection that other requests came on is over, too', async t => {
@@ -303,7 +363,8 @@ t.test('a scrape that is left on a connection that other requests came on is ove
 t.test('scrapes that wait for others on a connection that closes are over', async t => {
   const { app } = await createListening(t, { scrape: { concurrency: 10 } })
   const connection = await Connection.open(app.latency.url!)
-  const disconnected = new Promise(resolve => app.latency.server!.server.once('connection', socket => socket.once('close', resolve)))
+  const disconnected = new Promise(resolve =>
+    app.latency.server!.server.once('connection', socket => socket.once('close', resolve)))
   const pipelining = await Connection.open(app.latency.url!)
   pipelining.send('GET /metrics HTTP/1.1\nhost: x\n\n'.repeat(30))
   await pipelining.until('HTTP/1.1 200')
@@ -318,7 +379,9 @@ t.test('scrapes that wait for others on a connection that closes are over', asyn
 
 t.test('nobody can have metrics fail by asking for an answer at once', async t => {
   const { app } = await createListening(t, {})
-  app.latency.registry.registerMetric(new Gauge({ name: 'slow', help: 'x', registers: [], collect: async () => sleep(20) }) as never)
+  app.latency.registry.registerMetric(
+    new Gauge({ name: 'slow', help: 'x', registers: [], collect: async () => sleep(20) }) as never
+  )
   const response = await fetch(app.latency.url!, { headers: { 'x-prometheus-scrape-timeout-seconds': '1e-300' } })
   t.equal(response.status, 200)
   t.match(await response.text(), '\nslow 0\n')

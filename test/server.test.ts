@@ -9,7 +9,10 @@ import t, { type Test } from 'tap'
 import Fastify from 'fastify'
 import latency from '../lib'
 import { retryDelayMs } from '../lib/server/server'
-import { anyPort, collectWarnings, createApplication, createListening, hasIPv6, listen, loadInWorker, otherLoopback, resolveLocalhost, scrape, warningOf } from './helpers/application'
+import {
+  anyPort, collectWarnings, createApplication, createListening, hasIPv6, listen, loadInWorker, otherLoopback,
+  resolveLocalhost, scrape, warningOf
+} from './helpers/application'
 
 /** Somebody else's server, on a port that ours will want. */
 async function takePort (t: Test): Promise<{ port: number, release: () => Promise<void> }> {
@@ -48,8 +51,13 @@ t.test('it starts with the application, on a port of its own, and closes with it
 t.test('by default its port is 8000', async t => {
   const app = createApplication(t)
   await app.register(latency)
-  app.latency.server!.listen = (async (options: object) => { t.match(options, { port: 8000 }); throw new Error('not bound here') }) as never
-  await t.rejects(app.latency.start(), { message: 'The metrics server cannot listen on host localhost, port 8000: not bound here' })
+  app.latency.server!.listen = (async (options: object) => {
+    t.match(options, { port: 8000 })
+    throw new Error('not bound here')
+  }) as never
+  await t.rejects(app.latency.start(), {
+    message: 'The metrics server cannot listen on host localhost, port 8000: not bound here'
+  })
 })
 
 t.test('inject() and ready() bind nothing', async t => {
@@ -93,7 +101,8 @@ t.test('localhost stays localhost, in both address families', { skip: !hasIPv6 &
 
 t.test('if the port is taken on the other address of localhost, that is warned of', async t => {
   resolveLocalhost(t, ['127.0.0.1', otherLoopback, '192.0.2.1'])
-  // The first address has this port too, since nobody else can have it: a port of the other is taken when ours is known.
+  // The first address has this port too, since nobody else can have it: a port of the
+  // other is taken when ours is known.
   const app = createApplication(t)
   await app.register(latency, { server: { port: 0, start: 'manual' } })
   const bound = once(app.latency.server!.server, 'listening')
@@ -112,14 +121,16 @@ t.test('if the port is taken on the other address of localhost, that is warned o
   t.equal((await fetch(app.latency.url!.replace('localhost', '127.0.0.1'))).status, 200)
 })
 
-t.test('there are no more than so many connections at each address, and whoever is refused is warned of once', async t => {
+t.test('there are no more than so many connections at each address, ' +
+  'and whoever is refused is warned of once', async t => {
   resolveLocalhost(t, ['127.0.0.1', otherLoopback])
   const app = createApplication(t)
   await app.register(latency, { server: { port: 0, start: 'manual' } })
   const url = await app.latency.start()
   const warnings = collectWarnings(t)
   for (const host of ['127.0.0.1', hasIPv6 ? '[::1]' : otherLoopback]) {
-    const sockets = await Promise.all(Array.from({ length: 258 }, async () => openSocket(url.replace('localhost', host))))
+    const sockets =
+      await Promise.all(Array.from({ length: 258 }, async () => openSocket(url.replace('localhost', host))))
     const refused = await Promise.race(sockets.map(async socket => once(socket, 'close')))
     t.ok(refused, host)
     for (const socket of sockets) socket.destroy()
@@ -127,7 +138,9 @@ t.test('there are no more than so many connections at each address, and whoever 
   t.match(warnings, [{ code: 'FST_LATENCY_ERR_CONNECTION_LIMIT', message: /256 connections/ }])
 })
 
-t.test('an application on a Unix socket has its metrics on localhost', { skip: process.platform === 'win32' && 'Windows has no Unix sockets' }, async t => {
+t.test('an application on a Unix socket has its metrics on localhost', {
+  skip: process.platform === 'win32' && 'Windows has no Unix sockets'
+}, async t => {
   const app = createApplication(t)
   await app.register(latency, { server: { port: 0 } })
   // Not in the test's own folder, whose path may be longer than a socket's may be.
@@ -187,7 +200,8 @@ t.test("with start: 'ready' a taken port fails the boot, with host and port in a
   await release()
 })
 
-t.test('with a taken port the application serves; the failure is logged, warned of and tried again until it succeeds', async t => {
+t.test('with a taken port the application serves; the failure is logged, ' +
+  'warned of and tried again until it succeeds', async t => {
   const { port, release } = await takePort(t)
   const lines: Array<{ level: number, msg: string, err?: { code: string } }> = []
   const app = createApplication(t, { logger: { stream: { write: line => { lines.push(JSON.parse(line)) } } } })
@@ -196,10 +210,14 @@ t.test('with a taken port the application serves; the failure is logged, warned 
 
   let address = ''
   const warning = await warningOf(async () => { address = await app.listen({ host: '127.0.0.1', port: 0 }) })
-  t.match(warning, { name: 'FastifyLatencyWarning', code: 'FST_LATENCY_ERR_SERVER_LISTEN', message: /port \d+: listen EADDRINUSE/ })
+  t.match(warning, {
+    name: 'FastifyLatencyWarning', code: 'FST_LATENCY_ERR_SERVER_LISTEN', message: /port \d+: listen EADDRINUSE/
+  })
   t.equal(await (await fetch(address)).text(), 'Hello World')
   t.equal(app.latency.url, null)
-  t.match(lines.find(line => line.level === 50), { msg: warning.message, err: { code: 'FST_LATENCY_ERR_SERVER_LISTEN' } })
+  t.match(lines.find(line => line.level === 50), {
+    msg: warning.message, err: { code: 'FST_LATENCY_ERR_SERVER_LISTEN' }
+  })
   await t.rejects(app.latency.start(), { code: 'FST_LATENCY_ERR_SERVER_LISTEN' })
 
   await release()
@@ -298,9 +316,12 @@ t.test('requests that wait for others on a connection that closes are over, and 
   await app.register(latency, { server: anyPort })
   app.latency.server!.get('/stuck', () => new Promise(() => {}))
   await listen(app)
-  const disconnected = new Promise(resolve => app.latency.server!.server.once('connection', socket => socket.once('close', resolve)))
+  const disconnected = new Promise(resolve =>
+    app.latency.server!.server.once('connection', socket => socket.once('close', resolve)))
   const asked = once(app.latency.server!.server, 'request')
-  const socket = await openSocket(app.latency.url, 'GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n' + 'GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(10))
+  const socket = await openSocket(
+    app.latency.url, 'GET /stuck HTTP/1.1\r\nhost: x\r\n\r\n' + 'GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(10)
+  )
   await asked
   socket.resetAndDestroy()
   await disconnected
@@ -378,8 +399,12 @@ t.test('the metrics may be a route of the application as well, or instead, and a
     await fetch(address)
     const first = await scrape(`${address}/internal/metrics`)
     t.same(first.samples('http_request_duration_seconds_count').map(sample => sample.labels), [{ route: '/' }])
-    t.equal((await fetch(`${address}/internal/metrics`, { method: 'HEAD' })).headers.get('content-type'), 'text/plain; version=0.0.4; charset=utf-8')
-    t.same((await scrape(`${address}/internal/metrics`)).samples('http_request_duration_seconds_count').map(sample => sample.labels), [{ route: '/' }])
+    t.equal(
+      (await fetch(`${address}/internal/metrics`, { method: 'HEAD' })).headers.get('content-type'),
+      'text/plain; version=0.0.4; charset=utf-8'
+    )
+    const second = await scrape(`${address}/internal/metrics`)
+    t.same(second.samples('http_request_duration_seconds_count').map(sample => sample.labels), [{ route: '/' }])
   }
 })
 
@@ -392,7 +417,9 @@ t.test('as a route of the application it is not in the documentation, the log or
   await app.ready()
   t.same(Object.keys(app.swagger().paths!), ['/'])
   lines.length = 0
-  const { payload, headers } = await app.inject({ url: '/metrics', headers: { accept: 'application/openmetrics-text' } })
+  const { payload, headers } = await app.inject({
+    url: '/metrics', headers: { accept: 'application/openmetrics-text' }
+  })
   t.match(payload, /^http_request_duration_seconds_count 0$/m)
   t.match(headers['content-type'], 'application/openmetrics-text')
   t.same(lines, [])

@@ -29,7 +29,10 @@ const expected = Array.from({ length: 200 }, (_, index) => index)
 
 t.test('readers who keep up with each other share what is rendered', async t => {
   const { pages, rendered } = createPages(200)
-  t.strictSame(await Promise.all([readAll(pages.read('kept')), readAll(pages.read('kept')), readAll(pages.read('kept'))]), [expected, expected, expected])
+  t.strictSame(
+    await Promise.all([readAll(pages.read('kept')), readAll(pages.read('kept')), readAll(pages.read('kept'))]),
+    [expected, expected, expected]
+  )
   t.equal(rendered(), 200)
 })
 

@@ -8,7 +8,10 @@ function createClock (t: Test): { pass: (ms: number) => void } {
   return { pass: ms => { now += ms } }
 }
 
-/** Has two pieces of work, a and b, take steps of 0.25 ms, while something else takes so long in each turn of the loop. In which order? */
+/**
+ * Has two pieces of work, a and b, take steps of 0.25 ms, while something else takes so long in each
+ * turn of the loop. In which order?
+ */
 async function takeTurns (t: Test, othersMs: number): Promise<string> {
   const clock = createClock(t)
   const slices = new TimeSlices()

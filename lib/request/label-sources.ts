@@ -73,11 +73,13 @@ export const labelSources: Readonly<Record<NamedSource, Source>> = {
 
 /**
  * Everything but the route and the method that named label sources depend on, as one number, because numbers are quick
- * to compare.
+ * to compare. `scheme` is undefined where no label depends on it.
  */
-export function outcomeOf (request: FastifyRequest, status: number, ending: Ending, needsScheme: boolean): number {
+export function outcomeOf (
+  request: FastifyRequest, status: number, ending: Ending, scheme: string | undefined
+): number {
   const version = protocolVersions.indexOf(request.raw.httpVersion) + 1
-  const encrypted = needsScheme && schemeOf(request) === 'https' ? 1 : 0
+  const encrypted = scheme === 'https' ? 1 : 0
   return ((status * 4 + version) * 2 + encrypted) * 8 + endings[ending].number
 }
 

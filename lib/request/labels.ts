@@ -7,6 +7,7 @@ import { labelSources, outcomeOf, type RecordedRequest } from './label-sources'
 import { parseRouteConfig, type RequestConfig } from './options'
 import { routeConfigOf } from './route-config'
 import { RouteSeries, unmatchedRoute, type RouteDescription } from './route-series'
+import { schemeOf } from './scheme'
 
 /** The value of a label whose function failed. */
 const invalid = '_INVALID'
@@ -106,7 +107,8 @@ export class SeriesResolver {
 
   /** Everything but the route and the method that decides about the labels of a request, as one number. */
   #outcome (request: FastifyRequest, status: number, ending: Ending): number {
-    return this.#varies ? outcomeOf(request, status, ending, this.needsScheme) : status
+    if (!this.#varies) return status
+    return outcomeOf(request, status, ending, this.needsScheme ? schemeOf(request) : undefined)
   }
 
   #addRoute (config: RouteConfig, url: string | undefined): RouteSeries {

@@ -39,7 +39,7 @@ export class RejectionObserver {
   readonly #watched = new Set<RawRequest>()
   /** The latest request of a connection that was answered before the client had sent all of it. */
   readonly #unread = new WeakMap<Socket, WeakRef<RawRequest>>()
-  #closing = false
+  #phase: 'open' | 'closing' = 'open'
 
   /**
    * `isReceiving` says whether a connection has an open request of which the client has not sent everything yet. An
@@ -54,7 +54,7 @@ export class RejectionObserver {
     if (app.server.listening) this.#start()
     else app.server.once('listening', () => this.#start())
     app.addHook('preClose', done => {
-      this.#closing = true
+      this.#phase = 'closing'
       done()
     })
   }
@@ -85,7 +85,7 @@ export class RejectionObserver {
     const decide = (): void => {
       if (!this.#watched.delete(request)) return
       this.answered(request)
-      const reason = reasonOfReply(request, response.statusCode, this.#closing)
+      const reason = reasonOfReply(request, response.statusCode, this.#phase)
       if (reason !== undefined) this.#onRejection(reason)
     }
     if (response.writableFinished || request.closed) return decide()
@@ -161,13 +161,13 @@ export class RejectionObserver {
  * The reason for which a request without a hook was answered with this status. Undefined for a request whose client
  * left before a hook could run.
  */
-function reasonOfReply (request: RawRequest, status: number, closing: boolean): RejectionReason | undefined {
+function reasonOfReply (request: RawRequest, status: number, phase: 'open' | 'closing'): RejectionReason | undefined {
   switch (status) {
     case 400: return request.httpVersion === '1.1' && request.headers.host === undefined ? 'missing_host' : 'bad_url'
     case 414: return 'long_parameter'
     case 417: return 'expectation_failed'
     case 500: return 'constraint_failed'
-    case 503: return closing ? 'closing' : 'connection_limit'
+    case 503: return phase === 'closing' ? 'closing' : 'connection_limit'
   }
 }
 

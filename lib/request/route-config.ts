@@ -1,4 +1,4 @@
-import type { FastifyContextConfig, FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyContextConfig, FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 
 /** The property of a request that holds the `config` of its route. */
 const kConfig = Symbol('fastify-latency.config')
@@ -14,14 +14,17 @@ export function handOutRouteConfigs (app: FastifyInstance): void {
   // An outer context has added the hooks already.
   if (app.hasRequestDecorator(kConfig)) return
   app.decorateRequest(kConfig, undefined)
-  app.addHook('onRoute', route => {
-    let config: FastifyContextConfig | undefined
-    const handOutConfig: RouteOptions['onRequest'] = (request, _reply, done) => {
-      (request as Request)[kConfig] = config ??= request.routeOptions.config
-      done()
-    }
-    route.onRequest = [handOutConfig, route.onRequest ?? []].flat()
-  })
+  app.addHook('onRoute', addHandOut)
+}
+
+function addHandOut (route: RouteOptions): void {
+  let config: FastifyContextConfig | undefined
+  route.onRequest = [handOutConfig, route.onRequest ?? []].flat()
+
+  function handOutConfig (request: Request, _reply: FastifyReply, done: () => void): void {
+    request[kConfig] = config ??= request.routeOptions.config
+    done()
+  }
 }
 
 /** The `config` of the current route of a request. All requests of a route have the same object. */

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 
 /** The property of a request that holds its scheme. */
 const kScheme = Symbol('fastify-latency.scheme')
@@ -13,10 +13,12 @@ export function noteSchemes (app: FastifyInstance): void {
   // An outer context or an earlier registration has added the hook already.
   if (app.hasRequestDecorator(kScheme)) return
   app.decorateRequest(kScheme, undefined)
-  app.addHook('onRequest', (request: Request, _reply, done) => {
-    request[kScheme] = readScheme(request)
-    done()
-  })
+  app.addHook('onRequest', noteScheme)
+}
+
+function noteScheme (request: Request, _reply: FastifyReply, done: () => void): void {
+  request[kScheme] = readScheme(request)
+  done()
 }
 
 /**

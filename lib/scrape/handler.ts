@@ -57,6 +57,7 @@ export class ScrapeHandler {
   }
 
   route (path: string): RouteOptions {
+    const endings = this.#endings
     return {
       method: ['GET', 'HEAD'],
       url: path,
@@ -65,11 +66,13 @@ export class ScrapeHandler {
       config: { latency: false },
       // This option keeps the route out of the documentation that @fastify/swagger makes.
       schema: { hide: true } as FastifySchema,
-      onResponse: (request, reply, done) => {
-        this.#endings.replied(request, reply)
-        done()
-      },
+      onResponse: endScrape,
       handler: (request, reply) => this.#answer(request, reply)
+    }
+
+    function endScrape (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
+      endings.replied(request, reply)
+      done()
     }
   }
 

@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import basicAuth = require('@fastify/basic-auth')
 import bearerAuth = require('@fastify/bearer-auth')
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { AuthConfig } from './options'
 
 const realm = 'metrics'
@@ -28,14 +28,16 @@ export function authenticate (
   } else {
     app.register(bearerAuth, { keys: [...tokens], specCompliance: 'rfc6749', addHook: false })
   }
-  app.addHook('onRequest', (request, reply, done) => {
+  app.addHook('onRequest', askForCredentials)
+
+  function askForCredentials (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
     if (isOpen(request)) return done()
     if (users !== undefined) return app.basicAuth(request, reply, done)
     app.verifyBearerAuth!(request, reply, error => {
       if (error !== undefined) reply.header('www-authenticate', `Bearer realm="${realm}"`)
       done(error)
     })
-  })
+  }
 }
 
 /**

@@ -1,7 +1,8 @@
 /**
  * Runs the parts of the benchmark that are named, or all of them, and writes the report: npm run bench [-- part …]
  *
- * Every sample is taken in a process of its own, since how V8 has compiled a function and laid out a heap stays for the life of a process.
+ * Every sample is taken in a process of its own, since how V8 has compiled a function and laid out a heap
+ * stays for the life of a process.
  */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -23,7 +24,19 @@ import { scrape } from './parts/scrape'
 import { startUp } from './parts/start-up'
 
 const parts: Readonly<Record<string, Part>> = {
-  hooks, 'in-process': inProcess, allocation, http, render, scrape, rate, load, memory, 'in-flight': inFlight, 'open-requests': openRequests, 'start-up': startUp, install
+  hooks,
+  'in-process': inProcess,
+  allocation,
+  http,
+  render,
+  scrape,
+  rate,
+  load,
+  memory,
+  'in-flight': inFlight,
+  'open-requests': openRequests,
+  'start-up': startUp,
+  install
 }
 
 const reportFile = 'benchmark-report.md'
@@ -38,7 +51,9 @@ async function sample (part: string, scenario: string): Promise<void> {
 }
 
 async function takeSample (part: string, scenario: string): Promise<Figures> {
-  const child = fork(__filename, ['--sample', part, scenario], { execArgv: ['--expose-gc', ...parts[part]!.execArgv ?? []] })
+  const child = fork(__filename, ['--sample', part, scenario], {
+    execArgv: ['--expose-gc', ...parts[part]!.execArgv ?? []]
+  })
   const [figures] = await Promise.race([
     once(child, 'message') as Promise<[Figures]>,
     once(child, 'exit').then(([code]) => { throw new Error(`${part}, ${scenario}: exited with ${code}`) })
@@ -54,9 +69,13 @@ async function run (name: string): Promise<Round[]> {
   for (let index = 0; index < part.samples; index++) {
     const round: Record<string, Figures> = {}
     // From another one each time, so that none always comes after the same.
-    for (const scenario of [...scenarios.slice(index % scenarios.length), ...scenarios.slice(0, index % scenarios.length)]) {
+    for (const scenario of [
+      ...scenarios.slice(index % scenarios.length), ...scenarios.slice(0, index % scenarios.length)
+    ]) {
       round[scenario] = await takeSample(name, scenario)
-      const figures = Object.entries(round[scenario]).map(([figure, value]) => `${figure} ${Number(value.toPrecision(4))}`).join(', ')
+      const figures = Object.entries(round[scenario])
+        .map(([figure, value]) => `${figure} ${Number(value.toPrecision(4))}`)
+        .join(', ')
       console.error(`${name} ${index + 1}/${part.samples} ${scenario}: ${figures}`)
     }
     rounds.push(round)
@@ -74,12 +93,13 @@ function table ({ title, method, columns, scenarios }: Part, rounds: readonly Ro
     })
     return `| ${scenario} | ${cells.join(' | ')} |`
   })
-  return `## ${title}\n\n${method}\n\n| | ${columns.map(({ heading }) => heading).join(' | ')} |\n|${'---|'.repeat(columns.length + 1)}\n${rows.join('\n')}\n`
+  return `## ${title}\n\n${method}\n\n| | ${columns.map(({ heading }) => heading).join(' | ')} |\n` +
+    `|${'---|'.repeat(columns.length + 1)}\n${rows.join('\n')}\n`
 }
 
 /**
- * With a baseline: how many times what the baseline adds to a request is added now, in a part that tells. The least of all samples, since
- * whatever else a machine does only adds to them.
+ * With a baseline: how many times what the baseline adds to a request is added now, in a part that tells. The least of
+ * all samples, since whatever else a machine does only adds to them.
  */
 function compare (name: string, rounds: readonly Round[]): number | undefined {
   const least = (scenario: string): number => Math.min(...rounds.map(round => round[scenario]?.ns ?? NaN))
@@ -91,7 +111,9 @@ function compare (name: string, rounds: readonly Round[]): number | undefined {
 
 async function main (names: string[]): Promise<void> {
   const unknown = names.filter(name => !Object.hasOwn(parts, name))
-  if (unknown.length > 0) throw new Error(`No such part: ${unknown.join(', ')}. There are ${Object.keys(parts).join(', ')}.`)
+  if (unknown.length > 0) {
+    throw new Error(`No such part: ${unknown.join(', ')}. There are ${Object.keys(parts).join(', ')}.`)
+  }
   const sections: string[] = []
   for (const name of names.length > 0 ? names : Object.keys(parts)) {
     const rounds = await run(name)
@@ -99,7 +121,8 @@ async function main (names: string[]): Promise<void> {
     if ((compare(name, rounds) ?? 1) > regression) process.exitCode = 1
   }
   const { model } = os.cpus()[0]!
-  const report = `# Benchmark of fastify-latency\n\n${new Date().toISOString().slice(0, 10)}, ${os.cpus().length} × ${model}, Node.js ${process.version}. ` +
+  const report = '# Benchmark of fastify-latency\n\n' +
+    `${new Date().toISOString().slice(0, 10)}, ${os.cpus().length} × ${model}, Node.js ${process.version}. ` +
     `Medians, with the least and the greatest in brackets.\n\n${sections.join('\n')}`
   writeFileSync(reportFile, report)
   console.log(`${report}\nWritten to ${reportFile}`)

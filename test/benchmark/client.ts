@@ -9,7 +9,10 @@ import autocannon from 'autocannon'
 
 const connections = 32
 
-/** Keeps a process on one core, where the system has a command for that: else servers change places with what loads them. */
+/**
+ * Keeps a process on one core, where the system has a command for that: else servers
+ * change places with what loads them.
+ */
 export function pin (process: ChildProcess, core: number): void {
   if (os.availableParallelism() > 1) spawnSync('taskset', ['-acp', String(core), String(process.pid)])
 }
@@ -42,14 +45,18 @@ const tasks = {
   async latenciesUnderLoad (url: string, seconds: number): Promise<number[]> {
     const latencies: number[] = []
     await new Promise((resolve, reject) => {
-      const instance = autocannon({ url, connections, duration: seconds }, (error, result) => error === null ? resolve(result) : reject(error))
+      const instance = autocannon({ url, connections, duration: seconds }, (error, result) =>
+        error === null ? resolve(result) : reject(error))
       instance.on('response', (_client, _status, _bytes, time) => { latencies.push(time) })
     })
     // Whoever got no answer at all waits still.
     return latencies.length > 0 ? latencies : [1000 * seconds]
   },
 
-  /** Milliseconds from when each request was due, so many per second whatever becomes of those before, until it was answered. */
+  /**
+   * Milliseconds from when each request was due, so many per second whatever becomes of those
+   * before, until it was answered.
+   */
   async latenciesAtRate (url: string, seconds: number, rate: number): Promise<number[]> {
     const agent = new Agent({ keepAlive: true })
     const latencies: number[] = []

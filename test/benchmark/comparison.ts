@@ -1,4 +1,5 @@
-// Has other plugins count the requests of test/scenarios/endings.ts, and prints what became of them as a table: npm run compare
+// Has other plugins count the requests of test/scenarios/endings.ts, and prints what became of
+// them as a table: npm run compare
 import { setTimeout } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import latency from 'fastify-latency'
@@ -39,7 +40,11 @@ const plugins: readonly Plugin[] = [
     async register (app) {
       const { Registry } = load('prom-client')
       const register = new Registry()
-      await app.register(load('fastify-metrics'), { defaultMetrics: { enabled: false }, endpoint: null, routeMetrics: { overrides: { histogram: { registers: [register] }, summary: { registers: [register] } } } })
+      await app.register(load('fastify-metrics'), {
+        defaultMetrics: { enabled: false },
+        endpoint: null,
+        routeMetrics: { overrides: { histogram: { registers: [register] }, summary: { registers: [register] } } }
+      })
       return register
     }
   },
@@ -87,7 +92,9 @@ async function count (scenario: Scenario, { metric, register }: Plugin): Promise
   await Promise.race([play(scenario, app, gates, address), setTimeout(5000)])
   await app.close()
   const after = await statuses(registry, metric)
-  return Object.fromEntries(Object.entries(after).map(([status, value]) => [status, value - (before[status] ?? 0)]).filter(([, value]) => value !== 0))
+  return Object.fromEntries(Object.entries(after)
+    .map(([status, value]) => [status, value - (before[status] ?? 0)])
+    .filter(([, value]) => value !== 0))
 }
 
 function expectedOf ({ observed }: Scenario): Record<string, number> {
@@ -106,7 +113,8 @@ function describe (counts: Record<string, number>): string {
 
 async function main (): Promise<void> {
   const right = plugins.map(() => 0)
-  console.log(`| what happens | should be | ${plugins.map(({ name }) => name).join(' | ')} |\n|${'---|'.repeat(plugins.length + 2)}`)
+  console.log(`| what happens | should be | ${plugins.map(({ name }) => name).join(' | ')} |\n` +
+    `|${'---|'.repeat(plugins.length + 2)}`)
   for (const scenario of scenarios) {
     const expected = describe(expectedOf(scenario))
     const cells: string[] = []

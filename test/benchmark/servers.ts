@@ -14,7 +14,9 @@ async function serve (app: FastifyInstance, metrics?: FastifyInstance): Promise<
   const application = await app.listen({ host: '127.0.0.1', port: 0 })
   return {
     application,
-    metrics: metrics === undefined ? await app.latency.start() : `${await metrics.listen({ host: '127.0.0.1', port: 0 })}/metrics`,
+    metrics: metrics === undefined
+      ? await app.latency.start()
+      : `${await metrics.listen({ host: '127.0.0.1', port: 0 })}/metrics`,
     close: async () => Promise.all([app.close(), metrics?.close()])
   }
 }

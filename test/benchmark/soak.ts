@@ -1,5 +1,5 @@
-// Sends more than 200,000 requests of mixed endings, over connections that are kept, pipelined and HTTP/2. Fails if one of them is not
-// accounted for, or if memory grew: npm run soak
+// Sends more than 200,000 requests of mixed endings, over connections that are kept, pipelined and HTTP/2. Fails if one
+// of them is not accounted for, or if memory grew: npm run soak
 import { deepStrictEqual, ok } from 'node:assert'
 import { once } from 'node:events'
 import http2 from 'node:http2'
@@ -22,7 +22,10 @@ function expect (key: string, count = 1): void {
 async function start (name: string, options: object): Promise<{ app: FastifyInstance, address: string }> {
   const app = Fastify(options)
   await app.register(latency, {
-    server: { host: '127.0.0.1', port: 0 }, processMetrics: false, constLabels: { protocol: name }, timeToFirstByte: true
+    server: { host: '127.0.0.1', port: 0 },
+    processMetrics: false,
+    constLabels: { protocol: name },
+    timeToFirstByte: true
   })
   app.get('/ok', async () => 'x')
   app.post('/echo', async request => request.body)
@@ -84,16 +87,21 @@ async function streams (address: string): Promise<void> {
 async function accounted (app: FastifyInstance): Promise<Record<string, number>> {
   const exposition = new Exposition(await (await fetch(await app.latency.start())).text())
   const counts: Record<string, number> = {}
-  for (const metric of ['http_request_duration_seconds_count', 'http_requests_in_flight', 'http_requests_rejected_total']) {
+  for (const metric of [
+    'http_request_duration_seconds_count', 'http_requests_in_flight', 'http_requests_rejected_total'
+  ]) {
     for (const { labels, value } of exposition.samples(metric)) {
-      if (value > 0) counts[[labels.protocol, labels.route ?? labels.reason, labels.status_code ?? 'open'].join(' ')] = value
+      if (value > 0) {
+        counts[[labels.protocol, labels.route ?? labels.reason, labels.status_code ?? 'open'].join(' ')] = value
+      }
     }
   }
   return counts
 }
 
 async function quiet (app: FastifyInstance): Promise<void> {
-  while (await new Promise<number>((resolve, reject) => app.server.getConnections((error, count) => error === null ? resolve(count) : reject(error))) > 0) {
+  while (await new Promise<number>((resolve, reject) =>
+    app.server.getConnections((error, count) => error === null ? resolve(count) : reject(error))) > 0) {
     await new Promise(resolve => setImmediate(resolve))
   }
 }
@@ -103,13 +111,18 @@ function heapBytes (): number {
   return process.memoryUsage().heapUsed
 }
 
-/** Asks for 100,000 URLs that nobody declared, with as many label values of the client's own choice, before and between declared routes. */
+/**
+ * Asks for 100,000 URLs that nobody declared, with as many label values of the client's own choice,
+ * before and between declared routes.
+ */
 async function flood (): Promise<void> {
   const app = Fastify()
   await app.register(latency, {
     server: { host: '127.0.0.1', port: 0 },
     processMetrics: false,
-    labels: { method: 'method', route: 'route', status: 'status', tenant: request => request.headers['x-tenant'] as string }
+    labels: {
+      method: 'method', route: 'route', status: 'status', tenant: request => request.headers['x-tenant'] as string
+    }
   })
   const routes = Array.from({ length: 500 }, (_, n) => `/route/${n}`)
   for (const route of routes) app.get(route, async () => 'x')
@@ -134,7 +147,9 @@ async function flood (): Promise<void> {
   const series = exposition.samples('http_request_duration_seconds_count')
   console.log(`${series.length} series after 100,000 URLs and label values`)
   ok(series.length <= 2000, 'More series than seriesLimit')
-  deepStrictEqual(routes.filter(route => !series.some(({ labels }) => labels.route === route)), [], 'Routes are missing')
+  deepStrictEqual(
+    routes.filter(route => !series.some(({ labels }) => labels.route === route)), [], 'Routes are missing'
+  )
   deepStrictEqual(series.reduce((sum, { value }) => sum + value, 0), 100_000 + 100 + routes.length)
   await app.close()
 }
@@ -152,7 +167,8 @@ async function main (): Promise<void> {
     await times(50, async () => leave(http1.address, request('/wait'), 'HTTP/1.1 103', 'http1 /wait 499'))
     await times(50, async () => leave(http1.address, request('/endless'), 'first', 'http1 /endless 200'))
     await times(20, async () =>
-      leave(http1.address, `POST /echo HTTP/1.1\nhost: x\nexpect: 100-continue\n${body}ab`, '100 Continue', 'http1 /echo 499'))
+      leave(http1.address, `POST /echo HTTP/1.1\nhost: x\nexpect: 100-continue\n${body}ab`, '100 Continue',
+        'http1 /echo 499'))
     await times(20, async () => leave(http1.address, request('/%zz'), '400', 'http1 bad_url open'))
     await times(20, async () => leave(http1.address, 'NONSENSE\n\n', '400', 'http1 invalid_method open'))
     await Promise.all([quiet(http1.app), quiet(http2App.app)])

@@ -26,7 +26,12 @@ export const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 export function createHistogram (): { registry: Registry, histogram: Histogram } {
   const registry = new Registry()
   const labelNames = ['method', 'route', 'status_code']
-  return { registry, histogram: new Histogram({ name: 'http_request_duration_seconds', help: 'x', labelNames, registers: [registry], buckets }) }
+  return {
+    registry,
+    histogram: new Histogram({
+      name: 'http_request_duration_seconds', help: 'x', labelNames, registers: [registry], buckets
+    })
+  }
 }
 
 export function addEmptyHooks (app: FastifyInstance): void {
@@ -42,7 +47,10 @@ export async function addLatency (app: FastifyInstance): Promise<void> {
 export function addPromClient (app: FastifyInstance): Registry {
   const { registry, histogram } = createHistogram()
   app.addHook('onResponse', (request, reply, done) => {
-    histogram.observe({ method: request.method, route: request.routeOptions.url ?? 'unmatched', status_code: reply.statusCode }, reply.elapsedTime / 1000)
+    histogram.observe(
+      { method: request.method, route: request.routeOptions.url ?? 'unmatched', status_code: reply.statusCode },
+      reply.elapsedTime / 1000
+    )
     done()
   })
   return registry
@@ -52,7 +60,10 @@ async function addFastifyMetrics (app: FastifyInstance, routeMetrics: object): P
   await app.register(loadPeer('fastify-metrics'), { defaultMetrics: { enabled: false }, endpoint: null, routeMetrics })
 }
 
-/** OpenTelemetry has no metrics in its plugin for Fastify: those of requests come from `node:http`, and the plugin adds the route to them. */
+/**
+ * OpenTelemetry has no metrics in its plugin for Fastify: those of requests come from `node:http`, and the
+ * plugin adds the route to them.
+ */
 async function addOpenTelemetry (app: FastifyInstance): Promise<void> {
   await app.register(new (loadPeer('@fastify/otel'))().plugin())
 }
@@ -70,7 +81,9 @@ const peers: Readonly<Record<string, Subject>> = {
   'fastify-metrics': app => addFastifyMetrics(app, {}),
   'fastify-metrics, histogram only': app => addFastifyMetrics(app, { enabled: { histogram: true, summary: false } }),
   '@platformatic/fastify-http-metrics': async app => {
-    await app.register(loadPeer('@platformatic/fastify-http-metrics'), { registry: new (loadPeer('prom-client').Registry)() })
+    await app.register(loadPeer('@platformatic/fastify-http-metrics'), {
+      registry: new (loadPeer('prom-client').Registry)()
+    })
   },
   '@promster/fastify': async app => {
     await app.register(loadPeer('@promster/fastify').plugin, { detectKubernetes: false })
@@ -82,7 +95,9 @@ export const subjects: Readonly<Record<string, Subject>> = {
   'empty hooks': addEmptyHooks,
   'fastify-latency': addLatency,
   'prom-client histogram': addPromClient,
-  ...baseline === undefined ? peers : { baseline: async app => { await app.register(require(path.resolve(baseline)), { server: false }) } }
+  ...baseline === undefined
+    ? peers
+    : { baseline: async app => { await app.register(require(path.resolve(baseline)), { server: false }) } }
 }
 
 const openTelemetry = '@fastify/otel, instrumentation-http'
@@ -115,12 +130,16 @@ export function addSeries (family: any, count: number): void {
 /** A histogram of ours in seconds, with the usual labels and buckets. */
 export function createOwnHistogram (name: string): any {
   const [{ HistogramFamily }, { SeriesIndex }] = ['histogram/family', 'histogram/series-index'].map(loadInternal)
-  return new HistogramFamily({ name, help: 'x', unit: 'seconds', upperBounds: buckets }, new SeriesIndex(['method', 'route', 'status_code']))
+  return new HistogramFamily(
+    { name, help: 'x', unit: 'seconds', upperBounds: buckets }, new SeriesIndex(['method', 'route', 'status_code'])
+  )
 }
 
 /** The same for one of prom-client. */
 export function observeSeries (histogram: Histogram, count: number): void {
-  for (let index = 0; index < count; index++) histogram.observe({ method: 'GET', route: route(index), status_code: '200' }, 0.003)
+  for (let index = 0; index < count; index++) {
+    histogram.observe({ method: 'GET', route: route(index), status_code: '200' }, 0.003)
+  }
 }
 
 /** Flat, like a string that was parsed: one that was put together is slower to read. */

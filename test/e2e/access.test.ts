@@ -15,14 +15,18 @@ async function startServer (t: Test, server: ServerOptions): Promise<string> {
   return new URL(app.latency.url!).host
 }
 
-t.test('Prometheus scrapes over TLS with a client certificate, with a password and with a token, and not without', withEach(['prometheus'], async (t, installation) => {
+t.test('Prometheus scrapes over TLS with a client certificate, with a password and with a token, ' +
+  'and not without', withEach(['prometheus'], async (t, installation) => {
   const files = new Files(t)
   const ca = await createAuthority('ca')
   const [server, client] = await Promise.all([issue(ca, 'server'), issue(ca, 'client')])
   const caFile = files.write('ca.pem', ca.cert)
-  const https = { certFile: files.write('cert.pem', server.cert), keyFile: files.write('key.pem', server.key), clientCaFile: caFile }
+  const https = {
+    certFile: files.write('cert.pem', server.cert), keyFile: files.write('key.pem', server.key), clientCaFile: caFile
+  }
   const trust = `scheme: https, tls_config: { ca_file: ${caFile}`
-  const certificate = `cert_file: ${files.write('client.pem', client.cert)}, key_file: ${files.write('client-key.pem', client.key)}`
+  const certificate =
+    `cert_file: ${files.write('client.pem', client.cert)}, key_file: ${files.write('client-key.pem', client.key)}`
   const [tls, users, tokens] = await Promise.all([
     startServer(t, { https }),
     startServer(t, { auth: { users: { prometheus: 'pass:wörd' } } }),
@@ -40,10 +44,12 @@ t.test('Prometheus scrapes over TLS with a client certificate, with a password a
     ['no token', tokens, `${trust} }`, /401 Unauthorized/]
   ]
   const prometheus = await installation.start(t, 'global: { scrape_interval: 1s }\nscrape_configs:\n' + jobs
-    .map(([job, host, config]) => `  - { job_name: ${job}, static_configs: [{ targets: ['${host}'] }], ${config} }\n`).join(''))
+    .map(([job, host, config]) => `  - { job_name: ${job}, static_configs: [{ targets: ['${host}'] }], ${config} }\n`)
+    .join(''))
   const targets = await until('a scrape of every target', async () => {
     const { activeTargets } = await prometheus.get<{ activeTargets: Target[] }>('targets', { state: 'active' })
-    return activeTargets.length === jobs.length && activeTargets.every(target => target.health !== 'unknown') && activeTargets
+    return activeTargets.length === jobs.length && activeTargets.every(target => target.health !== 'unknown') &&
+      activeTargets
   })
   for (const [job, , , error] of jobs) {
     const target = targets.find(({ labels }) => labels.job === job)!

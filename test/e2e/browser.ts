@@ -5,14 +5,19 @@ export async function startBrowser (t: Test): Promise<Browser> {
   const browser = await chromium.launch({
     // Where Debian has it, and the machines of GitHub too.
     executablePath: '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+    args: [
+      '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync'
+    ]
   })
   t.teardown(() => browser.close())
   return browser
 }
 
 /** A page, and whatever goes wrong in it: errors, and what its Content-Security-Policy has refused. */
-export async function openPage (browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<{ page: Page, complaints: string[] }> {
+export async function openPage (
+  browser: Browser, url: string, options: BrowserContextOptions = {}
+): Promise<{ page: Page, complaints: string[] }> {
   const page = await browser.newPage(options)
   const complaints: string[] = []
   page.on('pageerror', error => complaints.push(error.message))

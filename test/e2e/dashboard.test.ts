@@ -9,9 +9,13 @@ import { createListening, registryOf } from '../helpers/application'
 import type { Dashboard } from '../types/dashboard'
 import { monitoringConfig, Program, root, startExample, temporaryFolder, until, withEach } from './programs'
 
-const dashboard = JSON.parse(readFileSync(join(root, 'example', 'monitoring', 'grafana', 'fastify-latency.json'), 'utf8')) as Dashboard
-const queries = dashboard.panels.flatMap(panel => panel.type === 'row' ? [] : panel.targets.map(({ refId, expr }) => ({ title: `${panel.title}, ${refId}`, expr })))
-const records = [...readFileSync(join(root, 'example', 'monitoring', 'prometheus', 'recording.yml'), 'utf8').matchAll(/- record: (\S+)/g)].map(([, name]) => name!)
+const dashboard =
+  JSON.parse(readFileSync(join(root, 'example', 'monitoring', 'grafana', 'fastify-latency.json'), 'utf8')) as Dashboard
+const queries = dashboard.panels.flatMap(panel => panel.type === 'row'
+  ? []
+  : panel.targets.map(({ refId, expr }) => ({ title: `${panel.title}, ${refId}`, expr })))
+const recording = readFileSync(join(root, 'example', 'monitoring', 'prometheus', 'recording.yml'), 'utf8')
+const records = [...recording.matchAll(/- record: (\S+)/g)].map(([, name]) => name!)
 
 interface Series {
   readonly metric: Record<string, string>
@@ -20,7 +24,8 @@ interface Series {
 
 /** What Grafana makes of a query. */
 function fill (query: string, values: { job: string, instance: string, route: string }): string {
-  return query.replaceAll('$__rate_interval', '10s').replaceAll('$__range', '1m').replace(/\$(job|instance|route)/g, (_, name: keyof typeof values) => values[name])
+  return query.replaceAll('$__rate_interval', '10s').replaceAll('$__range', '1m')
+    .replace(/\$(job|instance|route)/g, (_, name: keyof typeof values) => values[name])
 }
 
 const all = { job: '.*', instance: '.*', route: '.*' }
@@ -64,16 +69,25 @@ t.test('every query of the dashboard has an answer', withEach(['prometheus'], as
     await t.test(title, async t => {
       await until(`an answer to ${expr}`, () => answer(fill(expr, all)))
       const end = Date.now() / 1000
-      const { result } = await prometheus.get<{ result: unknown[] }>('query_range', { query: fill(expr, { job: 'example', instance, route: '/reports/:year' }), start: String(end - 60), end: String(end), step: '5' })
+      const { result } = await prometheus.get<{ result: unknown[] }>('query_range', {
+        query: fill(expr, { job: 'example', instance, route: '/reports/:year' }),
+        start: String(end - 60),
+        end: String(end),
+        step: '5'
+      })
       t.ok(Array.isArray(result))
     })
   }
 
   await t.test('requests by status, by route and by instance are the same requests', async t => {
     const time = Date.now() / 1000
-    const [total, ...others] = await Promise.all(['Requests per second', 'Requests per second by status', 'Requests per second by route', 'Requests per second by instance'].map(async title => {
+    const [total, ...others] = await Promise.all([
+      'Requests per second', 'Requests per second by status', 'Requests per second by route',
+      'Requests per second by instance'
+    ].map(async title => {
       const { expr } = queries.find(query => query.title === `${title}, A`)!
-      return (await prometheus.query<Series>(fill(expr, all), time)).reduce((sum, { value }) => sum + Number(value[1]), 0)
+      const series = await prometheus.query<Series>(fill(expr, all), time)
+      return series.reduce((sum, { value }) => sum + Number(value[1]), 0)
     }))
     t.ok(total! > 0)
     for (const other of others) t.ok(Math.abs(other - total!) < 1e-9 * total!, `${other} is ${total}`)
@@ -82,7 +96,8 @@ t.test('every query of the dashboard has an answer', withEach(['prometheus'], as
   for (const record of records) await t.test(record, () => until('a value', () => answer(record)))
 
   await t.test('an overflow fires, targets that are up do not', async t => {
-    t.equal(await until('the alert', () => prometheus.value('ALERTS{alertname="FastifySeriesOverflow",alertstate="firing",job="example"}')), 1)
+    t.equal(await until('the alert',
+      () => prometheus.value('ALERTS{alertname="FastifySeriesOverflow",alertstate="firing",job="example"}')), 1)
     t.same(await prometheus.query('ALERTS{alertname=~"Fastify(Job|Target).*"}'), [])
   })
 
@@ -96,7 +111,9 @@ async function request (url: string): Promise<void> {
 
 /** An application in which goes wrong what does not in the example. */
 async function startOdd (t: Test): Promise<{ target: string, misbehave: () => Promise<void> }> {
-  const { app, address } = await createListening(t, { seriesLimit: 2, scrape: { errorHandling: 'continue' }, processMetrics: true }, app => {
+  const { app, address } = await createListening(t, {
+    seriesLimit: 2, scrape: { errorHandling: 'continue' }, processMetrics: true
+  }, app => {
     app.get('/', async () => 'x')
     app.get('/events', (_request, reply: FastifyReply) => {
       reply.hijack()
@@ -104,11 +121,14 @@ async function startOdd (t: Test): Promise<{ target: string, misbehave: () => Pr
     })
   })
   // eslint-disable-next-line no-new -- it registers itself
-  new Gauge({ name: 'broken', help: 'Cannot be read.', registers: [registryOf(app)], collect () { throw new Error('broken') } })
+  new Gauge({
+    name: 'broken', help: 'Cannot be read.', registers: [registryOf(app)], collect () { throw new Error('broken') }
+  })
   return {
     target: new URL(app.latency.url!).host,
     async misbehave () {
-      const stream = get(`${address}/events`, { agent: false, headers: { accept: 'text/event-stream' } }).on('error', () => {})
+      const stream =
+        get(`${address}/events`, { agent: false, headers: { accept: 'text/event-stream' } }).on('error', () => {})
       await Promise.all([request(address), request(`${address}/nowhere`), request(`${address}/%zz`), sleep(300)])
       stream.destroy()
     }

@@ -16,7 +16,9 @@ async function number (page: Page, id: string): Promise<number> {
 }
 
 /** An application with the plugin as it was built, which has the modules that browsers get. */
-async function startApplication (t: Test, options: Options, declare: (app: FastifyInstance) => void): Promise<{ app: FastifyInstance, address: string }> {
+async function startApplication (
+  t: Test, options: Options, declare: (app: FastifyInstance) => void
+): Promise<{ app: FastifyInstance, address: string }> {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(latency, { server: { host: '127.0.0.1', port: 0 }, ...options })
@@ -45,7 +47,9 @@ async function row (page: Page, ...beginning: string[]): Promise<string[]> {
   return (await Promise.all(rows)).find(cells => beginning.every((text, index) => cells[index] === text)) ?? []
 }
 
-t.test('the numbers on the page are those of histogram_quantile in Prometheus for the same requests', { skip: skip || noPrometheus() }, async t => {
+t.test('the numbers on the page are those of histogram_quantile in Prometheus for the same requests', {
+  skip: skip || noPrometheus()
+}, async t => {
   const browser = await startBrowser(t)
   for (const [name, metric, paths] of [
     ['hello-world', 'hello_world_latency_seconds', ['/']],
@@ -55,7 +59,8 @@ t.test('the numbers on the page are those of histogram_quantile in Prometheus fo
     // Every series is there before Prometheus and the page see the first of them: neither counts what was before.
     for (const path of paths) await send(2, new URL(path, address).href)
     const started = await startEach(t,
-      `global: { scrape_interval: 1s }\nscrape_configs: [{ job_name: x, static_configs: [{ targets: ['${new URL(metrics).host}'] }] }]\n`)
+      'global: { scrape_interval: 1s }\n' +
+      `scrape_configs: [{ job_name: x, static_configs: [{ targets: ['${new URL(metrics).host}'] }] }]\n`)
     const scraped = await Promise.all(started.map(async prometheus => ({
       prometheus,
       before: await until(`a first scrape by ${prometheus.name}`, () => prometheus.value(`timestamp(${metric}_count)`))
@@ -65,22 +70,27 @@ t.test('the numbers on the page are those of histogram_quantile in Prometheus fo
     await shows(page, 'two answers', async () => await number(page, 'rate') === 0)
 
     for (const path of paths) await send(200, new URL(path, address).href)
-    await shows(page, 'all requests', async () => (await page.locator('#rate small').innerText()) === `${(200 * paths.length).toLocaleString('en')} in all`)
+    await shows(page, 'all requests', async () =>
+      (await page.locator('#rate small').innerText()) === `${(200 * paths.length).toLocaleString('en')} in all`)
     for (const { prometheus, before } of scraped) {
       await t.test(`${name}: ${prometheus.name}`, async t => {
         const grown = `(${metric}_bucket - ${metric}_bucket @ ${before})`
-        await until('all requests in Prometheus', async () => await prometheus.value(`sum(${metric}_count - ${metric}_count @ ${before})`) === 200 * paths.length)
+        await until('all requests in Prometheus', async () =>
+          await prometheus.value(`sum(${metric}_count - ${metric}_count @ ${before})`) === 200 * paths.length)
         for (const [id, q] of [['p50', 0.5], ['p90', 0.9], ['p99', 0.99]] as const) {
           t.equal(await number(page, id), await prometheus.value(`histogram_quantile(${q}, sum by (le) ${grown})`), id)
         }
         if (name === 'routes') {
           const route = await row(page, '/users/:id', 'GET')
-          const value = (await prometheus.value(`histogram_quantile(0.99, sum by (le) (${grown.slice(1, -1)} and ${metric}_bucket{route="/users/:id"}))`))!
+          const value = (await prometheus.value(`histogram_quantile(0.99, sum by (le) (${grown.slice(1, -1)} and ` +
+            `${metric}_bucket{route="/users/:id"}))`))!
           t.equal(route[5], `${(value * 1000).toPrecision(3)} ms`)
         }
       })
     }
-    if (name === 'hello-world') t.match(await row(page, 'all requests'), ['all requests', /^\d/, await page.locator('#p50 data').innerText()])
+    if (name === 'hello-world') {
+      t.match(await row(page, 'all requests'), ['all requests', /^\d/, await page.locator('#p50 data').innerText()])
+    }
     t.same(complaints, [])
   }
 })
@@ -98,7 +108,9 @@ t.test('it moves, and tells routes apart', { skip }, async t => {
   await send(5, `${address}/orders`, { method: 'POST' })
   await shows(page, 'the other route', async () => (await row(page, '/orders', 'POST')).length > 0)
 
-  t.same(await page.locator('#routes thead th').allInnerTexts(), ['Route', 'Method', 'Requests/s', 'p50', 'p90', 'p99', 'Errors', 'Aborted', 'In flight'])
+  t.same(await page.locator('#routes thead th').allInnerTexts(), [
+    'Route', 'Method', 'Requests/s', 'p50', 'p90', 'p99', 'Errors', 'Aborted', 'In flight'
+  ])
   await shows(page, 'something in the heat map', async () => /[1-9]/.test(await page.locator('#heat data').innerText()))
   t.match(await page.locator('#state').innerText(), /^Live/)
   t.match(await page.locator('.notes').innerText(), /Quantiles are estimates/)
@@ -119,7 +131,8 @@ t.test('the charts are of the row that is chosen, by a click or the keyboard, an
   const [, ...quantiles] = (await row(page, '/orders', 'POST')).slice(2, 6)
 
   /** What the last point says of the last 10 seconds. */
-  const last = async (): Promise<string[]> => Promise.all(['p50', 'p90', 'p99'].map(key => page.locator(`[data-key=${key}] b`).innerText()))
+  const last = async (): Promise<string[]> =>
+    Promise.all(['p50', 'p90', 'p99'].map(key => page.locator(`[data-key=${key}] b`).innerText()))
   const chosen = page.locator('#chosen')
   const orders = page.getByRole('button', { name: '/orders' })
   const all = await last()
@@ -130,7 +143,9 @@ t.test('the charts are of the row that is chosen, by a click or the keyboard, an
   t.notSame(quantiles, all)
   t.equal(await page.locator('#rate small').innerText(), '26 in all')
 
-  for (const [key, text] of [['Enter', 'Charts of all requests'], ['Space', 'Charts of POST /orders only'], ['Escape', 'Charts of all requests']] as const) {
+  for (const [key, text] of [
+    ['Enter', 'Charts of all requests'], ['Space', 'Charts of POST /orders only'], ['Escape', 'Charts of all requests']
+  ] as const) {
     await orders.focus()
     await page.keyboard.press(key)
     t.equal(await chosen.innerText(), text, key)
@@ -151,9 +166,12 @@ t.test('it can be used with the keyboard alone', { skip }, async t => {
   const reached: string[] = []
   for (let tabs = 0; tabs < 20; tabs++) {
     await page.keyboard.press('Tab')
-    reached.push(await page.evaluate('document.activeElement.id || document.activeElement.closest("[id]")?.id || document.activeElement.className') as string)
+    reached.push(await page.evaluate('document.activeElement.id || document.activeElement.closest("[id]")?.id || ' +
+      'document.activeElement.className') as string)
   }
-  for (const id of ['pause', 'window', 'heat', 'quantiles', 'rates', 'routes']) t.ok(reached.includes(id), `Tab reaches ${id}`)
+  for (const id of ['pause', 'window', 'heat', 'quantiles', 'rates', 'routes']) {
+    t.ok(reached.includes(id), `Tab reaches ${id}`)
+  }
 
   await page.getByRole('radio', { name: '1 min' }).focus()
   await page.keyboard.press('ArrowRight')
@@ -185,7 +203,9 @@ t.test('it can be used with the keyboard alone', { skip }, async t => {
 
 t.test('it fits a phone, and follows light and dark', { skip }, async t => {
   const { address, metrics } = await startExample(t, 'routes')
-  const { page, complaints } = await openPage(await startBrowser(t), live(metrics), { viewport: { width: 375, height: 700 }, isMobile: true })
+  const { page, complaints } = await openPage(await startBrowser(t), live(metrics), {
+    viewport: { width: 375, height: 700 }, isMobile: true
+  })
   await send(5, `${address}/users/1`)
   await shows(page, 'the route', async () => (await row(page, '/users/:id')).length > 0)
   t.equal(await page.evaluate('document.documentElement.scrollWidth'), 375)
@@ -204,7 +224,10 @@ t.test('what changes once a second moves nothing else', { skip }, async t => {
   await send(5, `${address}/users/1`)
   const { page } = await openPage(await startBrowser(t), live(metrics))
   await shows(page, 'the route', async () => (await row(page, '/users/:id')).length > 0)
-  await page.evaluate('window.moved = []; new PerformanceObserver(list => { window.moved = window.moved.concat(list.getEntries().flatMap(entry => entry.sources.map(({ node }) => (node?.parentElement ?? node)?.outerHTML))) }).observe({ type: "layout-shift" })')
+  await page.evaluate('window.moved = []; new PerformanceObserver(list => { ' +
+    'window.moved = window.moved.concat(list.getEntries().flatMap(entry => ' +
+    'entry.sources.map(({ node }) => (node?.parentElement ?? node)?.outerHTML))) ' +
+    '}).observe({ type: "layout-shift" })')
   await send(300, `${address}/users/1`)
   await shows(page, 'all requests', async () => (await page.locator('#rate small').innerText()) === '300 in all')
   t.same(await page.evaluate('window.moved'), [])
@@ -217,12 +240,17 @@ t.test('a server that is gone is missed, and welcome when it is back, with its c
   const { page } = await openPage(browser, live(metrics))
   await shows(page, 'two answers', async () => await number(page, 'rate') === 0)
   await example.stop('SIGKILL')
-  await shows(page, 'that there is no answer', async () => /^No answer since .*; asking again$/.test(await page.locator('#state').innerText()))
+  await shows(page, 'that there is no answer', async () =>
+    /^No answer since .*; asking again$/.test(await page.locator('#state').innerText()))
 
-  const again = new Program(t, process.execPath, ['dist/example/hello-world.js'], { env: { ...process.env, PORT: new URL(address).port, METRICS_PORT: new URL(metrics).port } })
+  const again = new Program(t, process.execPath, ['dist/example/hello-world.js'], {
+    env: { ...process.env, PORT: new URL(address).port, METRICS_PORT: new URL(metrics).port }
+  })
   await again.printed(/http:\S+\/metrics/)
   await send(3, address)
-  await shows(page, 'what the new one has counted', async () => (await page.locator('#rate small').innerText()) === '3 in all')
+  await shows(
+    page, 'what the new one has counted', async () => (await page.locator('#rate small').innerText()) === '3 in all'
+  )
   t.equal(await page.locator('#state').getAttribute('data-state'), 'live')
 })
 
@@ -242,9 +270,13 @@ t.test('a page that nobody sees asks for nothing', { skip }, async t => {
   await shows(page, 'a question', async () => asked > 0)
 })
 
-t.test('it knows errors, the aborted, the rejected and those in flight, whatever the labels are called', { skip }, async t => {
+t.test('it knows errors, the aborted, the rejected and those in flight, whatever the labels are called', {
+  skip
+}, async t => {
   let reached = (): void => {}
-  const { app, address } = await startApplication(t, { labels: { verb: 'method', where: 'route', class: 'status_class' } }, app => {
+  const { app, address } = await startApplication(t, {
+    labels: { verb: 'method', where: 'route', class: 'status_class' }
+  }, app => {
     app.get('/fails', async () => { throw new Error('not today') })
     app.get('/never', () => { reached() })
   })
@@ -260,7 +292,9 @@ t.test('it knows errors, the aborted, the rejected and those in flight, whatever
     })
   }
   never[0]!.destroy()
-  await shows(page, 'all of it', async () => (await Promise.all(['errors', 'aborted', 'rejected', 'in-flight'].map(id => number(page, id)))).join() === '3,1,1,1')
+  await shows(page, 'all of it', async () =>
+    (await Promise.all(['errors', 'aborted', 'rejected', 'in-flight'].map(id => number(page, id)))).join() ===
+      '3,1,1,1')
   t.equal(await page.locator('#errors small').innerText(), '75 % of requests')
   t.same((await row(page, '/fails')).slice(-3), ['3', '0', '0'])
   t.same((await row(page, '/never')).slice(-3), ['0', '1', '1'])
@@ -270,7 +304,11 @@ t.test('it knows errors, the aborted, the rejected and those in flight, whatever
 })
 
 t.test('of several histograms it shows the one that is chosen', { skip }, async t => {
-  const { app, address } = await startApplication(t, { timeToFirstByte: { name: 'first_byte_seconds', buckets: [3, 7] }, inFlight: false }, app => { app.get('/', async () => 'x') })
+  const { app, address } = await startApplication(
+    t,
+    { timeToFirstByte: { name: 'first_byte_seconds', buckets: [3, 7] }, inFlight: false },
+    app => { app.get('/', async () => 'x') }
+  )
   await app.inject('/')
   const { page, complaints } = await openPage(await startBrowser(t), live(app.latency.url!))
   await shows(page, 'two answers', async () => await number(page, 'rate') === 0)
@@ -284,8 +322,12 @@ t.test('of several histograms it shows the one that is chosen', { skip }, async 
   t.same(complaints, [])
 })
 
-t.test('with a password the browser asks once; when it is refused later, the page says so and stops asking', { skip }, async t => {
-  const { app } = await startApplication(t, { server: { host: '127.0.0.1', port: 0, auth: { users: { somebody: 'hunter2' } } } }, app => {
+t.test('with a password the browser asks once; when it is refused later, the page says so and stops asking', {
+  skip
+}, async t => {
+  const { app } = await startApplication(t, {
+    server: { host: '127.0.0.1', port: 0, auth: { users: { somebody: 'hunter2' } } }
+  }, app => {
     let refuse = false
     app.latency.server!.addHook('onRequest', async (request, reply) => {
       if (request.url === '/refuse') refuse = true
@@ -294,11 +336,14 @@ t.test('with a password the browser asks once; when it is refused later, the pag
     app.latency.server!.get('/refuse', async () => 'From now on')
   })
   const headers = { authorization: `Basic ${Buffer.from('somebody:hunter2').toString('base64')}` }
-  const { page, complaints } = await openPage(await startBrowser(t), live(app.latency.url!), { httpCredentials: { username: 'somebody', password: 'hunter2' } })
+  const { page, complaints } = await openPage(await startBrowser(t), live(app.latency.url!), {
+    httpCredentials: { username: 'somebody', password: 'hunter2' }
+  })
   await shows(page, 'two answers', async () => await number(page, 'rate') === 0)
   t.same(complaints.filter(complaint => !complaint.includes('401')), [])
   t.equal((await fetch(new URL('/refuse', app.latency.url!), { headers })).status, 200)
-  await shows(page, 'that it is refused', async () => (await page.locator('#state').innerText()) === 'Refused with status 401: reload this page to sign in')
+  await shows(page, 'that it is refused',
+    async () => (await page.locator('#state').innerText()) === 'Refused with status 401: reload this page to sign in')
   let asked = 0
   page.on('request', () => { asked++ })
   await page.waitForTimeout(2500)

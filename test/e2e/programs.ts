@@ -8,7 +8,9 @@ import { until } from '../helpers/until'
 
 export { root, until }
 
-/** A reason to skip a test: that a program is not installed. With REQUIRE_E2E=1 nothing is skipped and the test fails. */
+/**
+ * A reason to skip a test: that a program is not installed. With REQUIRE_E2E=1 nothing is skipped and the test fails.
+ */
 export function missing (...programs: string[]): string | false {
   if (process.env.REQUIRE_E2E === '1') return false
   const absent = programs.filter(program => spawnSync(program, ['--version']).error !== undefined)
@@ -100,8 +102,12 @@ export class Program {
 }
 
 /** A built example, on ports that the operating system chooses. */
-export async function startExample (t: Test, name: string): Promise<{ example: Program, address: string, metrics: string }> {
-  const example = new Program(t, process.execPath, [`dist/example/${name}.js`], { env: { ...process.env, PORT: '0', METRICS_PORT: '0' } })
+export async function startExample (
+  t: Test, name: string
+): Promise<{ example: Program, address: string, metrics: string }> {
+  const example = new Program(t, process.execPath, [`dist/example/${name}.js`], {
+    env: { ...process.env, PORT: '0', METRICS_PORT: '0' }
+  })
   const [, address, metrics] = await example.printed(/(http:\S+)[^]*?(http:\S+\/metrics)/)
   return { example, address: address!, metrics: metrics! }
 }
@@ -124,7 +130,8 @@ export class Prometheus {
   }
 
   async query<T> (query: string, time?: number): Promise<T[]> {
-    return (await this.get<{ result: T[] }>('query', time === undefined ? { query } : { query, time: String(time) })).result
+    const parameters = time === undefined ? { query } : { query, time: String(time) }
+    return (await this.get<{ result: T[] }>('query', parameters)).result
   }
 
   async value (promql: string, time?: number): Promise<number | undefined> {
@@ -137,7 +144,8 @@ export class Prometheus {
 export function monitoringConfig (targets: string): string {
   const folder = join(root, 'example', 'monitoring', 'prometheus')
   return readFileSync(join(folder, 'prometheus.yml'), 'utf8').replace(/(?<=_interval: )5s/g, '1s')
-    .replace('[recording.yml, alerts.yml]', `[${folder}/recording.yml, ${folder}/alerts.yml]`).replace('targets/*.json', targets)
+    .replace('[recording.yml, alerts.yml]', `[${folder}/recording.yml, ${folder}/alerts.yml]`)
+    .replace('targets/*.json', targets)
 }
 
 /** A Prometheus that can be started, and the promtool beside it. */
@@ -161,7 +169,9 @@ export class Installation {
 
   /** The environment in which it is the one on PATH. */
   get env (): NodeJS.ProcessEnv {
-    return this.#folder === undefined ? process.env : { ...process.env, PATH: `${this.#folder}${delimiter}${process.env.PATH}` }
+    return this.#folder === undefined
+      ? process.env
+      : { ...process.env, PATH: `${this.#folder}${delimiter}${process.env.PATH}` }
   }
 
   missing (...programs: Array<'prometheus' | 'promtool'>): string | false {
@@ -169,7 +179,9 @@ export class Installation {
   }
 
   promtool (args: string[], input = ''): { status: number | null, output: string } {
-    const { error, status, stdout, stderr } = spawnSync(this.program('promtool'), args, { cwd: root, input, encoding: 'utf8' })
+    const { error, status, stdout, stderr } = spawnSync(this.program('promtool'), args, {
+      cwd: root, input, encoding: 'utf8'
+    })
     if (error !== undefined) throw error
     return { status, output: stdout + stderr }
   }
@@ -178,7 +190,8 @@ export class Installation {
     const folder = temporaryFolder(t)
     writeFileSync(join(folder, 'prometheus.yml'), config)
     const program = new Program(t, this.program('prometheus'), [
-      `--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`, '--web.listen-address=127.0.0.1:0'
+      `--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`,
+      '--web.listen-address=127.0.0.1:0'
     ])
     return new Prometheus(await listening(program), this.name)
   }
@@ -194,13 +207,21 @@ const installed = new Installation()
 const named = (process.env.PROMETHEUS_PATHS ?? '').split(delimiter).filter(folder => folder !== '')
 
 /** Those in the folders that PROMETHEUS_PATHS names, or else the one on PATH. */
-export const installations: readonly Installation[] = named.length > 0 ? named.map(folder => new Installation(folder)) : [installed]
+export const installations: readonly Installation[] = named.length > 0
+  ? named.map(folder => new Installation(folder))
+  : [installed]
 
-/** A test that is run with each of the installations that has these programs. All run at once, since they mostly wait for scrapes. */
-export function withEach (programs: Array<'prometheus' | 'promtool'>, run: (t: Test, installation: Installation) => Promise<void>): (t: Test) => Promise<void> {
+/**
+ * A test that is run with each of the installations that has these programs. All run at once,
+ * since they mostly wait for scrapes.
+ */
+export function withEach (
+  programs: Array<'prometheus' | 'promtool'>, run: (t: Test, installation: Installation) => Promise<void>
+): (t: Test) => Promise<void> {
   return async t => {
     t.jobs = installations.length
-    await Promise.all(installations.map(installation => t.test(installation.name, { skip: installation.missing(...programs) }, t => run(t, installation))))
+    await Promise.all(installations.map(installation =>
+      t.test(installation.name, { skip: installation.missing(...programs) }, t => run(t, installation))))
   }
 }
 

@@ -23,16 +23,22 @@ t.test('Prometheus scrapes the hello-world example', withEach(['prometheus'], as
   })
 
   const latencies = await drive(address)
-  const client = { average: latencies.reduce((sum, latency) => sum + latency) / requests, p95: latencies[Math.ceil(0.95 * requests) - 1]! }
+  const client = {
+    average: latencies.reduce((sum, latency) => sum + latency) / requests,
+    p95: latencies[Math.ceil(0.95 * requests) - 1]!
+  }
   await until('Prometheus to count the last request', async () => await prometheus.value(`${name}_count`) === requests)
 
   const scrape = await (await fetch(metrics)).text()
-  const samples = (pattern: string) => [...scrape.matchAll(new RegExp(`^${name}_${pattern} (\\S+)$`, 'gm'))].map(match => Number(match.at(-1)))
+  const samples = (pattern: string) =>
+    [...scrape.matchAll(new RegExp(`^${name}_${pattern} (\\S+)$`, 'gm'))].map(match => Number(match.at(-1)))
   const [sum, [count], cumulative] = [samples('sum')[0]!, samples('count'), samples('bucket{le=".*"}')]
-  const bounds = [...scrape.matchAll(new RegExp(`^${name}_bucket{le="(.*)"}`, 'gm'))].map(([, le]) => Number(le === '+Inf' ? Infinity : le))
+  const bounds = [...scrape.matchAll(new RegExp(`^${name}_bucket{le="(.*)"}`, 'gm'))].map(([, le]) =>
+    Number(le === '+Inf' ? Infinity : le))
 
-  // rate() extrapolates to the edges of its window. Not before a sample of 0, nor past a sample at the time of evaluation: when the first
-  // sample is 0 and the time is that of the last one, a rate is exactly the difference of the two, divided by the length of the window.
+  // rate() extrapolates to the edges of its window. Not before a sample of 0, nor past a sample at the time of
+  // evaluation: when the first sample is 0 and the time is that of the last one, a rate is exactly the difference of
+  // the two, divided by the length of the window.
   const [history] = await prometheus.query<{ values: Array<[time: number, value: string]> }>(`${name}_count[1m]`)
   const time = history!.values.at(-1)![0]
   const perMinute = async (query: string) => 60 * (await prometheus.value(query, time))!
@@ -58,7 +64,8 @@ t.test('Prometheus scrapes the hello-world example', withEach(['prometheus'], as
     t.ok(average > 0 && average <= client.average, `0 < ${average} <= ${client.average}`)
   })
 
-  await t.test('histogram_quantile: inside the bucket of the 95th percentile, which begins below what the client measured', async t => {
+  await t.test('histogram_quantile: inside the bucket of the 95th percentile, ' +
+    'which begins below what the client measured', async t => {
     const quantile = (await prometheus.value(`histogram_quantile(0.95, rate(${name}_bucket[1m]))`, time))!
     const bucket = cumulative.findIndex(observations => observations >= 0.95 * requests)
     // In the +Inf bucket the quantile is the highest finite bound.
@@ -80,12 +87,18 @@ t.test('promtool', withEach(['promtool'], async (t, installation) => {
 
   const traffic: Record<string, Array<[method: string, path: string, status: number]>> = {
     'hello-world': [['GET', '/', 200]],
-    routes: [['GET', '/', 200], ['GET', '/users/1', 200], ['GET', '/users/x', 400], ['POST', '/orders', 201], ['GET', '/nowhere', 404]]
+    routes: [
+      ['GET', '/', 200], ['GET', '/users/1', 200], ['GET', '/users/x', 400], ['POST', '/orders', 201],
+      ['GET', '/nowhere', 404]
+    ]
   }
   for (const [name, requests] of Object.entries(traffic)) {
-    await t.test(`has nothing to say about the metrics of example/${name}.ts, which Ctrl-C stops with exit code 0`, async t => {
+    await t.test(`has nothing to say about the metrics of example/${name}.ts, ` +
+      'which Ctrl-C stops with exit code 0', async t => {
       const { example, address, metrics } = await startExample(t, name)
-      for (const [method, path, status] of requests) t.equal((await fetch(new URL(path, address), { method })).status, status)
+      for (const [method, path, status] of requests) {
+        t.equal((await fetch(new URL(path, address), { method })).status, status)
+      }
       const scrape = await (await fetch(metrics)).text()
       t.strictSame(installation.promtool(['check', 'metrics'], scrape), { status: 0, output: '' })
       t.equal(await example.stop('SIGINT'), 0)
@@ -102,10 +115,14 @@ interface Target {
 async function startWithExample (t: Test, installation: Installation, target: string): Promise<Prometheus> {
   const config = readFileSync(join(root, 'example', 'prometheus.yml'), 'utf8')
   t.match(config, /scrape_interval: 5s[^]*\[localhost:8000\]/)
-  return installation.start(t, config.replace('scrape_interval: 5s', 'scrape_interval: 1s').replace('localhost:8000', target))
+  return installation.start(
+    t, config.replace('scrape_interval: 5s', 'scrape_interval: 1s').replace('localhost:8000', target)
+  )
 }
 
-/** Sends the requests one after the other. Returns how long each took until its body was there, in seconds, ascending. */
+/**
+ * Sends the requests one after the other. Returns how long each took until its body was there, in seconds, ascending.
+ */
 async function drive (address: string): Promise<number[]> {
   const latencies: number[] = []
   for (let request = 0; request < requests; request++) {

@@ -52,7 +52,10 @@ export function createApplication (t: Test, options: FastifyServerOptions = {}):
   return app
 }
 
-/** An application with the plugin and whatever `declare` adds, listening, with its metrics server up. Resolves to where it listens. */
+/**
+ * An application with the plugin and whatever `declare` adds, listening, with its metrics server
+ * up. Resolves to where it listens.
+ */
 export async function listen (app: FastifyInstance): Promise<string> {
   const address = await app.listen({ host: '127.0.0.1', port: 0 })
   await app.latency.start()

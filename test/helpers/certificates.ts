@@ -13,7 +13,10 @@ const options = { keyType: 'ec', algorithm: 'sha256' } as const
 
 export async function createAuthority (name: string): Promise<Certificate> {
   const { cert, private: key } = await generate([{ name: 'commonName', value: name }], {
-    ...options, extensions: [{ name: 'basicConstraints', cA: true, critical: true }, { name: 'keyUsage', keyCertSign: true, critical: true }]
+    ...options,
+    extensions: [
+      { name: 'basicConstraints', cA: true, critical: true }, { name: 'keyUsage', keyCertSign: true, critical: true }
+    ]
   })
   return { cert, key }
 }

@@ -45,7 +45,9 @@ export class Exposition {
       }
       const sample = readSample(line)
       if (family === undefined || help !== undefined) throw new Error(`Sample without TYPE before it: ${line}`)
-      if (!suffixes[family.type]!.some(suffix => sample.name === familyName + suffix)) throw new Error(`Sample of another family: ${line}`)
+      if (!suffixes[family.type]!.some(suffix => sample.name === familyName + suffix)) {
+        throw new Error(`Sample of another family: ${line}`)
+      }
       const series = JSON.stringify([sample.name, Object.entries(sample.labels).sort()])
       if (seen.has(series)) throw new Error(`Series twice: ${line}`)
       seen.add(series)

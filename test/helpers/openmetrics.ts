@@ -13,7 +13,11 @@ export interface OpenMetricsFamily {
 }
 
 const suffixes: Record<string, string[]> = {
-  counter: ['_total', '_created'], gauge: [''], unknown: [''], histogram: ['_bucket', '_sum', '_count', '_created'], summary: ['', '_sum', '_count', '_created']
+  counter: ['_total', '_created'],
+  gauge: [''],
+  unknown: [''],
+  histogram: ['_bucket', '_sum', '_count', '_created'],
+  summary: ['', '_sum', '_count', '_created']
 }
 
 export function series (name: string, labels: Record<string, string>): string {
@@ -29,7 +33,8 @@ export function readOpenMetrics (text: string): Map<string, OpenMetricsFamily> {
   let familyName = ''
   let help = ''
   for (const line of text.slice(0, -'# EOF\n'.length).split('\n').slice(0, -1)) {
-    const metadata = /^# (HELP|TYPE|UNIT) ([a-zA-Z_:][a-zA-Z0-9_:]*) (.*)$/s.exec(line) as unknown as [string, string, string, string] | null
+    const metadata = /^# (HELP|TYPE|UNIT) ([a-zA-Z_:][a-zA-Z0-9_:]*) (.*)$/s.exec(line) as unknown as
+      [string, string, string, string] | null
     if (metadata !== null) {
       const [, keyword, name, rest] = metadata
       if (keyword === 'HELP') {
@@ -40,9 +45,13 @@ export function readOpenMetrics (text: string): Map<string, OpenMetricsFamily> {
         throw new Error(`Metadata of another family: ${line}`)
       } else if (keyword === 'TYPE') {
         if (!(rest in suffixes)) throw new Error(`Unknown type: ${line}`)
-        if (rest === 'counter' && name.endsWith('_total')) throw new Error(`The name of a counter without its suffix: ${line}`)
+        if (rest === 'counter' && name.endsWith('_total')) {
+          throw new Error(`The name of a counter without its suffix: ${line}`)
+        }
         for (const suffix of suffixes[rest]!) {
-          if (sampleNames.has(name + suffix)) throw new Error(`The samples of ${name} are called as those of ${sampleNames.get(name + suffix)}`)
+          if (sampleNames.has(name + suffix)) {
+            throw new Error(`The samples of ${name} are called as those of ${sampleNames.get(name + suffix)}`)
+          }
           sampleNames.set(name + suffix, name)
         }
         families.set(name, family = { type: rest, help, samples: new Map() })
@@ -55,7 +64,9 @@ export function readOpenMetrics (text: string): Map<string, OpenMetricsFamily> {
     const sample = /^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.+)\})? (NaN|[+-]Inf|-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)$/s.exec(line)
     if (sample === null) throw new Error(`Not a sample: ${line}`)
     const [, name, pairs, number] = sample as unknown as [string, string, string | undefined, string]
-    if (family === undefined || sampleNames.get(name) !== familyName) throw new Error(`Sample of another family: ${line}`)
+    if (family === undefined || sampleNames.get(name) !== familyName) {
+      throw new Error(`Sample of another family: ${line}`)
+    }
     const labels = readLabels(pairs ?? '')
     for (const bound of [labels.le, labels.quantile]) if (bound !== undefined) checkCanonical(bound)
     const value = Number(number.replace('Inf', 'Infinity'))

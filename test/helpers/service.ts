@@ -18,7 +18,9 @@ export class Service {
   readonly #messages: Message[] = []
 
   constructor (t: Test, fixture: string, env: Record<string, string>) {
-    this.process = fork(path.join(__dirname, '..', 'fixtures', fixture), { env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'ignore', 'ipc'] })
+    this.process = fork(path.join(__dirname, '..', 'fixtures', fixture), {
+      env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'ignore', 'ipc']
+    })
     this.process.on('message', (message: Message) => { this.#messages.push(message) })
     t.teardown(() => { if (this.process.connected) this.process.disconnect() })
   }

@@ -1,15 +1,18 @@
 // What counts, names and writes is changed in some thousand ways, one at a time; of each, a test must take notice.
 export default {
   mutate: [
-    'lib/config.ts', 'lib/checks.ts', 'lib/*/options.ts', 'lib/request/labels.ts', 'lib/request/label-sources.ts', 'lib/request/route-series.ts',
-    'lib/histogram/*.ts', 'lib/exposition/*.ts'
+    'lib/config.ts', 'lib/checks.ts', 'lib/*/options.ts', 'lib/request/labels.ts', 'lib/request/label-sources.ts',
+    'lib/request/route-series.ts', 'lib/histogram/*.ts', 'lib/exposition/*.ts'
   ],
   // What is changed need not have the right types.
   buildCommand: 'tsc -b test --noCheck',
   testRunner: 'tap',
   tap: {
     // The quickest first: the first that fails is the last that is run.
-    testFiles: ['options', 'histogram', 'exposition', 'contract', 'labels', 'registry', 'requests', 'open-telemetry', 'endings', 'scrape']
+    testFiles: [
+      'options', 'histogram', 'exposition', 'contract', 'labels', 'registry', 'requests', 'open-telemetry', 'endings',
+      'scrape'
+    ]
       .map(name => `dist/test/${name}.test.js`)
   },
   coverageAnalysis: 'perTest',

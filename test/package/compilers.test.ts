@@ -32,8 +32,9 @@ for (const version of versions) {
   t.test(`TypeScript ${version} accepts the types and what they allow, and refuses each misuse`, async t => {
     for (const [resolution, module, exact, files] of settings) {
       await t.resolves(run('node', [
-        join('node_modules', `typescript-${version}`, 'bin', 'tsc'), '--noEmit', '--strict', '--skipLibCheck', 'false', '--target', 'es2022',
-        '--module', module, '--moduleResolution', resolution, '--types', 'node', '--exactOptionalPropertyTypes', exact, ...files
+        join('node_modules', `typescript-${version}`, 'bin', 'tsc'), '--noEmit', '--strict', '--skipLibCheck', 'false',
+        '--target', 'es2022', '--module', module, '--moduleResolution', resolution, '--types', 'node',
+        '--exactOptionalPropertyTypes', exact, ...files
       ]), `${resolution}, exactOptionalPropertyTypes: ${exact}`)
     }
   })

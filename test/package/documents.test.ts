@@ -1,5 +1,5 @@
-// Reads the documents from top to bottom as a user would, and does what their blocks of code say. A block in a language that is not dealt
-// with here fails.
+// Reads the documents from top to bottom as a user would, and does what their blocks of code say. A block in a language
+// that is not dealt with here fails.
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, readFileSync, symlinkSync } from 'node:fs'
@@ -19,7 +19,10 @@ const notRun: Record<string, string> = {
   'docker compose -f example/monitoring/compose.yaml up': 'test/e2e/compose.test.ts has Compose read the file'
 }
 
-/** Ports that the documents name, in the order in which a fleet says which it has instead: the application's and the metrics' of each instance. */
+/**
+ * Ports that the documents name, in the order in which a fleet says which it has instead: the application's and
+ * the metrics' of each instance.
+ */
 const documentedPorts = ['8001', '8000', '8011', '8010', '8021', '8020']
 
 /** Queries that have no answer when all is well. They must be valid, and be about metrics that there are. */
@@ -33,11 +36,14 @@ interface Block {
 
 function blocksOf (document: string): Block[] {
   const text = readFileSync(join(root, document), 'utf8').replaceAll('\r\n', '\n')
-  const blocks = [...text.matchAll(/^( *)```(.*)\n([^]*?)^\1```$/gm)].map(({ 1: indent, 2: language, 3: code, index }) => {
+  const fences = [...text.matchAll(/^( *)```(.*)\n([^]*?)^\1```$/gm)]
+  const blocks = fences.map(({ 1: indent, 2: language, 3: code, index }) => {
     const line = text.slice(0, index).split('\n').length
     return { line, language: language!, text: code!.replaceAll(new RegExp(`^${indent}`, 'gm'), '') }
   })
-  if (text.match(/^[ >]*(```|~~~)/gm)!.length !== 2 * blocks.length) throw new Error(`A block of ${document} does not begin or end as the others do`)
+  if (text.match(/^[ >]*(```|~~~)/gm)!.length !== 2 * blocks.length) {
+    throw new Error(`A block of ${document} does not begin or end as the others do`)
+  }
   return blocks
 }
 
@@ -94,15 +100,24 @@ class Reader {
   async #setUp (): Promise<void> {
     const ca = await createAuthority('ca')
     const { cert, key } = await issue(ca, 'localhost')
-    for (const [name, text] of [['ca.crt', ca.cert], ['tls.crt', cert], ['tls.key', key]] as const) this.#project.write(name, text)
-    for (const file of ['lib', 'example', 'index.d.ts', 'package.json', 'tsconfig.json']) cpSync(join(root, file), this.#clone.path(file), { recursive: true })
-    this.#edit('tsconfig.json', text => text.replace('"strict": true', '"strict": true, "noCheck": true')) // Halves the time to build.
+    for (const [name, text] of [['ca.crt', ca.cert], ['tls.crt', cert], ['tls.key', key]] as const) {
+      this.#project.write(name, text)
+    }
+    for (const file of ['lib', 'example', 'index.d.ts', 'package.json', 'tsconfig.json']) {
+      cpSync(join(root, file), this.#clone.path(file), { recursive: true })
+    }
+    // Halves the time to build.
+    this.#edit('tsconfig.json', text => text.replace('"strict": true', '"strict": true, "noCheck": true'))
     await this.#project.install('typescript@5.9', '@types/node@20')
     symlinkSync(join(root, 'node_modules'), this.#clone.path('node_modules'))
     this.#edit('package.json', text => this.#onOurPorts(text))
-    this.#edit('example/prometheus.yml', text => this.#onOurPorts(text).replace('scrape_interval: 5s', 'scrape_interval: 1s'))
-    this.#edit('example/monitoring/prometheus/prometheus.yml', text => text.replace('scrape_interval: 5s', 'scrape_interval: 1s'))
-    for (const file of ['example/traffic.mjs', 'example/monitoring/prometheus/targets/example.json']) this.#edit(file, text => this.#onOurPorts(text))
+    this.#edit('example/prometheus.yml', text =>
+      this.#onOurPorts(text).replace('scrape_interval: 5s', 'scrape_interval: 1s'))
+    this.#edit('example/monitoring/prometheus/prometheus.yml', text =>
+      text.replace('scrape_interval: 5s', 'scrape_interval: 1s'))
+    for (const file of ['example/traffic.mjs', 'example/monitoring/prometheus/targets/example.json']) {
+      this.#edit(file, text => this.#onOurPorts(text))
+    }
   }
 
   #edit (file: string, change: (text: string) => string): void {
@@ -119,7 +134,10 @@ class Reader {
     return text.replaceAll(/(?<=localhost:)\d+/g, port => String(this.#ports[port]?.number ?? port))
   }
 
-  /** Runs JavaScript in the user's project. What is only a part of a program gets the rest of one, and the metrics are scraped. */
+  /**
+   * Runs JavaScript in the user's project. What is only a part of a program gets the rest of
+   * one, and the metrics are scraped.
+   */
   async js (t: Test, { line, text }: Block): Promise<void> {
     await this.#runProgram(t, /^\/\/ (\S+)\n/.exec(text)?.[1] ?? `line-${line}.mjs`, text)
   }
@@ -145,7 +163,9 @@ class Reader {
     if (file.endsWith('.mts') || (isWhole && typed !== file)) {
       // An ES module that is whole is TypeScript as it stands.
       this.#project.write(typed, program)
-      await this.#project.run('npx', ['tsc', '--strict', '--module', 'nodenext', '--target', 'es2022', '--types', 'node', typed])
+      await this.#project.run('npx', [
+        'tsc', '--strict', '--module', 'nodenext', '--target', 'es2022', '--types', 'node', typed
+      ])
     }
     const running = this.#start(process.execPath, [file.replace(/mts$/, 'mjs')], this.#project)
 
@@ -156,35 +176,44 @@ class Reader {
       const application = listening.filter(([, documented]) => documented === applicationPort).map(([, , port]) => port)
       for (const port of application) await fetch(`http://localhost:${port}`)
       const others = new Set(listening.map(([, , port]) => port).filter(port => !application.includes(port)))
-      const pages = [...others].map(port => this.#scrape(`${text.includes('https:') ? 'https' : 'http'}://localhost:${port}/metrics`)).filter(page => page !== '')
+      const pages = [...others]
+        .map(port => this.#scrape(`${text.includes('https:') ? 'https' : 'http'}://localhost:${port}/metrics`))
+        .filter(page => page !== '')
       return pages.length === servers && pages
     })
     for (const page of pages) t.ok([...new Exposition(page).families.values()].some(({ type }) => type === 'histogram'))
     this.#output = pages[0]!
 
     const printed = running.output.split('\n').filter(line => line !== '' && !line.startsWith('listening '))
-    t.strictSame(printed, [...text.matchAll(/^console\.log\(.*\) *\/\/ (.*)$/gm)].map(([, value]) => value), 'prints what it says')
+    t.strictSame(
+      printed, [...text.matchAll(/^console\.log\(.*\) *\/\/ (.*)$/gm)].map(([, value]) => value), 'prints what it says'
+    )
     await running.end()
   }
 
   /** The page, or nothing while there is none. */
   #scrape (url: string): string {
-    return spawnSync('curl', ['-sf', '--cacert', 'ca.crt', '--cert', 'tls.crt', '--key', 'tls.key', '-H', `authorization: Bearer ${this.#token}`, url],
-      { cwd: this.#project.folder, encoding: 'utf8' }).stdout
+    return spawnSync('curl', [
+      '-sf', '--cacert', 'ca.crt', '--cert', 'tls.crt', '--key', 'tls.key',
+      '-H', `authorization: Bearer ${this.#token}`, url
+    ], { cwd: this.#project.folder, encoding: 'utf8' }).stdout
   }
 
   /** Runs commands in a clone of the repository; the installation of the package, in the user's project. */
   async sh (t: Test, { text }: Block): Promise<void> {
+    const onAnyPort = '--web.listen-address=127.0.0.1:0'
     for (const command of text.startsWith('while') ? [text] : text.trim().split('\n')) {
       if (command in notRun) t.comment(`not run: ${command}: ${notRun[command]}`)
-      else if (command.startsWith('prometheus ')) await this.#startPrometheus(t, `${command} --web.listen-address=127.0.0.1:0`)
+      else if (command.startsWith('prometheus ')) await this.#startPrometheus(t, `${command} ${onAnyPort}`)
       else if (command.startsWith('npm run prometheus')) await this.#startPrometheus(t, `PORT=0 ${command}`)
       else if (command.startsWith('npm run start:fleet')) await this.#startFleet(t, command)
       else if (/^npm (run )?start/.test(command)) await this.#startApplication(t, command)
       else if (/^npm run traffic|^node example\/traffic|^while/.test(command)) await this.#sendRequests(t, command)
       else {
         const project = command.includes('fastify-latency') ? this.#project : this.#clone
-        this.#output = await project.run('bash', ['-o', 'pipefail', '-c', this.#onOurPorts(command).replace(/ fastify-latency/, ` ${tarball}`)])
+        this.#output = await project.run('bash', [
+          '-o', 'pipefail', '-c', this.#onOurPorts(command).replace(/ fastify-latency/, ` ${tarball}`)
+        ])
         t.pass(command)
       }
     }
@@ -199,7 +228,8 @@ class Reader {
   async #startFleet (t: Test, command: string): Promise<void> {
     const fleet = await this.#startInstead(command, { PORT: '0', METRICS_PORT: '0' })
     await fleet.printed(/Enter restarts/)
-    const ports = [...fleet.output.matchAll(/^http:\S+:(\d+) {3}http:\S+:(\d+)\/metrics {3}process/gm)].flatMap(([, ...ports]) => ports)
+    const ports = [...fleet.output.matchAll(/^http:\S+:(\d+) {3}http:\S+:(\d+)\/metrics {3}process/gm)]
+      .flatMap(([, ...ports]) => ports)
     documentedPorts.forEach((documented, index) => { this.#ports[documented]!.target = Number(ports[index]) })
     t.pass(command)
   }
@@ -221,8 +251,10 @@ class Reader {
   }
 
   async #observed (): Promise<number> {
-    const page = await (await fetch(this.#onOurPorts('http://localhost:8000/metrics'), { headers: { connection: 'close' } })).text()
-    return [...page.matchAll(/^(?!fastify_latency).*_seconds_count\S* (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0)
+    const page = await (await fetch(this.#onOurPorts('http://localhost:8000/metrics'),
+      { headers: { connection: 'close' } })).text()
+    return [...page.matchAll(/^(?!fastify_latency).*_seconds_count\S* (\d+)$/gm)]
+      .reduce((sum, [, count]) => sum + Number(count), 0)
   }
 
   async #startPrometheus (t: Test, command: string): Promise<void> {
@@ -254,10 +286,14 @@ class Reader {
     t.equal(status, 0, output)
   }
 
-  /** Compares with what the last command printed: the same lines, but for the values of samples and what `…` stands for. */
+  /**
+   * Compares with what the last command printed: the same lines, but for the values of samples and what `…` stands for.
+   */
   text (t: Test, { text }: Block): void {
     const escape = (line: string): string => line.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')
-    const pattern = text.trim().split('\n').map(line => line === '…' ? '[^]*' : (line.startsWith('#') ? escape(line) : `${escape(line.replace(/ \S+$/, ''))} [\\d.e+-]+`) + '\n')
+    const pattern = text.trim().split('\n').map(line => line === '…'
+      ? '[^]*'
+      : (line.startsWith('#') ? escape(line) : `${escape(line.replace(/ \S+$/, ''))} [\\d.e+-]+`) + '\n')
     t.match(this.#output, new RegExp(pattern.join('')))
   }
 }
@@ -267,7 +303,9 @@ for (const document of documents) {
     const reader = await Reader.create(t)
     for (const block of blocksOf(document)) {
       await t.test(`line ${block.line}, ${block.language}: ${block.text.split('\n', 1)}`, async t => {
-        if (!(block.language in reader)) throw new Error(`Nothing is known of blocks in the language '${block.language}'`)
+        if (!(block.language in reader)) {
+          throw new Error(`Nothing is known of blocks in the language '${block.language}'`)
+        }
         await reader[block.language as 'js' | 'ts' | 'sh' | 'yaml' | 'promql' | 'text'](t, block)
       })
     }
@@ -277,7 +315,9 @@ for (const document of documents) {
 t.test('the documents name no script that package.json does not have', async t => {
   const { scripts } = require('fastify-latency/package.json')
   for (const document of [...documents, 'CONTRIBUTING.md']) {
-    for (const [, script] of readFileSync(join(root, document), 'utf8').matchAll(/npm run ([\w:]+)/g)) t.ok(script! in scripts, `${document}: npm run ${script}`)
+    for (const [, script] of readFileSync(join(root, document), 'utf8').matchAll(/npm run ([\w:]+)/g)) {
+      t.ok(script! in scripts, `${document}: npm run ${script}`)
+    }
   }
 })
 

@@ -26,11 +26,15 @@ for (const fastify of ['5.0.0', '5']) {
   for (const [manager, [install, node]] of Object.entries(managers)) {
     t.test(`Fastify ${fastify}, installed by ${manager}`, async t => {
       const project = new Project(t, 'application')
-      project.write('package.json', JSON.stringify({ private: true, dependencies: { fastify, 'fastify-latency': `file:${tarball}` } }))
+      project.write('package.json', JSON.stringify({
+        private: true, dependencies: { fastify, 'fastify-latency': `file:${tarball}` }
+      }))
       project.write('yarn.lock', '') // Without one, Yarn 4 takes the folder for a part of a project above it.
       await project.run(install[0]!, install.slice(1), env)
       for (const app of ['app.cjs', 'app.mjs']) {
-        t.match(await project.run(node[0]!, [...node.slice(1), app], env), /^http_request_duration_seconds_count 1$/m, app)
+        t.match(
+          await project.run(node[0]!, [...node.slice(1), app], env), /^http_request_duration_seconds_count 1$/m, app
+        )
       }
     })
   }

@@ -12,7 +12,8 @@ t.test('the package is the built library, its types and its documents', async t 
   const modules = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
     .filter(file => file.endsWith('.ts'))
     .map(file => `dist/lib/${file.replaceAll(sep, '/').replace(/ts$/, 'js')}`)
-  const packed = (await project.run('tar', ['-tf', tarball])).trim().split('\n').map(file => file.replace('package/', ''))
+  const packed = (await project.run('tar', ['-tf', tarball])).trim().split('\n').map(file =>
+    file.replace('package/', ''))
   t.strictSame(packed.sort(), [...modules, 'CHANGELOG.md', 'LICENSE', 'README.md', 'index.d.ts', 'package.json'].sort())
 })
 
@@ -41,7 +42,9 @@ for (const [file, statement] of Object.entries(imports)) {
         console.log(await (await fetch(await app.latency.start())).text())
         await app.close()
       }`)
-    const check = file.endsWith('.mjs') ? "import { check } from './check.cjs'" : "const { check } = require('./check.cjs')"
+    const check = file.endsWith('.mjs')
+      ? "import { check } from './check.cjs'"
+      : "const { check } = require('./check.cjs')"
     project.write(file, `${statement}\n${check}\ncheck(latency)\n`)
     t.match(await project.run('node', [file]), /^http_request_duration_seconds_count 1$/m)
   })
@@ -52,11 +55,15 @@ t.test('every import gives the same function', async t => {
     import latency, { fastifyLatency } from 'fastify-latency'
     import { createRequire } from 'node:module'
     const required = createRequire(import.meta.url)('fastify-latency')
-    console.log(new Set([latency, fastifyLatency, required, required.default, required.fastifyLatency]).size, typeof latency)`)
+    console.log(new Set([latency, fastifyLatency, required, required.default, required.fastifyLatency]).size, ` +
+    'typeof latency)')
   t.equal(await project.run('node', ['same.mjs']), '1 function\n')
 })
 
-const tsc = [join('node_modules', 'typescript', 'bin', 'tsc'), '--module', 'nodenext', '--target', 'es2022', '--strict', '--exactOptionalPropertyTypes']
+const tsc = [
+  join('node_modules', 'typescript', 'bin', 'tsc'), '--module', 'nodenext', '--target', 'es2022', '--strict',
+  '--exactOptionalPropertyTypes'
+]
 const program = `
   import Fastify from 'fastify'
   import latency, { fastifyLatency, type Options } from 'fastify-latency'
@@ -76,7 +83,8 @@ const program = `
   main()
 `
 
-t.test("strict TypeScript accepts the options, app.latency and a route's config, in CommonJS and ES modules", async t => {
+t.test("strict TypeScript accepts the options, app.latency and a route's config, " +
+  'in CommonJS and ES modules', async t => {
   project.write('typed.cts', program)
   project.write('typed.mts', program)
   await project.run('node', [...tsc, 'typed.cts', 'typed.mts'])

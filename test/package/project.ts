@@ -47,7 +47,8 @@ export class Project {
   /** What the program wrote to stdout. Rejects with all that it wrote unless it ends with exit code 0. */
   async run (command: string, args: string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
     try {
-      return (await promisify(execFile)(command, args, { cwd: this.folder, env: { ...process.env, ...env }, maxBuffer: Infinity })).stdout
+      return (await promisify(execFile)(command, args,
+        { cwd: this.folder, env: { ...process.env, ...env }, maxBuffer: Infinity })).stdout
     } catch (error) {
       const { message, stdout } = error as ExecFileException
       throw new Error(`${message}\n${stdout}`, { cause: error })

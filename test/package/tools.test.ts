@@ -8,16 +8,21 @@ t.test('bundled by esbuild into one file, an application runs on its own', async
   const project = new Project(t, 'application')
   await project.install(tarball, 'fastify@5', 'esbuild@0.28')
   const banner = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);"
-  for (const [source, options] of [['app.cjs', ['--format=cjs']], ['app.mjs', ['--format=esm', `--banner:js=${banner}`]]] as const) {
+  for (const [source, options] of [
+    ['app.cjs', ['--format=cjs']], ['app.mjs', ['--format=esm', `--banner:js=${banner}`]]
+  ] as const) {
     const elsewhere = new Project(t)
-    await project.run('npx', ['esbuild', source, '--bundle', '--minify', '--platform=node', ...options, `--outfile=${elsewhere.path(source)}`])
+    await project.run('npx', [
+      'esbuild', source, '--bundle', '--minify', '--platform=node', ...options, `--outfile=${elsewhere.path(source)}`
+    ])
     const output = await elsewhere.run('node', [source])
     t.match(output, /^http_request_duration_seconds_count 1$/m, source)
     t.match(output, /Served by fastify-latency \d/, source)
   }
 })
 
-// Jest loads no ES module that is required before Node.js 24.9, and newer versions of light-my-request, with which Fastify injects, have one.
+// Jest loads no ES module that is required before Node.js 24.9, and newer versions of light-my-request, with
+// which Fastify injects, have one.
 for (const runner of ['jest', 'vitest']) {
   t.test(`an application is tested with ${runner}, which ends by itself`, async t => {
     const project = new Project(t, runner)
@@ -31,10 +36,13 @@ t.test('fastify-cli starts example/fastify-cli.js, and requests without a route 
   const project = new Project(t)
   await project.install(tarball, 'fastify@5', 'fastify-cli@8')
   cpSync(join(root, 'example', 'fastify-cli.js'), project.path('fastify-cli.js'))
-  const cli = new Program(t, project.path('node_modules/.bin/fastify'), ['start', '--options', '--address', '127.0.0.1', '--port', '8001', 'fastify-cli.js'], {
+  const cli = new Program(t, project.path('node_modules/.bin/fastify'), [
+    'start', '--options', '--address', '127.0.0.1', '--port', '8001', 'fastify-cli.js'
+  ], {
     cwd: project.folder, env: { ...process.env, ...onFreePorts }
   })
-  const [address, metrics] = await Promise.all([8001, 8000].map(async port => `http://127.0.0.1:${await portOf(cli, port)}`))
+  const [address, metrics] =
+    await Promise.all([8001, 8000].map(async port => `http://127.0.0.1:${await portOf(cli, port)}`))
   for (const path of ['/', '/nothing']) await fetch(address + path)
   const page = await (await fetch(`${metrics}/metrics`)).text()
   t.match(page, /^http_request_duration_seconds_count\{method="GET",route="\/",status_code="200"\} 1$/m)

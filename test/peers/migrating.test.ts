@@ -21,7 +21,9 @@ interface Request {
 }
 
 /** Parts of the page, by the name of what they are about. */
-const sections = new Map(text.split(/^## From /m).slice(1).map(section => [section.slice(0, section.indexOf('\n')), section]))
+const sections = new Map(
+  text.split(/^## From /m).slice(1).map(section => [section.slice(0, section.indexOf('\n')), section])
+)
 
 function tables (section: string, heading: string): string[][] {
   return [...section.matchAll(/(?:^\|.*\|\n)+/gm)].map(([rows]) => rows.trimEnd().split('\n'))
@@ -38,18 +40,27 @@ const project = new Project(t)
 /** Sends requests to a program of the page. Its ports are replaced by any that are free. */
 async function observe (program: string, requests: readonly Request[]): Promise<Observed> {
   const onAnyPort = program.replace(/port: \d+/g, 'port: 0')
-    .replace('register(latency)', 'register(latency, {})').replace('register(latency, {', 'register(latency, { server: { port: 0 },')
-  project.write('program.mjs', `${onAnyPort}\nexport { app }\n${program.includes('metricsServer') ? 'export { metricsServer }\n' : ''}`)
+    .replace('register(latency)', 'register(latency, {})')
+    .replace('register(latency, {', 'register(latency, { server: { port: 0 },')
+  project.write(
+    'program.mjs',
+    `${onAnyPort}\nexport { app }\n${program.includes('metricsServer') ? 'export { metricsServer }\n' : ''}`
+  )
   return await project.run('observe.mjs', JSON.stringify(requests)) as Observed
 }
 
 /** Values of a request's labels as the tables have them: method, route, status. */
 function cellOf (counted: Observed['counted'][number]): string {
-  return counted.length === 0 ? '–' : counted.map(({ labels: { method, route, path, status_code: status } }) => `\`${method} ${route ?? path} ${status}\``).join()
+  return counted.length === 0
+    ? '–'
+    : counted
+      .map(({ labels: { method, route, path, status_code: status } }) => `\`${method} ${route ?? path} ${status}\``)
+      .join()
 }
 
 function bounds (page: string): number[] {
-  const found = [...page.matchAll(/^\w*request_duration_seconds_bucket\{.*le="([^"]+)"/gm)].map(([, bound]) => Number(bound!.replace('+Inf', 'Infinity')))
+  const found = [...page.matchAll(/^\w*request_duration_seconds_bucket\{.*le="([^"]+)"/gm)].map(([, bound]) =>
+    Number(bound!.replace('+Inf', 'Infinity')))
   return [...new Set(found)].sort((a, b) => a - b)
 }
 
@@ -65,18 +76,25 @@ for (const [name, section] of sections) {
     t.equal(requests.length, 7)
     const before = await observe(programs[0]!, requests)
     const after = await observe(programs[1]!, requests)
-    t.same(requests.map((_, index) => [rows[index]![0], cellOf(before.counted[index]!), cellOf(after.counted[index]!)]), rows)
+    t.same(
+      requests.map((_, index) => [rows[index]![0], cellOf(before.counted[index]!), cellOf(after.counted[index]!)]), rows
+    )
     t.same(bounds(after.page), bounds(before.page), 'the same buckets')
     for (const [cellBefore, cellAfter] of tables(section, 'metric before')) {
       for (const metric of inBackticks(cellBefore!)) t.match(before.page, new RegExp(`^# TYPE ${metric} `, 'm'))
       // Prometheus adds this one.
-      for (const metric of inBackticks(cellAfter!).filter(metric => metric !== 'up' && metric !== '_count')) t.match(after.page, new RegExp(`^# TYPE ${metric} `, 'm'))
+      for (const metric of inBackticks(cellAfter!).filter(metric => metric !== 'up' && metric !== '_count')) {
+        t.match(after.page, new RegExp(`^# TYPE ${metric} `, 'm'))
+      }
     }
   })
 
   if (programs.length === 2) continue
   t.test(`from ${name}: with other options, the same series hold the same requests`, async t => {
-    const more = [...requests, { method: 'GET', path: '/health', leaves: false }, { method: 'GET', path: '/v2/users', leaves: false }]
+    const more = [
+      ...requests, { method: 'GET', path: '/health', leaves: false },
+      { method: 'GET', path: '/v2/users', leaves: false }
+    ]
     const before = await observe(programs[2]!, more)
     const after = await observe(programs[3]!, more)
     t.ok(before.counted.flat().length >= 2)
@@ -96,7 +114,9 @@ const optionNames: Record<string, Array<[file: string, name: RegExp]>> = {
     ['@promster/fastify/dist/promster-fastify.cjs.dev.js', /\ballDefaultedOptions\.(\w+)/g],
     ['@promster/server/dist/promster-server.cjs.dev.js', /\bdefaultedOptions\.(\w+)/g]
   ],
-  'express-prom-bundle': [['express-prom-bundle/types/index.d.ts', /^ {4}(\w+)\?:/gm], ['express-prom-bundle/src/index.js', /\bopts\.(\w+)/g]]
+  'express-prom-bundle': [
+    ['express-prom-bundle/types/index.d.ts', /^ {4}(\w+)\?:/gm], ['express-prom-bundle/src/index.js', /\bopts\.(\w+)/g]
+  ]
 }
 
 /** Not options of users: obsolete ones that are refused, and what the package tells itself. */
@@ -105,8 +125,11 @@ const noOptions = ['prefix', 'keepDefaultMetrics', 'whitelist', 'blacklist']
 for (const [name, sources] of Object.entries(optionNames)) {
   t.test(`from ${name}: the page has every option`, async t => {
     const documented = tables(sections.get(name)!, `option of ${name}`).map(([cell]) => cell!).join()
-    const names = sources.flatMap(([file, pattern]) => [...readFileSync(path.join(peers, file), 'utf8').matchAll(pattern)].map(match => match[1]!))
+    const names = sources.flatMap(([file, pattern]) =>
+      [...readFileSync(path.join(peers, file), 'utf8').matchAll(pattern)].map(match => match[1]!))
     t.ok(names.length >= 8)
-    for (const option of new Set(names)) if (!noOptions.includes(option)) t.match(documented, new RegExp(`\\b${option}\\b`))
+    for (const option of new Set(names)) {
+      if (!noOptions.includes(option)) t.match(documented, new RegExp(`\\b${option}\\b`))
+    }
   })
 }

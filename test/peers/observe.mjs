@@ -1,5 +1,6 @@
-// Sends requests to an application of docs/migrating.md, which is beside this file as program.mjs, and prints as JSON which series each was
-// counted in, and what is served. The application is Fastify's or Express's: node observe.mjs REQUESTS
+// Sends requests to an application of docs/migrating.md, which is beside this file as program.mjs, and
+// prints as JSON which series each was counted in, and what is served. The application is Fastify's or
+// Express's: node observe.mjs REQUESTS
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import * as program from './program.mjs'
@@ -51,7 +52,9 @@ for (const { method, path, leaves } of JSON.parse(process.argv[2])) {
   const before = counts(await read())
   await send(method, path, leaves)
   const after = counts(await read())
-  counted.push([...after].filter(([key, { count }]) => count !== (before.get(key)?.count ?? 0)).map(([, { name, labels }]) => ({ name, labels })))
+  counted.push([...after]
+    .filter(([key, { count }]) => count !== (before.get(key)?.count ?? 0))
+    .map(([, { name, labels }]) => ({ name, labels })))
 }
 console.log(JSON.stringify({ counted, page: await read() }))
 process.exit()

@@ -18,7 +18,9 @@ export class Project {
   constructor (t: Test) {
     t.teardown(() => rmSync(this.#folder, { recursive: true, force: true }))
     mkdirSync(path.join(this.#folder, 'node_modules'))
-    for (const name of readdirSync(peers).filter(name => !name.startsWith('.'))) this.#link(path.join(peers, name), name)
+    for (const name of readdirSync(peers).filter(name => !name.startsWith('.'))) {
+      this.#link(path.join(peers, name), name)
+    }
     this.#link(path.join(root, 'node_modules', 'fastify'), 'fastify')
     this.#link(root, 'fastify-latency')
   }
@@ -34,7 +36,9 @@ export class Project {
   /** Runs a program of this folder; resolves to what it printed, as JSON. */
   async run (program: string, ...args: string[]): Promise<unknown> {
     copyFileSync(path.join(root, 'test', 'peers', program), path.join(this.#folder, program))
-    const { stdout } = await promisify(execFile)('node', [program, ...args], { cwd: this.#folder, maxBuffer: Infinity, timeout: 60_000 })
+    const { stdout } = await promisify(execFile)('node', [program, ...args], {
+      cwd: this.#folder, maxBuffer: Infinity, timeout: 60_000
+    })
     return JSON.parse(stdout)
   }
 }

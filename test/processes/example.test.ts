@@ -14,8 +14,13 @@ import { until } from '../helpers/until'
 
 const noSignals = process.platform === 'win32' && 'Windows has no signals'
 
-/** Starts an example on free ports, as it was built unless it is JavaScript; resolves when it has printed both of its addresses, or all `count`. */
-async function start (t: Test, name: string, env = {}, count = 2): Promise<{ child: ChildProcess, address: string, metrics: string, live: string | undefined }> {
+/**
+ * Starts an example on free ports, as it was built unless it is JavaScript; resolves when it has printed both of
+ * its addresses, or all `count`.
+ */
+async function start (
+  t: Test, name: string, env = {}, count = 2
+): Promise<{ child: ChildProcess, address: string, metrics: string, live: string | undefined }> {
   const source = path.join(root, 'example', name)
   const child = spawn(process.execPath, [existsSync(source) ? source : path.join(root, 'dist', 'example', name)], {
     env: { ...process.env, ...env, PORT: '0', METRICS_PORT: '0' },
@@ -24,21 +29,26 @@ async function start (t: Test, name: string, env = {}, count = 2): Promise<{ chi
   t.teardown(() => child.kill('SIGKILL'))
   const addresses: string[] = []
   for await (const line of createInterface({ input: child.stdout! })) {
-    const address = /^(?:Hello World|its latency|as it is now|Application|Metrics|Live page) +(https?:\S+)$/.exec(line)?.[1]
+    const address =
+      /^(?:Hello World|its latency|as it is now|Application|Metrics|Live page) +(https?:\S+)$/.exec(line)?.[1]
     if (address !== undefined && addresses.push(address) === count) break
   }
   child.stdout!.resume()
   return { child, address: addresses[0]!, metrics: addresses[1]!, live: addresses[2] }
 }
 
-t.test('hello-world answers, shows its latency, leads to the live page, and stops on Ctrl-C', { skip: noSignals }, async t => {
+t.test('hello-world answers, shows its latency, leads to the live page, and stops on Ctrl-C', {
+  skip: noSignals
+}, async t => {
   const { child, address, metrics, live } = await start(t, 'hello-world.js', {}, 3)
   t.equal((await scrape(metrics)).value('hello_world_latency_seconds_count'), 0)
   t.equal(await (await fetch(address)).text(), 'Hello World')
   const read = await scrape(metrics)
   t.equal(read.value('hello_world_latency_seconds_count'), 1)
   t.ok(read.value('hello_world_latency_seconds_sum')! > 0)
-  t.same(read.samples('hello_world_latency_seconds_bucket').map(sample => sample.labels.le), ['0.0001', '0.0002', '0.0005', '0.001', '0.01', '0.1', '+Inf'])
+  t.same(read.samples('hello_world_latency_seconds_bucket').map(sample => sample.labels.le), [
+    '0.0001', '0.0002', '0.0005', '0.001', '0.01', '0.1', '+Inf'
+  ])
   t.match(await (await fetch(live!)).text(), '<title>Latency, live</title>')
   child.kill('SIGINT')
   t.same(await once(child, 'exit'), [0, null])
@@ -47,12 +57,15 @@ t.test('hello-world answers, shows its latency, leads to the live page, and stop
 t.test('routes shows the default labels, and leads to the live page', async t => {
   const { address, metrics, live } = await start(t, 'routes.js', {}, 3)
   t.equal((await fetch(live!)).status, 200)
-  for (const path of ['/', '/users/1', '/users/2', '/users/x', '/health', '/v2/users/1', '/nothing']) await fetch(address + path)
+  for (const path of ['/', '/users/1', '/users/2', '/users/x', '/health', '/v2/users/1', '/nothing']) {
+    await fetch(address + path)
+  }
   await fetch(`${address}/orders`, { method: 'POST' })
   for (const year of [2024, 2019]) await fetch(`${address}/reports/${year}`)
   const counts = (await scrape(metrics)).samples('http_request_duration_seconds_count')
   t.same(counts.map(({ labels: { method, route, status_code: status }, value }) => [method, route, status, value]), [
-    ['GET', '/', '200', 1], ['GET', '/users/:id', '200', 3], ['GET', '/users/:id', '400', 1], ['GET', 'unmatched', '404', 1], ['POST', '/orders', '201', 1],
+    ['GET', '/', '200', 1], ['GET', '/users/:id', '200', 3], ['GET', '/users/:id', '400', 1],
+    ['GET', 'unmatched', '404', 1], ['POST', '/orders', '201', 1],
     ['GET', '/reports/:year', '200', 1], ['GET', '/reports/:year', '500', 1]
   ])
 })
@@ -60,7 +73,12 @@ t.test('routes shows the default labels, and leads to the live page', async t =>
 t.test('javascript serves its metrics', async t => {
   const { address, metrics } = await start(t, 'javascript.js')
   await fetch(address)
-  t.equal((await scrape(metrics)).value('http_request_duration_seconds_count', { method: 'GET', route: '/', status_code: '200' }), 1)
+  t.equal(
+    (await scrape(metrics)).value('http_request_duration_seconds_count', {
+      method: 'GET', route: '/', status_code: '200'
+    }),
+    1
+  )
 })
 
 t.test('one-part counts its part in a histogram of its own, and in the usual one', async t => {
@@ -69,14 +87,19 @@ t.test('one-part counts its part in a histogram of its own, and in the usual one
   const page = await scrape(metrics)
   t.match(page.samples('shop_request_duration_seconds_count'), [{ labels: { route: '/shop/cart' }, value: 1 }])
   t.equal(page.samples('shop_request_duration_seconds_bucket').length, 7)
-  t.match(page.samples('http_request_duration_seconds_count').map(({ labels, value }) => [labels.route, value]), [['/', 1], ['/shop/cart', 1], ['unmatched', 1]])
+  t.match(page.samples('http_request_duration_seconds_count').map(({ labels, value }) => [labels.route, value]), [
+    ['/', 1], ['/shop/cart', 1], ['unmatched', 1]
+  ])
 })
 
 t.test('labels lets in no tenant that it does not know', async t => {
   const { address, metrics } = await start(t, 'labels.js')
-  for (const tenant of ['acme', 'made up', 'made up too']) await fetch(`${address}/orders/${tenant.length}`, { headers: { 'x-tenant': tenant } })
+  for (const tenant of ['acme', 'made up', 'made up too']) {
+    await fetch(`${address}/orders/${tenant.length}`, { headers: { 'x-tenant': tenant } })
+  }
   const rest = { method: 'GET', path: '/orders/:id', status_class: '2xx', service: 'shop' }
-  t.strictSame((await scrape(metrics)).samples('http_request_duration_seconds_count').map(({ labels, value }) => [labels, value]), [
+  const counts = (await scrape(metrics)).samples('http_request_duration_seconds_count')
+  t.strictSame(counts.map(({ labels, value }) => [labels, value]), [
     [{ ...rest, tenant: 'acme' }, 1], [{ ...rest, tenant: 'other' }, 2]
   ])
 })
@@ -96,7 +119,12 @@ t.test('tls-and-token shows its metrics to those who know the token', async t =>
   t.match(metrics, /^https:/)
   t.equal((await read('Bearer guessed')).status, 401)
   const { page } = await read('Bearer long-and-random')
-  t.equal(new Exposition(page).value('http_request_duration_seconds_count', { method: 'GET', route: '/', status_code: '200' }), 1)
+  t.equal(
+    new Exposition(page).value('http_request_duration_seconds_count', {
+      method: 'GET', route: '/', status_code: '200'
+    }),
+    1
+  )
 })
 
 t.test('own-metrics serves metrics of its own, of both registries', async t => {
@@ -105,15 +133,22 @@ t.test('own-metrics serves metrics of its own, of both registries', async t => {
   const page = await scrape(metrics)
   t.equal(page.value('orders_total', { currency: 'EUR' }), 1)
   t.equal(page.value('orders_open'), 1)
-  t.equal(page.value('http_request_duration_seconds_count', { method: 'POST', route: '/orders', status_code: '201' }), 1)
+  t.equal(
+    page.value('http_request_duration_seconds_count', { method: 'POST', route: '/orders', status_code: '201' }), 1
+  )
 })
 
-t.test('shutdown answers what is in progress, is not ready any more, and ends when that has been scraped', { skip: noSignals }, async t => {
+t.test('shutdown answers what is in progress, is not ready any more, and ends when that has been scraped', {
+  skip: noSignals
+}, async t => {
   const { child, address, metrics } = await start(t, 'shutdown.js')
   const isReady = async (): Promise<boolean> => await (await fetch(new URL('/readyz', metrics))).text() === 'OK\n'
   t.ok(await isReady())
   const slow = fetch(`${address}/slow`)
-  await until('the request to be in flight', async () => (await scrape(metrics)).value('http_requests_in_flight', { method: 'GET', route: '/slow' }) === 1)
+  await until(
+    'the request to be in flight',
+    async () => (await scrape(metrics)).value('http_requests_in_flight', { method: 'GET', route: '/slow' }) === 1
+  )
   child.kill('SIGTERM')
   await until('it not to be ready', async () => !await isReady())
   t.equal(await (await slow).text(), 'Hello at last')
@@ -130,7 +165,10 @@ t.test('shutdown answers what is in progress, is not ready any more, and ends wh
 t.test('npm run traffic sends requests and stops by itself', async t => {
   const { address, metrics } = await start(t, 'hello-world.js')
   const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'))
-  const [program, ...options] = (scripts.traffic as string).replace('http://localhost:8001', address).replace('--duration 60', '--duration 1').split(' ')
+  const [program, ...options] = (scripts.traffic as string)
+    .replace('http://localhost:8001', address)
+    .replace('--duration 60', '--duration 1')
+    .split(' ')
   const traffic = spawn(process.execPath, [require.resolve(program!), ...options], { stdio: 'ignore' })
   t.same(await once(traffic, 'exit'), [0, null])
   t.ok((await scrape(metrics)).value('hello_world_latency_seconds_count')! > 50)
@@ -138,19 +176,26 @@ t.test('npm run traffic sends requests and stops by itself', async t => {
 
 t.test('npm run traffic:routes makes requests of every kind, to all the addresses that it is given', async t => {
   const examples = [await start(t, 'routes.js'), await start(t, 'routes.js')]
-  const traffic = spawn(process.execPath, [path.join(root, 'example', 'traffic.mjs'), ...examples.map(({ address }) => address)], { stdio: 'ignore' })
+  const traffic = spawn(process.execPath,
+    [path.join(root, 'example', 'traffic.mjs'), ...examples.map(({ address }) => address)], { stdio: 'ignore' })
   t.teardown(() => traffic.kill('SIGKILL'))
   for (const { metrics } of examples) {
-    for (const series of ['GET / 200', 'GET /users/:id 200', 'GET /users/:id 400', 'GET unmatched 404', 'POST /orders 201', 'POST /orders 499', 'GET /reports/:year 200']) {
+    for (const series of [
+      'GET / 200', 'GET /users/:id 200', 'GET /users/:id 400', 'GET unmatched 404', 'POST /orders 201',
+      'POST /orders 499', 'GET /reports/:year 200'
+    ]) {
       await until(series, async () => {
         const counts = (await scrape(metrics)).samples('http_request_duration_seconds_count')
-        return counts.some(({ labels: { method, route, status_code: status } }) => `${method} ${route} ${status}` === series)
+        return counts.some(({ labels: { method, route, status_code: status } }) =>
+          `${method} ${route} ${status}` === series)
       })
     }
   }
   // The other one takes over what it refuses.
   const [stopped, running] = examples
-  const received = async () => (await scrape(running!.metrics)).samples('http_request_duration_seconds_count').reduce((sum, { value }) => sum + value, 0)
+  const received = async () => (await scrape(running!.metrics))
+    .samples('http_request_duration_seconds_count')
+    .reduce((sum, { value }) => sum + value, 0)
   stopped!.child.kill('SIGKILL')
   await once(stopped!.child, 'exit')
   const before = await received()
@@ -159,7 +204,9 @@ t.test('npm run traffic:routes makes requests of every kind, to all the addresse
 })
 
 t.test('npm run prometheus says where to get one if none is installed', async t => {
-  const program = spawn(process.execPath, [path.join(root, 'example', 'prometheus.mjs')], { env: { ...process.env, PATH: '', Path: '' }, stdio: ['ignore', 'ignore', 'pipe'] })
+  const program = spawn(process.execPath, [path.join(root, 'example', 'prometheus.mjs')], {
+    env: { ...process.env, PATH: '', Path: '' }, stdio: ['ignore', 'ignore', 'pipe']
+  })
   const exit = once(program, 'exit')
   t.match(await text(program.stderr!), /prometheus\.io\/download/)
   t.same(await exit, [1, null])

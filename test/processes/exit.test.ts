@@ -4,7 +4,9 @@ import { promisify } from 'node:util'
 import t from 'tap'
 
 async function run (fixture: string): Promise<string> {
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, [...process.execArgv, path.join(__dirname, '..', 'fixtures', fixture)], { timeout: 60_000 })
+  const { stdout, stderr } = await promisify(execFile)(
+    process.execPath, [...process.execArgv, path.join(__dirname, '..', 'fixtures', fixture)], { timeout: 60_000 }
+  )
   return stdout + stderr
 }
 

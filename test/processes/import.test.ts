@@ -9,7 +9,9 @@ t.test('openTelemetry can be imported by name, required by name, and is on the p
   }
   for (const [type, statement] of Object.entries(statements)) {
     const program = `${statement}; console.log(latency.openTelemetry === openTelemetry, openTelemetry.histogram.name)`
-    const output = execFileSync(process.execPath, [`--input-type=${type}`, '-e', program], { cwd: root, encoding: 'utf8' })
+    const output = execFileSync(process.execPath, [`--input-type=${type}`, '-e', program], {
+      cwd: root, encoding: 'utf8'
+    })
     t.equal(output, 'true http_server_request_duration_seconds\n')
   }
 })

@@ -4,9 +4,11 @@ import t, { type Test } from 'tap'
 import { anyPort, scrape } from '../helpers/application'
 import { Service } from '../helpers/service'
 
-const start = (t: Test, server: object): Service => new Service(t, 'service', { OPTIONS: JSON.stringify({ labels: {}, server }) })
+const start = (t: Test, server: object): Service =>
+  new Service(t, 'service', { OPTIONS: JSON.stringify({ labels: {}, server }) })
 
-t.test('in a rolling restart the new process serves at once, and takes the metrics port over when the old one lets go', async t => {
+t.test('in a rolling restart the new process serves at once, and takes the metrics port over when the old one ' +
+  'lets go', async t => {
   const old = start(t, anyPort)
   const url = await old.told('url')
   const port = Number(new URL(url).port)
@@ -30,7 +32,9 @@ t.test("with start: 'ready' the new process does not start while the old one has
 
 t.test('the workers of a node:cluster do not share a metrics port', async t => {
   const cluster = new Service(t, 'cluster', {
-    WORKERS: JSON.stringify([{}, { server: { start: 'ready' } }, { labels: {}, server: anyPort }, { labels: {}, server: anyPort }])
+    WORKERS: JSON.stringify([
+      {}, { server: { start: 'ready' } }, { labels: {}, server: anyPort }, { labels: {}, server: anyPort }
+    ])
   })
   t.equal(await cluster.told('warning', 1), 'FST_LATENCY_ERR_CLUSTER_PORT', 'without a port of its own there is none')
   t.equal((await fetch(await cluster.told('address', 1))).status, 200, 'the application serves all the same')
@@ -38,7 +42,9 @@ t.test('the workers of a node:cluster do not share a metrics port', async t => {
   const urls = [await cluster.told('url', 3), await cluster.told('url', 4)]
   for (const url of urls) {
     const scrapes = []
-    for (let n = 0; n < 5; n++) scrapes.push((await scrape(url)).value('fastify_latency_scrapes_total', { code: '200' }))
+    for (let n = 0; n < 5; n++) {
+      scrapes.push((await scrape(url)).value('fastify_latency_scrapes_total', { code: '200' }))
+    }
     t.same(scrapes, [0, 1, 2, 3, 4], 'a port leads to one worker')
   }
 })
@@ -54,7 +60,8 @@ t.test('on SIGTERM under traffic and scrapes no request is lost, and the last sc
   let halfway = (): void => {}
   const busy = new Promise<void>(resolve => { halfway = resolve })
   const send = async (): Promise<void> => {
-    const response = await new Promise<IncomingMessage>((resolve, reject) => get(address, { agent }, resolve).on('error', reject))
+    const response = await new Promise<IncomingMessage>((resolve, reject) =>
+      get(address, { agent }, resolve).on('error', reject))
     await once(response.resume(), 'end')
     if (response.statusCode === 200) answered++
     else turnedAway++
@@ -66,7 +73,8 @@ t.test('on SIGTERM under traffic and scrapes no request is lost, and the last sc
     last.count = Math.max(last.count, page.value('http_request_duration_seconds_count')!)
     last.closing = Math.max(last.closing, page.value('http_requests_rejected_total', { reason: 'closing' })!)
   }
-  const clients = [...Array<() => Promise<void>>(10).fill(send), ...Array<() => Promise<void>>(3).fill(read)].map(forever)
+  const clients = [...Array<() => Promise<void>>(10).fill(send), ...Array<() => Promise<void>>(3).fill(read)]
+    .map(forever)
   await busy
   const exit = service.terminate()
   await Promise.all(clients)

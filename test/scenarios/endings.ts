@@ -86,7 +86,8 @@ async function leaveWaiting (address: string, { reached }: Gates, request: strin
 
 /** Resets an HTTP/2 stream when it has come so far. */
 async function resetAfter (
-  address: string, path: string, reached: (stream: ClientHttp2Stream) => Promise<unknown>, code = http2.constants.NGHTTP2_CANCEL
+  address: string, path: string, reached: (stream: ClientHttp2Stream) => Promise<unknown>,
+  code = http2.constants.NGHTTP2_CANCEL
 ): Promise<void> {
   const { session, stream } = await openStream(address, path)
   await reached(stream)
@@ -95,7 +96,9 @@ async function resetAfter (
   await closeSession(session)
 }
 
-async function openStream (address: string, path: string): Promise<{ session: ClientHttp2Session, stream: ClientHttp2Stream }> {
+async function openStream (
+  address: string, path: string
+): Promise<{ session: ClientHttp2Session, stream: ClientHttp2Stream }> {
   const session = http2.connect(address)
   session.on('error', () => {})
   const stream = session.request({ ':path': path })
@@ -145,7 +148,9 @@ const plain: Scenario[] = [
   {
     name: 'no route matches, in the application and in a context with a handler of its own',
     declare: app => {
-      app.register(async child => { child.setNotFoundHandler((_request, reply) => { reply.code(404).send() }) }, { prefix: '/child' })
+      app.register(async child => { child.setNotFoundHandler((_request, reply) => { reply.code(404).send() }) }, {
+        prefix: '/child'
+      })
     },
     async run (address) {
       await get(address, '/nothing')
@@ -217,7 +222,8 @@ const plain: Scenario[] = [
 ]
 
 const throwers: Scenario[] = [
-  ...(['onRequest', 'preParsing', 'preValidation', 'preHandler', 'preSerialization', 'onSend'] as const).map((hook): Scenario => ({
+  ...(['onRequest', 'preParsing', 'preValidation', 'preHandler', 'preSerialization',
+    'onSend'] as const).map((hook): Scenario => ({
     name: `a hook throws: ${hook}`,
     declare: app => {
       app.addHook(hook as 'onRequest', async () => { throw new Error('no') })
@@ -256,7 +262,8 @@ const throwers: Scenario[] = [
   {
     name: 'the serializer throws',
     declare: app => {
-      app.get('/', { serializerCompiler: () => () => { throw new Error('no') }, schema: { response: { 200: {} } } }, async () => ({ x: 1 }))
+      app.get('/', { serializerCompiler: () => () => { throw new Error('no') }, schema: { response: { 200: {} } } },
+        async () => ({ x: 1 }))
     },
     run: getRoot,
     observed: { 'GET / 500': 1 }
@@ -301,14 +308,16 @@ const aborts: Scenario[] = [
       })
       declareWaiting(app, gates)
     },
-    run: (address, gates) => leaveWaiting(address, gates, head('/wait', 'POST', 'content-type: text/plain\ncontent-length: 1\n') + 'y'),
+    run: (address, gates) =>
+      leaveWaiting(address, gates, head('/wait', 'POST', 'content-type: text/plain\ncontent-length: 1\n') + 'y'),
     observed: { 'POST /wait 499': 1 },
     aborted: { 'POST /wait before_reply': 1 }
   },
   {
     name: 'the client leaves before the reply, its body read',
     declare: declareWaiting,
-    run: (address, gates) => leaveWaiting(address, gates, head('/wait', 'POST', 'content-type: text/plain\ncontent-length: 1\n') + 'y'),
+    run: (address, gates) =>
+      leaveWaiting(address, gates, head('/wait', 'POST', 'content-type: text/plain\ncontent-length: 1\n') + 'y'),
     observed: { 'POST /wait 499': 1 },
     aborted: { 'POST /wait before_reply': 1 }
   },
@@ -321,7 +330,8 @@ const aborts: Scenario[] = [
       })
       app.post('/', async () => 'x')
     },
-    run: (address, gates) => leaveWaiting(address, gates, head('/', 'POST', 'content-type: text/plain\ncontent-length: 9\n') + 'y'),
+    run: (address, gates) =>
+      leaveWaiting(address, gates, head('/', 'POST', 'content-type: text/plain\ncontent-length: 9\n') + 'y'),
     observed: { 'POST / 499': 1 },
     aborted: { 'POST / before_reply': 1 }
   },
@@ -426,7 +436,8 @@ const timeouts: Scenario[] = [
   {
     name: 'a body that is not what its headers say',
     declare: app => { app.post('/', async () => 'x') },
-    run: address => exchange(address, head('/', 'POST', 'content-type: text/plain\ntransfer-encoding: chunked\n') + 'no chunk\n'),
+    run: address =>
+      exchange(address, head('/', 'POST', 'content-type: text/plain\ntransfer-encoding: chunked\n') + 'no chunk\n'),
     observed: { 'POST / 400': 1 }
   }
 ]
@@ -468,7 +479,9 @@ const longLived: Scenario[] = [
       app.register(websocket)
       app.register(async app => {
         app.get('/socket', { websocket: true }, socket => { socket.on('message', message => socket.send(message)) })
-        app.get('/refused', { websocket: true, preValidation: async (_request, reply) => reply.code(403).send() }, () => {})
+        app.get(
+          '/refused', { websocket: true, preValidation: async (_request, reply) => reply.code(403).send() }, () => {}
+        )
       })
     },
     async run (address) {
@@ -492,7 +505,9 @@ const http2Scenarios: Scenario[] = [
     declare: app => { app.get('/', async () => 'x') },
     async run (address) {
       const session = http2.connect(address)
-      await Promise.all(['/', '/', '/nothing'].map(async path => once(session.request({ ':path': path }).resume(), 'close')))
+      await Promise.all(
+        ['/', '/', '/nothing'].map(async path => once(session.request({ ':path': path }).resume(), 'close'))
+      )
       await closeSession(session)
     },
     observed: { 'GET / 200': 2, 'GET unmatched 404': 1 }
@@ -514,7 +529,8 @@ const http2Scenarios: Scenario[] = [
   {
     name: 'HTTP/2: the client resets the stream before the reply, without naming an error',
     declare: declareWaiting,
-    run: (address, { reached }) => resetAfter(address, '/wait', () => reached.passed(), http2.constants.NGHTTP2_NO_ERROR),
+    run: (address, { reached }) =>
+      resetAfter(address, '/wait', () => reached.passed(), http2.constants.NGHTTP2_NO_ERROR),
     observed: { 'GET /wait 499': 1 },
     aborted: { 'GET /wait before_reply': 1 }
   },
@@ -560,10 +576,14 @@ const http2Scenarios: Scenario[] = [
 ]
 
 export const scenarios: readonly Scenario[] = [
-  ...plain, ...throwers, ...aborts, ...timeouts, ...longLived, ...http2Scenarios.map(scenario => ({ ...scenario, options: { http2: true } }))
+  ...plain, ...throwers, ...aborts, ...timeouts, ...longLived,
+  ...http2Scenarios.map(scenario => ({ ...scenario, options: { http2: true } }))
 ]
 
-/** Runs a scenario against an application that listens, until every connection has closed on its side and nothing waits there any more. */
+/**
+ * Runs a scenario against an application that listens, until every connection has closed on its side
+ * and nothing waits there any more.
+ */
 export async function play (scenario: Scenario, app: FastifyInstance, gates: Gates, address: string): Promise<void> {
   const closed: Array<Promise<unknown>> = []
   app.server.on('connection', socket => closed.push(new Promise(resolve => socket.once('close', resolve))))

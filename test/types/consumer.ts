@@ -1,7 +1,8 @@
 // Compiled, not run: by `npm run build:all`, and by several versions of TypeScript in test/package/compilers.test.ts.
 import Fastify, { type FastifyInstance } from 'fastify'
 import latency, {
-  fastifyLatency, type ErrorCode, type Histogram, type HistogramOptions, type LabelFunction, type LabelName, type LabelSource, type Latency, type Options, openTelemetry,
+  fastifyLatency, type ErrorCode, type Histogram, type HistogramOptions, type LabelFunction, type LabelName,
+  type LabelSource, type Latency, type Options, openTelemetry,
   type RouteConfig, type ScrapeOptions, type ServerOptions
 } from 'fastify-latency'
 import { Gauge, Registry } from 'prom-client'
@@ -42,11 +43,15 @@ app.register(latency, {
 app.register(latency, { server: false, labels: {}, constLabels: {} })
 app.register(latency, { server: true, abortedStatus: 408, timeToFirstByte: true })
 app.register(latency, { server: { https: { certFile: 'a', keyFile: 'b' } } })
-app.register(latency, { server: { https: { certFile: 'a', keyFile: 'b', clientCaFile: 'c' }, auth: { tokens: ['t'] } } })
+app.register(latency, {
+  server: { https: { certFile: 'a', keyFile: 'b', clientCaFile: 'c' }, auth: { tokens: ['t'] } }
+})
 app.register(latency, { server: { auth: { users: { prometheus: 'secret' } } } })
 app.register(latency, openTelemetry)
 app.register(latency, latency.openTelemetry)
-app.register(latency, { ...openTelemetry, labels: { ...openTelemetry.labels, tenant: request => request.hostname }, server: { port: 9464 } })
+app.register(latency, {
+  ...openTelemetry, labels: { ...openTelemetry.labels, tenant: request => request.hostname }, server: { port: 9464 }
+})
 app.register(latency, parent => ({ constLabels: { prefix: parent.prefix } }))
 
 // @ts-expect-error unknown option
@@ -130,7 +135,12 @@ app.register(latency, { scrape: { created: 1 } })
 
 app.get('/off', { config: { latency: false } }, async () => 'x')
 app.get('/named', { config: { latency: { route: '/name' } } }, async () => 'x')
-app.route({ method: 'GET', url: '/both', config: { latency: false }, handler: async request => request.routeOptions.config.latency === false })
+app.route({
+  method: 'GET',
+  url: '/both',
+  config: { latency: false },
+  handler: async request => request.routeOptions.config.latency === false
+})
 // @ts-expect-error there is no true: a route is recorded by default
 app.get('/on', { config: { latency: true } }, async () => 'x')
 // @ts-expect-error unknown option of the route
@@ -173,7 +183,8 @@ export async function decorator (): Promise<[string, string | null, FastifyInsta
 }
 
 // The names of labels, inferred from `labels` and `constLabels`.
-const shop = { labels: { path: 'route', tenant: request => request.hostname }, constLabels: { service: 'shop' } } satisfies Options
+const shop =
+  { labels: { path: 'route', tenant: request => request.hostname }, constLabels: { service: 'shop' } } satisfies Options
 app.register(latency, shop)
 
 export async function inferred (): Promise<string | undefined> {
@@ -187,7 +198,9 @@ export async function inferred (): Promise<string | undefined> {
 }
 
 export const preset: LabelName<typeof openTelemetry> = 'http_route'
-const [byDefault, unknown, none]: [LabelName, LabelName<Options>, Array<LabelName<{ labels: {} }>>] = ['status_code', 'anything', []]
+const [byDefault, unknown, none]: [LabelName, LabelName<Options>, Array<LabelName<{ labels: {} }>>] = [
+  'status_code', 'anything', []
+]
 export { byDefault, none, unknown }
 // @ts-expect-error not a default label
 export const misspelt: LabelName = 'status'

@@ -46,7 +46,7 @@ function show (shown: ShownHistogram): void {
   history = new History(shown.upperBounds, keepSeconds)
   points = []
   createCharts()
-  table = new Table(shown, hasInFlight, draw)
+  table = new Table({ histogram: shown, hasInFlight, onChange: draw })
   draw()
 }
 

@@ -18,7 +18,15 @@ interface Column {
 
 const requestsOf = ({ counts }: Row): number => counts.buckets.at(-1)!
 
-function columnsOf (histogram: ShownHistogram, hasInFlight: boolean): Column[] {
+export interface TableOptions {
+  readonly histogram: ShownHistogram
+  /** Whether the server counts requests in flight. */
+  readonly hasInFlight: boolean
+  /** Called when the user has chosen another order or another row. */
+  readonly onChange: () => void
+}
+
+function columnsOf ({ histogram, hasInFlight }: TableOptions): Column[] {
   const { methodLabel, routeLabel, statusLabel, upperBounds } = histogram
   const columns: Array<Column | false> = [
     routeLabel !== undefined && textColumn('Route', ({ route }) => route!),
@@ -57,10 +65,9 @@ export class Table {
   #descending = false
   #chosen: string | undefined
 
-  /** `onChange` is called when the user has chosen another order or another row. */
-  constructor (histogram: ShownHistogram, hasInFlight: boolean, onChange: () => void) {
-    this.#columns = columnsOf(histogram, hasInFlight)
-    this.#onChange = onChange
+  constructor (options: TableOptions) {
+    this.#columns = columnsOf(options)
+    this.#onChange = options.onChange
     const heads = document.createElement('tr')
     heads.append(...this.#columns.map((column, index) => this.#createHead(column, index)))
     find('#routes thead').replaceChildren(heads)

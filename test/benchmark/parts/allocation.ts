@@ -18,9 +18,10 @@ async function allocate (subject: Subject): Promise<Figures> {
 
 export const allocation: Part = {
   title: 'Request: allocation',
-  method: 'How much the heap grows while hooks are called as above, without a garbage collection meanwhile. What remains with `fastify-latency` is the ' +
-    'message that Node.js makes for the subscribers of its channel `http.server.request.start`, 56 bytes, and in some processes one or two times of 16 ' +
-    'bytes each, where V8 has not inlined a call that takes them.',
+  method: 'How much the heap grows while hooks are called as above, without a garbage collection meanwhile. What ' +
+    'remains with `fastify-latency` is the message that Node.js makes for the subscribers of its channel ' +
+    '`http.server.request.start`, 56 bytes, and in some processes one or two times of 16 bytes each, where V8 has ' +
+    'not inlined a call that takes them.',
   samples: 3,
   execArgv: ['--min-semi-space-size=256', '--max-semi-space-size=256'],
   scenarios: {

@@ -29,7 +29,8 @@ export async function prepare (subject: Subject): Promise<Prepared> {
     onResponse: async (request, reply) => { seen = [request, reply] }
   }, async () => 'Hello World')
   const agent = new Agent({ keepAlive: true })
-  const [response] = await once(get(`${await app.listen({ host: '127.0.0.1', port: 0 })}/users/1`, { agent }), 'response') as [IncomingMessage]
+  const url = `${await app.listen({ host: '127.0.0.1', port: 0 })}/users/1`
+  const [response] = await once(get(url, { agent }), 'response') as [IncomingMessage]
   await once(response.resume(), 'end')
   const [request, reply] = seen!
   // Fastify calls the hooks of all routes from one place, so that V8 cannot inline them there.
@@ -96,10 +97,17 @@ export function call (hooks: readonly Hook[], request: FastifyRequest, reply: Fa
   }
 }
 
-/** The series of a request found, and its time put into the histogram. Nothing is done about requests that end in another way. */
+/**
+ * The series of a request found, and its time put into the histogram. Nothing is done about
+ * requests that end in another way.
+ */
 export function addRecorder (app: FastifyInstance, histograms = 1): void {
-  const [{ Recorder }, { measures }, { parseOptions }, { HistogramFamily }, { SeriesIndex }, { handOutRouteConfigs }] =
-    ['request/recorder', 'request/measures', 'config', 'histogram/family', 'histogram/series-index', 'request/route-config'].map(loadInternal)
+  const [
+    { Recorder }, { measures }, { parseOptions }, { HistogramFamily }, { SeriesIndex }, { handOutRouteConfigs }
+  ] = [
+    'request/recorder', 'request/measures', 'config', 'histogram/family', 'histogram/series-index',
+    'request/route-config'
+  ].map(loadInternal)
   const config = parseOptions({})
   const index = new SeriesIndex(Object.keys(config.labels))
   const columns = Array.from({ length: histograms }, () =>
@@ -115,15 +123,17 @@ export function addRecorder (app: FastifyInstance, histograms = 1): void {
 
 export const hooks: Part = {
   title: 'Request: hooks alone',
-  method: 'The hooks of each, called in a tight loop with the Request and Reply of a real connection: route hooks and what Node.js publishes ' +
-    'for them included. `recording alone` finds the series and puts the time into the histogram, or into three, and notices no other ending than a reply.',
+  method: 'The hooks of each, called in a tight loop with the Request and Reply of a real connection: route hooks ' +
+    'and what Node.js publishes for them included. `recording alone` finds the series and puts the time into the ' +
+    'histogram, or into three, and notices no other ending than a reply.',
   samples: 9,
   scenarios: {
     'empty hooks': () => callHooks(addEmptyHooks),
     'fastify-latency, recording alone': () => callHooks(addRecorder),
     'fastify-latency, recording into three histograms alone': () => callHooks(app => addRecorder(app, 3)),
     'fastify-latency': () => callHooks(subjects['fastify-latency']!),
-    'fastify-latency, beside another application and scrapes': () => callHooks(subjects['fastify-latency']!, serveAnother),
+    'fastify-latency, beside another application and scrapes': () =>
+      callHooks(subjects['fastify-latency']!, serveAnother),
     ...subjects.baseline === undefined ? {} : { baseline: () => callHooks(subjects.baseline!) },
     'prom-client histogram': () => callHooks(addPromClient)
   },

@@ -38,7 +38,9 @@ class Servers {
 
 async function serve (subjects: readonly string[]): Promise<void> {
   const urls: string[] = []
-  for (const subject of subjects) urls.push(await (await createApplication(httpSubjects[subject]!)).listen({ host: '127.0.0.1', port: 0 }))
+  for (const subject of subjects) {
+    urls.push(await (await createApplication(httpSubjects[subject]!)).listen({ host: '127.0.0.1', port: 0 }))
+  }
   process.on('message', () => {
     const { user, system } = process.cpuUsage()
     process.send!(user + system)
@@ -84,10 +86,11 @@ async function compare (subject: string): Promise<Figures> {
 
 export const http: Part = {
   title: 'Request: over HTTP',
-  method: 'Hello World under as much load as it takes, from another process (wrk if there is one, else autocannon; 32 connections), and the CPU ' +
-    `time that the server used for a request. Each takes turns of a second with an application that has two empty hooks, in medians of ${pairs} pairs. ` +
-    'Both are in one process, which is another one for each sample: two processes with the same application differ by up to 30 % for as long as ' +
-    'they live, and two applications in one by 4 %. OpenTelemetry changes every server of its process, and has one to itself.',
+  method: 'Hello World under as much load as it takes, from another process (wrk if there is one, else autocannon; ' +
+    '32 connections), and the CPU time that the server used for a request. Each takes turns of a second with an ' +
+    `application that has two empty hooks, in medians of ${pairs} pairs. Both are in one process, which is another ` +
+    'one for each sample: two processes with the same application differ by up to 30 % for as long as they live, and ' +
+    'two applications in one by 4 %. OpenTelemetry changes every server of its process, and has one to itself.',
   samples: 9,
   scenarios: Object.fromEntries(Object.keys(httpSubjects).map(name => [name, () => compare(name)])),
   columns: [

@@ -30,9 +30,11 @@ async function hold (subject: Subject): Promise<Figures> {
 
 export const inFlight: Part = {
   title: 'Memory: per request in flight',
-  method: `${requests} requests on as many connections, none of which has been answered: how much memory is in use for one, Node.js and Fastify included.`,
+  method: `${requests} requests on as many connections, none of which has been answered: ` +
+    'how much memory is in use for one, Node.js and Fastify included.',
   samples: 5,
-  scenarios: Object.fromEntries(['empty hooks', 'fastify-latency', 'prom-client histogram', 'fastify-metrics'].map(name => [name, () => hold(httpSubjects[name]!)])),
+  scenarios: Object.fromEntries(['empty hooks', 'fastify-latency', 'prom-client histogram', 'fastify-metrics']
+    .map(name => [name, () => hold(httpSubjects[name]!)])),
   columns: [
     { heading: 'bytes', digits: 0, value: ({ bytes }) => bytes! },
     { heading: 'over empty hooks', digits: 0, value: ({ bytes }, round) => bytes! - round['empty hooks']!.bytes! }

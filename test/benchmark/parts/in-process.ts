@@ -66,7 +66,18 @@ async function route (subject: Subject): Promise<Figures> {
   const headers = { host: 'localhost:8001' }
 
   function send (): void {
-    const request = { method: 'GET', url: '/', headers, httpVersion: '1.1', httpVersionMajor: 1, socket, complete: true, on () {}, once () {}, removeListener () {} }
+    const request = {
+      method: 'GET',
+      url: '/',
+      headers,
+      httpVersion: '1.1',
+      httpVersionMajor: 1,
+      socket,
+      complete: true,
+      on () {},
+      once () {},
+      removeListener () {}
+    }
     const response = new LightResponse(socket)
     // As Node.js does for each request.
     if (began.hasSubscribers) began.publish({ request, response, socket, server })
@@ -89,7 +100,8 @@ const added = (ns: number | undefined, none: number | undefined): number => ns! 
 
 export const inProcess: Part = {
   title: 'Request: in process',
-  method: '`app.routing()` with light request and response objects: all that Fastify does for a Hello World, and nothing of what Node.js does.',
+  method: '`app.routing()` with light request and response objects: all that Fastify does for a Hello World, ' +
+    'and nothing of what Node.js does.',
   samples: 11,
   scenarios: Object.fromEntries(Object.entries(subjects).map(([name, subject]) => [name, () => route(subject)])),
   columns: [
@@ -98,7 +110,8 @@ export const inProcess: Part = {
     {
       heading: 'times what fastify-latency adds',
       digits: 1,
-      value: ({ ns }, { 'empty hooks': none, 'fastify-latency': ours }) => ns === none!.ns ? undefined : added(ns, none!.ns) / added(ours!.ns, none!.ns)
+      value: ({ ns }, { 'empty hooks': none, 'fastify-latency': ours }) =>
+        ns === none!.ns ? undefined : added(ns, none!.ns) / added(ours!.ns, none!.ns)
     }
   ]
 }

@@ -12,7 +12,9 @@ const run = promisify(execFile)
 async function measure (specifiers: readonly string[]): Promise<Figures> {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'install-'))
   try {
-    await run('npm', ['install', '--prefix', folder, '--no-audit', '--no-fund', '--ignore-scripts', '--legacy-peer-deps', ...specifiers])
+    await run('npm', [
+      'install', '--prefix', folder, '--no-audit', '--no-fund', '--ignore-scripts', '--legacy-peer-deps', ...specifiers
+    ])
     const modules = path.join(folder, 'node_modules')
     const { packages } = JSON.parse(readFileSync(path.join(modules, '.package-lock.json'), 'utf8'))
     const files = readdirSync(modules, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile())
@@ -36,7 +38,8 @@ async function measureOurs (): Promise<Figures> {
 
 const { dependencies } = JSON.parse(readFileSync(path.join(peersFolder, 'package.json'), 'utf8'))
 
-const peers = async (...names: string[]): Promise<Figures> => measure(names.map(name => `${name}@${dependencies[name]}`))
+const peers = async (...names: string[]): Promise<Figures> =>
+  measure(names.map(name => `${name}@${dependencies[name]}`))
 
 export const install: Part = {
   title: 'Installation',
@@ -45,8 +48,12 @@ export const install: Part = {
   scenarios: {
     'fastify-latency': measureOurs,
     'prom-client': () => measure(['prom-client']),
-    ...Object.fromEntries(['fastify-metrics', '@platformatic/fastify-http-metrics', '@promster/fastify'].map(name => [name, () => peers(name)])),
-    '@fastify/otel with metrics': () => peers('@fastify/otel', '@opentelemetry/exporter-prometheus', '@opentelemetry/instrumentation-http', '@opentelemetry/sdk-metrics')
+    ...Object.fromEntries(['fastify-metrics', '@platformatic/fastify-http-metrics', '@promster/fastify']
+      .map(name => [name, () => peers(name)])),
+    '@fastify/otel with metrics': () => peers(
+      '@fastify/otel', '@opentelemetry/exporter-prometheus', '@opentelemetry/instrumentation-http',
+      '@opentelemetry/sdk-metrics'
+    )
   },
   columns: [
     { heading: 'packages', digits: 0, value: ({ packages }) => packages! },

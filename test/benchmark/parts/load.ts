@@ -26,13 +26,17 @@ async function serve (name: string): Promise<Figures> {
   for (const client of [asker, scraper]) client.end()
   await close()
   return {
-    before: median(before), during: median(during), ratio: median(during.map((value, index) => value / before[index]!)), scrapes: median(scrapes)
+    before: median(before),
+    during: median(during),
+    ratio: median(during.map((value, index) => value / before[index]!)),
+    scrapes: median(scrapes)
   }
 }
 
 export const load: Part = {
   title: 'Scrape: latency of the application under full load',
-  method: `As much load as the application takes, without scrapes and then while ${scrapers} scrapers fetch ${series} series once a second each.`,
+  method: `As much load as the application takes, without scrapes and then while ${scrapers} scrapers fetch ` +
+    `${series} series once a second each.`,
   samples: 3,
   scenarios: Object.fromEntries(Object.keys(servers).map(name => [name, () => serve(name)])),
   columns: [

@@ -29,8 +29,9 @@ function createPromClient (series: number): unknown {
 
 export const memory: Part = {
   title: 'Memory: per series',
-  method: 'Bytes of the heap and of array buffers for a series with three labels and 11 buckets, one of which is a string of its own. Of ours, counters ' +
-    'take 14 numbers, 112 bytes, and up to half as much again when their columns have just grown.',
+  method: 'Bytes of the heap and of array buffers for a series with three labels and 11 buckets, one of which is a ' +
+    'string of its own. Of ours, counters take 14 numbers, 112 bytes, and up to half as much again when their ' +
+    'columns have just grown.',
   samples: 3,
   scenarios: Object.fromEntries(sizes.flatMap(series => [
     [`fastify-latency, ${series} series`, () => measure(series, createOurs)],

@@ -24,7 +24,8 @@ async function serve (name: string, scrapers: number): Promise<Figures> {
 
 export const rate: Part = {
   title: `Scrape: latency of the application at ${requestsPerSecond} requests/s`,
-  method: `Requests come at this rate whatever becomes of those before, and ${series} series are scraped once a second.`,
+  method:
+    `Requests come at this rate whatever becomes of those before, and ${series} series are scraped once a second.`,
   samples: 3,
   scenarios: {
     'no scrapes': () => serve('fastify-latency', 0),

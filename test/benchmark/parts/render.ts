@@ -40,7 +40,8 @@ const promClient = (series: number): string => `prom-client, ${series} series`
 
 export const render: Part = {
   title: 'Scrape: rendering',
-  method: 'A histogram of 11 buckets and `+Inf` as Prometheus text, beside `registry.metrics()` of prom-client. Nothing is sent.',
+  method: 'A histogram of 11 buckets and `+Inf` as Prometheus text, beside `registry.metrics()` of prom-client. ' +
+    'Nothing is sent.',
   samples: 3,
   scenarios: Object.fromEntries(sizes.flatMap(series => [
     [`fastify-latency, ${series} series`, () => renderOurs(series)],
@@ -50,6 +51,10 @@ export const render: Part = {
     { heading: 'ms', digits: 2, value: ({ ms }) => ms! },
     { heading: 'µs per series', digits: 2, value: ({ ms, series }) => 1000 * ms! / series! },
     { heading: 'MB', digits: 2, value: ({ megabytes }) => megabytes! },
-    { heading: 'times faster than prom-client', digits: 1, value: ({ ms, series }, round) => round[promClient(series!)]!.ms! / ms! }
+    {
+      heading: 'times faster than prom-client',
+      digits: 1,
+      value: ({ ms, series }, round) => round[promClient(series!)]!.ms! / ms!
+    }
   ]
 }

@@ -29,8 +29,9 @@ async function scrapeOften (name: string, series: number, encoding: string): Pro
 
 export const scrape: Part = {
   title: 'Scrape: over HTTP',
-  method: 'One scraper in another process, and how long the event loop of the server took for its longest turn meanwhile. Prometheus asks for gzip, ' +
-    'which prom-client leaves to others. The ready-made page is ours, sent from memory in pieces: what the machine takes by itself.',
+  method: 'One scraper in another process, and how long the event loop of the server took for its longest turn ' +
+    'meanwhile. Prometheus asks for gzip, which prom-client leaves to others. The ready-made page is ours, sent from ' +
+    'memory in pieces: what the machine takes by itself.',
   samples: 3,
   scenarios: Object.fromEntries(sizes.flatMap(series => [
     [`fastify-latency with gzip, ${series} series`, () => scrapeOften('fastify-latency', series, 'gzip')],

@@ -24,15 +24,19 @@ const peer = (name: string): string => `require(${JSON.stringify(`${peersFolder}
 
 export const startUp: Part = {
   title: 'Start-up',
-  method: 'From the first line of a program until its application listens; ours with its metrics server, on its own port, the others without one.',
+  method: 'From the first line of a program until its application listens; ours with its metrics server, ' +
+    'on its own port, the others without one.',
   samples: 21,
   scenarios: {
     'no plugin': () => start(''),
-    'fastify-latency': () => start("await app.register(require('fastify-latency'), { server: { port: 0 } }); app.addHook('onListen', () => app.latency.start())"),
+    'fastify-latency': () => start("await app.register(require('fastify-latency'), { server: { port: 0 } }); " +
+      "app.addHook('onListen', () => app.latency.start())"),
     'fastify-latency, no server': () => start("await app.register(require('fastify-latency'), { server: false })"),
     'prom-client alone': () => start("require('prom-client')"),
     'fastify-metrics': () => start(`await app.register(${peer('fastify-metrics')})`),
-    '@platformatic/fastify-http-metrics': () => start(`await app.register(${peer('@platformatic/fastify-http-metrics')}, { registry: new (${peer('prom-client')}.Registry)() })`),
+    '@platformatic/fastify-http-metrics': () =>
+      start(`await app.register(${peer('@platformatic/fastify-http-metrics')}, ` +
+        `{ registry: new (${peer('prom-client')}.Registry)() })`),
     '@promster/fastify': () => start(`await app.register(${peer('@promster/fastify')}.plugin)`)
   },
   columns: [
