@@ -111,8 +111,8 @@ declare namespace fastifyLatency {
      *
      * `nodejs_active_handles`, `nodejs_active_requests` and `nodejs_active_resources` are left out: each of them reads
      * all handles, requests or resources of the process in one go, which holds up the event loop for 5 to 15 ms with
-     * 10,000 connections. Their sums, with names in `_total`, are left out too, because they are gauges with the names
-     * of counters, to which `promtool check metrics` objects.
+     * 10,000 connections. Their sums, whose names end in `_total`, are left out too, because they are gauges with the
+     * names of counters, to which `promtool check metrics` objects.
      *
      * @default true
      */

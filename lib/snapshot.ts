@@ -50,7 +50,7 @@ export interface HistogramPoints extends FamilyPoints {
    * cumulative.
    */
   readonly counts: Float64Array
-  /** One for each series. */
+  /** The sum of each series. */
   readonly sums: Float64Array
 }
 
@@ -62,15 +62,15 @@ export interface SummaryPoints extends FamilyPoints {
   readonly quantiles: readonly number[]
   /** The values of the quantiles: `quantiles.length` for each series. */
   readonly quantileValues: Float64Array
-  /** One for each series. */
+  /** The number of observations of each series. */
   readonly counts: Float64Array
-  /** One for each series. */
+  /** The sum of each series. */
   readonly sums: Float64Array
 }
 
 export interface ValuePoints extends FamilyPoints {
   readonly type: 'counter' | 'gauge' | 'unknown'
-  /** One for each series. */
+  /** The value of each series. */
   readonly values: Float64Array
 }
 

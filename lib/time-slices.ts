@@ -1,9 +1,6 @@
 const sliceMs = 0.5
 
-/**
- * As long as other work uses the event loop too, it gets this many times the time that all pieces of sliced work
- * together get.
- */
+/** Other work that uses the event loop gets this many times the time that all pieces of sliced work together get. */
 const shareOfOthers = 3
 
 /** A turn of the event loop that is not longer than this had no other work to do. */

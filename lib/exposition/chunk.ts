@@ -110,7 +110,6 @@ export class Chunk {
     this.#length = end
   }
 
-  /** Ends a line. */
   endLine (): void {
     this.#reserve(1)
     this.#bytes[this.#length++] = lineFeed

@@ -7,7 +7,7 @@ import { canonicalFloat } from './float'
  * sample is one line of an exposition, with its suffix, its `le` and its `quantile`.
  */
 
-/** A metric as `get()` of a metric returns it, and as `getMetricsAsJSON()` of a registry contains it. */
+/** A metric as its method `get()` describes it, and as `getMetricsAsJSON()` of a registry lists it. */
 export interface ClientMetric {
   readonly name: string
   readonly help: unknown
@@ -26,7 +26,7 @@ export interface ClientSample {
 interface ClientExemplar {
   readonly labelSet: Readonly<Record<string, unknown>>
   readonly value: number
-  /** Seconds since 1970. */
+  /** The time of the observation, in seconds since 1970. */
   readonly timestamp?: number
 }
 

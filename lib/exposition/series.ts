@@ -6,7 +6,7 @@ import { canonicalFloat, sampleValue } from './float'
 export interface SeriesStyle {
   /** The name of the samples that say when each series began to count. Undefined: there are no such samples. */
   readonly createdName: string | undefined
-  /** Whether exemplars are written. */
+  /** Whether the format has exemplars. */
   readonly exemplars: boolean
 }
 

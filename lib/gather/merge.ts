@@ -1,8 +1,8 @@
 import type { Exemplar, HistogramPoints, Labels, Points, SummaryPoints, ValuePoints } from '../snapshot'
 
 /**
- * Merges points of one family from several places. At present these are the histograms of several registrations; they
- * may also come from other processes. The order of merging only affects the order of series and the rounding of sums.
+ * Merges points of one family from several places. Today these are the histograms of several registrations, but they
+ * could also come from other processes. The order of merging only affects the order of series and the rounding of sums.
  *
  * - Counts, sums and values of a label set are added, those of gauges too.
  * - A series began to count when its earliest part did.
@@ -51,11 +51,11 @@ function mergeValues (first: ValuePoints, second: ValuePoints): ValuePoints {
   return { ...union.common, type: first.type, values: union.sum(({ values }) => values) }
 }
 
-/** The union of the series of two families' points, and the place of each original series in it. */
+/** All series of two families' points, and the place of each original series among them. */
 class Union<P extends Points> {
   readonly common: Omit<Points, 'type'>
   readonly #parts: readonly P[]
-  /** For each part, the place in the union of each of its series. */
+  /** For each part, the places of its series among all series. */
   readonly #places: ReadonlyArray<readonly number[]>
 
   constructor (parts: readonly [P, P]) {
@@ -140,8 +140,8 @@ function aligner (
 }
 
 /**
- * Whether one exemplar is to be preferred to another. Of two exemplars with the same time any may win, but always the
- * same one, in whichever order they come.
+ * Whether one exemplar is to be preferred to another. If both have the same time, the choice does not depend on the
+ * order in which they come.
  */
 function isLater (a: Exemplar, b: Exemplar): boolean {
   const [timeOfA, timeOfB] = [a.timestampSeconds ?? -Infinity, b.timestampSeconds ?? -Infinity]

@@ -3,9 +3,9 @@ import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 
 /**
  * Metrics of `prom-client` that are left out. Each of them reads all handles, requests or resources of the process in
- * one go. With 10,000 open connections this holds up the event loop for 5 to 15 ms at every scrape. Those with names in
- * `_total` are gauges with the names of counters, to which `promtool check metrics` objects. Users who want these
- * metrics call `collectDefaultMetrics()` of `prom-client`, whose global registry is served too.
+ * one go. With 10,000 open connections this holds up the event loop for 5 to 15 ms at every scrape. Those whose names
+ * end in `_total` are gauges with the names of counters, to which `promtool check metrics` objects. Users who want
+ * these metrics call `collectDefaultMetrics()` of `prom-client`, whose global registry is served too.
  */
 const omitted = [
   'nodejs_active_handles', 'nodejs_active_handles_total', 'nodejs_active_requests', 'nodejs_active_requests_total',
@@ -14,7 +14,10 @@ const omitted = [
 
 const openFilesName = 'process_open_fds'
 
-/** How many entries of a folder are read at a time. To receive so many takes the event loop less than a millisecond. */
+/**
+ * How many entries of a folder are read at a time. The event loop is held for less than a millisecond when so many
+ * arrive.
+ */
 const entriesAtATime = 256
 
 let registry: Registry | undefined

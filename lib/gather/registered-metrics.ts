@@ -159,8 +159,8 @@ export class RegisteredGauge extends RegisteredMetric<ValuePoints> {
   }
 
   /**
-   * Reads the gauge. A series that existed before stays, with the value 0 if nothing is counted for it now: a series
-   * that vanished would leave open whether there are none or nothing is known.
+   * Reads the gauge. A series that existed before is kept, with the value 0 if nothing is counted for it now. If the
+   * series vanished, a reader could not tell whether the value is 0 or unknown.
    */
   * readInSteps (): Steps<ValuePoints> {
     const counted = []

@@ -101,7 +101,7 @@ export function createGatherer (options: GathererOptions): Gatherer {
 
 interface Deadline {
   /**
-   * Returns a promise that rejects when the time is up, and not before the event loop has turned once. A metric that
+   * Returns a promise that rejects when the time is up, but not before the event loop has turned once. A metric that
    * can be read within one turn is therefore always in time.
    */
   readonly passed: () => Promise<never>

@@ -14,9 +14,9 @@ export const segmentSlots = 1 << segmentBits
 export const placeMask = segmentSlots - 1
 
 /**
- * A row of numbers for each series. A column grows by segments, and a segment never moves once it is handed out.
- * Another thread could therefore read a column while this thread counts. The numbers are doubles, which count exactly
- * up to 2^53; a 32-bit integer would silently begin again at 0.
+ * A row of numbers for each series. A column grows by segments, and a segment never moves. Another thread could
+ * therefore read a column while this thread counts. The numbers are doubles, which count exactly up to 2^53, while a
+ * 32-bit integer would silently begin again at 0.
  */
 export class Column {
   /** How many numbers each series has. */

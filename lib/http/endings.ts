@@ -163,7 +163,7 @@ class Connection {
 export type LongLivedKind = 'stream' | 'upgrade'
 
 /**
- * The kind of a request that is meant to stay open, or undefined for any other request. `stream` is an event stream
+ * The kind of a request that is meant to stay open. It is undefined for any other request. `stream` is an event stream
  * (server-sent events), or a hijacked reply that its handler keeps writing to. `upgrade` is a WebSocket or another
  * upgraded connection.
  */
@@ -223,8 +223,8 @@ function isImitation (transport: Transport): boolean {
 }
 
 /**
- * How a request ended for which `onResponse` runs. The hook also runs when an HTTP/2 stream is reset, and in Node.js 20
- * and 22 also when a connection is destroyed while a reply waits to be sent.
+ * The ending of a request for which `onResponse` runs. The hook also runs when an HTTP/2 stream is reset and, in
+ * Node.js 20 and 22, when a connection is destroyed while a reply waits to be sent.
  */
 function endingOfReply (reply: FastifyReply, transport: Transport, elapsedMs: number): Ending {
   if (transport.destroyed && (!transport.writableFinished || transport.aborted === true)) {

@@ -120,7 +120,7 @@ ${chart('rates', 'Requests per second', keys(['rate', 'all'], ['error', '5xx']))
 <p><strong>Quantiles are estimates.</strong> A histogram knows how many requests fell into each bucket, but not where
 in the bucket. p50, p90 and p99 are computed like <code>histogram_quantile()</code> of Prometheus: as if requests were
 spread evenly within their bucket. The true value is somewhere in the same bucket, whose bounds stand below each number.
-Of a quantile above the last bound only “more than” is known.</p>
+A quantile above the last bound is only known to be more than that bound.</p>
 <p>Choose a row of the table to see its requests alone in the charts. Choose it once more, or press Escape, to see all
 requests. The numbers and the table cover the time chosen above, or the time since this page was opened if that is
 shorter. In the charts, requests are those of each second, and quantiles those of the 10 seconds before. The page asks

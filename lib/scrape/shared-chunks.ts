@@ -23,7 +23,7 @@ export class SharedChunks {
   readonly #render: (allocate: Allocate) => Generator<Uint8Array>
   readonly #slices: TimeSlices
   readonly #chunks: Generator<Uint8Array>
-  /** The latest chunks, beginning with the one that the last reader is at. */
+  /** The latest chunks, beginning with the one that the hindmost reader is at. */
   readonly #recent: SharedChunk[] = []
   /** The memory of chunks that all readers have read. */
   readonly #spare: Buffer[] = []
@@ -44,8 +44,8 @@ export class SharedChunks {
   }
 
   /**
-   * Yields all chunks. A chunk is rendered when a reader asks for it, and when the event loop has time for it. A
-   * borrowed chunk belongs to the reader only until the reader asks for the next one.
+   * Yields all chunks. A chunk is rendered when a reader asks for it and the event loop has time for it. A borrowed
+   * chunk belongs to the reader only until the reader asks for the next one.
    */
   async * read (use: 'kept' | 'borrowed'): AsyncGenerator<Uint8Array> {
     const reader = { index: 0 }

@@ -38,7 +38,7 @@ const limits = {
 /** The limit of connections at each address. It leaves file descriptors for the application. */
 const maxConnections = 256
 
-/** The paths that are open without credentials, because probes have none. Their answers tell nothing but one word. */
+/** The paths that need no credentials, because probes have none. Their answers tell nothing but one word. */
 const healthPaths: ReadonlyArray<string | undefined> = ['/healthz', '/readyz']
 
 /** The delay before binding is tried again. `attempt` counts the failed attempts from 0. */

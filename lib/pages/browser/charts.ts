@@ -153,7 +153,7 @@ export class Charts {
     this.#setCursor(this.#points[Math.min(Math.max(moved, 0), last)]!.time)
   }
 
-  /** Moves the cursor of all charts to a time or, for undefined, out of the charts. */
+  /** Moves the cursor of all charts to a time. Undefined moves it out of the charts. */
   #setCursor (time: number | undefined): void {
     for (const { chart } of this.#plots) {
       chart.setCursor(time === undefined ? { left: -10, top: -10 } : { left: chart.valToPos(time, 'x'), top: 0 })

@@ -14,7 +14,7 @@ export function formatSeconds (seconds: number): string {
   return seconds < oneSecond ? `${padded.format(seconds * 1000)} ms` : `${padded.format(seconds)} s`
 }
 
-/** An estimated quantile. Of a quantile above the last bound only "more than" is known. */
+/** An estimated quantile. A quantile above the last bound is only known to be more than that bound. */
 export function formatEstimate ({ value, upper }: { readonly value: number, readonly upper: number }): string {
   return `${upper === Infinity ? '> ' : ''}${formatSeconds(value)}`
 }

@@ -7,7 +7,10 @@ const gapSeconds = 3
 /** A window may be longer than asked for by this much, because answers are only roughly a second apart. */
 const toleranceSeconds = 0.5
 
-/** The counts since the history began. They go on growing when the server starts again from 0. */
+/**
+ * The counts since the history began. They also keep growing when the server starts again and its own counts begin at
+ * 0.
+ */
 interface Snapshot {
   readonly time: number
   readonly rows: ReadonlyMap<string, Counts>
@@ -131,9 +134,10 @@ export class History {
 
   /** The index of the first answer of the window that ends with the answer at `end`. */
   #beginOfWindow (end: number, seconds: number): number {
-    const earliest = this.#snapshots[end]!.time - seconds - toleranceSeconds
+    const isInWindow = ({ time }: Snapshot): boolean =>
+      time >= this.#snapshots[end]!.time - seconds - toleranceSeconds
     let index = end
-    while (index > 0 && this.#snapshots[index - 1]!.time >= earliest) index--
+    while (index > 0 && isInWindow(this.#snapshots[index - 1]!)) index--
     return index
   }
 }

@@ -33,8 +33,8 @@ let points: Point[] = []
 let windowSeconds = 60
 let paused = false
 /**
- * Whether the server has refused to answer. The page then stops asking: another request would have no other answer, or
- * would make the browser ask for a password each time.
+ * Whether the server has refused to answer. The page then stops asking, because another request would be refused too,
+ * or would make the browser ask for a password each time.
  */
 let refused = false
 let lastAnswer = NaN
