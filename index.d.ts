@@ -42,8 +42,8 @@ declare namespace fastifyLatency {
     labels?: Record<string, LabelSource>
 
     /**
-     * Label name → fixed value, on every series of this registration. Names follow the rules of `labels`, and none may
-     * be in `labels` too. To Prometheus, a label with an empty value is a missing label.
+     * Label name → fixed value, on every series of this registration. Names follow the rules of `labels`, and none of
+     * them is in `labels` too. To Prometheus, a label with an empty value is a missing label.
      *
      * @default {}
      */
@@ -311,8 +311,8 @@ declare namespace fastifyLatency {
   /** Basic authentication (RFC 7617). */
   export interface UserOptions {
     /**
-     * User name → password, at least one. No name and no password is empty or has control characters, and no name has a
-     * colon.
+     * User name → password, at least one. Names and passwords are not empty and have no control characters. A name has
+     * no colon.
      */
     users: Record<string, string>
     tokens?: never

@@ -158,5 +158,6 @@ function chart (id: string, name: string, about: string): string {
 }
 
 function keys (...lines: Array<[key: string, name: string]>): string {
-  return `<p class="keys">${lines.map(([key, name]) => `<span data-key="${key}">${name} <b>–</b></span>`).join('')}</p>`
+  const values = lines.map(([key, name]) => `<span data-key="${key}">${name} <b>–</b></span>`)
+  return `<p class="keys">${values.join('')}</p>`
 }
