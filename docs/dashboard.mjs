@@ -1,6 +1,7 @@
-// Draws docs/dashboard-*.png: three instances of the example under traffic, one of which is killed, watched by the Prometheus that is
-// installed, and the queries of example/monitoring/grafana/fastify-latency.json. Needs Chromium. Grafana is not involved: panels are where
-// it would put them, with its titles, units, thresholds and legends, and uPlot, with which Grafana draws, draws them.
+// Draws docs/dashboard-*.png: three instances of the example under traffic, one of which is killed, watched by the
+// Prometheus that is installed, and the queries of example/monitoring/grafana/fastify-latency.json. Needs Chromium.
+// Grafana is not involved: panels are where it would put them, with its titles, units, thresholds and legends, and
+// uPlot, with which Grafana draws, draws them.
 //
 // PROMETHEUS=http://localhost:9090 node docs/dashboard.mjs draws what a running Prometheus has instead.
 import { spawn } from 'node:child_process'
@@ -55,7 +56,8 @@ async function readPanel (prometheus, panel, end) {
     const legend = panel.targets[index].legendFormat ?? ''
     const byTime = new Map(values.map(([time, value]) => [time, Number(value)]))
     const name = legend.replace(/{{(\w+)}}/g, (_, label) => metric[label] ?? '')
-    return { name, values: Array.from({ length: seconds / step + 1 }, (_, point) => byTime.get(end - seconds + point * step) ?? null) }
+    const valueAt = point => byTime.get(end - seconds + point * step) ?? null
+    return { name, values: Array.from({ length: seconds / step + 1 }, (_, point) => valueAt(point)) }
   }))
   return { ...panel, series }
 }
@@ -77,15 +79,22 @@ function chosen (panels) {
 async function draw (prometheus) {
   const end = Math.floor(Date.now() / 1000 / step) * step
   const panels = await Promise.all(chosen(dashboard.panels).map(panel => readPanel(prometheus, panel, end)))
-  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update'] })
+  const browser = await chromium.launch({
+    executablePath: '/usr/bin/chromium',
+    args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update']
+  })
   for (const colorScheme of ['light', 'dark']) {
     const page = await browser.newPage({ colorScheme, viewport: { width: 1200, height: 600 } })
     page.on('pageerror', error => console.log(error))
-    await page.setContent(`<!doctype html><meta charset="utf-8"><style>${readFileSync('docs/dashboard.css', 'utf8')}</style><main></main>`)
+    const style = readFileSync('docs/dashboard.css', 'utf8')
+    await page.setContent(`<!doctype html><meta charset="utf-8"><style>${style}</style><main></main>`)
     await page.addStyleTag({ path: require.resolve('uplot/dist/uPlot.min.css') })
     await page.addScriptTag({ path: require.resolve('uplot/dist/uPlot.iife.min.js') })
     await page.addScriptTag({ path: 'docs/dashboard-panels.js' })
-    await page.evaluate(([panels, end, seconds, step]) => window.drawPanels(panels, end, seconds, step), [panels, end, seconds, step])
+    await page.evaluate(
+      ([panels, end, seconds, step]) => window.drawPanels(panels, end, seconds, step),
+      [panels, end, seconds, step]
+    )
     await page.screenshot({ path: `docs/dashboard-${colorScheme}.png`, fullPage: true })
   }
   await browser.close()
@@ -104,15 +113,23 @@ async function watchFleet () {
   const programs = []
   const start = (...parameters) => programs[programs.push(spawn(...parameters)) - 1]
   try {
-    const fleet = start(process.execPath, ['dist/example/fleet.js'], { env: { ...process.env, PORT: '0', METRICS_PORT: '0', TARGETS: join(data, 'fleet.json') }, stdio: ['pipe', 'pipe', 'inherit'] })
+    const fleet = start(process.execPath, ['dist/example/fleet.js'], {
+      env: { ...process.env, PORT: '0', METRICS_PORT: '0', TARGETS: join(data, 'fleet.json') },
+      stdio: ['pipe', 'pipe', 'inherit']
+    })
     const output = await printed(fleet.stdout, /Enter restarts/)
     const [, ...addresses] = /traffic\.mjs(?: (http:\S+))(?: (http:\S+))(?: (http:\S+))/.exec(output)
     const victim = Number(/process (\d+)/.exec(output)[1])
     start(process.execPath, ['example/traffic.mjs', ...addresses], { stdio: 'ignore' })
     const rules = join(process.cwd(), 'example/monitoring/prometheus')
-    writeFileSync(join(data, 'prometheus.yml'), readFileSync(join(rules, 'prometheus.yml'), 'utf8').replaceAll('_interval: 5s', `_interval: ${step}s`)
-      .replace('[recording.yml, alerts.yml]', `[${rules}/recording.yml, ${rules}/alerts.yml]`).replace('targets/*.json', join(data, 'fleet.json')))
-    const prometheus = start('prometheus', [`--config.file=${data}/prometheus.yml`, `--storage.tsdb.path=${data}/data`, '--web.listen-address=127.0.0.1:0'], { stdio: ['ignore', 'ignore', 'pipe'] })
+    const config = readFileSync(join(rules, 'prometheus.yml'), 'utf8')
+      .replaceAll('_interval: 5s', `_interval: ${step}s`)
+      .replace('[recording.yml, alerts.yml]', `[${rules}/recording.yml, ${rules}/alerts.yml]`)
+      .replace('targets/*.json', join(data, 'fleet.json'))
+    writeFileSync(join(data, 'prometheus.yml'), config)
+    const prometheus = start('prometheus', [
+      `--config.file=${data}/prometheus.yml`, `--storage.tsdb.path=${data}/data`, '--web.listen-address=127.0.0.1:0'
+    ], { stdio: ['ignore', 'ignore', 'pipe'] })
     const log = await printed(prometheus.stderr, /msg="Listening on"[^]*Server is ready/)
     await sleep(500 * seconds)
     process.kill(victim, 'SIGKILL')

@@ -6,14 +6,20 @@ import { chromium } from 'playwright-core'
 
 const seconds = 100
 
-const example = spawn(process.execPath, ['dist/example/routes.js'], { env: { ...process.env, PORT: '0', METRICS_PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit'] })
+const example = spawn(process.execPath, ['dist/example/routes.js'], {
+  env: { ...process.env, PORT: '0', METRICS_PORT: '0' },
+  stdio: ['ignore', 'pipe', 'inherit']
+})
 let output = ''
 while (!output.includes('/metrics')) output += (await once(example.stdout, 'data'))[0]
 const [, address, metrics] = /(http:\S+)[^]*?(http:\S+)\/metrics/.exec(output)
 
 const browser = await chromium.launch({
   executablePath: '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+  args: [
+    '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync'
+  ]
 })
 const pictures = [
   ['live-light', { colorScheme: 'light', viewport: { width: 1200, height: 1004 } }],
@@ -36,7 +42,9 @@ while (performance.now() < end) {
   for (let index = 0; index < 2 + 6 * busy; index++) requests.push(fetch(`${address}/users/${index}`))
   if (Math.random() < 0.5) requests.push(fetch(`${address}/orders`, { method: 'POST' }))
   if (Math.random() < 0.2) requests.push(fetch(`${address}/users/bob`), fetch(`${address}/nowhere`))
-  if (Math.random() < 0.02) requests.push(fetch(`${address}/orders`, { method: 'POST', signal: AbortSignal.timeout(5) }).catch(() => {}))
+  if (Math.random() < 0.02) {
+    requests.push(fetch(`${address}/orders`, { method: 'POST', signal: AbortSignal.timeout(5) }).catch(() => {}))
+  }
   await Promise.all([fetch(`${address}/`), ...requests])
   await sleep(100)
 }

@@ -224,8 +224,12 @@ t.test('series of one family need not have the same labels, and a registry may a
     name: 's',
     help: 's',
     values: [
-      { labels: { a: 'x', quantile: 0.5 }, value: 1 }, { metricName: 's_sum', labels: { a: 'x' }, value: 2 }, { metricName: 's_count', labels: { a: 'x' }, value: 3 },
-      { labels: { quantile: 0.5 }, value: 4 }, { metricName: 's_sum', labels: {}, value: 5 }, { metricName: 's_count', labels: {}, value: 6 }
+      { labels: { a: 'x', quantile: 0.5 }, value: 1 },
+      { metricName: 's_sum', labels: { a: 'x' }, value: 2 },
+      { metricName: 's_count', labels: { a: 'x' }, value: 3 },
+      { labels: { quantile: 0.5 }, value: 4 },
+      { metricName: 's_sum', labels: {}, value: 5 },
+      { metricName: 's_count', labels: {}, value: 6 }
     ]
   })
   const lines = 's{a="x",quantile="0.5"} 1\ns_sum{a="x"} 2\ns_count{a="x"} 3\ns{quantile="0.5"} 4\ns_sum 5\ns_count 6\n'
@@ -233,9 +237,13 @@ t.test('series of one family need not have the same labels, and a registry may a
   t.equal(openMetrics([{ ...summary, startSeconds: Float64Array.of(7, NaN) }], true),
     `# HELP s s\n# TYPE s summary\n${lines.replace('s{quantile', 's_created{a="x"} 7\ns{quantile')}# EOF\n`)
   const count = (labels: object): object[] => [
-    { metricName: 'h_bucket', labels: { ...labels, le: '+Inf' }, value: 1 }, { metricName: 'h_sum', labels, value: 1 }, { metricName: 'h_count', labels, value: 1 }
+    { metricName: 'h_bucket', labels: { ...labels, le: '+Inf' }, value: 1 },
+    { metricName: 'h_sum', labels, value: 1 },
+    { metricName: 'h_count', labels, value: 1 }
   ]
-  const histogram = fromClientMetric({ type: 'histogram', name: 'h', help: 'h', values: [...count({ a: 'x', b: 'y' }), ...count({ b: 'z' })] as never })
+  const histogram = fromClientMetric({
+    type: 'histogram', name: 'h', help: 'h', values: [...count({ a: 'x', b: 'y' }), ...count({ b: 'z' })] as never
+  })
   t.equal(text([{ ...histogram, sharedLabels: { zone: 'eu' } }]), '# HELP h h\n# TYPE h histogram\n' +
     'h_bucket{a="x",b="y",zone="eu",le="+Inf"} 1\nh_sum{a="x",b="y",zone="eu"} 1\nh_count{a="x",b="y",zone="eu"} 1\n' +
     'h_bucket{b="z",zone="eu",le="+Inf"} 1\nh_sum{b="z",zone="eu"} 1\nh_count{b="z",zone="eu"} 1\n')
@@ -245,7 +253,11 @@ t.test('series of one family need not have the same labels, and a registry may a
 t.test('a summary of many series comes in pieces too', async t => {
   const values = Array.from({ length: 3000 }, (_, n) => {
     const labels = { n }
-    return [{ metricName: 's_sum', labels, value: n }, { metricName: 's_count', labels, value: 1 }, { labels: { n, quantile: 0.5 }, value: n }]
+    return [
+      { metricName: 's_sum', labels, value: n },
+      { metricName: 's_count', labels, value: 1 },
+      { labels: { n, quantile: 0.5 }, value: n }
+    ]
   }).flat()
   const pieces = [...writeText([fromClientMetric({ type: 'summary', name: 's', help: 's', values })])]
   t.ok(pieces.length > 2)

@@ -144,10 +144,12 @@ t.test('a reset forgets every series, tells so, and counting goes on', async t =
   t.same(countsOf(histogram.snapshot()), [0, 1, 0])
 })
 
-t.test('histograms beside one index have the same slots, and each shows only the series that it has counted in', async t => {
+t.test('histograms beside one index have the same slots, ' +
+  'and each shows only the series that it has counted in', async t => {
   const index = new SeriesIndex(['a'])
-  const [first, second] = ['first', 'second'].map(name => new HistogramFamily({ name, help: 'h', unit: 'seconds', upperBounds: [1] }, index)) as
-    [HistogramFamily, HistogramFamily]
+  const [first, second] = ['first', 'second'].map(name =>
+    new HistogramFamily({ name, help: 'h', unit: 'seconds', upperBounds: [1] }, index)
+  ) as [HistogramFamily, HistogramFamily]
   const slots = Array.from({ length: 200 }, (_, n) => observe(first, [String(n)]))
   second.observe(slots[150]!, 3)
   t.equal(first.snapshot().labelSets.length, 200)

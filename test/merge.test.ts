@@ -14,7 +14,11 @@ interface Series {
   readonly labels: readonly [string | undefined, string]
   readonly numbers: readonly number[]
   readonly start: number
-  readonly exemplars: ReadonlyArray<{ readonly bucket: number, readonly value: number, readonly timestampSeconds: number | undefined }>
+  readonly exemplars: ReadonlyArray<{
+    readonly bucket: number
+    readonly value: number
+    readonly timestampSeconds: number | undefined
+  }>
 }
 
 const exemplar = fc.record({
@@ -31,10 +35,22 @@ const series: fc.Arbitrary<Series[]> = fc.uniqueArray(fc.record({
 /** What points of every type have, with their labels in one order or the other, or one of them shared by all series. */
 function common (all: readonly Series[], help: string, layout: number): Omit<Points, 'type'> {
   const exemplars = all.flatMap(({ exemplars }, index): Exemplar[] =>
-    [...exemplars].sort((a, b) => a.bucket - b.bucket).map(exemplar => ({ ...exemplar, series: index, labels: { id: String(exemplar.value) } })))
-  const rest = { name: 'x', help, unit: layout === 3 ? undefined : 'seconds', startSeconds: layout === 3 ? undefined : Float64Array.from(all, ({ start }) => start), exemplars }
-  if (layout === 1) return { ...rest, labelNames: ['q', 'p'], labelSets: all.map(({ labels: [p, q] }) => [q, p]), sharedLabels: {} }
-  if (layout === 2) return { ...rest, labelNames: ['p', 'q'], labelSets: all.map(({ labels }) => labels), sharedLabels: { zone: 'eu' } }
+    [...exemplars]
+      .sort((a, b) => a.bucket - b.bucket)
+      .map(exemplar => ({ ...exemplar, series: index, labels: { id: String(exemplar.value) } })))
+  const rest = {
+    name: 'x',
+    help,
+    unit: layout === 3 ? undefined : 'seconds',
+    startSeconds: layout === 3 ? undefined : Float64Array.from(all, ({ start }) => start),
+    exemplars
+  }
+  if (layout === 1) {
+    return { ...rest, labelNames: ['q', 'p'], labelSets: all.map(({ labels: [p, q] }) => [q, p]), sharedLabels: {} }
+  }
+  if (layout === 2) {
+    return { ...rest, labelNames: ['p', 'q'], labelSets: all.map(({ labels }) => labels), sharedLabels: { zone: 'eu' } }
+  }
   return { ...rest, labelNames: ['p', 'q'], labelSets: all.map(({ labels }) => labels), sharedLabels: {} }
 }
 
@@ -56,25 +72,39 @@ const kinds: Readonly<Record<string, Build>> = {
     counts: Float64Array.from(all, ({ numbers }) => numbers[1]!),
     sums: Float64Array.from(all, ({ numbers }) => numbers[2]!)
   }),
-  ...Object.fromEntries((['counter', 'gauge', 'unknown'] as const).map((type): [string, Build] => [type, (all, help, layout): ValuePoints => ({
-    ...common(all, help, layout), type, values: Float64Array.from(all, ({ numbers }) => numbers[0]!)
-  })]))
+  ...Object.fromEntries((['counter', 'gauge', 'unknown'] as const).map((type): [string, Build] => [
+    type,
+    (all, help, layout): ValuePoints => ({
+      ...common(all, help, layout), type, values: Float64Array.from(all, ({ numbers }) => numbers[0]!)
+    })
+  ]))
 }
 
 /** What points say of each label set, whatever the order of labels and series. */
 function told (points: Points): unknown {
-  const columns: Float64Array[] = points.type === 'histogram' || points.type === 'summary' ? [points.counts, points.sums] : [points.values]
+  const columns: Float64Array[] = points.type === 'histogram' || points.type === 'summary'
+    ? [points.counts, points.sums]
+    : [points.values]
   const entries = points.labelSets.map((labelSet, index) => {
-    const own = points.labelNames.map((name, position) => [name, labelSet[position]] as const).filter(([, value]) => value !== undefined)
+    const own = points.labelNames
+      .map((name, position) => [name, labelSet[position]] as const)
+      .filter(([, value]) => value !== undefined)
     const labels = JSON.stringify([...own, ...Object.entries(points.sharedLabels)].sort())
     const numbers = columns.map(column => {
       const width = column.length / points.labelSets.length
       return [...column.subarray(index * width, (index + 1) * width)]
     })
-    const exemplars = points.exemplars.filter(({ series }) => series === index).map(({ series, ...exemplar }) => exemplar)
+    const exemplars = points.exemplars
+      .filter(({ series }) => series === index)
+      .map(({ series, ...exemplar }) => exemplar)
     return [labels, { numbers, start: points.startSeconds?.[index] ?? NaN, exemplars }] as const
   })
-  return { type: points.type, help: points.help, unit: points.unit, series: Object.fromEntries(entries.sort(([a], [b]) => a < b ? -1 : 1)) }
+  return {
+    type: points.type,
+    help: points.help,
+    unit: points.unit,
+    series: Object.fromEntries(entries.sort(([a], [b]) => a < b ? -1 : 1))
+  }
 }
 
 const part = fc.tuple(series, fc.constantFrom('one help', 'another help'), fc.nat({ max: 3 }))
@@ -87,8 +117,9 @@ for (const [kind, build] of Object.entries(kinds)) {
       t.strictSame(told(merge(a, b)), told(merge(b, a)))
       t.strictSame(told(merge(merge(a, b), c)), told(merge(a, merge(b, c))))
       t.strictSame([a, b, c], before, 'nothing is changed')
-      const total = (points: Points): number => (points.type === 'histogram' || points.type === 'summary' ? points.sums : points.values)
-        .reduce((sum, value) => sum + value, 0)
+      const total = (points: Points): number => (
+        points.type === 'histogram' || points.type === 'summary' ? points.sums : points.values
+      ).reduce((sum, value) => sum + value, 0)
       t.equal(total(merge(merge(a, b), c)), total(a) + total(b) + total(c))
       t.strictSame(structuredClone(merge(a, b)), merge(a, b), 'it can be cloned')
     }), { numRuns: 60 })
@@ -97,7 +128,10 @@ for (const [kind, build] of Object.entries(kinds)) {
 
 t.test('of the same bucket the latest exemplar stays, and a series began when the first of its parts did', async t => {
   const at = (timestampSeconds: number | undefined, start: number): HistogramPoints => kinds.histogram!([{
-    labels: ['a', 'b'], numbers: [1, 0, 0, 0.25, 0], start, exemplars: [{ bucket: 0, value: timestampSeconds ?? 0, timestampSeconds }]
+    labels: ['a', 'b'],
+    numbers: [1, 0, 0, 0.25, 0],
+    start,
+    exemplars: [{ bucket: 0, value: timestampSeconds ?? 0, timestampSeconds }]
   }], 'h', 0) as HistogramPoints
   const merged = merge(at(5, 3), at(7, 2)) as HistogramPoints
   t.same(merged.exemplars, [{ series: 0, bucket: 0, labels: { id: '7' }, value: 7, timestampSeconds: 7 }])
@@ -108,10 +142,16 @@ t.test('of the same bucket the latest exemplar stays, and a series began when th
 
 t.test('of exemplars of the same time one stays, the same in whichever order', async t => {
   const exemplarOf = (value: number, id: string): HistogramPoints => ({
-    ...kinds.histogram!([{ labels: ['a', 'b'], numbers: [1, 0, 0, 0, 0], start: 1, exemplars: [] }], 'h', 0) as HistogramPoints,
+    ...kinds.histogram!([
+      { labels: ['a', 'b'], numbers: [1, 0, 0, 0, 0], start: 1, exemplars: [] }
+    ], 'h', 0) as HistogramPoints,
     exemplars: [{ series: 0, bucket: 0, labels: { id }, value, timestampSeconds: 5 }]
   })
-  for (const [a, b, id] of [[exemplarOf(1, 'x'), exemplarOf(2, 'y'), 'y'], [exemplarOf(1, 'x'), exemplarOf(1, 'y'), 'y']] as const) {
+  const cases = [
+    [exemplarOf(1, 'x'), exemplarOf(2, 'y'), 'y'],
+    [exemplarOf(1, 'x'), exemplarOf(1, 'y'), 'y']
+  ] as const
+  for (const [a, b, id] of cases) {
     for (const merged of [merge(a, b), merge(b, a)]) t.match(merged.exemplars, [{ labels: { id } }])
   }
 })

@@ -55,7 +55,9 @@ t.test('the options of the metrics server and of scrapes can be cloned, and so c
     server: { https: { certFile: 'c', keyFile: 'k' }, auth: { tokens: ['secret'] } },
     scrape: { created: true }
   })
-  for (const options of [config.server, config.scrape, defaultServer, defaultScrape]) t.strictSame(structuredClone(options), options)
+  for (const options of [config.server, config.scrape, defaultServer, defaultScrape]) {
+    t.strictSame(structuredClone(options), options)
+  }
   const facts = collectFacts({
     server: { ...defaultServer, auth: { users: { somebody: 'secret' }, tokens: undefined } },
     scrape: defaultScrape,
@@ -71,7 +73,8 @@ function metric (type: string, values: ClientSample[], name = 'm'): ClientMetric
 }
 
 t.test('samples of a client library become points of their series', async t => {
-  const bucket = (a: string, le: unknown, value: number): ClientSample => ({ metricName: 'm_bucket', labels: { a, le }, value })
+  const bucket = (a: string, le: unknown, value: number): ClientSample =>
+    ({ metricName: 'm_bucket', labels: { a, le }, value })
   const end = (a: string, sum: number, count: number): ClientSample[] =>
     [{ metricName: 'm_sum', labels: { a }, value: sum }, { metricName: 'm_count', labels: { a }, value: count }]
   const histogram = fromClientMetric(metric('histogram', [
@@ -87,32 +90,58 @@ t.test('samples of a client library become points of their series', async t => {
     sums: Float64Array.of(9, 1.5)
   })
   t.match(fromClientMetric(metric('summary', [
-    { labels: { quantile: 0.5 }, value: 1 }, { labels: { quantile: 0.9 }, value: 3 }, ...end('x', 0, 0).map(sample => ({ ...sample, labels: {} }))
-  ])), { type: 'summary', quantiles: [0.5, 0.9], quantileValues: Float64Array.of(1, 3), sums: Float64Array.of(0), counts: Float64Array.of(0) })
-  t.match(fromClientMetric(metric('gauge', [{ labels: { a: 1 }, value: '3' }, { labels: null, value: 4 }, { value: 5, labels: { b: 'x' } }])), {
-    type: 'gauge', labelNames: ['a', 'b'], labelSets: [['1', undefined], [undefined, undefined], [undefined, 'x']], values: Float64Array.of(3, 4, 5)
+    { labels: { quantile: 0.5 }, value: 1 },
+    { labels: { quantile: 0.9 }, value: 3 },
+    ...end('x', 0, 0).map(sample => ({ ...sample, labels: {} }))
+  ])), {
+    type: 'summary',
+    quantiles: [0.5, 0.9],
+    quantileValues: Float64Array.of(1, 3),
+    sums: Float64Array.of(0),
+    counts: Float64Array.of(0)
+  })
+  t.match(fromClientMetric(metric('gauge', [
+    { labels: { a: 1 }, value: '3' }, { labels: null, value: 4 }, { value: 5, labels: { b: 'x' } }
+  ])), {
+    type: 'gauge',
+    labelNames: ['a', 'b'],
+    labelSets: [['1', undefined], [undefined, undefined], [undefined, 'x']],
+    values: Float64Array.of(3, 4, 5)
   })
   t.match(fromClientMetric(metric('untyped', [])), { type: 'unknown', labelSets: [] })
   t.match(fromClientMetric(metric('histogram', [])), { type: 'histogram', labelSets: [], upperBounds: [] })
 })
 
-t.test('a metric whose samples are not those of its type cannot be read, and no text of it gets onto a page', async t => {
+t.test('a metric whose samples are not those of its type cannot be read, ' +
+  'and no text of it gets onto a page', async t => {
   const count: ClientSample[] = [{ metricName: 'm_sum', value: 1 }, { metricName: 'm_count', value: 1 }]
   const infinity: ClientSample = { metricName: 'm_bucket', labels: { le: '+Inf' }, value: 1 }
   const bad: Array<[metric: ClientMetric, message: string]> = [
     [metric('gauge', [{ metricName: 'other', value: 1 }]), 'the type gauge has no sample other'],
     [metric('untyped', [{ metricName: 'm_total', value: 1 }]), 'the type unknown has no sample m_total'],
     [metric('histogram', [{ metricName: 'm_max', value: 1 }]), 'the type histogram has no sample m_max without le'],
-    [metric('histogram', [{ metricName: 'm_bucket', value: 1 }]), 'the type histogram has no sample m_bucket without le'],
+    [
+      metric('histogram', [{ metricName: 'm_bucket', value: 1 }]),
+      'the type histogram has no sample m_bucket without le'
+    ],
     [metric('summary', [{ value: 1 }]), 'the type summary has no sample m without quantile'],
     [metric('histogram', [{ ...infinity, labels: { le: 1 } }, ...count]), 'its last bucket is not +Inf'],
     [metric('histogram', [infinity]), 'a series has no sum or no count'],
     [metric('summary', count.slice(0, 1)), 'a series has no sum or no count'],
-    [metric('histogram', [infinity, ...count, ...count.map(sample => ({ ...sample, labels: { a: 'x' } }))]), 'its series have different buckets']
+    [
+      metric('histogram', [infinity, ...count, ...count.map(sample => ({ ...sample, labels: { a: 'x' } }))]),
+      'its series have different buckets'
+    ]
   ]
   for (const [metric, message] of bad) t.throws(() => fromClientMetric(metric), { name: 'TypeError', message }, message)
 
-  const injected = { name: 'injected', help: 'h', type: 'gauge', aggregator: 'sum', get: async () => metric('gauge', [{ value: '1\nhttp_injected 1' }], 'injected') }
+  const injected = {
+    name: 'injected',
+    help: 'h',
+    type: 'gauge',
+    aggregator: 'sum',
+    get: async () => metric('gauge', [{ value: '1\nhttp_injected 1' }], 'injected')
+  }
   const { app } = await createListening(t, {})
   app.latency.registry.registerMetric(injected)
   const page = await scrape(app.latency.url)
@@ -123,20 +152,33 @@ t.test('a metric whose samples are not those of its type cannot be read, and no 
 t.test("exemplars of the user's own metrics are on the OpenMetrics page, and not in the text format", async t => {
   const { app } = await createListening(t, {})
   const registers = [registryOf(app)]
-  // prom-client takes exemplars only in a registry that it believes to write OpenMetrics itself; what there is of them is served all the same.
+  // prom-client takes exemplars only in a registry that it believes to write OpenMetrics itself; what there is of them
+  // is served all the same.
   const counter = new Counter({ name: 'orders_total', help: 'h', registers: [], enableExemplars: true })
-  const histogram = new Histogram({ name: 'order_seconds', help: 'h', registers: [], buckets: [1, 2], labelNames: ['kind'], enableExemplars: true })
+  const histogram = new Histogram({
+    name: 'order_seconds', help: 'h', registers: [], buckets: [1, 2], labelNames: ['kind'], enableExemplars: true
+  })
   for (const metric of [counter, histogram]) registers[0]!.registerMetric(metric as never)
   counter.inc({ value: 2, exemplarLabels: { trace_id: 'counted' } })
   histogram.observe({ labels: { kind: 'a' }, value: 1.5, exemplarLabels: { trace_id: 'slow', user: 'x"\n' } } as never)
   histogram.observe({ labels: { kind: 'b' }, value: 9, exemplarLabels: { trace_id: 'x'.repeat(120) } } as never)
 
-  const read = async (accept: string): Promise<string> => (await fetch(app.latency.url!, { headers: { accept } })).text()
+  const read = async (accept: string): Promise<string> =>
+    (await fetch(app.latency.url!, { headers: { accept } })).text()
   const lines = (await read('application/openmetrics-text')).split('\n').filter(line => line.startsWith('order'))
   const time = '\\d{10}\\.?\\d*'
-  t.match(lines.find(line => line.startsWith('orders_total')), new RegExp(`^orders_total 2 # {trace_id="counted"} 2 ${time}$`))
-  t.match(lines.find(line => line.includes('kind="a",le="2.0"')), new RegExp(`^order_seconds_bucket{kind="a",le="2.0"} 1 # {trace_id="slow",user="x\\\\"\\\\n"} 1.5 ${time}$`))
-  t.match(lines.find(line => line.includes('kind="b",le="+Inf"')), new RegExp(`^order_seconds_bucket{kind="b",le="\\+Inf"} 1 # {trace_id="x{120}"} 9 ${time}$`))
+  t.match(
+    lines.find(line => line.startsWith('orders_total')),
+    new RegExp(`^orders_total 2 # {trace_id="counted"} 2 ${time}$`)
+  )
+  t.match(
+    lines.find(line => line.includes('kind="a",le="2.0"')),
+    new RegExp(`^order_seconds_bucket{kind="a",le="2.0"} 1 # {trace_id="slow",user="x\\\\"\\\\n"} 1.5 ${time}$`)
+  )
+  t.match(
+    lines.find(line => line.includes('kind="b",le="+Inf"')),
+    new RegExp(`^order_seconds_bucket{kind="b",le="\\+Inf"} 1 # {trace_id="x{120}"} 9 ${time}$`)
+  )
   t.equal(lines.filter(line => line.includes('#')).length, 3)
   t.notMatch(await read('text/plain'), 'trace_id')
 })
@@ -144,9 +186,14 @@ t.test("exemplars of the user's own metrics are on the OpenMetrics page, and not
 t.test('an exemplar that OpenMetrics has no room for is left out, and one may be without a time', async t => {
   const sample = (trace: string): ClientSample => ({ value: 1, exemplar: { labelSet: { trace_id: trace }, value: 1 } })
   const { app } = await createListening(t, {})
-  for (const [name, trace] of [['long_total', 'é'.repeat(121)], ['fits_total', 'é'.repeat(120)], ['none_total', undefined]] as const) {
+  const traces = [
+    ['long_total', 'é'.repeat(121)], ['fits_total', 'é'.repeat(120)], ['none_total', undefined]
+  ] as const
+  for (const [name, trace] of traces) {
     const values = trace === undefined ? [{ value: 1, exemplar: null }] : [sample(trace)]
-    app.latency.registry.registerMetric({ name, help: 'h', type: 'counter', aggregator: 'sum', get: async () => metric('counter', values, name) })
+    app.latency.registry.registerMetric({
+      name, help: 'h', type: 'counter', aggregator: 'sum', get: async () => metric('counter', values, name)
+    })
   }
   const page = await (await fetch(app.latency.url!, { headers: { accept: 'application/openmetrics-text' } })).text()
   t.match(page, '\nlong_total 1\n')
@@ -155,6 +202,8 @@ t.test('an exemplar that OpenMetrics has no room for is left out, and one may be
 })
 
 t.test('points are what the registry tells, whatever the order of its labels', async t => {
-  const points = fromClientMetric(metric('gauge', [{ labels: { a: 'x', b: 'y' }, value: 1 }, { labels: { b: 'z', a: 'x' }, value: 2 }])) as Points
+  const points = fromClientMetric(metric('gauge', [
+    { labels: { a: 'x', b: 'y' }, value: 1 }, { labels: { b: 'z', a: 'x' }, value: 2 }
+  ])) as Points
   t.same(points.labelSets, [['x', 'y'], ['x', 'z']])
 })

@@ -247,7 +247,9 @@ t.test('parts of an application with histograms of their own may share one of so
   for (const part of ['a', 'b']) {
     await app.register(async child => {
       const histogram = { name: `${part}_seconds` }
-      await child.register(latency, { registry, server: anyPort, histogram, labels: { route: 'route' }, timeToFirstByte: true })
+      await child.register(latency, {
+        registry, server: anyPort, histogram, labels: { route: 'route' }, timeToFirstByte: true
+      })
       child.get(`/${part}`, async () => 'x')
       child.get(`/${part}/deep`, async () => 'x')
       app.addHook('onListen', async () => { await child.latency.start() })
@@ -257,14 +259,16 @@ t.test('parts of an application with histograms of their own may share one of so
   const address = await app.listen({ host: '127.0.0.1', port: 0 })
   for (const path of ['/a', '/b', '/b/deep']) await fetch(address + path)
   const read = await (app as unknown as { scrape: () => ReturnType<typeof scrape> }).scrape()
-  const routes = (name: string): unknown => read.samples(`${name}_count`).map(({ labels, value }) => [labels.route, value])
+  const routes = (name: string): unknown =>
+    read.samples(`${name}_count`).map(({ labels, value }) => [labels.route, value])
   t.same(routes('a_seconds'), [['/a', 1]])
   t.same(routes('b_seconds'), [['/b', 1], ['/b/deep', 1]])
   t.same(routes('http_request_first_byte_seconds'), [['/a', 1], ['/b', 1], ['/b/deep', 1]])
   registry.resetMetrics()
   await fetch(`${address}/b`)
   const after = await (app as unknown as { scrape: () => ReturnType<typeof scrape> }).scrape()
-  t.same(after.samples('http_request_first_byte_seconds_count').map(({ labels, value }) => [labels.route, value]), [['/b', 1]])
+  const afterReset = after.samples('http_request_first_byte_seconds_count')
+  t.same(afterReset.map(({ labels, value }) => [labels.route, value]), [['/b', 1]])
 })
 
 t.test('applications that share a server share nothing else', async t => {
@@ -272,7 +276,9 @@ t.test('applications that share a server share nothing else', async t => {
   t.teardown(() => server.close())
   const apps = []
   for (const name of ['first', 'second']) {
-    const app = createApplication(t, { serverFactory: handler => server.removeAllListeners('request').on('request', handler) })
+    const app = createApplication(t, {
+      serverFactory: handler => server.removeAllListeners('request').on('request', handler)
+    })
     await app.register(latency, { server: anyPort, histogram: { name: `${name}_seconds` }, labels: {} })
     await app.ready()
     apps.push(app)

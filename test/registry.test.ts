@@ -175,7 +175,10 @@ t.test('of two families with one name the first is served; the other is counted,
     t.equal(read.value('fastify_latency_hidden_families'), 1)
   }
   t.same(warnings.map(({ code, message }) => [code, message]), [
-    ['FST_LATENCY_ERR_NAME_HIDDEN', 'More than one registry holds a metric named "twice"; only that of the first registry is served']
+    [
+      'FST_LATENCY_ERR_NAME_HIDDEN',
+      'More than one registry holds a metric named "twice"; only that of the first registry is served'
+    ]
   ])
 })
 

@@ -182,7 +182,15 @@ t.test('ignore and label functions run once for each request, whatever is measur
   const note = (what: string, url: string): void => { calls.push(`${what} ${url}`) }
   const options: Options = {
     timeToFirstByte: true,
-    labels: { route: 'route', status: 'status', error: 'error_type', tenant: request => { note('label', request.url); return 'x' } },
+    labels: {
+      route: 'route',
+      status: 'status',
+      error: 'error_type',
+      tenant: request => {
+        note('label', request.url)
+        return 'x'
+      }
+    },
     ignore: request => {
       note('ignore', request.url)
       return request.url === '/ignored'
@@ -211,7 +219,11 @@ t.test('ignore and label functions run once for each request, whatever is measur
     await connection.until(begins)
     connections.push(connection)
   }
-  t.same(calls.splice(0), ['ignore /events', 'label /events', 'ignore /hijacked', 'label /hijacked'], 'when headers are sent of what may never end')
+  t.same(
+    calls.splice(0),
+    ['ignore /events', 'label /events', 'ignore /hijacked', 'label /hijacked'],
+    'when headers are sent of what may never end'
+  )
   await leaveBegun(app, `${address}/left`)
   t.same(calls.splice(0), ['ignore /left', 'label /left'])
   released.open()
@@ -219,15 +231,19 @@ t.test('ignore and label functions run once for each request, whatever is measur
   connections.forEach(connection => connection.leave())
 
   const read = await scrape(app.latency.url)
-  const series = (name: string): unknown => read.samples(`${name}_count`).map(({ labels, value }) => [labels.route, labels.error, labels.tenant, value])
-  t.same(series('http_request_first_byte_seconds'), [['/', '', 'x', 1], ['/events', '', 'x', 1], ['/hijacked', '', 'x', 1], ['/left', 'aborted', 'x', 1]])
+  const series = (name: string): unknown => read.samples(`${name}_count`)
+    .map(({ labels, value }) => [labels.route, labels.error, labels.tenant, value])
+  t.same(series('http_request_first_byte_seconds'), [
+    ['/', '', 'x', 1], ['/events', '', 'x', 1], ['/hijacked', '', 'x', 1], ['/left', 'aborted', 'x', 1]
+  ])
   t.same(series(name), [['/', '', 'x', 1], ['/hijacked', '', 'x', 1], ['/left', 'aborted', 'x', 1]])
   t.same(calls, [])
 })
 
 t.test('a request whose labels were found when its headers were sent is found anew after a reset', async t => {
   const released = new Gate()
-  const { app, address } = await createListening(t, { timeToFirstByte: true, ignore: ({ url }) => url !== '/hijacked' }, app => {
+  const options: Options = { timeToFirstByte: true, ignore: ({ url }) => url !== '/hijacked' }
+  const { app, address } = await createListening(t, options, app => {
     app.get('/hijacked', (_request, reply) => {
       reply.hijack()
       reply.raw.write('first')
@@ -270,7 +286,9 @@ t.test('open requests are counted in steps, each once, and those of routes that 
   const arrived = new Promise<void>(resolve => app.server.on('request', () => { if (++received === 3300) resolve() }))
   connection.send(all)
   await arrived
-  const gauge = app.latency.registry.getSingleMetric('http_requests_in_flight') as { readInSteps (): Generator<undefined> }
+  const gauge = app.latency.registry.getSingleMetric('http_requests_in_flight') as {
+    readInSteps (): Generator<undefined>
+  }
   t.equal([...gauge.readInSteps()].length, 3)
   t.match(await registryOf(app).metrics(), '\nhttp_requests_in_flight{part="x",method="GET",route="/a"} 1100\n')
   const read = await scrape(app.latency.url)
@@ -429,7 +447,8 @@ t.test('a stream of a route that is left out is not counted when it ends', async
 t.test('a measure is a row: what it reads of a reply goes into the series of the request', async t => {
   const config = parseOptions({ labels: { status: 'status' } })
   const index = new SeriesIndex(['status'])
-  const define = (name: string, upperBounds: number[]): HistogramFamily => new HistogramFamily({ name, help: 'h', unit: 'x', upperBounds }, index)
+  const define = (name: string, upperBounds: number[]): HistogramFamily =>
+    new HistogramFamily({ name, help: 'h', unit: 'x', upperBounds }, index)
   const [seconds, bytes] = [define('seconds', [1000]), define('bytes', [10, 100])]
   const recorder = new Recorder({
     index,

@@ -11,8 +11,13 @@ const connections = 100
 const perConnection = 100
 const scrapes = 15
 
-/** An application whose handlers never reply, or begin a reply that never ends, and how long its event loop stalls when it is scraped. */
-async function scrapeOpen (subject: (app: FastifyInstance) => unknown, kind: 'waiting' | 'streaming'): Promise<Figures> {
+/**
+ * An application whose handlers never reply, or begin a reply that never ends, and how long its event loop stalls when
+ * it is scraped.
+ */
+async function scrapeOpen (
+  subject: (app: FastifyInstance) => unknown, kind: 'waiting' | 'streaming'
+): Promise<Figures> {
   const app = Fastify({ forceCloseConnections: true })
   await subject(app)
   let open = 0
@@ -28,13 +33,17 @@ async function scrapeOpen (subject: (app: FastifyInstance) => unknown, kind: 'wa
   const sockets = await Promise.all(Array.from({ length: connections }, async () => {
     const socket = connect(Number(port), '127.0.0.1').on('error', () => {})
     await once(socket, 'connect')
-    for (let index = 0; index < perConnection; index++) socket.write(`GET /${index % routes} HTTP/1.1\r\nhost: x\r\n\r\n`)
+    for (let index = 0; index < perConnection; index++) {
+      socket.write(`GET /${index % routes} HTTP/1.1\r\nhost: x\r\n\r\n`)
+    }
     return socket
   }))
   await all
   const url = await app.latency.start()
   const turns: number[] = []
-  for (let scrape = 0; scrape < scrapes; scrape++) turns.push(await longestTurn(fetch(url).then(response => response.text())))
+  for (let scrape = 0; scrape < scrapes; scrape++) {
+    turns.push(await longestTurn(fetch(url).then(response => response.text())))
+  }
   for (const socket of sockets) socket.destroy()
   await app.close()
   return { turn: median(turns.slice(5)), longest: Math.max(...turns.slice(5)), first: turns[0]! }
@@ -43,13 +52,16 @@ async function scrapeOpen (subject: (app: FastifyInstance) => unknown, kind: 'wa
 const server = { host: '127.0.0.1', port: 0 }
 const builds: Readonly<Record<string, (app: FastifyInstance) => unknown>> = {
   'fastify-latency': async app => { await app.register(latency, { server }) },
-  ...subjects.baseline === undefined ? {} : { baseline: async app => { await app.register(require(path.resolve(process.env.BASELINE!)), { server }) } }
+  ...subjects.baseline === undefined
+    ? {}
+    : { baseline: async app => { await app.register(require(path.resolve(process.env.BASELINE!)), { server }) } }
 }
 
 export const openRequests: Part = {
   title: 'Scrape: with many requests open',
-  method: `${connections * perConnection} requests of ${routes} routes are open, on ${connections} connections, while the metrics are scraped, those of the ` +
-    'process included. How long the event loop takes for its longest turn meanwhile; the client is in the same process.',
+  method: `${connections * perConnection} requests of ${routes} routes are open, on ${connections} connections, ` +
+    'while the metrics are scraped, those of the process included. ' +
+    'How long the event loop takes for its longest turn meanwhile; the client is in the same process.',
   samples: 3,
   scenarios: Object.fromEntries(Object.entries(builds).flatMap(([name, subject]) =>
     (['waiting', 'streaming'] as const).map(kind => [`${name}, ${kind}`, () => scrapeOpen(subject, kind)]))),
