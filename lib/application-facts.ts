@@ -1,5 +1,6 @@
 import type { Config } from './config'
 import type { Facts, OptionTable } from './pages/facts'
+import { measures } from './request/measures'
 import type { ScrapeConfig } from './scrape/options'
 import type { ServerConfig } from './server/options'
 
@@ -9,6 +10,9 @@ export interface FactSources {
   readonly processMetrics: boolean
   readonly registrations: ReadonlyArray<{ readonly config: Config, readonly histograms: Facts['histograms'] }>
 }
+
+/** What is measured beside the latency. */
+const further = measures.filter(({ isOnByDefault }) => !isOnByDefault)
 
 /**
  * Collects the facts about an application that the pages show. Functions and secrets among the options are mentioned,
@@ -31,7 +35,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
         seriesLimit: config.seriesLimit,
         inFlight: config.inFlight,
         abortedStatus: config.abortedStatus ?? 'reply',
-        timeToFirstByte: config.timeToFirstByte?.name,
+        ...Object.fromEntries(further.map(({ option }) => [option, config[option]?.name])),
         endpoint: config.endpoint
       })),
       table('Metrics server', {

@@ -5,16 +5,23 @@ import { describe, FST_LATENCY_ERR_OPTION_INVALID, FST_LATENCY_ERR_OPTION_UNKNOW
  * the value received. Values such as 0, false and port 0 are legitimate, so only undefined stands for a default.
  */
 
+export interface ObjectRules {
+  /** Names that options had before, and their names now. */
+  readonly renamed?: Readonly<Record<string, string>>
+  /** Names that are none of the options, and may be there. */
+  readonly ignored?: readonly string[]
+}
+
 /** Checks that a value is an object without unknown options. Undefined stands for the empty object. */
 export function readObject (
   option: string,
   value: unknown,
   known: readonly string[],
-  { renamed = {} }: { renamed?: Readonly<Record<string, string>> } = {}
+  { renamed = {}, ignored = [] }: ObjectRules = {}
 ): Record<string, unknown> {
   const object = optional(option, value, isObject, 'an object') ?? {}
   for (const key of Object.keys(object)) {
-    if (known.includes(key)) continue
+    if (known.includes(key) || ignored.includes(key)) continue
     const name = option === 'options' ? key : `${option}.${key}`
     const hint = Object.hasOwn(renamed, key) ? `, which is called "${renamed[key]!}"` : ''
     throw new FST_LATENCY_ERR_OPTION_UNKNOWN(name, hint, known.join(', '))

@@ -1,4 +1,4 @@
-import { isBoolean, isObject, optional, readObject } from './checks'
+import { isBoolean, optional, readObject } from './checks'
 import { parseRequestOptions, requestOptions, type RequestConfig } from './request/options'
 import { parseEndpoint, parseScrapeOptions, type ScrapeConfig } from './scrape/options'
 import { parseServerOptions, type ServerConfig } from './server/options'
@@ -27,8 +27,7 @@ const registerOptions = ['prefix', 'logLevel', 'logSerializers']
 const renamed = { route: 'endpoint' }
 
 export function parseOptions (given: unknown): Config {
-  const own = isObject(given) ? withoutRegisterOptions(given) : given
-  const parts = readObject('options', own, options, { renamed })
+  const parts = readObject('options', given, options, { renamed, ignored: registerOptions })
   return Object.freeze({
     ...parseRequestOptions(parts),
     endpoint: parseEndpoint(parts.endpoint),
@@ -36,8 +35,4 @@ export function parseOptions (given: unknown): Config {
     processMetrics: optional('processMetrics', parts.processMetrics, isBoolean, 'a boolean'),
     server: parseServerOptions(parts.server)
   })
-}
-
-function withoutRegisterOptions (given: object): object {
-  return Object.fromEntries(Object.entries(given).filter(([name]) => !registerOptions.includes(name)))
 }

@@ -25,6 +25,13 @@ interface Registration {
   readonly measured: readonly Measured[]
 }
 
+interface Wanted {
+  readonly measure: Measure
+  readonly definition: HistogramDefinition
+  /** The histogram of this name that is in the registry. */
+  readonly existing: RegisteredHistogram | undefined
+}
+
 interface Measured {
   readonly measure: Measure
   readonly histogram: RegisteredHistogram
@@ -68,14 +75,16 @@ export class Registrations {
   /** The options of each registration, and the description of its histograms for the pages. */
   describe (): Array<{ config: Config, histograms: Array<ReturnType<typeof showHistogram>> }> {
     return this.#registrations.map(({ config, measured }) =>
-      ({ config, histograms: measured.map(({ histogram }) => showHistogram(histogram, config)) }))
+      ({ config, histograms: measured.filter(isShown).map(({ histogram }) => showHistogram(histogram, config)) }))
   }
 
   /** Makes the requests of a context be recorded as one registration asks for. Nothing changes if they already are. */
   add (context: FastifyInstance, config: Config): void {
     const registry = config.registry ?? this.#options.registry
-    const measured = findOrRegisterHistograms(registry, config)
-    if (this.#isRecorded(context, measured, config)) return
+    const labelNames = [...Object.keys(config.labels), ...Object.keys(config.constLabels)]
+    const wanted = findHistograms(registry, config, labelNames)
+    if (this.#isRecorded(context, wanted, config)) return
+    const measured = registerHistograms(registry, wanted, labelNames)
     this.#registries.add(registry)
     this.#registrations.push({ context, config, measured })
     const instrument = this.#instruments.get(context) ?? this.#instrument(context, registry, config)
@@ -170,14 +179,14 @@ export class Registrations {
    * Whether the requests of this context are already recorded into these histograms with these options. Throws if they
    * are recorded with other options. The hooks of a context also run for the contexts inside it.
    */
-  #isRecorded (context: FastifyInstance, measured: readonly Measured[], config: Config): boolean {
-    for (const existing of this.#registrations) {
-      const shared = measured.find(({ histogram }) => existing.measured.some(other => other.histogram === histogram))
+  #isRecorded (context: FastifyInstance, wanted: readonly Wanted[], config: Config): boolean {
+    for (const other of this.#registrations) {
+      const shared = wanted.find(({ existing }) => other.measured.some(({ histogram }) => histogram === existing))
       if (shared === undefined) continue
-      const covers = existing.context === context || isInside(context, existing.context)
-      if (covers && isDeepStrictEqual(recordingOptions(existing.config), recordingOptions(config))) return true
-      if (covers || isInside(existing.context, context)) {
-        throw new FST_LATENCY_ERR_HISTOGRAM_RECORDED(shared.histogram.name)
+      const covers = other.context === context || isInside(context, other.context)
+      if (covers && isDeepStrictEqual(recordingOptions(other.config), recordingOptions(config))) return true
+      if (covers || isInside(other.context, context)) {
+        throw new FST_LATENCY_ERR_HISTOGRAM_RECORDED(shared.definition.name)
       }
     }
     return false
@@ -185,21 +194,28 @@ export class Registrations {
 }
 
 /**
- * The histograms of a registration, one for each measure, the latency first. All of them are counted beside one index
- * of series: the index of a histogram that exists already, or a new one.
+ * Everything that a registration measures, the latency first, and the histograms that are in the registry already.
+ * Throws if a registration with these options is not possible, before anything is changed.
  */
-function findOrRegisterHistograms (registry: RegistryLike, config: Config): Measured[] {
-  const labelNames = [...Object.keys(config.labels), ...Object.keys(config.constLabels)]
-  const definitions = measures.flatMap((measure): Array<{ measure: Measure, definition: HistogramDefinition }> => {
+function findHistograms (registry: RegistryLike, config: Config, labelNames: readonly string[]): Wanted[] {
+  return measures.flatMap((measure): Wanted[] => {
     const histogram = config[measure.option]
-    return histogram === undefined ? [] : [{ measure, definition: { ...histogram, unit: measure.unit } }]
+    if (histogram === undefined) return []
+    const definition = { ...histogram, unit: measure.unit }
+    const existing = find(registry, definition.name, RegisteredHistogram)
+    if (existing !== undefined) checkSame(existing, definition, labelNames)
+    return [{ measure, definition, existing }]
   })
-  let index: SeriesIndex | undefined
-  return definitions.map(({ measure, definition }) => {
-    const histogram = findOrRegister(registry, definition.name, RegisteredHistogram,
-      () => new RegisteredHistogram(definition, index ?? new SeriesIndex(labelNames)))
-    index ??= histogram.family.index
-    checkSame(histogram, definition, labelNames)
+}
+
+/** Registers the histograms that are missing. All of them have the index of the latency histogram. */
+function registerHistograms (
+  registry: RegistryLike, wanted: readonly Wanted[], labelNames: readonly string[]
+): Measured[] {
+  const index = wanted[0]!.existing?.family.index ?? new SeriesIndex(labelNames)
+  return wanted.map(({ measure, definition, existing }) => {
+    const histogram = existing ?? new RegisteredHistogram(definition, index)
+    if (existing === undefined) registry.registerMetric(histogram)
     return { measure, histogram }
   })
 }
@@ -219,15 +235,26 @@ function checkSame (
   }
 }
 
-function findOrRegister<M extends OwnMetric> (
-  registry: RegistryLike, name: string, Kind: abstract new (...parameters: never[]) => M, create: () => M
-): M {
+type Kind<M> = abstract new (...parameters: never[]) => M
+
+/** The metric of this name and kind, or undefined if there is none. Throws if the name belongs to another metric. */
+function find<M extends OwnMetric> (registry: RegistryLike, name: string, Kind: Kind<M>): M | undefined {
   const existing = registry.getSingleMetric(name)
-  if (existing instanceof Kind) return existing
-  if (existing !== undefined) throw new FST_LATENCY_ERR_NAME_TAKEN(name)
+  if (existing === undefined || existing instanceof Kind) return existing
+  throw new FST_LATENCY_ERR_NAME_TAKEN(name)
+}
+
+function findOrRegister<M extends OwnMetric> (registry: RegistryLike, name: string, Kind: Kind<M>, create: () => M): M {
+  const existing = find(registry, name, Kind)
+  if (existing !== undefined) return existing
   const metric = create()
   registry.registerMetric(metric)
   return metric
+}
+
+/** The live page shows times. */
+function isShown ({ measure }: Measured): boolean {
+  return measure.unit === 'seconds'
 }
 
 function showHistogram ({ name, buckets }: RegisteredHistogram, { labels }: Config) {
@@ -253,7 +280,8 @@ function isInside (context: FastifyInstance, outer: FastifyInstance): boolean {
 /** The outermost context, which is the application itself. */
 export function rootOf (context: FastifyInstance): FastifyInstance {
   const outer: FastifyInstance = Object.getPrototypeOf(context)
-  return outer === Object.prototype as unknown ? context : rootOf(outer)
+  // The prototype of the outermost context is `Object.prototype`, which is another object in another realm.
+  return Object.getPrototypeOf(outer) === null ? context : rootOf(outer)
 }
 
 function isRoot (context: FastifyInstance): boolean {

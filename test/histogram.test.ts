@@ -167,6 +167,20 @@ t.test('histograms beside one index have the same slots, ' +
   t.equal(index.size, 0)
 })
 
+t.test('a histogram that has left its index still counts, and no longer keeps series', async t => {
+  const index = new SeriesIndex(['n'])
+  const definition = { name: 'h', help: 'h', unit: 'seconds', upperBounds: [1] }
+  const [stays, leaves] = [new HistogramFamily(definition, index), new HistogramFamily(definition, index)]
+  observe(leaves, ['first'], 2)
+  leaves.dispose()
+  const last = Array.from({ length: 200 }, (_, n) => observe(stays, [String(n)])).at(-1)!
+  t.same(leaves.snapshot().labelSets, [['first']])
+  leaves.observe(last, 3)
+  t.same([...leaves.snapshot().sums], [2, 3])
+  stays.reset()
+  t.equal(index.size, 0)
+})
+
 t.test('segments are handed in, and are never moved', async t => {
   const segments: Float64Array[] = []
   const index = new SeriesIndex(['n'], length => {

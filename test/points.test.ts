@@ -3,7 +3,9 @@ import t from 'tap'
 import { collectFacts } from '../lib/application-facts'
 import { parseOptions } from '../lib/config'
 import { createWarnOnce } from '../lib/errors'
-import { fromClientMetric, type ClientMetric, type ClientSample } from '../lib/exposition/client-library'
+import {
+  fromClientMetric, fromClientMetricInSteps, type ClientMetric, type ClientSample
+} from '../lib/exposition/client-samples'
 import { createGatherer, createRegistry } from '../lib/gather/registries'
 import { defaultScrape } from '../lib/scrape/options'
 import { defaultServer } from '../lib/server/options'
@@ -206,4 +208,50 @@ t.test('points are what the registry tells, whatever the order of its labels', a
     { labels: { a: 'x', b: 'y' }, value: 1 }, { labels: { b: 'z', a: 'x' }, value: 2 }
   ])) as Points
   t.same(points.labelSets, [['x', 'y'], ['x', 'z']])
+})
+
+t.test('samples with the same labels stay apart, as the registry tells them', async t => {
+  const { app } = await createListening(t, {})
+  const registry = registryOf(app)
+  registry.setDefaultLabels({ x: '1' })
+  const gauge = new Gauge({ name: 'g', help: 'h', labelNames: ['x'], registers: [registry] })
+  gauge.set(1)
+  gauge.set({ x: '1' }, 2)
+  gauge.set({ x: '2' }, 3)
+  const lines = (await (await fetch(app.latency.url!)).text()).split('\n').filter(line => line.startsWith('g{'))
+  t.same(lines, ['g{x="1"} 1', 'g{x="1"} 2', 'g{x="2"} 3'])
+})
+
+t.test('what is not an exemplar never gets onto a page, and never takes its metric with it', async t => {
+  const bad: unknown[] = [
+    { labelSet: {}, value: null }, { labelSet: null, value: 1 }, { labelSet: undefined, value: 1 }, { value: 1 },
+    { labelSet: { 'trace-id': 'x' }, value: 1 }, { labelSet: { a: 'x' }, value: 1, timestamp: NaN }, 'x', 1
+  ]
+  for (const exemplar of bad) {
+    const points = fromClientMetric(metric('counter', [{ value: 1, exemplar } as ClientSample]))
+    t.same(points.exemplars, [], JSON.stringify(exemplar))
+  }
+  const { app } = await createListening(t, {})
+  const counter = new Counter({ name: 'c_total', help: 'h', registers: [], enableExemplars: true })
+  app.latency.registry.registerMetric(counter)
+  t.throws(() => counter.inc({ exemplarLabels: { trace: 'x'.repeat(200) } }), 'prom-client has stored half of it')
+  const page = await (await fetch(app.latency.url!, { headers: { accept: 'application/openmetrics-text' } })).text()
+  t.match(page, '\nc_total 1\n')
+})
+
+t.test('metrics of many series are read in steps', async t => {
+  const values = Array.from({ length: 2000 }, (_, n) => ({ labels: { n }, value: n }))
+  t.ok([...fromClientMetricInSteps(metric('gauge', values))].length >= 4)
+  const buckets = values.flatMap(({ labels, value }): ClientSample[] => [
+    { metricName: 'm_bucket', labels: { ...labels, le: '+Inf' }, value: 1 }, { metricName: 'm_sum', labels, value },
+    { metricName: 'm_count', labels, value: 1 }
+  ])
+  t.ok([...fromClientMetricInSteps(metric('histogram', buckets))].length >= 12)
+  // Samples of two series by turns, whose labels are told in other orders.
+  const mixed = fromClientMetric(metric('summary', [
+    { metricName: 'm_sum', labels: { a: 1, b: 2 }, value: 1 }, { metricName: 'm_sum', labels: { a: 1 }, value: 2 },
+    { metricName: 'm_count', labels: { b: '2', a: '1' }, value: 3 },
+    { metricName: 'm_count', labels: { a: 1 }, value: 4 }
+  ]))
+  t.match(mixed, { labelSets: [['1', '2'], ['1', undefined]], counts: Float64Array.of(3, 4) })
 })

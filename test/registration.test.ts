@@ -294,3 +294,53 @@ t.test('applications that share a server share nothing else', async t => {
   t.same(await counts(first), [1, undefined])
   t.same(await counts(second), [undefined, 0])
 })
+
+t.test('a registration that is refused leaves nothing in the registry', async t => {
+  const registry = new Registry()
+  const app = createApplication(t)
+  await app.register(latency, { registry, server: false })
+  const before = registry.getMetricsAsArray().length
+  const refused = async (options: Options): Promise<unknown> => {
+    const other = createApplication(t)
+    return other.register(latency, { registry, server: false, ...options })
+  }
+  const histogram = { name: 'left_behind' }
+  await t.rejects(refused({ histogram, timeToFirstByte: { name: 'http_requests_in_flight' } }),
+    { code: 'FST_LATENCY_ERR_NAME_TAKEN' })
+  await t.rejects(refused({ histogram, timeToFirstByte: { name: 'http_request_duration_seconds' } }),
+    { code: 'FST_LATENCY_ERR_HISTOGRAM_CONFLICT' })
+  t.equal(registry.getMetricsAsArray().length, before)
+})
+
+t.test('an application that closes leaves room in the series of those that stay', async t => {
+  const registry = new Registry()
+  const labels: Options['labels'] = { tenant: ({ url }) => url }
+  const options: Options = { registry, server: anyPort, processMetrics: false, labels, seriesLimit: 10 }
+  const create = async (more: Options): Promise<{ app: FastifyInstance, address: string }> =>
+    createListening(t, { ...options, ...more }, app => { app.get('/:tenant', async () => 'x') })
+  const stays = await create({})
+  const closes = await create({ timeToFirstByte: true })
+  for (let n = 0; n < 4; n++) await fetch(`${closes.address}/${n}`)
+  await closes.app.close()
+  registry.resetMetrics()
+  for (let n = 10; n < 14; n++) await fetch(`${stays.address}/${n}`)
+  const read = await scrape(stays.app.latency.url)
+  t.same(read.samples(`${name}_count`).map(({ labels }) => labels.tenant), ['/10', '/11', '/12', '/13'])
+})
+
+t.test('default labels of the registry are on every series that has no label of the same name', async t => {
+  const registry = new Registry()
+  registry.setDefaultLabels({ env: 'prod' })
+  const first = await createListening(t, { registry, constLabels: { env: 'x' }, histogram: { name: 'first_seconds' } })
+  await createListening(t, { registry, histogram: { name: 'second_seconds' } })
+  const read = await scrape(first.app.latency.url)
+  const closing = read.samples('http_requests_rejected_total').filter(({ labels }) => labels.reason === 'closing')
+  t.same(closing.map(({ labels }) => labels.env).sort(), ['prod', 'x'])
+})
+
+t.test('options may be inherited', async t => {
+  const app = createApplication(t)
+  await app.register(latency, Object.create({ server: false, histogram: { name: 'inherited_seconds' } }))
+  t.equal(app.latency.histogram.name, 'inherited_seconds')
+  t.equal(app.latency.server, null)
+})

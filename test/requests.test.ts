@@ -270,9 +270,91 @@ t.test('a request whose labels were found when its headers were sent is found an
     connection.leave()
   }
   const read = await scrape(app.latency.url)
-  for (const family of [name, 'http_request_first_byte_seconds']) {
-    t.same(read.samples(`${family}_count`).map(({ labels, value }) => [labels.route, value]), [['/hijacked', 1]])
+  t.same(read.samples(`${name}_count`).map(({ labels, value }) => [labels.route, value]), [['/hijacked', 1]])
+  t.same(read.samples('http_request_first_byte_seconds_count'), [], 'what was counted before is forgotten')
+})
+
+t.test('a reset of one histogram changes nothing about the other', async t => {
+  for (const forgotten of ['latency', 'first byte'] as const) {
+    const released = new Gate()
+    const { app, address } = await createListening(t, { timeToFirstByte: true, labels: { route: 'route' } }, app => {
+      app.get('/hijacked', (_request, reply) => {
+        reply.hijack()
+        reply.raw.write('first')
+        released.passed().then(() => reply.raw.end(), () => {})
+      })
+    })
+    const connection = await Connection.open(address)
+    connection.send('GET /hijacked HTTP/1.1\nhost: x\n\n')
+    await connection.until('first')
+    const firstByte = registryOf(app).getSingleMetric('http_request_first_byte_seconds')!
+    if (forgotten === 'latency') app.latency.histogram.reset()
+    else firstByte.reset()
+    released.open()
+    await connection.until('0\r\n\r\n')
+    connection.leave()
+    const read = await scrape(app.latency.url)
+    t.equal(read.value(`${name}_count`, { route: '/hijacked' }), 1)
+    const expected = forgotten === 'latency' ? 1 : undefined
+    t.equal(read.value('http_request_first_byte_seconds_count', { route: '/hijacked' }), expected, forgotten)
   }
+})
+
+t.test('the first byte of a stream is counted at once, whenever its handler says that it is one', async t => {
+  const { app, address } = await createListening(t, { timeToFirstByte: true, labels: { route: 'route' } }, app => {
+    app.get('/hijacked-later', (_request, reply) => {
+      reply.raw.writeHead(200, { 'content-type': 'text/event-stream' })
+      reply.hijack()
+      reply.raw.write('first')
+    })
+    app.get('/never-hijacked', async (_request, reply) => {
+      reply.raw.writeHead(200, { 'content-type': 'text/event-stream' })
+      reply.raw.write('first')
+      await new Promise(() => {})
+    })
+  })
+  const firstBytes = async (): Promise<unknown> => (await scrape(app.latency.url))
+    .samples('http_request_first_byte_seconds_count').map(({ labels, value }) => [labels.route, value])
+  const { connection, closed } = await openAccepted(app, address)
+  connection.send('GET /hijacked-later HTTP/1.1\nhost: x\n\n')
+  await connection.until('first')
+  t.same(await firstBytes(), [['/hijacked-later', 1]])
+  connection.leave()
+  await closed
+  await leaveBegun(app, `${address}/never-hijacked`)
+  t.same(await firstBytes(), [['/hijacked-later', 1], ['/never-hijacked', 1]])
+})
+
+t.test('a client that leaves while an earlier hook waits is counted, and leaves nothing open', async t => {
+  const gates = [new Gate(), new Gate()].map(released => ({ reached: new Gate(), released }))
+  const app = createApplication(t)
+  app.addHook('onRequest', async ({ url }) => {
+    if (url === '/early') return
+    const { reached, released } = gates[Number(url.slice(1))]!
+    reached.open()
+    await released.passed()
+  })
+  await app.register(latency, { server: anyPort, processMetrics: false, labels: { route: 'route', status: 'status' } })
+  app.get('/:wait', async () => 'x')
+  const address = await listen(app)
+  for (const [index, { reached, released }] of gates.entries()) {
+    const { connection, closed } = await openAccepted(app, address)
+    if (index === 1) {
+      connection.send('GET /early HTTP/1.1\nhost: x\n\n')
+      await connection.until('\r\n\r\nx')
+    }
+    connection.send(`GET /${index} HTTP/1.1\nhost: x\n\n`)
+    await reached.passed()
+    connection.leave()
+    await closed
+    released.open()
+    await setImmediate()
+  }
+  const read = await scrape(app.latency.url)
+  t.notOk(read.value('http_requests_in_flight', { method: 'GET', route: '/:wait' }))
+  t.equal(read.value(`${name}_count`, { route: '/:wait', status: '499' }), 2)
+  t.equal(read.value(`${name}_count`, { route: '/:wait', status: '200' }), 1)
+  t.equal(read.value('http_requests_aborted_total', { method: 'GET', route: '/:wait', phase: 'before_reply' }), 2)
 })
 
 t.test('open requests are counted in steps, each once, and those of routes that are left out not at all', async t => {
@@ -450,11 +532,15 @@ t.test('a measure is a row: what it reads of a reply goes into the series of the
   const define = (name: string, upperBounds: number[]): HistogramFamily =>
     new HistogramFamily({ name, help: 'h', unit: 'x', upperBounds }, index)
   const [seconds, bytes] = [define('seconds', [1000]), define('bytes', [10, 100])]
+  const lengthOf = (reply: FastifyReply): number | undefined => {
+    const length = reply.getHeader('content-length')
+    return length === undefined ? undefined : Number(length)
+  }
   const recorder = new Recorder({
     index,
     columns: [
-      { measure: { moment: 'end', read: undefined }, family: seconds },
-      { measure: { moment: 'end', read: reply => Number(reply.getHeader('content-length')) }, family: bytes }
+      { measure: { moment: 'end', value: 'elapsed seconds' }, family: seconds },
+      { measure: { moment: 'end', value: lengthOf }, family: bytes }
     ],
     config,
     warnOnce: () => {},
@@ -466,7 +552,11 @@ t.test('a measure is a row: what it reads of a reply goes into the series of the
     done()
   })
   app.get('/', async () => 'x'.repeat(42))
-  await app.inject('/')
+  app.get('/unknown', (_request, reply) => {
+    reply.hijack()
+    reply.raw.end('x')
+  })
+  for (const url of ['/', '/unknown']) await app.inject(url)
   t.match(bytes.snapshot(), { labelSets: [['200']], counts: Float64Array.of(0, 1, 0), sums: Float64Array.of(42) })
-  t.match(seconds.snapshot(), { labelSets: [['200']], counts: Float64Array.of(1, 0) })
+  t.match(seconds.snapshot(), { labelSets: [['200']], counts: Float64Array.of(2, 0) })
 })

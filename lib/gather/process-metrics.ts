@@ -1,4 +1,5 @@
 import { opendir } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 
 /**
@@ -19,6 +20,9 @@ const openFilesName = 'process_open_fds'
  * arrive.
  */
 const entriesAtATime = 256
+
+/** How long a scrape waits for open files to be counted. */
+const longestCountMs = 250
 
 let registry: Registry | undefined
 
@@ -46,18 +50,22 @@ function createProcessMetrics (): Registry {
  */
 function replaceOpenFiles (registry: Registry, help: string): void {
   registry.removeSingleMetric(openFilesName)
-  const gauge = new Gauge({
-    name: openFilesName,
-    help,
-    registers: [registry],
-    collect: async () => {
-      // A process that may open no more files cannot open this folder either. The gauge then keeps its previous value,
-      // which is close to the truth.
-      const count = await countEntries('/proc/self/fd').catch(() => undefined)
-      // One of the open files is the folder itself, while it is read.
-      if (count !== undefined) gauge.set(count - 1)
-    }
-  })
+  let counting: Promise<void> | undefined
+  const gauge = new Gauge({ name: openFilesName, help, registers: [registry], collect })
+
+  /**
+   * The gauge keeps its previous value, which is close to the truth, while the files cannot be counted: a process that
+   * may open no more files cannot open the folder either, and the threads that read it may be busy for long.
+   */
+  async function collect (): Promise<void> {
+    counting ??= count().catch(() => {}).finally(() => { counting = undefined })
+    await Promise.race([counting, sleep(longestCountMs, undefined, { ref: false })])
+  }
+
+  async function count (): Promise<void> {
+    // One of the open files is the folder itself, while it is read.
+    gauge.set(await countEntries('/proc/self/fd') - 1)
+  }
 }
 
 async function countEntries (path: string): Promise<number> {

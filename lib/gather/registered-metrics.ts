@@ -1,5 +1,5 @@
 import type { Histogram, HistogramValues, RegistryLike } from '../../index'
-import { toClientSamples, type SharedSample } from '../exposition/client-library'
+import { toClientSamples, type SharedSample } from '../exposition/client-samples'
 import { HistogramFamily, type HistogramDefinition } from '../histogram/family'
 import type { SeriesIndex } from '../histogram/series-index'
 import { ValueFamily, type ValueDefinition } from '../histogram/values'
@@ -38,6 +38,9 @@ abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
   abstract readInSteps (): Steps<P>
 
   abstract reset (): void
+
+  /** Called when nobody needs the metric any more. */
+  dispose (): void {}
 
   async get (): Promise<object> {
     const { values, ...metric } = await this.getForPromString()
@@ -111,6 +114,10 @@ export class RegisteredHistogram extends RegisteredMetric<HistogramPoints> imple
 
   reset (): void {
     for (const family of this.#families) family.reset()
+  }
+
+  override dispose (): void {
+    for (const family of this.#families) family.dispose()
   }
 }
 
@@ -193,7 +200,8 @@ export class Lease {
   release (): void {
     const metric = this.#metric
     metric.leases--
-    if (metric.leases > 0 || this.#registry.getSingleMetric(metric.name) !== metric) return
-    this.#registry.removeSingleMetric(metric.name)
+    if (metric.leases > 0) return
+    metric.dispose()
+    if (this.#registry.getSingleMetric(metric.name) === metric) this.#registry.removeSingleMetric(metric.name)
   }
 }

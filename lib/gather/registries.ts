@@ -1,7 +1,7 @@
 import { register as globalRegistry, Registry } from 'prom-client'
 import type { RegistryLike } from '../../index'
 import { describe, FST_LATENCY_ERR_METRIC_FAILED, FST_LATENCY_ERR_NAME_HIDDEN, type WarnOnce } from '../errors'
-import { fromClientMetric, type ClientMetric } from '../exposition/client-library'
+import { fromClientMetricInSteps, type ClientMetric } from '../exposition/client-samples'
 import type { Gatherer, GatherFailure, Labels, Points } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
 import { isOwnMetric, type OwnMetric } from './registered-metrics'
@@ -79,7 +79,7 @@ export function createGatherer (options: GathererOptions): Gatherer {
     try {
       for (const { registry, metric } of wanted) {
         if (isOwnMetric(metric)) continue
-        reading.push(readInto(metric.name, Promise.race([readMetric(registry, metric), deadline.passed()])))
+        reading.push(readInto(metric.name, Promise.race([readMetric(registry, metric, slices), deadline.passed()])))
         await slices.next()
       }
       await Promise.all(reading)
@@ -138,18 +138,29 @@ function hiddenFamilies (value: number): Points {
   }
 }
 
-async function readMetric (registry: RegistryLike, metric: NamedMetric): Promise<Points> {
-  return fromClientMetric(await readJSON(registry, metric))
+async function readMetric (registry: RegistryLike, metric: NamedMetric, slices: TimeSlices): Promise<Points> {
+  return inSlices(fromClientMetricInSteps(await readJSON(registry, metric)), slices)
 }
 
 async function readOwnMetric (registry: RegistryLike, metric: OwnMetric, slices: TimeSlices): Promise<Points> {
-  const defaultLabels = await readDefaultLabels(registry)
-  const steps = metric.readInSteps()
+  const defaultLabels = Object.entries(await readDefaultLabels(registry))
+  const points = await inSlices<Points>(metric.readInSteps(), slices)
+  const { labelNames } = points
+  const sharedLabels = Object.fromEntries(defaultLabels.filter(([name]) => !labelNames.includes(name)))
+  // Other series may have a label of that name.
+  const missing = defaultLabels.map(([name, value]) => [labelNames.indexOf(name), value] as const)
+    .filter(([index]) => index !== -1 && points.labelSets.some(labelSet => labelSet[index] === undefined))
+  if (missing.length === 0) return { ...points, sharedLabels }
+  const defaults = new Map(missing)
+  const labelSets = points.labelSets.map(labelSet => labelSet.map((value, index) => value ?? defaults.get(index)))
+  return { ...points, sharedLabels, labelSets }
+}
+
+/** Runs steps, between which others may use the event loop. */
+async function inSlices<T> (steps: Generator<undefined, T>, slices: TimeSlices): Promise<T> {
   let step = steps.next()
   for (; step.done !== true; step = steps.next()) await slices.next()
-  const { labelNames } = step.value
-  const sharedLabels = Object.fromEntries(Object.entries(defaultLabels).filter(([name]) => !labelNames.includes(name)))
-  return { ...step.value, sharedLabels }
+  return step.value
 }
 
 /**

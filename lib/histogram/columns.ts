@@ -51,7 +51,8 @@ export class Column {
 
   /** Whether every number of a series is 0. */
   isZero (slot: number): boolean {
-    const segment = this.segments[slot >> segmentBits]!
+    const segment = this.segments[slot >> segmentBits]
+    if (segment === undefined) return true
     const start = (slot & placeMask) * this.width
     for (let index = start; index < start + this.width; index++) if (segment[index] !== 0) return false
     return true

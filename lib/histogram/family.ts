@@ -47,7 +47,7 @@ export class HistogramFamily {
    * is not added to the sum.
    */
   observe (slot: number, value: number): void {
-    const segment = this.#segments[slot >> segmentBits]!
+    const segment = this.#segments[slot >> segmentBits] ?? this.#grow(slot)
     const row = (slot & placeMask) * this.#width
     if (!Number.isFinite(value)) {
       segment[row + this.#width - 1]!++
@@ -73,13 +73,13 @@ export class HistogramFamily {
    */
   * snapshotInSteps (): Generator<undefined, HistogramPoints> {
     const { index } = this
-    const { epoch, size } = index
+    const { clears, size } = index
     const buckets = this.#width - 1
     const labelSets: (readonly string[])[] = []
     const [counts, sums, starts] = [unfilled(size * buckets), unfilled(size), unfilled(size)]
     for (let first = 0; first < size; first += seriesPerStep) {
       if (first > 0) yield
-      if (index.epoch !== epoch) return yield * this.snapshotInSteps()
+      if (index.clears !== clears) return yield * this.snapshotInSteps()
       const end = Math.min(first + seriesPerStep, size)
       for (let slot = first; slot < end; slot++) {
         if (index.labelNames.length > 0 && this.#rows.isZero(slot)) continue
@@ -109,6 +109,17 @@ export class HistogramFamily {
   reset (): void {
     this.#startSeconds = Date.now() / 1000
     this.index.clear([this.#rows])
+  }
+
+  /** Leaves the index. Requests that are still open then may be counted nevertheless. */
+  dispose (): void {
+    this.index.removeColumn(this.#rows)
+  }
+
+  /** Makes room for a series that was added when this histogram had left the index. */
+  #grow (slot: number): Float64Array {
+    this.#rows.reserve(slot + 1)
+    return this.#segments[slot >> segmentBits]!
   }
 }
 

@@ -17,6 +17,7 @@ export class SeriesIndex {
   /** There is one level for each label, so that two label sets can never share a key. */
   #slots: Branch = new Map()
   #epoch = 0
+  #clears = 0
 
   constructor (labelNames: readonly string[], allocate: AllocateSegment = allocateSegment) {
     this.labelNames = labelNames
@@ -25,9 +26,14 @@ export class SeriesIndex {
     this.#addUnlabelled()
   }
 
-  /** A number that changes whenever the counts or the slots from before are no longer valid. */
+  /** A number that changes whenever the slots from before are no longer valid. */
   get epoch (): number {
     return this.#epoch
+  }
+
+  /** How many times columns were cleared. */
+  get clears (): number {
+    return this.#clears
   }
 
   /** The number of series. */
@@ -51,6 +57,11 @@ export class SeriesIndex {
     return column
   }
 
+  /** Removes a column that nobody counts in any more. It has no room for series that are added later. */
+  removeColumn (column: Column): void {
+    this.#columns.delete(column)
+  }
+
   /** The slot of a label set, or undefined if there is none. `labelValues` has one value for each label name. */
   find (labelValues: readonly string[]): number | undefined {
     let branch: Branch | number | undefined = this.#slots
@@ -67,11 +78,12 @@ export class SeriesIndex {
 
   /** Clears some columns. If no other column has counts either, all series are forgotten. */
   clear (columns: readonly Column[]): void {
-    this.#epoch++
+    this.#clears++
     for (const column of columns) column.clear()
     for (const column of this.#columns) {
       if (column !== this.#starts && this.#labelSets.some((_labelSet, slot) => !column.isZero(slot))) return
     }
+    this.#epoch++
     this.#slots = new Map()
     this.#labelSets = []
     this.#addUnlabelled()

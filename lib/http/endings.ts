@@ -54,6 +54,8 @@ export class EndingObserver {
     const connection = this.#connection(transport) ?? this.#connect(transport, reply)
     connection.add(reply)
     if (onEnding !== undefined) (this.#onEndings ??= new WeakMap()).set(reply, onEnding)
+    // A client may leave while an asynchronous hook holds up the hook that calls this method.
+    if (connection.isClosed) this.#closed(connection, transport)
   }
 
   /**
@@ -115,16 +117,21 @@ export class EndingObserver {
     const connection = new Connection(this, transport[kConnection])
     transport[kConnection] = connection
     this.#connections.add(connection)
-    carrierOf(transport, reply).once('close', () => {
-      this.#connections.delete(connection)
-      for (let { reply } = connection; reply !== undefined; reply = connection.reply) {
-        connection.remove(reply)
-        this.#ended.add(reply)
-        const { elapsedTime } = reply
-        this.#end(reply, endingOfConnection(reply, transport, elapsedTime), elapsedTime)
-      }
-    })
+    const carrier = carrierOf(transport, reply)
+    connection.isClosed = carrier.closed
+    carrier.once('close', () => this.#closed(connection, transport))
     return connection
+  }
+
+  #closed (connection: Connection, transport: Transport): void {
+    connection.isClosed = true
+    this.#connections.delete(connection)
+    for (let { reply } = connection; reply !== undefined; reply = connection.reply) {
+      connection.remove(reply)
+      this.#ended.add(reply)
+      const { elapsedTime } = reply
+      this.#end(reply, endingOfConnection(reply, transport, elapsedTime), elapsedTime)
+    }
   }
 }
 
@@ -137,6 +144,8 @@ class Connection {
   reply: FastifyReply | undefined = undefined
   /** The replies of the open requests that arrived behind `reply`. */
   readonly pipelined: FastifyReply[] = []
+
+  isClosed = false
 
   constructor (observer: EndingObserver, next: Connection | undefined) {
     this.observer = observer

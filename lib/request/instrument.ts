@@ -7,7 +7,7 @@ import type { Recorder } from './recorder'
 import { RejectionObserver, rejectionReasons } from './rejections'
 import { handOutRouteConfigs } from './route-config'
 import { noteSchemes } from './scheme'
-import { noteSentHeaders, watchHeaders, type SentHeaders } from './sent-headers'
+import { noteSentHeaders, sentHeadersOf, watchHeaders, type SentHeaders } from './sent-headers'
 
 /** The part of a counter that an instrument uses. */
 export interface Counter {
@@ -52,7 +52,7 @@ export class Instrument {
       instrument.#rejections?.seen(request.raw)
       instrument.#endings.begin(request, reply)
       if (instrument.#measuresHeaders) {
-        watchHeaders(request, reply, headers => instrument.#recordHeaders(reply, headers))
+        watchHeaders(request, reply, headers => queueMicrotask(() => instrument.#recordHeadersOfOpen(reply, headers)))
       }
       done()
     }
@@ -107,6 +107,8 @@ export class Instrument {
 
   #record (reply: FastifyReply, ending: Ending, elapsedMs: number): void {
     if (ending === 'long_lived') {
+      const headers = this.#measuresHeaders ? sentHeadersOf(reply.request) : undefined
+      if (headers !== undefined) this.#recordHeaders(reply, headers)
       this.#count(this.#options.longLivedEnded, reply.request, { kind: longLivedKind(reply)! })
       return
     }
@@ -125,8 +127,11 @@ export class Instrument {
    * Records the measures of the headers of a reply that may never end by itself. Everything about any other reply is
    * recorded when the request ends.
    */
+  #recordHeadersOfOpen (reply: FastifyReply, headers: SentHeaders): void {
+    if (!reply.raw.writableEnded && longLivedKind(reply) !== undefined) this.#recordHeaders(reply, headers)
+  }
+
   #recordHeaders (reply: FastifyReply, headers: SentHeaders): void {
-    if (longLivedKind(reply) === undefined) return
     for (const recorder of this.#recorders) if (recorder.measuresHeaders) recorder.recordHeaders(reply, headers)
   }
 

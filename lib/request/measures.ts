@@ -1,6 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import { defaultUpperBounds } from '../histogram/bounds'
 import type { HistogramConfig } from '../histogram/options'
+import type { Ending } from '../http/endings'
 
 /**
  * A quantity of each request, which is recorded into a histogram. The inherited properties are the defaults of that
@@ -17,8 +18,11 @@ export interface Measure<Option extends string = string> extends HistogramConfig
    * ended.
    */
   readonly moment: 'headers' | 'end'
-  /** Reads the value. Undefined: the value is the time from the request's arrival to that moment, in seconds. */
-  readonly read: ((reply: FastifyReply) => number) | undefined
+  /**
+   * The value: the time from the request's arrival to that moment, in seconds, or what a function reads at the end of
+   * the request. Where a function returns undefined, the request has no such value, and nothing is recorded.
+   */
+  readonly value: 'elapsed seconds' | ((reply: FastifyReply, ending: Ending) => number | undefined)
 }
 
 /** Gives each row the type of its own option name. */
@@ -36,7 +40,7 @@ export const measures = [
     isOnByDefault: true,
     unit: 'seconds',
     moment: 'end',
-    read: undefined,
+    value: 'elapsed seconds',
     name: 'http_request_duration_seconds',
     help: 'Time from receiving a request to handing its reply to the operating system, in seconds.',
     upperBounds: defaultUpperBounds
@@ -46,7 +50,7 @@ export const measures = [
     isOnByDefault: false,
     unit: 'seconds',
     moment: 'headers',
-    read: undefined,
+    value: 'elapsed seconds',
     name: 'http_request_first_byte_seconds',
     help: 'Time from receiving a request to sending the headers of its reply, in seconds.',
     upperBounds: defaultUpperBounds

@@ -11,7 +11,7 @@ import { sentHeadersOf, type SentHeaders } from './sent-headers'
 
 /** A measure, and the histogram that its values are recorded into. */
 export interface MeasuredColumn {
-  readonly measure: Pick<Measure, 'moment' | 'read'>
+  readonly measure: Pick<Measure, 'moment' | 'value'>
   readonly family: HistogramFamily
 }
 
@@ -92,9 +92,10 @@ export class Recorder {
    * measures go into the same series, and neither `ignore` nor the label functions are called again.
    */
   recordHeaders (reply: FastifyReply, headers: SentHeaders): void {
+    if (this.#earlySlots.has(headers)) return
     const slot = this.#find(reply, reply.statusCode, 'replied')
     this.#earlySlots.set(headers, { slot, epoch: this.#index.epoch })
-    if (slot !== notRecorded) observe(this.#ofHeaders, slot, reply, headers.elapsedMs)
+    if (slot !== notRecorded) observe(this.#ofHeaders, slot, { reply, ending: 'replied', elapsedMs: headers.elapsedMs })
   }
 
   /** The route of a request. Metrics without a status have the label of the route too. */
@@ -105,11 +106,12 @@ export class Recorder {
   #recordMore (reply: FastifyReply, status: number, elapsedMs: number, ending: Ending): boolean {
     const headers = this.measuresHeaders ? sentHeadersOf(reply.request) : undefined
     const early = headers === undefined ? undefined : this.#earlySlots.get(headers)
-    const isKnown = early !== undefined && early.epoch === this.#index.epoch
-    const slot = isKnown ? early.slot : this.#find(reply, status, ending)
+    const slot = early?.epoch === this.#index.epoch ? early.slot : this.#find(reply, status, ending)
     if (slot === notRecorded) return false
-    observe(this.#ofEnd, slot, reply, elapsedMs)
-    if (headers !== undefined && !isKnown) observe(this.#ofHeaders, slot, reply, headers.elapsedMs)
+    observe(this.#ofEnd, slot, { reply, ending, elapsedMs })
+    if (headers !== undefined && early === undefined) {
+      observe(this.#ofHeaders, slot, { reply, ending, elapsedMs: headers.elapsedMs })
+    }
     return true
   }
 
@@ -131,9 +133,18 @@ export class Recorder {
   }
 }
 
-function observe (columns: readonly MeasuredColumn[], slot: number, reply: FastifyReply, elapsedMs: number): void {
+/** A request as it is when its measures are read. */
+interface Moment {
+  readonly reply: FastifyReply
+  readonly ending: Ending
+  /** The time since the request came. */
+  readonly elapsedMs: number
+}
+
+function observe (columns: readonly MeasuredColumn[], slot: number, { reply, ending, elapsedMs }: Moment): void {
   for (let index = 0; index < columns.length; index++) {
     const { measure, family } = columns[index]!
-    family.observe(slot, measure.read === undefined ? elapsedMs / 1000 : measure.read(reply))
+    const value = measure.value === 'elapsed seconds' ? elapsedMs / 1000 : measure.value(reply, ending)
+    if (value !== undefined) family.observe(slot, value)
   }
 }

@@ -7,7 +7,7 @@ import { disconnect, EndingObserver, type Ending } from '../http/endings'
 import type { Gathered, Gatherer } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
 import type { ScrapeConfig } from './options'
-import type { ScrapeMetrics } from './own-metrics'
+import type { ScrapeMetrics } from './scrape-metrics'
 import { SharedChunks } from './shared-chunks'
 
 const plainText = 'text/plain; charset=utf-8'

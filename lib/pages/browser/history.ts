@@ -87,8 +87,7 @@ export class History {
   /** What was counted in the last `seconds`. Undefined before there are two answers. */
   over (seconds: number): Increase | undefined {
     const end = this.#snapshots.length - 1
-    if (end < 1) return undefined
-    const begin = this.#beginOfWindow(end, seconds)
+    const begin = end < 1 ? end : this.#beginOfWindow(end, seconds)
     if (begin === end) return undefined
     const [first, last] = [this.#snapshots[begin]!, this.#snapshots[end]!]
     const rows = Array.from(last.rows, ([key, counts]): [string, Row] =>

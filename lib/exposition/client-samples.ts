@@ -80,25 +80,49 @@ function labelsOf ({ labelNames }: Points, labelSet: ReadonlyArray<string | unde
 
 /** The points of a metric of a client library. Throws if its samples do not fit its type. */
 export function fromClientMetric (metric: ClientMetric): Points {
+  const steps = fromClientMetricInSteps(metric)
+  let step = steps.next()
+  while (step.done !== true) step = steps.next()
+  return step.value
+}
+
+/** The same in steps of less than a millisecond, between which the caller may let others use the event loop. */
+export function * fromClientMetricInSteps (metric: ClientMetric): Generator<undefined, Points> {
   switch (metric.type) {
-    case 'histogram': return readHistogram(metric)
-    case 'summary': return readSummary(metric)
+    case 'histogram': return yield * readHistogram(metric)
+    case 'summary': return yield * readSummary(metric)
     case 'counter':
-    case 'gauge': return readValues(metric, metric.type)
-    default: return readValues(metric, 'unknown')
+    case 'gauge': return yield * readValues(metric, metric.type)
+    default: return yield * readValues(metric, 'unknown')
   }
 }
 
-function readValues (metric: ClientMetric, type: ValuePoints['type']): ValuePoints {
+/** How many samples are read in one step. */
+const samplesPerStep = 500
+
+/** The samples of a metric. After every few hundred of them there is a step. */
+function * samplesInSteps (
+  { name, values }: ClientMetric, read: (sample: ClientSample, metricName: string, index: number) => void
+): Generator<undefined, void> {
+  for (let index = 0; index < values.length; index++) {
+    if (index > 0 && index % samplesPerStep === 0) yield
+    const sample = values[index]!
+    read(sample, sample.metricName ?? name, index)
+  }
+}
+
+/** Each sample is a series: whether two samples have the same labels is not for this plugin to judge. */
+function * readValues (metric: ClientMetric, type: ValuePoints['type']): Generator<undefined, ValuePoints> {
   const series = new SeriesTable(metric)
   const exemplars: Exemplar[] = []
-  const values = metric.values.map(({ metricName = metric.name, labels, value, exemplar }, index) => {
+  const values = new Float64Array(metric.values.length)
+  yield * samplesInSteps(metric, ({ labels, value, exemplar }, metricName, index) => {
     if (metricName !== metric.name) throw new TypeError(`the type ${type} has no sample ${metricName}`)
-    series.add(labels ?? {})
+    series.push(labels ?? {})
     addExemplar(exemplars, exemplar, index, 0)
-    return Number(value)
+    values[index] = Number(value)
   })
-  return { ...series.common(exemplars), type, values: Float64Array.from(values) }
+  return { ...yield * series.common(exemplars), type, values }
 }
 
 /** The samples of one series of a histogram or a summary. */
@@ -110,33 +134,33 @@ interface Distribution {
   count: number | undefined
 }
 
-function readHistogram (metric: ClientMetric): HistogramPoints {
-  const { series, distributions } = readDistributions(metric, '_bucket', 'le')
+function * readHistogram (metric: ClientMetric): Generator<undefined, HistogramPoints> {
+  const { series, distributions } = yield * readDistributions(metric, '_bucket', 'le')
   const bounds = stepsOf(distributions, 'buckets')
   if (distributions.length > 0 && bounds.at(-1) !== Infinity) throw new TypeError('its last bucket is not +Inf')
   const exemplars: Exemplar[] = []
-  const counts = distributions.flatMap(({ steps, exemplars: exemplarOf }, index) => {
-    let previous = 0
-    return Array.from(steps, ([bound, cumulativeCount], bucket) => {
+  const counts = new Float64Array(distributions.length * bounds.length)
+  distributions.forEach(({ steps, exemplars: exemplarOf }, index) => {
+    let [bucket, previous] = [0, 0]
+    for (const [bound, cumulativeCount] of steps) {
       addExemplar(exemplars, exemplarOf.get(bound), index, bucket)
-      const count = cumulativeCount - previous
+      counts[index * bounds.length + bucket++] = cumulativeCount - previous
       previous = cumulativeCount
-      return count
-    })
+    }
   })
   return {
-    ...series.common(exemplars),
+    ...yield * series.common(exemplars),
     type: 'histogram',
     upperBounds: bounds.slice(0, -1),
-    counts: Float64Array.from(counts),
+    counts,
     sums: Float64Array.from(distributions, ({ sum }) => sum!)
   }
 }
 
-function readSummary (metric: ClientMetric): SummaryPoints {
-  const { series, distributions } = readDistributions(metric, '', 'quantile')
+function * readSummary (metric: ClientMetric): Generator<undefined, SummaryPoints> {
+  const { series, distributions } = yield * readDistributions(metric, '', 'quantile')
   return {
-    ...series.common([]),
+    ...yield * series.common([]),
     type: 'summary',
     quantiles: stepsOf(distributions, 'quantiles'),
     quantileValues: Float64Array.from(distributions.flatMap(({ steps }) => [...steps.values()])),
@@ -149,16 +173,15 @@ function readSummary (metric: ClientMetric): SummaryPoints {
  * Groups the samples of a histogram or a summary by series. The samples of one series differ only in their suffix and
  * in one label, whose value is a number.
  */
-function readDistributions (
+function * readDistributions (
   metric: ClientMetric, suffix: string, stepLabel: string
-): { series: SeriesTable, distributions: Distribution[] } {
-  const series = new SeriesTable(metric)
+): Generator<undefined, { series: SeriesTable, distributions: Distribution[] }> {
+  const series = new SeriesTable(metric, stepLabel)
   const distributions: Distribution[] = []
-  for (const { metricName = metric.name, labels, value, exemplar } of metric.values) {
-    const { [stepLabel]: step, ...own } = labels ?? {}
-    const place = series.add(own)
-    const distribution = distributions[place] ??=
+  yield * samplesInSteps(metric, ({ labels, value, exemplar }, metricName) => {
+    const distribution = distributions[series.add(labels ?? {})] ??=
       { steps: new Map(), exemplars: new Map(), sum: undefined, count: undefined }
+    const step = labels?.[stepLabel]
     if (step !== undefined && metricName === metric.name + suffix) {
       const bound = Number(String(step).replace('+Inf', 'Infinity'))
       distribution.steps.set(bound, Number(value))
@@ -170,7 +193,7 @@ function readDistributions (
     } else {
       throw new TypeError(`the type ${String(metric.type)} has no sample ${metricName} without ${stepLabel}`)
     }
-  }
+  })
   const isIncomplete = distributions.some(({ sum, count }) => sum === undefined || count === undefined)
   if (isIncomplete) throw new TypeError('a series has no sum or no count')
   return { series, distributions }
@@ -186,52 +209,91 @@ function stepsOf (distributions: readonly Distribution[], what: string): number[
   return steps
 }
 
+type ClientLabels = Readonly<Record<string, unknown>>
+
 /** The label sets of a metric. Each has a place for every label name of the metric. */
 class SeriesTable {
   readonly #metric: ClientMetric
-  readonly #names: string[] = []
-  readonly #sets: Array<Record<string, string>> = []
+  /** The label by which the samples of one series differ. It is not a label of the series. */
+  readonly #stepLabel: string | undefined
+  readonly #names = new Set<string>()
+  readonly #sets: ClientLabels[] = []
   readonly #places = new Map<string, number>()
 
-  constructor (metric: ClientMetric) {
+  constructor (metric: ClientMetric, stepLabel?: string) {
     this.#metric = metric
+    this.#stepLabel = stepLabel
+  }
+
+  /** Adds a series with these labels. */
+  push (labels: ClientLabels): number {
+    for (const name in labels) if (name !== this.#stepLabel) this.#names.add(name)
+    return this.#sets.push(labels) - 1
   }
 
   /** The index of the series with these labels. A new series is added. */
-  add (labels: Readonly<Record<string, unknown>>): number {
-    const entries = Object.entries(labels).map(([name, value]) => [name, String(value)] as const)
-    const key = JSON.stringify([...entries].sort())
+  add (labels: ClientLabels): number {
+    // Client libraries tell the samples of one series one after the other.
+    const last = this.#sets.length - 1
+    if (last >= 0 && this.#isSame(labels, this.#sets[last]!)) return last
+    const own = Object.entries(labels).filter(([name]) => name !== this.#stepLabel)
+    const key = JSON.stringify(own.map(([name, value]) => [name, String(value)]).sort())
     let place = this.#places.get(key)
-    if (place === undefined) {
-      place = this.#sets.push(Object.fromEntries(entries)) - 1
-      this.#places.set(key, place)
-      for (const [name] of entries) if (!this.#names.includes(name)) this.#names.push(name)
-    }
+    if (place === undefined) this.#places.set(key, place = this.push(labels))
     return place
   }
 
-  common (exemplars: readonly Exemplar[]): Omit<Points, 'type'> {
+  * common (exemplars: readonly Exemplar[]): Generator<undefined, Omit<Points, 'type'>> {
     const { name, help } = this.#metric
+    const labelNames = [...this.#names]
+    const labelSets: Array<ReadonlyArray<string | undefined>> = []
+    for (const labels of this.#sets) {
+      if (labelSets.length % samplesPerStep === samplesPerStep - 1) yield
+      labelSets.push(labelNames.map(name => textOf(name, labels[name])))
+    }
     return {
       name,
       help: String(help),
       unit: unitOf(name),
-      labelNames: this.#names,
-      labelSets: this.#sets.map(labels => this.#names.map(name => labels[name])),
+      labelNames,
+      labelSets,
       sharedLabels: {},
       startSeconds: undefined,
       exemplars
     }
   }
+
+  /** Whether two samples have the same labels, but for the label by which the samples of a series differ. */
+  #isSame (a: ClientLabels, b: ClientLabels): boolean {
+    for (const name in a) if (name !== this.#stepLabel && a[name] !== b[name]) return false
+    for (const name in b) if (name !== this.#stepLabel && !(name in a)) return false
+    return true
+  }
 }
 
+/** A label value as text. A client library may hold bounds and quantiles as numbers. */
+function textOf (name: string, value: unknown): string | undefined {
+  if (value === undefined) return undefined
+  return typeof value === 'number' && (name === 'le' || name === 'quantile') ? canonicalFloat(value) : String(value)
+}
+
+/** Leaves an exemplar out that is not one. A client library may have stored half of one that it has refused. */
 function addExemplar (
   exemplars: Exemplar[], exemplar: ClientExemplar | null | undefined, series: number, bucket: number
 ): void {
-  if (exemplar === undefined || exemplar === null) return
+  if (!isExemplar(exemplar)) return
   const { labelSet, value, timestamp } = exemplar
   const labels: Labels = Object.fromEntries(Object.entries(labelSet).map(([name, value]) => [name, String(value)]))
   exemplars.push({ series, bucket, labels, value, timestampSeconds: timestamp })
+}
+
+function isExemplar (exemplar: ClientExemplar | null | undefined): exemplar is ClientExemplar {
+  if (typeof exemplar?.value !== 'number' || typeof exemplar.labelSet !== 'object' || exemplar.labelSet === null) {
+    return false
+  }
+  const { labelSet, timestamp } = exemplar
+  return Object.keys(labelSet).every(name => /^[a-zA-Z_][a-zA-Z0-9_]*$/.test(name)) &&
+    (timestamp === undefined || Number.isFinite(timestamp))
 }
 
 /**
