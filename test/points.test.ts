@@ -111,6 +111,9 @@ t.test('samples of a client library become points of their series', async t => {
     values: Float64Array.of(3, 4, 5)
   })
   t.match(fromClientMetric(metric('untyped', [])), { type: 'unknown', labelSets: [] })
+  t.match(fromClientMetric(metric('gauge', [{ labels: { le: 5 }, value: 1 }, { labels: { le: '5' }, value: 1 }])), {
+    labelSets: [['5.0'], ['5']]
+  })
   t.match(fromClientMetric(metric('histogram', [])), { type: 'histogram', labelSets: [], upperBounds: [] })
 })
 
