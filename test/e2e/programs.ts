@@ -199,7 +199,9 @@ export class Installation {
 
 /** Where a Prometheus listens, once it does. */
 export async function listening (prometheus: Program): Promise<string> {
-  const [, address] = await prometheus.printed(/msg="Listening on".* address=(\S+)[^]*Server is ready/)
+  // Prometheus prints these two in either order.
+  const [, address] = await prometheus.printed(/msg="Listening on".* address=(\S+)/)
+  await prometheus.printed(/Server is ready/)
   return `http://${address}`
 }
 
