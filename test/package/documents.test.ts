@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createAuthority, issue } from '../helpers/certificates'
 import { Exposition } from '../helpers/exposition'
-import { missing, Program, Prometheus, promtool, until } from '../e2e/programs'
+import { listening, missing, Program, Prometheus, promtool, until } from '../e2e/programs'
 import { onFreePorts, portOf, Project, root, tarball } from './project'
 
 const documents = ['README.md', 'docs/monitoring.md']
@@ -260,8 +260,8 @@ class Reader {
   async #startPrometheus (t: Test, command: string): Promise<void> {
     if (missing('prometheus')) return
     const program = this.#start('bash', ['-c', command], this.#clone)
-    const [, address] = await program.printed(/msg="Listening on".* address=(\S+)[^]*Server is ready/)
-    this.#prometheus = new Prometheus(`http://${address}`)
+    const address = await listening(program)
+    this.#prometheus = new Prometheus(address)
     t.pass(command)
   }
 
