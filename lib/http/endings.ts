@@ -35,13 +35,12 @@ export class EndingObserver {
   readonly #connections = new Set<Connection>()
   /** Replies whose connection closed first. `onResponse` may still run for them, and must not count them again. */
   readonly #ended = new WeakSet<FastifyReply>()
-  /**
-   * Callbacks for the ends of single requests. Undefined as long as there are none, because a look into the map would
-   * take as long as recording a request.
-   */
-  #onEndings: WeakMap<FastifyReply, OnEnding> | undefined
+  /** Functions that are called at the end of one request only. */
+  readonly #onEndings = new WeakMap<FastifyReply, OnEnding>()
   /** Resolvers of the promises that `idle()` has returned. */
   readonly #whenIdle: Array<() => void> = []
+  /** Whether the two collections above were ever used. To look there takes as long as to record a request. */
+  #isFollowed = false
 
   /** `onEnding` is called at the end of every request. */
   constructor (onEnding: OnEnding) {
@@ -53,7 +52,7 @@ export class EndingObserver {
     const transport = transportOf(request)
     const connection = this.#connection(transport) ?? this.#connect(transport, reply)
     connection.add(reply)
-    if (onEnding !== undefined) (this.#onEndings ??= new WeakMap()).set(reply, onEnding)
+    if (onEnding !== undefined) this.#follow(reply, onEnding)
     // A client may leave while an asynchronous hook holds up the hook that calls this method.
     if (connection.isClosed) this.#closed(connection, transport)
   }
@@ -86,6 +85,7 @@ export class EndingObserver {
 
   /** Resolves when no request is open. */
   async idle (): Promise<void> {
+    this.#isFollowed = true
     if (!this.isIdle) await new Promise<void>(resolve => { this.#whenIdle.push(resolve) })
   }
 
@@ -98,7 +98,11 @@ export class EndingObserver {
 
   #end (reply: FastifyReply, ending: Ending, elapsedMs: number): void {
     this.#onEnding(reply, ending, elapsedMs)
-    if (this.#onEndings !== undefined) this.#onEndings.get(reply)?.(reply, ending, elapsedMs)
+    if (this.#isFollowed) this.#tellFollowers(reply, ending, elapsedMs)
+  }
+
+  #tellFollowers (reply: FastifyReply, ending: Ending, elapsedMs: number): void {
+    this.#onEndings.get(reply)?.(reply, ending, elapsedMs)
     if (this.#whenIdle.length > 0 && this.isIdle) for (const resolve of this.#whenIdle.splice(0)) resolve()
   }
 
@@ -121,6 +125,11 @@ export class EndingObserver {
     connection.isClosed = carrier.closed
     carrier.once('close', () => this.#closed(connection, transport))
     return connection
+  }
+
+  #follow (reply: FastifyReply, onEnding: OnEnding): void {
+    this.#isFollowed = true
+    this.#onEndings.set(reply, onEnding)
   }
 
   #closed (connection: Connection, transport: Transport): void {
