@@ -135,6 +135,6 @@ t.test('whatever clients do at once, requests begun are observations, ' +
     deepStrictEqual(accounted(exposition), begun(all))
     deepStrictEqual(exposition.samples('http_requests_in_flight').filter(({ value }) => value !== 0), [])
     await app.close()
-  }), { numRuns: 30 })
+  }), { numRuns: fc.readConfigureGlobal().numRuns ?? 30 })
   t.comment(`${requests} requests`)
 })
