@@ -53,3 +53,10 @@ export class TimeSlices {
     if (this.#waiting.length > 0) this.#letOthers()
   }
 }
+
+/** Runs steps to their end without a pause, and returns what they return. */
+export function runAtOnce<T> (steps: Generator<undefined, T>): T {
+  let step = steps.next()
+  while (step.done !== true) step = steps.next()
+  return step.value
+}

@@ -1,4 +1,5 @@
 import type { Exemplar, HistogramPoints, Labels, Points, SummaryPoints, ValuePoints } from '../snapshot'
+import { runAtOnce } from '../time-slices'
 import { canonicalFloat } from './float'
 
 /**
@@ -80,10 +81,7 @@ function labelsOf ({ labelNames }: Points, labelSet: ReadonlyArray<string | unde
 
 /** The points of a metric of a client library. Throws if its samples do not fit its type. */
 export function fromClientMetric (metric: ClientMetric): Points {
-  const steps = fromClientMetricInSteps(metric)
-  let step = steps.next()
-  while (step.done !== true) step = steps.next()
-  return step.value
+  return runAtOnce(fromClientMetricInSteps(metric))
 }
 
 /** The same in steps of less than a millisecond, between which the caller may let others use the event loop. */

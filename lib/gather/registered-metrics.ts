@@ -4,6 +4,7 @@ import { HistogramFamily, type HistogramDefinition } from '../histogram/family'
 import type { SeriesIndex } from '../histogram/series-index'
 import { ValueFamily, type ValueDefinition } from '../histogram/values'
 import type { HistogramPoints, Labels, Points, ValuePoints } from '../snapshot'
+import { runAtOnce } from '../time-slices'
 import { merge } from './merge'
 
 /** Reads points in steps. Between two steps the caller may leave the event loop to others. */
@@ -54,10 +55,7 @@ abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
   /** Client libraries call this method, if there is one, to write the metric as text. */
   async getForPromString (): Promise<PromStringMetric<P['type']>> {
     const { name, help, type, aggregator } = this
-    const steps = this.readInSteps()
-    let step = steps.next()
-    while (step.done !== true) step = steps.next()
-    return { name, help, type, aggregator, values: toClientSamples(step.value) }
+    return { name, help, type, aggregator, values: toClientSamples(runAtOnce<P>(this.readInSteps())) }
   }
 }
 

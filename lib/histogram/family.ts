@@ -1,4 +1,5 @@
 import type { HistogramPoints } from '../snapshot'
+import { runAtOnce } from '../time-slices'
 import { bucketIndex } from './bounds'
 import { type Column, placeMask, segmentBits } from './columns'
 import type { SeriesIndex } from './series-index'
@@ -60,10 +61,7 @@ export class HistogramFamily {
 
   /** The points at this moment. Later observations do not change them. */
   snapshot (): HistogramPoints {
-    const steps = this.snapshotInSteps()
-    let step = steps.next()
-    while (step.done !== true) step = steps.next()
-    return step.value
+    return runAtOnce(this.snapshotInSteps())
   }
 
   /**
