@@ -213,6 +213,19 @@ declare namespace fastifyLatency {
     request: FastifyRequest, reply: FastifyReply
   ) => string | number | boolean | null | undefined
 
+  /** What the page at `/live` shows beside what it always shows. */
+  export interface LiveOptions {
+    /**
+     * An objective for the latency of the first registration: `share` of the requests, above 0 and below 1, take
+     * `latency` seconds or less, whatever their status. `latency` is one of `histogram.buckets`. The page shows how
+     * fast the budget of requests that may take longer is being used up, over 5 minutes and an hour, by the formula of
+     * the alerts in `example/monitoring`. The counts are then read every 10 seconds, even while nobody looks.
+     *
+     * @default none
+     */
+    objective?: { latency: number, share: number }
+  }
+
   export interface ServerOptions {
     /**
      * The address or name to bind, such as `'127.0.0.1'`, `'::'` or `'localhost'` (both of its addresses). It must not
@@ -241,12 +254,13 @@ declare namespace fastifyLatency {
     path?: string
 
     /**
-     * Whether to serve a page at `/live`, for people: rates, quantiles and a heat map of the current latency. The page
-     * asks for the metrics once a second while it is visible, and costs nothing otherwise.
+     * Whether to serve a page at `/live`, for people: rates, quantiles, a heat map, how requests ended, and a table by
+     * route, since the start and as they are now. While somebody looks, the counts are read once a second. Otherwise
+     * the page costs nothing. An object says what else it shows.
      *
      * @default true
      */
-    live?: boolean
+    live?: boolean | LiveOptions
 
     /**
      * When the metrics server starts:

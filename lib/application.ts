@@ -10,7 +10,7 @@ import {
 import { processMetrics } from './gather/process-metrics'
 import { createGatherer, createRegistry } from './gather/registries'
 import { Registrations, rootOf } from './registrations'
-import { ScrapeHandler } from './scrape/handler'
+import { ScrapeHandler, type ScrapeHandlerOptions } from './scrape/handler'
 import { defaultScrape, type ScrapeConfig } from './scrape/options'
 import { createScrapeMetrics } from './scrape/scrape-metrics'
 import { defaultServer, type ServerConfig } from './server/options'
@@ -38,6 +38,7 @@ export class Application implements Latency {
   readonly #server: MetricsServer | null
   /** The paths of the application's own routes that answer scrapes. */
   readonly #endpoints = new Set<string>()
+  #sources: Pick<ScrapeHandlerOptions, 'gather' | 'slices' | 'metrics'> | undefined
   #scrapes: ScrapeHandler | undefined
   #closing = false
 
@@ -114,6 +115,7 @@ export class Application implements Latency {
     return new MetricsServer({
       config,
       scrapes: this.#scrapeHandler(),
+      ...this.#readFrom(),
       isReady: () => this.#app.server.listening && !this.#closing,
       facts: () => collectFacts({
         server: config,
@@ -130,11 +132,17 @@ export class Application implements Latency {
    * there are no metrics about scrapes either.
    */
   #scrapeHandler (): ScrapeHandler {
-    this.#scrapes ??= this.#createScrapeHandler()
+    this.#scrapes ??= new ScrapeHandler({ config: this.#scrapeConfig, ...this.#readFrom() })
     return this.#scrapes
   }
 
-  #createScrapeHandler (): ScrapeHandler {
+  /** What scrapes and the live page read metrics from. They share the slices of time in which they may do so. */
+  #readFrom (): Pick<ScrapeHandlerOptions, 'gather' | 'slices' | 'metrics'> {
+    this.#sources ??= this.#createSources()
+    return this.#sources
+  }
+
+  #createSources (): Pick<ScrapeHandlerOptions, 'gather' | 'slices' | 'metrics'> {
     const slices = new TimeSlices()
     // The metrics about scrapes are not in the user's registry. The user may serve that registry elsewhere too, and
     // these metrics do not count scrapes there.
@@ -146,8 +154,7 @@ export class Application implements Latency {
       slices,
       warnOnce: this.#warnOnce
     })
-    const metrics = createScrapeMetrics(scrapeRegistry)
-    return new ScrapeHandler({ config: this.#scrapeConfig, gather, slices, metrics })
+    return { gather, slices, metrics: createScrapeMetrics(scrapeRegistry) }
   }
 
   #checkShared (config: Config): void {

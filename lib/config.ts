@@ -1,4 +1,4 @@
-import { isBoolean, optional, readObject } from './checks'
+import { check, isBoolean, optional, readObject } from './checks'
 import { parseRequestOptions, requestOptions, type RequestConfig } from './request/options'
 import { parseEndpoint, parseScrapeOptions, type ScrapeConfig } from './scrape/options'
 import { parseServerOptions, type ServerConfig } from './server/options'
@@ -28,11 +28,25 @@ const renamed = { route: 'endpoint' }
 
 export function parseOptions (given: unknown): Config {
   const parts = readObject('options', given, options, { renamed, ignored: registerOptions })
-  return Object.freeze({
+  const config = Object.freeze({
     ...parseRequestOptions(parts),
     endpoint: parseEndpoint(parts.endpoint),
     scrape: parseScrapeOptions(parts.scrape),
     processMetrics: optional('processMetrics', parts.processMetrics, isBoolean, 'a boolean'),
     server: parseServerOptions(parts.server)
   })
+  checkObjective(config)
+  return config
+}
+
+/** Checks that the histogram can tell which requests meet the objective: it counts them only at its bounds. */
+function checkObjective ({ server, histogram: { upperBounds } }: Config): void {
+  const objective = server !== undefined && server !== false && typeof server.live === 'object'
+    ? server.live.objective
+    : undefined
+  if (objective === undefined) return
+  check(
+    'server.live.objective.latency', upperBounds.includes(objective.latency),
+    `one of histogram.buckets: ${upperBounds.join(', ')}`, objective.latency
+  )
 }

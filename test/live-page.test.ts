@@ -1,7 +1,15 @@
 import fs from 'node:fs/promises'
 import t from 'tap'
+import type { FastifyInstance } from 'fastify'
 import latency from '../lib'
-import { anyPort, createApplication, createListening, listen } from './helpers/application'
+import type { Answer, Sample } from '../lib/pages/browser/feed'
+import { Budget } from '../lib/pages/objective'
+import { RecentSamples } from '../lib/pages/recent-samples'
+import { keepMs } from '../lib/pages/watch'
+import { anyPort, createApplication, createListening, listen, registryOf } from './helpers/application'
+import { Gate } from './helpers/gate'
+import { familyOf, observe } from './helpers/histogram'
+import { until } from './helpers/until'
 
 function dataOf (page: string): unknown {
   const [, text] = /data-page="(.*?)"/.exec(page)!
@@ -19,7 +27,7 @@ t.test('/live is a page that loads nothing but what the metrics server has', asy
   const page = await response.text()
   t.notMatch(page, /<style|style=|<script>|\son\w+=|https?:|\/\//)
   const files = [...page.matchAll(/(?:src|href)="(live\/.*?)"/g)].map(match => match[1]!)
-  t.same(files.sort(), ['live/icon.svg', 'live/page', 'live/page.css', 'live/uplot.css', 'live/uplot.js'])
+  t.same(files.sort(), ['live/icon.svg', 'live/page', 'live/page.css', 'live/uplot.js'])
   for (const file of files) {
     const part = await fetch(new URL(file, app.latency.url!))
     t.equal(part.status, 200, file)
@@ -27,6 +35,21 @@ t.test('/live is a page that loads nothing but what the metrics server has', asy
     t.equal(part.headers.get('x-content-type-options'), 'nosniff', file)
     t.equal(part.headers.get('cache-control'), 'no-store', file)
   }
+})
+
+t.test('its scripts and style, uPlot included, are less than 120 kB before compression', async t => {
+  const { app } = await createListening(t, {})
+  const read = async (file: string): Promise<string> => (await fetch(new URL(file, app.latency.url!))).text()
+  const files = new Set(['/live/uplot.js', '/live/page.css', '/live/page'])
+  let bytes = 0
+  // A module may import others, which are added while this loop runs.
+  for (const file of files) {
+    const text = await read(file)
+    for (const [, name] of text.matchAll(/^import .* from '\.\/(.*)';$/gm)) files.add(`/live/${name!}`)
+    bytes += text.length
+  }
+  t.ok(files.has('/live/quantile'), [...files].join(' '))
+  t.ok(bytes < 120_000, `${bytes} bytes`)
 })
 
 t.test('where only a bundle of the application is, the page says why it does nothing', async t => {
@@ -54,8 +77,8 @@ t.test('it knows where the metrics are, and what is in which label, of every his
   })
   const page = await (await fetch(new URL('/live', app.latency.url!))).text()
   t.notMatch(page, /secret|<script>/)
+  t.match(page, 'href="./internal/&#34;metrics&#34;"')
   t.same(dataOf(page), {
-    path: './internal/"metrics"',
     histograms: [
       {
         name: 'http_request_duration_seconds',
@@ -106,4 +129,249 @@ t.test('it asks for the same credentials as the metrics', async t => {
     t.equal(response.status, 200, path)
     t.notMatch(await response.text(), /somebody|hunter2/)
   }
+})
+
+async function ask (
+  app: FastifyInstance, { generation = '', last = -1 } = {}, histogram = 'http_request_duration_seconds'
+): Promise<Answer> {
+  const query = new URLSearchParams({ histogram, generation, last: String(last) })
+  const response = await fetch(new URL(`/live/data?${query}`, app.latency.url!))
+  if (response.status !== 200) throw new Error(`${response.status}: ${await response.text()}`)
+  return await response.json() as Answer
+}
+
+/** What an answer has under readable names: of rows the buckets and the sum, and of cells the count. */
+function read ({ all, samples, gauges }: Answer, buckets: number): Record<string, number> {
+  const names = new Map<number, string>()
+  const routes: string[] = []
+  for (const { rows, cells } of [...all === undefined ? [] : [all], ...samples]) {
+    for (const [method, route, first] of rows) {
+      const index = routes.push(`${method} ${route}`) - 1
+      for (let bucket = 0; bucket <= buckets; bucket++) {
+        names.set(first + bucket, `${routes[index]!} ${bucket === buckets ? 'sum' : bucket}`)
+      }
+    }
+    for (const [id, row, ...words] of cells) names.set(id, [routes[row] ?? 'application', ...words].join(' '))
+  }
+  const values: Record<string, number> = {}
+  const counts = all === undefined ? samples.flatMap(({ counts }) => counts) : all.counts
+  for (const numbers of [counts, gauges]) {
+    for (let index = 0; index < numbers.length; index += 2) {
+      const name = names.get(numbers[index]!) ?? String(numbers[index])
+      values[name] = (values[name] ?? 0) + numbers[index + 1]!
+    }
+  }
+  return values
+}
+
+/** Asks for more samples until they satisfy a condition. */
+async function askUntil (
+  app: FastifyInstance, known: Answer, condition: (samples: Sample[]) => boolean
+): Promise<Sample[]> {
+  const samples: Sample[] = []
+  let last = known.last
+  return until('the samples', async () => {
+    const answer = await ask(app, { generation: known.generation, last })
+    if (answer.all !== undefined) throw new Error('The samples do not continue')
+    last = answer.last
+    samples.push(...answer.samples)
+    return condition(samples) && samples
+  })
+}
+
+t.test('its data begin with everything since the start, of every kind of ending', async t => {
+  const held = new Gate()
+  const { app, address } = await createListening(t, { constLabels: { service: 'shop' } }, app => {
+    app.get('/a', async () => 'x')
+    app.get('/fails', async () => { throw new Error('not today') })
+    app.get('/held', async () => held.passed())
+    app.get('/left', () => {})
+    app.get('/events', (_request, reply) => {
+      reply.hijack()
+      reply.raw.writeHead(200, { 'content-type': 'text/event-stream' })
+      reply.raw.write('data: 1\n\n')
+    })
+  })
+  for (const path of ['/a', '/a', '/fails', '/nowhere', '/%']) await (await fetch(address + path)).text()
+  const leaving = new AbortController()
+  const answers = [
+    ...['/held', '/held'].map(path => fetch(address + path)),
+    fetch(`${address}/left`, { signal: leaving.signal }).catch(() => {})
+  ]
+  const listening = new AbortController()
+  await fetch(`${address}/events`, { signal: listening.signal, headers: { accept: 'text/event-stream' } })
+  await until('all of them', async () => {
+    const values = read(await ask(app), 12)
+    if (values['GET /left in flight '] === 1) leaving.abort()
+    return values['GET /held in flight '] === 2 && values['GET /left aborted before_reply'] === 1 &&
+      values['GET /events long lived stream'] === 1
+  })
+  const answer = await ask(app)
+  const values = read(answer, 12)
+  t.match(values, {
+    'GET /a 0': 2,
+    'GET /a status 200': 2,
+    'GET /fails status 500': 1,
+    'GET unmatched status 404': 1,
+    'GET /left aborted before_reply': 1,
+    'GET /left status 499': 1,
+    'application rejected bad_url': 1,
+    'GET /held in flight ': 2
+  })
+  t.ok(values['GET /a sum']! > 0)
+  t.ok(answer.uptime > 0 && answer.nextMs <= 1000)
+  t.equal((await ask(app, { generation: answer.generation, last: answer.last })).all, undefined)
+  held.open()
+  listening.abort()
+  await Promise.all(answers)
+})
+
+t.test('samples say what has changed, once, and are shared by all who look', async t => {
+  const { app, address } = await createListening(t, { histogram: { buckets: [10] } }, app => {
+    app.get('/a', async () => 'x')
+  })
+  const first = await ask(app)
+  t.same(read(first, 2), {})
+  for (let request = 0; request < 3; request++) await (await fetch(`${address}/a`)).text()
+  const samples = await askUntil(app, first, samples => samples.some(({ counts }) => counts.length > 0))
+  t.match(read({ ...first, all: undefined, samples } as unknown as Answer, 2), {
+    'GET /a 0': 3, 'GET /a status 200': 3
+  })
+  t.same(samples.map(({ id }) => id), samples.map((_sample, index) => first.last + 1 + index))
+  for (const { from, time, busy, stall } of samples) {
+    t.ok(time > from && busy >= 0 && busy <= 1 && stall >= 0, `${from} ${time} ${busy} ${stall}`)
+  }
+  const other = await ask(app)
+  t.equal(other.generation, first.generation)
+  t.same(other.samples.slice(0, samples.length), samples)
+  t.match(read(other, 2), { 'GET /a 0': 3 })
+})
+
+t.test('for how long the event loop did not turn is told', async t => {
+  const { app } = await createListening(t, {})
+  const first = await ask(app)
+  const end = performance.now() + 600
+  while (performance.now() < end);
+  const samples = await askUntil(app, first, samples => samples.length > 0)
+  const longest = Math.max(...samples.map(({ stall }) => stall))
+  t.ok(longest > 0.4 && longest < 5, String(longest))
+})
+
+t.test('when counts have been reset, another generation begins', async t => {
+  const { app } = await createListening(t, { labels: {} })
+  await app.inject('/')
+  const first = await ask(app)
+  app.latency.histogram.reset()
+  const next = await until('another generation', async () => {
+    const answer = await ask(app, first)
+    return answer.generation !== first.generation && answer
+  })
+  t.same(next.all!.counts, [])
+})
+
+t.test('when nobody has looked for minutes, sampling stops, and begins anew with the next look', async t => {
+  const { app } = await createListening(t, {})
+  const first = await ask(app)
+  const { now } = performance
+  performance.now = () => now.call(performance) + keepMs
+  t.teardown(() => { performance.now = now })
+  // The next sample is not taken any more. Until it would be due, the question finds the old ones.
+  await new Promise(resolve => setTimeout(resolve, first.nextMs + 100))
+  t.not((await ask(app)).generation, first.generation)
+})
+
+t.test('what is not there is refused: an unknown histogram, and one that cannot be read', async t => {
+  const { app } = await createListening(t, {})
+  await t.rejects(ask(app, {}, 'nobody'), { message: '404: There is no such histogram\n' })
+  await t.rejects(ask(app, {}, '__proto__'), { message: /^404/ })
+  registryOf(app).clear()
+  await t.rejects(ask(app), { message: '503: The metrics could not be read\n' })
+})
+
+t.test('closing does not wait for the next sample', async t => {
+  const { app } = await createListening(t, { server: { ...anyPort, live: { objective: { latency: 1, share: 0.9 } } } })
+  await ask(app)
+  await app.close()
+})
+
+t.test('many series are told in pieces', async t => {
+  const { app } = await createListening(t, { seriesLimit: 20_000, labels: { route: 'route', id: () => '1' } }, app => {
+    for (let index = 0; index < 3000; index++) app.get(`/${index}`, async () => 'x')
+  })
+  for (let index = 0; index < 3000; index++) await app.inject(`/${index}`)
+  const { all } = await ask(app)
+  t.equal(all!.rows.length, 3000)
+  t.same(all!.rows[2999]!.slice(0, 2), [null, '/2999'])
+})
+
+t.test('samples are remembered for some time, and not beyond some bytes', async t => {
+  const json = Buffer.alloc(10)
+  const recent = new RecentSamples({ keepSeconds: 5, mostBytes: 40 })
+  t.equal(recent.first, undefined)
+  for (let id = 1; id <= 3; id++) recent.add({ id, time: id, json })
+  t.equal(recent.after(1).length, 2)
+  for (let id = 4; id <= 10; id++) recent.add({ id, time: id, json })
+  t.equal(recent.first, 7)
+  recent.add({ id: 11, time: 13, json })
+  t.equal(recent.first, 9)
+  recent.add({ id: 12, time: 14, json: Buffer.alloc(41) })
+  t.equal(recent.first, undefined)
+})
+
+t.test('an objective is shown with its name, and how fast its budget is used up is in the data', async t => {
+  const { app } = await createListening(t, {
+    server: { ...anyPort, live: { objective: { latency: 0.25, share: 0.99 } } }, labels: {}
+  }, app => {
+    app.get('/', async () => 'x')
+  })
+  const page = await (await fetch(new URL('/live', app.latency.url!))).text()
+  t.match(page, 'Objective: 99 % of requests take 0.25 s or less')
+  t.match(dataOf(page), { objective: { latency: 0.25, share: 0.99, histogram: 'http_request_duration_seconds' } })
+  observe(familyOf(app), [], 0.25)
+  observe(familyOf(app), [], 0.26)
+  t.match((await ask(app)).objective, [{ seconds: 300, requests: 2, slow: 1 }, { seconds: 3600, requests: 2, slow: 1 }])
+  registryOf(app).clear()
+  t.match(await new Budget({
+    objective: { latency: 0.25, share: 0.99 },
+    histogram: { name: 'x', upperBounds: [0.25] },
+    gather: async () => ({ families: [], failures: [] })
+  }).windows(), [{ requests: 0 }, { requests: 0 }])
+})
+
+t.test('the windows of an objective are of their time, and go on when counts are reset', async t => {
+  const budget = new Budget({
+    objective: { latency: 0.25, share: 0.99 },
+    histogram: { name: 'x', upperBounds: [0.25] },
+    gather: async () => ({ families: [], failures: [] })
+  })
+  const begin = performance.now() + 10_000_000
+  for (let reading = 0; reading <= 400; reading++) {
+    budget.add({ time: begin + 10_000 * reading, requests: 10 * reading, slow: reading })
+  }
+  const end = begin + 4_000_000
+  t.same(budget.windowsUntil({ time: end, requests: 4000, slow: 400 }), [
+    { seconds: 300, observedSeconds: 300, requests: 300, slow: 30 },
+    { seconds: 3600, observedSeconds: 3600, requests: 3600, slow: 360 }
+  ])
+  budget.add({ time: end + 10_000, requests: 5, slow: 1 })
+  t.match(budget.windowsUntil({ time: end + 10_000, requests: 5, slow: 1 }), [
+    { seconds: 300, observedSeconds: 10, requests: 5, slow: 1 }, { seconds: 3600, requests: 5, slow: 1 }
+  ])
+})
+
+t.test('the page says how to turn on what it does not show', async t => {
+  const pageOf = async (options: object): Promise<string> => {
+    const { app } = await createListening(t, options)
+    return (await fetch(new URL('/live', app.latency.url!))).text()
+  }
+  const little = await pageOf({ labels: {}, inFlight: false })
+  t.match(little, 'What could be here too')
+  for (const text of ['timeToFirstByte: true', 'inFlight: true', 'tells 4xx and 5xx apart', 'objective']) {
+    t.match(little, text)
+  }
+  t.notMatch(little, /id="status-4"|id="in-flight"/)
+  const all = await pageOf({
+    timeToFirstByte: true, server: { ...anyPort, live: { objective: { latency: 1, share: 0.5 } } }
+  })
+  t.notMatch(all, 'What could be here too')
 })

@@ -108,6 +108,10 @@ t.test('legitimate values at the edges are kept', async t => {
   t.match(parseOptions({ server }).server,
     { https: { clientCaFile: 'a' }, auth: { users: { ü: ' ' }, tokens: undefined } })
   t.equal(parseOptions({ server: false }).server, false)
+  t.match(parseOptions({ server: { live: {} } }).server, { live: { objective: undefined } })
+  t.same(parseOptions({ server: { live: { objective: { latency: 0.25, share: 0.999 } } } }).server, {
+    ...defaultServer, live: { objective: { latency: 0.25, share: 0.999 } }
+  })
   t.same(parseOptions({ labels: {} }).labels, {})
   t.equal((parseOptions({ server: { port: 65535 } }).server as { port: number }).port, 65535)
   for (const start of ['listen', 'ready', 'manual']) t.match(parseOptions({ server: { start } }), { server: { start } })
@@ -225,7 +229,9 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['server.host', text, '', 1],
     ['server.port', 'an integer from 0 to 65535', -1, 65536, 1.5, '8000'],
     ['server.path', path, '/a?b'],
-    ['server.live', boolean, 'yes'],
+    ['server.live', 'a boolean or an object', 'yes', null],
+    ['server.live.objective', object, true, null],
+    ['server.live.objective.latency', 'a number of seconds above 0', undefined, 0, -1, Infinity, NaN, '1'],
     ['server.start', "'listen', 'ready' or 'manual'", 'now', ''],
     ['server.lastScrapeSeconds', 'a number from 0 to 3600', -1, 3600.1, NaN, '0'],
     ['server.https', object, true],
@@ -250,6 +256,13 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     refused({ labels: { [label]: 'route' } }, 'labels', labelNames)
     refused({ constLabels: { [label]: 'x' } }, 'constLabels', labelNames)
   }
+
+  for (const share of [undefined, 0, 1, 99, '0.99']) {
+    refused({ server: { live: { objective: { latency: 1, share } } } }, 'server.live.objective.share',
+      'a number above 0 and below 1')
+  }
+  refused({ histogram: { buckets: [0.1, 0.2] }, server: { live: { objective: { latency: 0.25, share: 0.99 } } } },
+    'server.live.objective.latency', 'one of histogram.buckets: 0.1, 0.2')
 
   function refused (options: unknown, option: string, rule: string): void {
     t.throws(() => parseOptions(options),

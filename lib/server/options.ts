@@ -10,13 +10,20 @@ export interface ServerConfig {
   /** Undefined: the server has no port, because the workers of a `node:cluster` would share a default one. */
   readonly port: number | undefined
   readonly path: string
-  readonly live: boolean
+  /** False: there is no page for people. */
+  readonly live: LiveConfig | boolean
   readonly start: NonNullable<ServerOptions['start']>
   readonly lastScrapeSeconds: number
   /** Undefined: plain HTTP. */
   readonly https: HttpsConfig | undefined
   /** Undefined: everyone who reaches the port may read. */
   readonly auth: AuthConfig | undefined
+}
+
+/** The options of the page for people. */
+export interface LiveConfig {
+  /** This share of requests, below 1, is to take `latency` seconds or less. Undefined: there is no objective. */
+  readonly objective: { readonly latency: number, readonly share: number } | undefined
 }
 
 /** The names of PEM files. */
@@ -57,7 +64,7 @@ export function parseServerOptions (server: unknown): ServerConfig | false | und
     host: optional('server.host', given.host, isText, 'a string that is not empty'),
     port: optional('server.port', given.port, isPort, 'an integer from 0 to 65535') ?? defaultServer.port,
     path: optional('server.path', given.path, isPath, pathRule) ?? defaultServer.path,
-    live: optional('server.live', given.live, isBoolean, 'a boolean') ?? defaultServer.live,
+    live: parseLive(given.live),
     start: optional('server.start', given.start, isStartPolicy, "'listen', 'ready' or 'manual'") ?? defaultServer.start,
     lastScrapeSeconds:
       optional('server.lastScrapeSeconds', given.lastScrapeSeconds, isWait, 'a number from 0 to 3600') ??
@@ -65,6 +72,18 @@ export function parseServerOptions (server: unknown): ServerConfig | false | und
     https: given.https === undefined ? undefined : parseHttps(given.https),
     auth: given.auth === undefined ? undefined : parseAuth(given.auth)
   })
+}
+
+function parseLive (live: unknown): ServerConfig['live'] {
+  if (live === undefined) return defaultServer.live
+  if (isBoolean(live)) return live
+  check('server.live', isObject(live), 'a boolean or an object', live)
+  const { objective } = readObject('server.live', live, ['objective'])
+  if (objective === undefined) return Object.freeze({ objective: undefined })
+  const { latency, share } = readObject('server.live.objective', objective, ['latency', 'share'])
+  check('server.live.objective.latency', isPositive(latency), 'a number of seconds above 0', latency)
+  check('server.live.objective.share', isPositive(share) && share < 1, 'a number above 0 and below 1', share)
+  return Object.freeze({ objective: Object.freeze({ latency: latency as number, share: share as number }) })
 }
 
 function parseHttps (https: unknown): HttpsConfig {
@@ -97,6 +116,10 @@ function parseAuth (auth: unknown): AuthConfig {
 
 function isPort (value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 65535
+}
+
+function isPositive (value: unknown): value is number {
+  return typeof value === 'number' && value > 0 && value < Infinity
 }
 
 function isWait (value: unknown): value is number {

@@ -15,6 +15,8 @@ import type { Facts } from '../pages/facts'
 import { contentSecurityPolicy, frontPage } from '../pages/front'
 import { declareLivePage } from '../pages/live'
 import type { ScrapeHandler } from '../scrape/handler'
+import type { Gatherer } from '../snapshot'
+import type { TimeSlices } from '../time-slices'
 import type { ServerConfig } from './options'
 
 const firstRetryMs = 1000
@@ -49,6 +51,9 @@ export function retryDelayMs (attempt: number): number {
 export interface MetricsServerOptions {
   readonly config: ServerConfig
   readonly scrapes: ScrapeHandler
+  /** What the live page reads metrics with. */
+  readonly gather: Gatherer
+  readonly slices: TimeSlices
   /** Whether the application accepts requests. */
   readonly isReady: () => boolean
   /** The facts that the pages show. */
@@ -206,7 +211,8 @@ export class MetricsServer {
 }
 
 /** Declares those routes of the metrics server that the user has not declared. */
-function declareOwnRoutes (app: FastifyInstance, { config, isReady, facts }: MetricsServerOptions): void {
+function declareOwnRoutes (app: FastifyInstance, options: MetricsServerOptions): void {
+  const { config, isReady, facts } = options
   const hasOwn = (url: string): boolean => app.hasRoute({ method: 'GET', url })
   const pages: Array<[path: string, about: string]> = [
     ['/healthz', 'does the process answer?'], ['/readyz', 'does the application accept requests?']
@@ -218,7 +224,7 @@ function declareOwnRoutes (app: FastifyInstance, { config, isReady, facts }: Met
       else answer(reply, 503, 'Not ready')
     })
   }
-  if (config.live && declareLivePage(app, facts)) pages.unshift(['/live', 'the latency as it is now'])
+  if (config.live !== false && declareLivePage(app, options)) pages.unshift(['/live', 'the latency as it is now'])
   if (!hasOwn('/')) {
     app.get('/', (_request, reply) => {
       reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8')
