@@ -204,7 +204,7 @@ t.test('its data begin with everything since the start, of every kind of ending'
     const values = read(await ask(app), 12)
     if (values['GET /left in flight '] === 1) leaving.abort()
     return values['GET /held in flight '] === 2 && values['GET /left aborted before_reply'] === 1 &&
-      values['GET /events long lived stream'] === 1
+      values['GET /left status 499'] === 1 && values['GET /events long lived stream'] === 1
   })
   const answer = await ask(app)
   const values = read(answer, 12)

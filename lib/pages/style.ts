@@ -9,14 +9,14 @@ export const style = `
   --page: #f6f7f9; --panel: #fff; --text: #17202c; --muted: #5a6675; --line: #e1e5eb; --focus: #1a5fd0;
   --p50: #00866a; --p90: #1a66cc; --p99: #b35c00; --rate: #54709a; --rate-fill: #54709a26; --error: #b8203a;
   --status-5: #b8203a; --status-4: #a06000; --aborted: #7a3fb5; --rejected: #2f6f8f; --mark: #b8203a55;
-  --heat-few: #dbe7f8; --heat-many: #0c3c86;
+  --heat: #0c3c86;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #0f141b; --panel: #171e27; --text: #e6ebf2; --muted: #98a5b5; --line: #29323e; --focus: #7fb0ff;
     --p50: #3fcfa8; --p90: #7fb0ff; --p99: #ffad5c; --rate: #8fa6c7; --rate-fill: #8fa6c733; --error: #ff7a8c;
     --status-5: #ff7a8c; --status-4: #f0b429; --aborted: #c9a0ff; --rejected: #7cc7e8; --mark: #ff7a8c66;
-    --heat-few: #1d2f4b; --heat-many: #b9d6ff;
+    --heat: #b9d6ff;
   }
 }
 * { box-sizing: border-box; }
@@ -110,7 +110,7 @@ figcaption h2 { color: var(--text); font-size: .875rem; }
 .keys span { white-space: nowrap; }
 .keys b { display: inline-block; min-width: 4.4rem; color: var(--text); font-weight: 600; }
 #failures .keys b, #rates .keys b, #loop .keys b { min-width: 3rem; }
-.scale { display: inline-block; width: 3rem; height: .7rem; border-radius: .15rem; vertical-align: -.05rem; margin: 0 .3rem; background: linear-gradient(to right, var(--heat-few), var(--heat-many)); }
+.scale { display: inline-block; width: 3rem; height: .7rem; border-radius: .15rem; vertical-align: -.05rem; margin: 0 .3rem; background: linear-gradient(to right, color-mix(in srgb, var(--heat) 15%, var(--panel)), var(--heat)); }
 .plot { height: 10rem; border-radius: .3rem; }
 #heat figcaption data { display: inline-block; min-width: 2.6rem; font: inherit; }
 #heat .plot { flex: 1; min-height: 20rem; }

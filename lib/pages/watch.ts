@@ -117,16 +117,14 @@ export class Watch {
     this.#beatenMs = performance.now()
     this.#beat = setInterval(() => this.#measureStall(), beatMs).unref()
     this.#utilization = performance.eventLoopUtilization()
-    this.#beginGeneration()
     const first = this.#sample()
     first.then(() => this.#keepSampling())
     return first
   }
 
-  #beginGeneration (): void {
+  #beginGeneration (tally: Tally): void {
     this.#generation = randomUUID()
-    this.#tally = new Tally(this.#options.histogram, this.#options.slices)
-    this.#reading = undefined
+    this.#tally = tally
     this.#told = { rows: 0, cells: 0 }
     this.#recent.clear()
   }
@@ -143,7 +141,8 @@ export class Watch {
     }
     this.#first = undefined
     clearInterval(this.#beat)
-    this.#beginGeneration()
+    this.#reading = undefined
+    this.#recent.clear()
   }
 
   #measureStall (): void {
@@ -173,14 +172,15 @@ export class Watch {
     this.#utilization = utilization
     this.#stallMs = 0
 
-    let reading = await this.#tally.read(families)
-    const counts = this.#reading === undefined
-      ? undefined
-      : await this.#tally.changes(this.#reading.counts, reading.counts)
+    let tally = this.#tally
+    let reading = await tally.read(families)
+    const counts = this.#reading === undefined ? undefined : await tally.changes(this.#reading.counts, reading.counts)
     if (counts === undefined) {
-      this.#beginGeneration()
-      reading = await this.#tally.read(families)
+      tally = new Tally(this.#options.histogram, this.#options.slices)
+      reading = await tally.read(families)
+      this.#beginGeneration(tally)
     }
+    // From here on nothing is waited for, so that every answer finds one sample or the next.
     this.#last++
     const { rows, cells } = this.#tally
     if (counts !== undefined) {

@@ -236,6 +236,26 @@ t.test('when the server has started again, its counts begin anew and the windows
   t.match(history.points([], 10, 300, rowKey('GET', '/b')), [{ bucketCounts: [0, 0, 0] }, { bucketCounts: [1, 0, 0] }])
 })
 
+t.test('what a server counted between its start and the first answer is in the windows too', async t => {
+  const { history } = historyOf([0, 10], { counts: [0, 2] })
+  const next = new Server(100, 'two')
+  next.sample({ counts: [0, 3] })
+  const seen = next.sample({ counts: [0, 1] })
+  history.add(next.all([seen], { uptime: 20 }), next.time + 1000)
+  t.equal(requestsOf(history.over(300)!.total), 6)
+  t.same(history.marks(), [{ from: 1002, time: 1082, kind: 'restart' }])
+  t.match(history.points([], 10, 300).map(({ bucketCounts: [count], from }) => [from, count]), [
+    [1001, 2], [1082, 3], [1101, 1]
+  ])
+  t.same(history.points([], 10, 300).map(({ busy }) => busy), [0.5, NaN, 0.5])
+
+  const { history: other } = historyOf([0, 10], { counts: [0, 2] })
+  const third = new Server(100, 'three')
+  third.sample({ counts: [0, 3] })
+  other.add(third.all([], { uptime: 20 }), third.time + 1000)
+  t.equal(requestsOf(other.over(300)!.total), 5)
+})
+
 t.test('the times of samples are those of the fastest answer', async t => {
   const { history, server } = historyOf([], {})
   t.equal(history.time, 1002)

@@ -46,13 +46,13 @@ export class Charts {
   #marks: readonly Marked[] = []
   #most = 1
   #cursor: number | null = null
-  readonly #colours: string[]
+  readonly #cell: string
   readonly #hatching: CanvasPattern
 
   /** `onCursor` is called when the cursor has moved. */
   constructor (upperBounds: readonly number[], onCursor: () => void) {
     this.#onCursor = onCursor
-    this.#colours = shades(colour('--heat-few'), colour('--heat-many'))
+    this.#cell = colour('--heat')
     this.#hatching = hatch(colour('--mark'))
     const rows = upperBounds.length + 1
     const steps = { width: 2, points: { show: false }, paths: uPlot.paths.stepped!({ align: -1 }) }
@@ -97,7 +97,7 @@ export class Charts {
       })),
       [points.map(({ rates }) => rates.all)],
       failures.map(([name]) => points.map(({ rates }) => rates[name])),
-      [points.map(({ busy }) => busy)]
+      [points.map(({ busy }) => Number.isNaN(busy) ? null : busy)]
     ]
     for (const [index, { kind, from }] of marks.entries()) {
       // A line does not go through a time of which nothing is known.
@@ -212,6 +212,7 @@ export class Charts {
   /** Paints the heat map: a cell for each second and bucket, coloured by the rate of requests in the bucket. */
   #paintCells (chart: UPlot): void {
     clipped(chart, context => {
+      context.fillStyle = this.#cell
       for (const point of this.#points) {
         const { time, bucketCounts } = point
         const seconds = cellSeconds(point)
@@ -221,7 +222,7 @@ export class Charts {
         bucketCounts.forEach((count, row) => {
           if (count === 0) return
           const [top, bottom] = [row + 1, row].map(y => Math.round(chart.valToPos(y, 'y', true))) as [number, number]
-          context.fillStyle = this.#shade(count / seconds)
+          context.globalAlpha = this.#opacity(count / seconds)
           context.fillRect(left, top + 1, Math.max(right - left - gap, 1), bottom - top - 1)
         })
       }
@@ -262,10 +263,9 @@ export class Charts {
     })
   }
 
-  /** The colour of a cell. The scale is logarithmic, because one slow request among a hundred has to be visible. */
-  #shade (rate: number): string {
-    const share = Math.log1p(rate) / Math.log1p(this.#most)
-    return this.#colours[Math.min(Math.floor(share * this.#colours.length), this.#colours.length - 1)]!
+  /** How opaque a cell is. The scale is logarithmic, because one slow request among a hundred has to be visible. */
+  #opacity (rate: number): number {
+    return 0.15 + 0.85 * Math.log1p(rate) / Math.log1p(this.#most)
   }
 }
 
@@ -348,16 +348,6 @@ function logarithmicSplits (min: number, max: number, height: number): number[] 
 
 function colour (property: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(property).trim()
-}
-
-/** Colours from one to another. Both are given as `#rrggbb`. */
-function shades (from: string, to: string): string[] {
-  const channelsOf = (hex: string): number[] => [1, 3, 5].map(index => parseInt(hex.slice(index, index + 2), 16))
-  const [start, end] = [channelsOf(from), channelsOf(to)]
-  return Array.from({ length: 24 }, (_shade, index) => {
-    const channels = start.map((part, channel) => Math.round(part + (end[channel]! - part) * index / 23))
-    return `rgb(${channels.join(' ')})`
-  })
 }
 
 /** A scale from 0 to a round number. A round number stays the same while the values change a little. */

@@ -91,14 +91,16 @@ export class History {
 
   /** Adds an answer. `received` is the time at which it came, in seconds by the clock of the page. */
   add (answer: Answer, received: number): void {
-    if (answer.generation !== this.#generation?.name) {
-      this.#generation = new Generation(answer.generation, this.#upperBounds)
-    }
+    const last = this.time
+    const isNew = answer.generation !== this.#generation?.name
+    if (isNew) this.#generation = new Generation(answer.generation, this.#upperBounds)
     const generation = this.#generation!
     generation.offset = Math.min(generation.offset, received - answer.now)
     if (answer.all !== undefined) {
       generation.replace(answer.all)
       this.#kept = this.#kept.filter(({ generation: of }) => of !== generation)
+      // A server that has started since the last sample has counted everything since then.
+      if (isNew && received - answer.uptime > last) this.#addBeginning(generation, answer)
     }
     for (const sample of answer.samples) {
       if (answer.all === undefined) generation.add(sample)
@@ -196,6 +198,16 @@ export class History {
       }
     })
     return marks
+  }
+
+  /** Adds what a server had counted before its first sample as a sample of its own, from its start until then. */
+  #addBeginning (generation: Generation, { now, uptime, samples }: Answer): void {
+    const numbers = [...generation.totals]
+    for (const { counts } of samples) addTo(numbers, counts.map((count, index) => index % 2 === 0 ? count : -count))
+    const counts = numbers.flatMap((count, id) => count > 0 ? [id, count] : [])
+    const time = samples[0]?.from ?? now
+    const sample = { id: 0, from: now - uptime, time, busy: NaN, stall: 0, rows: [], cells: [], counts }
+    this.#kept.push({ generation, sample, slices: new Map() })
   }
 
   #addGauges (rows: Rows): void {

@@ -158,7 +158,7 @@ function draw (): void {
   points = history.points(quantiles.map(([, q]) => q), quantileSeconds, spans[1], table.chosen)
   marks = history.marks()
   const chosen = chosenRow(increase)
-  showScope(increase, chosen)
+  showScope(increase)
   showNumbers(increase, chosen)
   showChanges(increase)
   showObjective()
@@ -169,10 +169,9 @@ function draw (): void {
 }
 
 function drawCharts (): void {
-  const now = clock(performance.now())
   const isWaiting = waitingSeconds() !== undefined && !paused
-  const all: Marked[] = isWaiting ? [...marks, { from: history.time, time: now, kind: 'waiting' }] : marks
-  charts.draw(points, all, isWaiting || Number.isNaN(history.time) ? now : history.time)
+  const end = isWaiting || Number.isNaN(history.time) ? clock(performance.now()) : history.time
+  charts.draw(points, isWaiting ? [...marks, { from: history.time, time: end, kind: 'waiting' }] : marks, end)
   setText(find('#heat data'), formatRate(charts.most).replace('.0', ''))
   showPoint()
 }
@@ -216,17 +215,14 @@ function setState (name: string, text: string, time: string): void {
   setText(state.querySelector('[aria-hidden]')!, time)
 }
 
-function showScope (increase: Increase | undefined, row: Row): void {
+function showScope (increase: Increase | undefined): void {
   const { chosen } = table
   find('#all').hidden = chosen === undefined
   setText(find('#chosen'), chosen === undefined ? 'All requests' : `${rowName(chosen)} only`)
   const seconds = increase?.seconds ?? 0
   const isPartial = windowSeconds !== undefined && windowSeconds - seconds > 1
-  setText(find('#seen'), increase === undefined
-    ? 'nothing is known yet'
-    : windowSeconds === undefined
-      ? `${formatWindow(seconds)}, ${formatCount(requestsOf(row))} requests`
-      : isPartial ? `of which ${formatWindow(seconds)} are known` : '')
+  const known = isPartial ? `of which ${formatWindow(seconds)} are known` : ''
+  setText(find('#seen'), windowSeconds === undefined ? formatWindow(seconds) : known)
 }
 
 function showNumbers (increase: Increase | undefined, row: Row): void {
@@ -254,7 +250,8 @@ function showNumbers (increase: Increase | undefined, row: Row): void {
   setNumber('rejected', hasRejected ? sumOf(rejected) : NaN, formatCount, hasRejected ? formatCounts(rejected) : '')
   setNumber('in-flight', isKnown ? row.inFlight : NaN, formatCount, '')
   setNumber('long-lived', isKnown ? sumOf(row.longLived) : NaN, formatCount, formatCounts(row.longLived))
-  const recent = points.filter(({ time }) => time > history.time - (windowSeconds ?? spans[1]))
+  const begin = history.time - (windowSeconds ?? spans[1])
+  const recent = points.filter(({ time, busy }) => time > begin && !Number.isNaN(busy))
   const seconds = recent.reduce((sum, { from, time }) => sum + time - from, 0)
   const busy = recent.reduce((sum, { from, time, busy }) => sum + busy * (time - from), 0)
   const longest = Math.max(0, ...recent.map(({ stall }) => stall))
@@ -296,8 +293,7 @@ function showChanges (increase: Increase | undefined): void {
 }
 
 function showObjective (): void {
-  const section = document.getElementById('objective')
-  if (section === null || objective === undefined || objectiveWindows === undefined) return
+  if (objective === undefined || objectiveWindows === undefined) return
   const budget = 1 - objective.share
   for (const { seconds, observedSeconds, requests, slow } of objectiveWindows) {
     const id = `burn-${seconds}`
@@ -337,8 +333,7 @@ function showPoint (): void {
 }
 
 function setKey (name: string, text: string): void {
-  const key = document.querySelector(`[data-key="${name}"] b`)
-  if (key !== null) setText(key, text)
+  setText(find(`[data-key="${name}"] b`), text)
 }
 
 /** Keeps in the address what the page shows, so that the address can be handed on. */
@@ -434,7 +429,7 @@ pause.onclick = () => {
 for (const input of windows) {
   input.onchange = () => {
     windowSeconds = secondsOf(input)
-    draw()
+    table.reorder()
   }
 }
 find('#all').onclick = () => table.choose(undefined)

@@ -146,10 +146,10 @@ export class Table {
     this.#sort.replaceChildren(...this.#columns.map(({ id, name }) => new Option(name, id)))
     this.#sort.onchange = () => this.#sortBy(this.#sort.selectedIndex)
     this.#filter.value = options.filter
-    this.#filter.oninput = () => this.#changed()
+    this.#filter.oninput = () => this.reorder()
     this.#more.onclick = () => {
       this.#all = true
-      this.#changed()
+      this.reorder()
     }
   }
 
@@ -247,7 +247,8 @@ export class Table {
     return element.row
   }
 
-  #changed (): void {
+  /** Forgets the order of the rows, and shows them again. */
+  reorder (): void {
     this.#order = []
     this.#onChange()
   }
@@ -255,7 +256,7 @@ export class Table {
   #sortBy (index: number): void {
     this.#descending = this.#sortedBy === index ? !this.#descending : this.#columns[index]!.isText !== true
     this.#sortedBy = index
-    this.#changed()
+    this.reorder()
   }
 
   #createHead ({ name, isText }: Column, index: number): HTMLTableCellElement {
