@@ -5,7 +5,10 @@ import latency from '../lib'
 import type { Answer, Sample } from '../lib/pages/browser/feed'
 import { Budget } from '../lib/pages/objective'
 import { RecentSamples } from '../lib/pages/recent-samples'
+import { Tally } from '../lib/pages/tally'
 import { keepMs } from '../lib/pages/watch'
+import type { Points } from '../lib/snapshot'
+import { TimeSlices } from '../lib/time-slices'
 import { anyPort, createApplication, createListening, listen, registryOf } from './helpers/application'
 import { Gate } from './helpers/gate'
 import { familyOf, observe } from './helpers/histogram'
@@ -304,6 +307,46 @@ t.test('many series are told in pieces', async t => {
   t.same(all!.rows[2999]!.slice(0, 2), [null, '/2999'])
 })
 
+t.test('series are added up by what the histogram distinguishes', async t => {
+  const common = { help: '', unit: undefined, sharedLabels: {}, startSeconds: undefined, exemplars: [] }
+  const families: Points[] = [
+    {
+      ...common,
+      type: 'histogram',
+      name: 'x',
+      labelNames: ['route', 'tenant'],
+      labelSets: [['/a', '1'], ['/a', '2'], [undefined, '1']],
+      upperBounds: [1],
+      counts: Float64Array.of(1, 2, 3, 4, 5, 6),
+      sums: Float64Array.of(0.5, 1, 2)
+    },
+    {
+      ...common,
+      type: 'counter',
+      name: 'http_requests_aborted_total',
+      labelNames: ['method', 'route', 'phase'],
+      labelSets: [['GET', '/a', 'in_reply'], ['PUT', '/a', 'in_reply'], ['GET', undefined, undefined]],
+      values: Float64Array.of(3, 4, 5)
+    },
+    {
+      ...common,
+      type: 'gauge',
+      name: 'http_requests_in_flight',
+      labelNames: ['method', 'route'],
+      labelSets: [['GET', '/a'], ['PUT', '/a']],
+      values: Float64Array.of(1, 1)
+    }
+  ]
+  const tally = new Tally({ name: 'x', upperBounds: [1], routeLabel: 'route' }, new TimeSlices())
+  for (let time = 0; time < 2; time++) {
+    const { counts, gauges } = await tally.read(families)
+    t.same(tally.rows, [[null, '/a', 0], [null, '', 3]])
+    t.same(tally.cells, [[6, 0, 'aborted', 'in_reply'], [7, 1, 'aborted', ''], [8, 0, 'in flight', '']])
+    t.same([...counts], [4, 6, 1.5, 5, 6, 2, 7, 5, 0])
+    t.same(gauges, [8, 2])
+  }
+})
+
 t.test('samples are remembered for some time, and not beyond some bytes', async t => {
   const json = Buffer.alloc(10)
   const recent = new RecentSamples({ keepSeconds: 5, mostBytes: 40 })
@@ -349,6 +392,9 @@ t.test('the windows of an objective are of their time, and go on when counts are
     budget.add({ time: begin + 10_000 * reading, requests: 10 * reading, slow: reading })
   }
   const end = begin + 4_000_000
+  t.match(budget.windowsUntil({ time: end + 9_000_000, requests: 5000, slow: 0 }), [
+    { observedSeconds: 0, requests: 0 }, { observedSeconds: 0 }
+  ])
   t.same(budget.windowsUntil({ time: end, requests: 4000, slow: 400 }), [
     { seconds: 300, observedSeconds: 300, requests: 300, slow: 30 },
     { seconds: 3600, observedSeconds: 3600, requests: 3600, slow: 360 }

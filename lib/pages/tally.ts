@@ -11,8 +11,7 @@ const kinds: Readonly<Record<string, { readonly kind: CellKind, readonly nameLab
   http_requests_aborted_total: { kind: 'aborted', nameLabel: 'phase' },
   http_requests_rejected_total: { kind: 'rejected', nameLabel: 'reason' },
   http_requests_in_flight: { kind: 'in flight' },
-  http_long_lived_requests: { kind: 'long lived', nameLabel: 'kind' },
-  http_request_oldest_seconds: { kind: 'oldest' }
+  http_long_lived_requests: { kind: 'long lived', nameLabel: 'kind' }
 }
 
 /** The names of the families that a tally of a histogram is made of. */
@@ -126,10 +125,9 @@ export class Tally {
           methodLabel === undefined ? null : label('method'), routeLabel === undefined ? null : label('route')
         )
       const id = this.#cell(row, kind, nameLabel === undefined ? '' : label(nameLabel))
-      const [value, before] = [values[series]!, sums.get(id) ?? 0]
-      sums.set(id, kind === 'oldest' ? Math.max(before, value) : before + value)
+      sums.set(id, (sums.get(id) ?? 0) + values[series]!)
     }
-    if (type === 'gauge') for (const [id, value] of sums) gauges.push(id, roundSeconds(value))
+    if (type === 'gauge') for (const [id, value] of sums) gauges.push(id, value)
     else added.push(...sums)
   }
 

@@ -34,7 +34,7 @@ export interface PageData {
  */
 export type RowDefinition = readonly [method: string | null, route: string | null, first: number]
 
-export type CellKind = 'status' | 'aborted' | 'rejected' | 'in flight' | 'long lived' | 'oldest'
+export type CellKind = 'status' | 'aborted' | 'rejected' | 'in flight' | 'long lived'
 
 /**
  * A further number of a row, such as the count of one status. The row is -1 for numbers of the whole application. The
