@@ -8,7 +8,7 @@ import {
 import { History } from '../../lib/pages/browser/history'
 import { burnQuery, queries } from '../../lib/pages/browser/promql'
 import { estimateQuantile } from '../../lib/pages/browser/quantile'
-import { emptyRow, requestsOf, rowKey, statusClass, type Row } from '../../lib/pages/browser/rows'
+import { emptyRow, labelsOf, requestsOf, rowKey, statusClass, type Row } from '../../lib/pages/browser/rows'
 
 const bounds = [0.1, 0.2, 0.5]
 
@@ -178,7 +178,7 @@ t.test('a window holds the samples of its time, and the oldest are forgotten', a
 })
 
 t.test('the points of one row are of its requests alone', async t => {
-  const { history } = historyOf([], { counts: [0, 3, 4, 3, 7, 1, 9, 1, 11, 1] }, { counts: [10, 2, 14, 1] })
+  const { history } = historyOf([], { counts: [0, 3, 3, 0.5, 4, 3, 7, 1, 9, 1, 11, 1] }, { counts: [10, 2, 14, 1] })
   const rates = (key?: string): unknown => history.points([], 10, 300, key).map(({ rates }) => rates)
   t.same(rates(), [
     { all: 4, '4xx': 0, '5xx': 1, aborted: 0, rejected: 1 }, { all: 0, '4xx': 1, '5xx': 0, aborted: 2, rejected: 0 }
@@ -240,7 +240,7 @@ t.test('what a server counted between its start and the first answer is in the w
   const { history } = historyOf([0, 10], { counts: [0, 2] })
   const next = new Server(100, 'two')
   next.sample({ counts: [0, 3] })
-  const seen = next.sample({ counts: [0, 1] })
+  const seen = next.sample({ counts: [0, 1, 1, 0] })
   history.add(next.all([seen], { uptime: 20 }), next.time + 1000)
   t.equal(requestsOf(history.over(300)!.total), 6)
   t.same(history.marks(), [{ from: 1002, time: 1082, kind: 'restart' }])
@@ -276,6 +276,12 @@ t.test('without labels there is one row, and no status', async t => {
     inFlight: 0,
     longLived: {}
   }])
+  t.same(labelsOf(rowKey(undefined, undefined)), {})
+  t.same(labelsOf(), {})
+  t.same(labelsOf(rowKey('GET', '/a')), { method: 'GET', route: '/a' })
+  const sample = { id: 2, from: 0, time: 1, busy: 0, stall: 0, rows: [], cells: [], counts: [0, 2] }
+  history.add(new Server(1).answer([sample]), 2)
+  t.match(history.points([], 10, 300, rowKey(undefined, undefined)), [{ bucketCounts: [2, 0] }])
 })
 
 function rowWith (buckets: number[], statuses: Record<string, number> = {}, aborted = 0): Row {

@@ -36,7 +36,7 @@ export function changeOf (
     const weight = differenceOfShares(part, requests, partBefore, requestsBefore)
     if (!isApart(part / requests, partBefore / requestsBefore)) continue
     changes.push({
-      weight, text: `${name} ${shareText(partBefore, requestsBefore)} → ${shareText(part, requests)}`
+      weight, text: `${name} ${formatShare(partBefore, requestsBefore)} → ${formatShare(part, requests)}`
     })
   }
   if (before !== undefined && requests >= leastRequests && requestsBefore >= leastRequests) {
@@ -82,10 +82,6 @@ function differenceOfShares (part: number, whole: number, partBefore: number, wh
 
 function isApart (a: number, b: number): boolean {
   return Math.max(a, b) >= leastRatio * Math.min(a, b) && a !== b
-}
-
-function shareText (part: number, whole: number): string {
-  return whole === 0 ? '–' : formatShare(part, whole)
 }
 
 function trafficText (requests: number, expected: number): string {
