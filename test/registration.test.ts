@@ -1,7 +1,7 @@
 import { createServer } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import { register as globalRegistry, Registry } from 'prom-client'
+import { Registry } from 'prom-client'
 import type { Options } from '..'
 import latency from '../lib'
 import { anyPort, createApplication, createListening, listen, registryOf, scrape } from './helpers/application'
@@ -205,27 +205,6 @@ t.test('the last counts can be read after the application has closed', async t =
   await fetch(address)
   await app.close()
   t.match(await registryOf(app).metrics(), `${name}_count 1\n`)
-})
-
-t.test('a hundred applications, created and closed, leave nothing behind', async t => {
-  const registry = new Registry()
-  async function cycle (): Promise<void> {
-    const { app, address } = await createListening(t, { registry, processMetrics: true }, app => {
-      app.get('/', async () => 'x')
-    })
-    await (await fetch(address)).text()
-    await scrape(app.latency.url)
-    await app.close()
-  }
-  const state = (): unknown => ({
-    listeners: process.eventNames().map(event => [String(event), process.listenerCount(event)]),
-    metrics: [registry.getMetricsAsArray().length, globalRegistry.getMetricsAsArray().length],
-    servers: process.getActiveResourcesInfo().filter(resource => /Server|Timeout/.test(resource)).length
-  })
-  await cycle()
-  const before = state()
-  for (let n = 0; n < 100; n++) await cycle()
-  t.same(state(), before)
 })
 
 t.test('what is measured beside the latency is recorded once, too', async t => {

@@ -3,11 +3,11 @@ import path from 'node:path'
 import fc from 'fast-check'
 
 /**
- * Runs every other test file that starts no process, from this one on, all in the process that calls it: to start
- * takes longer than most of them.
+ * Runs every other test file of those that start no process and take no long time, from this one on. All of them run in
+ * the process that calls this function, because to start a process takes longer than most of them.
  */
 export function runHalf (first: 0 | 1): void {
-  // The test that takes longest tries as many combinations as it is told, of which a few are enough here.
+  // A property is tried with fewer values than by `npm test`.
   fc.configureGlobal({ numRuns: 10 })
   const built = path.join(__dirname, '..', '..')
   const files = ['test', 'browser/test/browser'].flatMap(folder =>
