@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import http2, { type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2'
+import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import websocket from '@fastify/websocket'
@@ -586,9 +587,11 @@ export const scenarios: readonly Scenario[] = [
  */
 export async function play (scenario: Scenario, app: FastifyInstance, gates: Gates, address: string): Promise<void> {
   const closed: Array<Promise<unknown>> = []
-  app.server.on('connection', socket => closed.push(new Promise(resolve => socket.once('close', resolve))))
+  const follow = (socket: Socket): void => { closed.push(new Promise(resolve => socket.once('close', resolve))) }
+  app.server.on('connection', follow)
   await scenario.run(address, gates, app)
   await Promise.all(closed)
+  app.server.off('connection', follow)
   gates.released.open()
   await setImmediate()
 }
