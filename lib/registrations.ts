@@ -7,7 +7,7 @@ import {
   type WarnOnce
 } from './errors'
 import {
-  Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type OwnMetric
+  Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeDefinition, type OwnMetric
 } from './gather/registered-metrics'
 import type { HistogramDefinition } from './histogram/family'
 import { SeriesIndex } from './histogram/series-index'
@@ -15,7 +15,7 @@ import type { ValueDefinition } from './histogram/values'
 import { Instrument } from './request/instrument'
 import { labelsThatTell } from './request/label-sources'
 import { measures, type Measure } from './request/measures'
-import type { OpenRequestsOptions } from './request/open-requests'
+import type { OpenRequestsFact } from './request/open-requests'
 import { Recorder } from './request/recorder'
 
 /** One registration: the requests of one context, and how they are recorded. */
@@ -129,17 +129,26 @@ export class Registrations {
     return instrument
   }
 
-  /** Counts the open requests of an instrument in the gauges. A second call for the same instrument changes nothing. */
+  /** Shows the open requests of an instrument in the gauges. A second call for the same instrument changes nothing. */
   #showOpen (registry: RegistryLike, instrument: Instrument): void {
     if (this.#shown.has(instrument)) return
     this.#shown.add(instrument)
-    const show = (which: OpenRequestsOptions['which'], definition: ValueDefinition): void => {
+    const show = (fact: OpenRequestsFact, definition: GaugeDefinition): void => {
       const gauge = findOrRegister(registry, definition.name, RegisteredGauge, () => new RegisteredGauge(definition))
       this.#hold(registry, gauge)
-      this.#attach(gauge.sources, () => instrument.countOpen(which))
+      this.#attach(gauge.sources, () => instrument.readOpen(fact))
     }
-    show('in flight', { name: 'http_requests_in_flight', help: 'Requests that wait for the rest of their reply.' })
-    show('long lived', { name: 'http_long_lived_requests', help: 'Open event streams and upgraded connections.' })
+    show('in flight', {
+      name: 'http_requests_in_flight', help: 'Requests that wait for the rest of their reply.', aggregator: 'sum'
+    })
+    show('oldest', {
+      name: 'http_request_oldest_seconds',
+      help: 'Age of the oldest request that waits for the rest of its reply, in seconds.',
+      aggregator: 'max'
+    })
+    show('long lived', {
+      name: 'http_long_lived_requests', help: 'Open event streams and upgraded connections.', aggregator: 'sum'
+    })
   }
 
   #createRecorder (registry: RegistryLike, measured: readonly Measured[], config: Config): Recorder {
