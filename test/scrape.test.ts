@@ -7,6 +7,7 @@ import { Counter, Gauge, Histogram, Summary } from 'prom-client'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import latency from '../lib'
+import { negotiateExposition, negotiateGzip } from '../lib/exposition/formats'
 import { writeOpenMetrics } from '../lib/exposition/openmetrics'
 import { writeText } from '../lib/exposition/text'
 import { fromClientMetric } from '../lib/exposition/client-samples'
@@ -71,6 +72,32 @@ t.test('the format is the one that Accept prefers', async t => {
     t.equal(response.headers['content-type'], type, who)
     t.match(response.headers.vary, /accept/, who)
     t.equal(body.endsWith('# EOF\n'), type.startsWith(openMetrics), who)
+  }
+})
+
+t.test('a client cannot make the choice of a format take long', async t => {
+  const headers = [
+    '*/*,', 'application/openmetrics-text;version=1.0.0;escaping=dots,', 'text/plain;', ';a=b', 'a/b;c="', '"\\', ',',
+    '/', ';,=', 'gzip;q=0.1,', '*,', ' ', '\t,', ...['0', '1', '2'].map(q => `text/plain;q=0.${q},`)
+  ].map(part => part.repeat(16_000 / part.length))
+  headers.push(Array.from({ length: 1200 }, (_, index) => `text/plain;a${index}=b`).join(';'))
+  for (const header of headers) {
+    const request = { headers: { accept: header, 'accept-encoding': header } } as IncomingMessage
+    const start = performance.now()
+    for (let index = 0; index < 100; index++) {
+      negotiateExposition(request)
+      negotiateGzip(request)
+    }
+    // In a tenth of this time on an idle machine.
+    t.ok(performance.now() - start < 1000, header.slice(0, 20))
+  }
+})
+
+t.test('sixteen elements of Accept are read, and no more', async t => {
+  const { app } = await createListening(t, {})
+  for (const [others, type] of [[15, openMetrics], [16, text]] as const) {
+    const accept = `${'text/html,'.repeat(others)}application/openmetrics-text`
+    t.equal((await fetch(app.latency.url!, { headers: { accept } })).headers.get('content-type'), type)
   }
 })
 
