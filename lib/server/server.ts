@@ -15,6 +15,7 @@ import type { Facts } from '../pages/facts'
 import { contentSecurityPolicy, frontPage } from '../pages/front'
 import { declareLivePage } from '../pages/live'
 import type { ScrapeHandler } from '../scrape/handler'
+import { clearTimeout, setTimeout } from '../timers'
 import type { ServerConfig } from './options'
 
 const firstRetryMs = 1000
