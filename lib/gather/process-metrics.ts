@@ -59,7 +59,7 @@ function replaceOpenFiles (registry: Registry, help: string): void {
    */
   async function collect (): Promise<void> {
     counting ??= count().catch(() => {}).finally(() => { counting = undefined })
-    await Promise.race([counting, new Promise(resolve => setTimeout(resolve, longestCountMs).unref())])
+    await Promise.race([counting, new Promise<void>(resolve => setTimeout(resolve, longestCountMs).unref())])
   }
 
   async function count (): Promise<void> {

@@ -4,7 +4,7 @@ import { describe, FST_LATENCY_ERR_METRIC_FAILED, FST_LATENCY_ERR_NAME_HIDDEN, t
 import { fromClientMetricInSteps, type ClientMetric } from '../exposition/client-samples'
 import type { Gatherer, GatherFailure, Labels, Points } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
-import { clearTimeout, setImmediate, setTimeout } from '../timers'
+import { clearTimeout, setImmediate, setTimeout, type Timer } from '../timers'
 import { isOwnMetric, type OwnMetric } from './registered-metrics'
 
 export function createRegistry (): Registry {
@@ -143,12 +143,12 @@ interface Deadline {
 }
 
 function createDeadline (timeoutMs: number): Deadline {
-  let timer: NodeJS.Timeout | undefined
+  let timer: Timer | undefined
   const timedOut = new Promise<void>(resolve => { timer = setTimeout(resolve, timeoutMs).unref() })
   return {
     passed: async () => {
       await timedOut
-      await new Promise(resolve => setImmediate(resolve))
+      await new Promise<void>(resolve => setImmediate(resolve))
       throw new Error('it was not read in time')
     },
     cancel: () => clearTimeout(timer)
