@@ -252,8 +252,9 @@ declare namespace fastifyLatency {
      * When the metrics server starts:
      *
      * - `'listen'`: when the application listens. Nothing is bound for `inject()`. If the port cannot be bound, the
-     *   application keeps serving. The failure is logged as an error and emitted as a process warning, and binding is
+     *   application keeps serving. The failure is logged as an error and emitted as a process warning, once. Binding is
      *   tried again after 1, 2, 4 and 8 seconds and then every 10 seconds, until it succeeds or the application closes.
+     *   Neither `app.listen()` nor hooks wait for it; `await app.latency.start()` does.
      * - `'ready'`: before the application listens. If the port cannot be bound, `app.ready()` and `app.listen()`
      *   reject. Give `host` if it is not `'localhost'`, because it is not known yet where the application will listen.
      * - `'manual'`: when you call `app.latency.start()`.
@@ -391,6 +392,8 @@ declare namespace fastifyLatency {
     | 'FST_LATENCY_ERR_CALLBACK'
     | 'FST_LATENCY_ERR_NAME_HIDDEN'
     | 'FST_LATENCY_ERR_CONNECTION_LIMIT'
+    | 'FST_LATENCY_ERR_PORT_OF_APPLICATION'
+    | 'FST_LATENCY_ERR_UNAUTHORIZED'
     | 'FST_LATENCY_ERR_METRIC_FAILED'
 
   /** The type of `app.latency`. */
@@ -420,9 +423,11 @@ declare namespace fastifyLatency {
     /**
      * Starts the metrics server if it is not running yet, and resolves to `url`.
      *
-     * Rejects with `FST_LATENCY_ERR_SERVER_LISTEN` if the port cannot be bound, with `FST_LATENCY_ERR_CLUSTER_PORT` in
-     * a worker of a `node:cluster` without a port of its own, with `FST_LATENCY_ERR_SERVER_CLOSED` once the application
-     * closes, and with `FST_LATENCY_ERR_SERVER_OFF` if the option `server` is `false`.
+     * Rejects with `FST_LATENCY_ERR_SERVER_LISTEN` if the port cannot be bound, with
+     * `FST_LATENCY_ERR_PORT_OF_APPLICATION` if the application itself has that port, with
+     * `FST_LATENCY_ERR_CLUSTER_PORT` in a worker of a `node:cluster` without a port of its own, with
+     * `FST_LATENCY_ERR_SERVER_CLOSED` once the application closes, and with `FST_LATENCY_ERR_SERVER_OFF` if the option
+     * `server` is `false`.
      */
     start (): Promise<string>
   }

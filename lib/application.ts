@@ -1,3 +1,4 @@
+import { errorMonitor } from 'node:events'
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import type { Registry } from 'prom-client'
@@ -5,14 +6,15 @@ import type { Histogram, Latency, RegistryLike } from '../index'
 import { collectFacts } from './application-facts'
 import type { Config } from './config'
 import {
-  createWarnOnce, describe, FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_SERVER_OFF, type WarnOnce
+  createWarnOnce, describe, FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_PORT_OF_APPLICATION,
+  FST_LATENCY_ERR_SERVER_OFF, warn, type WarnOnce
 } from './errors'
 import { processMetrics } from './gather/process-metrics'
 import { createGatherer, createRegistry } from './gather/registries'
 import { Registrations, rootOf } from './registrations'
 import { ScrapeHandler } from './scrape/handler'
 import { defaultScrape, type ScrapeConfig } from './scrape/options'
-import { createScrapeMetrics } from './scrape/scrape-metrics'
+import { createScrapeMetrics, type ScrapeMetrics } from './scrape/scrape-metrics'
 import { defaultServer, type ServerConfig } from './server/options'
 import { MetricsServer } from './server/server'
 import { TimeSlices } from './time-slices'
@@ -22,6 +24,11 @@ import { TimeSlices } from './time-slices'
  * application has the same one.
  */
 const kApplication = Symbol('fastify-latency.application')
+
+interface Scrapes {
+  readonly handler: ScrapeHandler
+  readonly metrics: ScrapeMetrics
+}
 
 /**
  * Everything of which an application has only one, however often the plugin is registered and in whichever contexts: a
@@ -38,7 +45,7 @@ export class Application implements Latency {
   readonly #server: MetricsServer | null
   /** The paths of the application's own routes that answer scrapes. */
   readonly #endpoints = new Set<string>()
-  #scrapes: ScrapeHandler | undefined
+  #scrapes: Scrapes | undefined
   #closing = false
 
   /**
@@ -92,28 +99,47 @@ export class Application implements Latency {
     const { endpoint } = config
     if (endpoint === undefined || this.#endpoints.has(context.prefix + endpoint)) return
     this.#endpoints.add(context.prefix + endpoint)
-    context.route(this.#scrapeHandler().route(endpoint))
+    context.route(this.#scraping().handler.route(endpoint))
   }
 
   /** Starts the metrics server when its configuration says so, and closes it with the application. */
   #followLifecycle (): void {
     const policy = this.#serverConfig === false ? 'manual' : this.#serverConfig.start
     if (policy === 'ready') this.#app.addHook('onReady', async () => { await this.start() })
-    if (policy === 'listen') this.#app.addHook('onListen', () => this.#server!.keepStarting(listeningHost(this.#app)))
+    if (policy === 'listen') {
+      // Fastify runs hooks of the application one after another. They do not wait for the metrics server.
+      this.#app.addHook('onListen', done => {
+        this.#server!.keepStarting(listeningHost(this.#app))
+        done()
+      })
+    }
+    const server: NodeJS.EventEmitter = this.#app.server
+    server.on(errorMonitor, this.#explainTakenPort)
     this.#app.addHook('preClose', done => {
       this.#closing = true
       done()
     })
     this.#app.addHook('onClose', async () => {
+      server.off(errorMonitor, this.#explainTakenPort)
       await this.#server?.close()
       this.#registrations.release()
     })
   }
 
+  /** Says why the application cannot listen if its port is that of the metrics server. */
+  readonly #explainTakenPort = (error: NodeJS.ErrnoException & { port?: number }): void => {
+    if (error.code !== 'EADDRINUSE' || error.port === undefined || error.port !== this.#server?.port) return
+    warn(this.#app.log, new FST_LATENCY_ERR_PORT_OF_APPLICATION(error.port, { cause: error }))
+  }
+
   #createServer (config: ServerConfig): MetricsServer {
+    const { handler, metrics } = this.#scraping()
     return new MetricsServer({
       config,
-      scrapes: this.#scrapeHandler(),
+      scrapes: handler,
+      unauthorized: metrics.unauthorized,
+      isPortOfApplication: port =>
+        this.#app.addresses().some(address => typeof address === 'object' && address.port === port),
       isReady: () => this.#app.server.listening && !this.#closing,
       facts: () => collectFacts({
         server: config,
@@ -126,15 +152,15 @@ export class Application implements Latency {
   }
 
   /**
-   * The handler that answers scrapes on the metrics server and on all endpoints. As long as there are none of these,
-   * there are no metrics about scrapes either.
+   * What answers scrapes on the metrics server and on all endpoints. As long as there are none of these, there are no
+   * metrics about scrapes either.
    */
-  #scrapeHandler (): ScrapeHandler {
-    this.#scrapes ??= this.#createScrapeHandler()
+  #scraping (): Scrapes {
+    this.#scrapes ??= this.#createScrapes()
     return this.#scrapes
   }
 
-  #createScrapeHandler (): ScrapeHandler {
+  #createScrapes (): Scrapes {
     const slices = new TimeSlices()
     // The metrics about scrapes are not in the user's registry. The user may serve that registry elsewhere too, and
     // these metrics do not count scrapes there.
@@ -147,7 +173,7 @@ export class Application implements Latency {
       warnOnce: this.#warnOnce
     })
     const metrics = createScrapeMetrics(scrapeRegistry)
-    return new ScrapeHandler({ config: this.#scrapeConfig, gather, slices, metrics })
+    return { handler: new ScrapeHandler({ config: this.#scrapeConfig, gather, slices, metrics }), metrics }
   }
 
   #checkShared (config: Config): void {

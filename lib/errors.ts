@@ -32,9 +32,18 @@ export const FST_LATENCY_ERR_SERVER_LISTEN = createError<
 >(
   'FST_LATENCY_ERR_SERVER_LISTEN', 'The metrics server cannot listen on host %s, port %d: %s')
 
+export const FST_LATENCY_ERR_PORT_OF_APPLICATION = createError<[port: number, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_PORT_OF_APPLICATION',
+  'Port %d is that of the application itself; give the metrics server another one, as "server.port"')
+
 export const FST_LATENCY_ERR_CONNECTION_LIMIT = createError<[connections: number]>(
   'FST_LATENCY_ERR_CONNECTION_LIMIT',
-  'The metrics server has reached its limit of %d connections at one address, and refuses further ones')
+  'The metrics server has reached its limit of %d connections, and drops idle ones in favour of new ones')
+
+export const FST_LATENCY_ERR_UNAUTHORIZED = createError<[requests: number, address: string]>(
+  'FST_LATENCY_ERR_UNAUTHORIZED',
+  'The metrics server has refused requests with wrong credentials: %d since the last such warning, if there was one; ' +
+  'the latest came from %s')
 
 export const FST_LATENCY_ERR_CERTIFICATE = createError<[file: string, reason: string, options: ErrorOptions]>(
   'FST_LATENCY_ERR_CERTIFICATE', 'The metrics server cannot use %s: %s')

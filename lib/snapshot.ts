@@ -82,12 +82,13 @@ export type Gatherer = (request: GatherRequest) => Promise<Gathered>
 
 export interface GatherRequest {
   /** The names of the families to gather. Undefined stands for all families. */
-  readonly names: readonly string[] | undefined
+  readonly names: ReadonlySet<string> | undefined
   /** A metric that has not been read after this time counts as failed. */
   readonly timeoutMs: number
 }
 
 export interface Gathered {
+  /** Gatherings that share what was read, and have the same families, have the same array. */
   readonly families: readonly Points[]
   readonly failures: readonly GatherFailure[]
 }

@@ -1,7 +1,9 @@
-import { once } from 'node:events'
 import t from 'tap'
-import { createListening, scrape } from './helpers/application'
-import { Connection } from './helpers/connection'
+import latency from '../lib'
+import { anyPort, collectWarnings, createApplication, createListening, listen, scrape } from './helpers/application'
+import { createCertificate } from './helpers/certificates'
+import { Connection, exchange } from './helpers/connection'
+import { until } from './helpers/until'
 
 const head = 'Host: x\nConnection: close\n'
 
@@ -95,16 +97,124 @@ t.test('errors of routes added to it reach the log and not the client', async t 
   t.equal(lines.length, 1)
 })
 
-t.test('slow clients have ten seconds for a request, and 256 connections in all', async t => {
+t.test('who sends a request slowly has ten seconds', async t => {
   const { app } = await createListening(t, {})
-  const { server } = app.latency.server!
-  t.match(server, { headersTimeout: 10_000, requestTimeout: 10_000 })
-  const connections = await Promise.all(Array.from({ length: 256 }, async () => Connection.open(app.latency.url!)))
-  const dropped = once(server, 'drop')
-  const one = await Connection.open(app.latency.url!)
-  await Promise.all([dropped, one.closed()])
-  connections[0]!.send(`GET /metrics HTTP/1.1\n${head}\n`)
+  t.match(app.latency.server!.server, { headersTimeout: 10_000, requestTimeout: 10_000 })
+})
+
+t.test('a URL that would be no pattern of a route is a 404 like any other, and leaves no line in the log', async t => {
+  const lines: string[] = []
+  const app = createApplication(t, { logger: { stream: { write: line => { lines.push(line) } } } })
+  await app.register(latency, { server: anyPort })
+  await listen(app)
+  lines.length = 0
+  for (const path of ['/:a(', '/*x', '/healthz:a(', '/:', '/::', '/metrics*', '/(((', '/:a-:b-:c(^[)', '/:a(a+)+b']) {
+    for (const method of ['GET', 'POST']) {
+      t.match(await exchange(app.latency.url!, `${method} ${path} HTTP/1.1\n${head}\n`), /^HTTP\/1\.1 404 /, path)
+    }
+  }
+  t.same(lines, [])
+})
+
+t.test('whoever was refused is disconnected after the answer', async t => {
+  const auth = { tokens: ['x'] }
+  const cases: Array<[status: number, server: object, request: string]> = [
+    [401, { auth }, 'GET /metrics HTTP/1.1\nHost: x\n\n'],
+    [401, { auth }, 'GET /nowhere HTTP/1.1\nHost: x\n\n'],
+    [401, { auth }, 'GET /metrics HTTP/1.1\nHost: x\nAuthorization: Bearer y\n\n'],
+    [404, {}, 'GET /nowhere HTTP/1.1\nHost: x\n\n'],
+    [405, {}, 'POST /metrics HTTP/1.1\nHost: x\n\n'],
+    [400, {}, 'GET /%ff%% HTTP/1.1\nHost: x\n\n'],
+    [400, {}, 'nonsense\n\n'],
+    [403, {}, 'GET /mine HTTP/1.1\nHost: x\n\n'],
+    [421, {}, 'GET /metrics HTTP/1.1\nHost: evil.example\n\n']
+  ]
+  for (const [status, server, request] of cases) {
+    const { app } = await createListening(t, { server: { ...anyPort, ...server } }, app => {
+      app.latency.server!.get('/mine', async (_request, reply) => reply.code(403).send())
+    })
+    t.match(await exchange(app.latency.url!, request), new RegExp(`^HTTP/1\\.1 ${status} `), request)
+  }
+})
+
+/** How strangers hold connections, and whether over TLS. */
+const holds: Array<[how: string, https: boolean, text: string]> = [
+  ['say nothing', false, ''],
+  ['send half a request', false, 'GET /metrics HTTP/1.1\nHost:'],
+  ['keep a connection after a probe', false, 'GET /healthz HTTP/1.1\nHost: x\n\n'],
+  ['keep a connection after a scrape', false, 'GET /metrics?name[]=x HTTP/1.1\nHost: x\n\n'],
+  ['begin no TLS handshake', true, ''],
+  ['send half a ClientHello', true, '\x16\x03\x01\x02\x00\x01']
+]
+
+for (const [how, isTls, text] of holds) {
+  t.test(`strangers who ${how} keep nobody out, and are warned of once`, async t => {
+    const warnings = collectWarnings(t)
+    const https = isTls ? await createCertificate(t) : undefined
+    const { app } = await createListening(t, { server: https === undefined ? anyPort : { ...anyPort, https } })
+    const { url } = app.latency
+    const plainUrl = url!.replace('https', 'http')
+    const kept = await Connection.open(url!)
+    kept.send('GET /metrics?name[]=x HTTP/1.1\nHost: x\n\n')
+    await kept.until('200 OK')
+    const strangers = await Promise.all(Array.from({ length: 400 }, async () => {
+      const stranger = await Connection.open(plainUrl)
+      stranger.send(text)
+      return stranger
+    }))
+    const probe = await Connection.open(url!)
+    probe.send(`GET /healthz HTTP/1.1\n${head}\n`)
+    await probe.closed()
+    t.match(probe.received, /^HTTP\/1\.1 200 /)
+    await until('no more connections than there may be', () =>
+      strangers.filter(({ socket }) => socket.closed).length >= 145)
+    if (!text.includes('\n\n')) {
+      kept.send(`GET /metrics?name[]=x HTTP/1.1\n${head}\n`)
+      await kept.closed()
+      t.match(kept.received, /200 OK[^]*200 OK/, 'a client that was let in keeps its connection')
+    }
+    for (const stranger of strangers) stranger.leave()
+    t.match(warnings, [{ code: 'FST_LATENCY_ERR_CONNECTION_LIMIT', message: /256 connections/ }])
+  })
+}
+
+t.test('with server.auth, strangers who ask as probes do are dropped before a client that was let in', async t => {
+  const { app } = await createListening(t, { server: { ...anyPort, auth: { tokens: ['x'] } } })
+  const kept = await Connection.open(app.latency.url!)
+  const scrape = 'GET /metrics?name[]=x HTTP/1.1\nHost: x\nAuthorization: Bearer x\n\n'
+  kept.send(scrape)
+  await kept.until('200 OK')
+  const strangers = await Promise.all(Array.from({ length: 300 }, async () => {
+    const stranger = await Connection.open(app.latency.url!)
+    stranger.send('GET /healthz HTTP/1.1\nHost: x\n\n')
+    return stranger
+  }))
+  await until('no more connections than there may be', () =>
+    strangers.filter(({ socket }) => socket.closed).length >= 45)
+  kept.received = ''
+  kept.send(scrape)
+  await kept.until('200 OK')
+  for (const { socket } of [kept, ...strangers]) socket.destroy()
+})
+
+t.test('if all connections are busy, the one whose request is oldest is dropped', async t => {
+  const { app } = await createListening(t, {}, app => {
+    app.latency.server!.get('/stuck', () => new Promise(() => {}))
+  })
+  let requests = 0
+  app.latency.server!.server.on('request', () => { requests++ })
+  const connections: Connection[] = []
+  for (let index = 0; index < 256; index++) {
+    const connection = await Connection.open(app.latency.url!)
+    connection.send('GET /stuck HTTP/1.1\nHost: x\n\n')
+    connections.push(connection)
+    if (index === 0) await until('the first request', () => requests === 1)
+  }
+  await until('all requests', () => requests === 256)
+  const probe = await Connection.open(app.latency.url!)
   await connections[0]!.closed()
-  t.match(connections[0]!.received, /^HTTP\/1.1 200/)
-  for (const connection of connections) connection.leave()
+  probe.send('GET /healthz HTTP/1.1\nHost: x\n\n')
+  await probe.until('200 OK')
+  t.equal(connections.filter(({ socket }) => socket.closed).length, 1)
+  for (const connection of [probe, ...connections]) connection.leave()
 })

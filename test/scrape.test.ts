@@ -7,12 +7,13 @@ import { Counter, Gauge, Histogram, Summary } from 'prom-client'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import latency from '../lib'
+import { negotiateExposition, negotiateGzip } from '../lib/exposition/formats'
 import { writeOpenMetrics } from '../lib/exposition/openmetrics'
 import { writeText } from '../lib/exposition/text'
 import { fromClientMetric } from '../lib/exposition/client-samples'
 import type { Points } from '../lib/snapshot'
 import { createApplication, createListening, declareLarge, registryOf, scrape, warningOf } from './helpers/application'
-import { Connection } from './helpers/connection'
+import { Connection, exchange } from './helpers/connection'
 import { Exposition } from './helpers/exposition'
 import { Gate } from './helpers/gate'
 import { createHistogram, familyOf, observe } from './helpers/histogram'
@@ -71,6 +72,32 @@ t.test('the format is the one that Accept prefers', async t => {
     t.equal(response.headers['content-type'], type, who)
     t.match(response.headers.vary, /accept/, who)
     t.equal(body.endsWith('# EOF\n'), type.startsWith(openMetrics), who)
+  }
+})
+
+t.test('a client cannot make the choice of a format take long', async t => {
+  const headers = [
+    '*/*,', 'application/openmetrics-text;version=1.0.0;escaping=dots,', 'text/plain;', ';a=b', 'a/b;c="', '"\\', ',',
+    '/', ';,=', 'gzip;q=0.1,', '*,', ' ', '\t,', ...['0', '1', '2'].map(q => `text/plain;q=0.${q},`)
+  ].map(part => part.repeat(16_000 / part.length))
+  headers.push(Array.from({ length: 1200 }, (_, index) => `text/plain;a${index}=b`).join(';'))
+  for (const header of headers) {
+    const request = { headers: { accept: header, 'accept-encoding': header } } as IncomingMessage
+    const start = performance.now()
+    for (let index = 0; index < 100; index++) {
+      negotiateExposition(request)
+      negotiateGzip(request)
+    }
+    // In a tenth of this time on an idle machine.
+    t.ok(performance.now() - start < 1000, header.slice(0, 20))
+  }
+})
+
+t.test('sixteen elements of Accept are read, and no more', async t => {
+  const { app } = await createListening(t, {})
+  for (const [others, type] of [[15, openMetrics], [16, text]] as const) {
+    const accept = `${'text/html,'.repeat(others)}application/openmetrics-text`
+    t.equal((await fetch(app.latency.url!, { headers: { accept } })).headers.get('content-type'), type)
   }
 })
 
@@ -250,6 +277,81 @@ t.test('overlapping scrapes share one gathering; one more than allowed is answer
   t.equal(page.value('fastify_latency_scrape_duration_seconds_count'), 3)
   t.equal(page.value('fastify_latency_scrape_size_bytes_count'), 2, 'of the whole answers')
   t.ok(page.value('fastify_latency_scrape_size_bytes_sum')! > 1000)
+})
+
+t.test('a client cannot have metrics read for each of its scrapes', async t => {
+  const { app } = await createListening(t, { scrape: { concurrency: 10 } })
+  let reads = 0
+  // eslint-disable-next-line no-new -- it registers itself
+  new Gauge({ name: 'costly', help: 'x', registers: [registryOf(app)], collect () { reads++ } })
+  const differing: Array<(index: number) => string> = [
+    index => `GET /metrics HTTP/1.1\nX-Prometheus-Scrape-Timeout-Seconds: 5.00${index}\n`,
+    index => `GET /metrics?name[]=costly&name[]=unknown${index} HTTP/1.1\n`,
+    index => `GET /metrics?${'name[]=costly&'.repeat(index + 1)} HTTP/1.1\n`,
+    index => `GET /metrics?name[]=costly${index % 2 === 0 ? '&name[]=http_requests_in_flight' : ''} HTTP/1.1\n`,
+    index => `GET /metrics HTTP/1.1\nAccept-Encoding: ${index % 2 === 0 ? 'gzip' : 'identity'}\n`
+  ]
+  for (const head of differing) {
+    reads = 0
+    const requests = Array.from({ length: 10 }, (_, index) => `${head(index)}Host: x\n`)
+    const text = await exchange(app.latency.url!, `${requests.join('\n')}Connection: close\n\n`)
+    t.equal(text.match(/^HTTP\/1\.1 200/gm)?.length, 10)
+    t.equal(reads, 1, head(1))
+  }
+})
+
+t.test('each of the scrapes that share a reading waits as long as it says', async t => {
+  const { app } = await createListening(t, {})
+  const gate = new Gate()
+  const begun = new Gate()
+  let reads = 0
+  // eslint-disable-next-line no-new -- it registers itself
+  new Gauge({
+    name: 'slow',
+    help: 'x',
+    registers: [registryOf(app)],
+    async collect () { reads++; begun.open(); await gate.passed() }
+  })
+  const patient = fetch(app.latency.url!)
+  await begun.passed()
+  const hasty = await fetch(app.latency.url!, { headers: { 'x-prometheus-scrape-timeout-seconds': '0.1' } })
+  t.equal(hasty.status, 500)
+  gate.open()
+  t.match(await (await patient).text(), '\nslow 0\n')
+  t.equal(reads, 1)
+})
+
+t.test('a scrape has what was counted before it began, whatever it shares with an earlier one', async t => {
+  const { app, address } = await createListening(t, { labels: {} }, app => { app.get('/', async () => 'x') })
+  const gate = new Gate()
+  const begun = new Gate()
+  // eslint-disable-next-line no-new -- it registers itself
+  new Gauge({
+    name: 'slow', help: 'x', registers: [registryOf(app)], async collect () { begun.open(); await gate.passed() }
+  })
+  const earlier = scrape(app.latency.url)
+  await begun.passed()
+  t.equal((await scrape(`${app.latency.url}?name[]=http_request_duration_seconds`))
+    .value('http_request_duration_seconds_count'), 0)
+  await fetch(address)
+  const later = scrape(app.latency.url)
+  gate.open()
+  t.ok((await earlier).families.has('slow'))
+  t.equal((await later).value('http_request_duration_seconds_count'), 1)
+})
+
+t.test('scrapes that were refused take no place from others', async t => {
+  const { app } = await createListening(t, { scrape: { concurrency: 2 } })
+  const gate = new Gate()
+  // eslint-disable-next-line no-new -- it registers itself
+  new Gauge({ name: 'slow', help: 'x', registers: [registryOf(app)], collect: async () => gate.passed() })
+  const connection = await Connection.open(app.latency.url!)
+  const some = '?name[]=fastify_latency_scrapes_total'
+  connection.send(`GET /metrics${some} HTTP/1.1\nHost: x\n\n${'GET /metrics HTTP/1.1\nHost: x\n\n'.repeat(9)}`)
+  await connection.until('scrapes_total')
+  t.equal((await fetch(app.latency.url! + some)).status, 200)
+  gate.open()
+  connection.leave()
 })
 
 /** Declares a metric that fails, and one that never comes. */

@@ -1,6 +1,7 @@
-import { once } from 'node:events'
+import dns from 'node:dns'
+import { errorMonitor, once } from 'node:events'
 import { Agent, get, type IncomingMessage, request as httpRequest } from 'node:http'
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { connect, createServer, Server, type AddressInfo, type Socket } from 'node:net'
 import { mkdtempSync, rmSync } from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -8,11 +9,12 @@ import swagger from '@fastify/swagger'
 import t, { type Test } from 'tap'
 import Fastify from 'fastify'
 import latency from '../lib'
-import { retryDelayMs } from '../lib/server/server'
+import { retryDelayMs } from '../lib/server/bindings'
 import {
   anyPort, collectWarnings, createApplication, createListening, hasIPv6, listen, loadInWorker, otherLoopback,
   resolveLocalhost, scrape, warningOf
 } from './helpers/application'
+import { until } from './helpers/until'
 
 /** Somebody else's server, on a port that ours will want. */
 async function takePort (t: Test): Promise<{ port: number, release: () => Promise<void> }> {
@@ -121,23 +123,6 @@ t.test('if the port is taken on the other address of localhost, that is warned o
   t.equal((await fetch(app.latency.url!.replace('localhost', '127.0.0.1'))).status, 200)
 })
 
-t.test('there are no more than so many connections at each address, ' +
-  'and whoever is refused is warned of once', async t => {
-  resolveLocalhost(t, ['127.0.0.1', otherLoopback])
-  const app = createApplication(t)
-  await app.register(latency, { server: { port: 0, start: 'manual' } })
-  const url = await app.latency.start()
-  const warnings = collectWarnings(t)
-  for (const host of ['127.0.0.1', hasIPv6 ? '[::1]' : otherLoopback]) {
-    const sockets =
-      await Promise.all(Array.from({ length: 258 }, async () => openSocket(url.replace('localhost', host))))
-    const refused = await Promise.race(sockets.map(async socket => once(socket, 'close')))
-    t.ok(refused, host)
-    for (const socket of sockets) socket.destroy()
-  }
-  t.match(warnings, [{ code: 'FST_LATENCY_ERR_CONNECTION_LIMIT', message: /256 connections/ }])
-})
-
 t.test('an application on a Unix socket has its metrics on localhost', {
   skip: process.platform === 'win32' && 'Windows has no Unix sockets'
 }, async t => {
@@ -225,6 +210,128 @@ t.test('with a taken port the application serves; the failure is logged, ' +
   t.equal(await app.latency.start(), `http://127.0.0.1:${port}/metrics`)
   t.match((await scrape(app.latency.url)).families.get('http_request_duration_seconds'), { samples: { length: 14 } })
   t.match(lines.at(-1), { level: 30, msg: `Metrics at http://127.0.0.1:${port}/metrics` })
+})
+
+t.test('a port that stays taken is warned of once, and so is another reason', async t => {
+  const { port, release } = await takePort(t)
+  const lines: Array<{ level: number, msg: string }> = []
+  const app = createApplication(t, { logger: { stream: { write: line => { lines.push(JSON.parse(line)) } } } })
+  await app.register(latency, { server: { host: '127.0.0.1', port } })
+  const { server } = app.latency.server!
+  let attempts = 0
+  const { listen: bind } = server
+  server.listen = ((options: object) => { attempts++; return bind.call(server, options) }) as never
+  const warnings = collectWarnings(t)
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  await until('a second attempt', () => attempts === 2)
+  await until('the warning', () => warnings.length > 0)
+  t.match(warnings, [{ code: 'FST_LATENCY_ERR_SERVER_LISTEN', message: /EADDRINUSE/ }])
+  await release()
+  await until('it to recover', () => app.latency.url !== null)
+  t.equal(warnings.length, 1)
+  t.equal(lines.filter(({ level }) => level >= 40).length, 1)
+  t.equal(lines.at(-1)!.msg, `Metrics at ${app.latency.url}`)
+})
+
+t.test('the port of the application itself is told apart, and not tried again', async t => {
+  const { port, release } = await takePort(t)
+  await release()
+  for (const start of ['listen', 'ready'] as const) {
+    const app = createApplication(t)
+    await app.register(latency, { server: { host: '127.0.0.1', port, start } })
+    const warnings = collectWarnings(t)
+    const listening = app.listen({ host: '127.0.0.1', port })
+    if (start === 'ready') await t.rejects(listening, { code: 'EADDRINUSE' })
+    else await listening
+    await until('the warning', () => warnings.length > 0)
+    t.match(warnings, [{ code: 'FST_LATENCY_ERR_PORT_OF_APPLICATION', message: /of the application itself.*"server\.port"/ }])
+    if (start === 'listen') await t.rejects(app.latency.start(), { code: 'FST_LATENCY_ERR_PORT_OF_APPLICATION' })
+    t.equal(app.server.listenerCount(errorMonitor), 1)
+    await app.close()
+    t.equal(app.server.listenerCount(errorMonitor), 0)
+  }
+})
+
+t.test('an application that cannot listen for another reason is not told so', async t => {
+  const { port } = await takePort(t)
+  const app = createApplication(t)
+  await app.register(latency, { server: { ...anyPort, start: 'ready' } })
+  const warnings = collectWarnings(t)
+  await t.rejects(app.listen({ host: '127.0.0.1', port }), { code: 'EADDRINUSE' })
+  await new Promise(resolve => setImmediate(resolve))
+  t.same(warnings, [])
+})
+
+t.test('each address of localhost is tried until it can be bound', async t => {
+  const { port, release } = await takePort(t)
+  resolveLocalhost(t, ['127.0.0.1', otherLoopback, '192.0.2.1'])
+  const lines: string[] = []
+  const app = createApplication(t, { logger: { stream: { write: line => { lines.push(JSON.parse(line).msg) } } } })
+  await app.register(latency, { server: { host: 'localhost', port } })
+  const warnings = collectWarnings(t)
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const url = await app.latency.start()
+  const at = (host: string): string => url.replace('localhost', host.includes(':') ? `[${host}]` : host)
+  t.equal((await fetch(at(otherLoopback))).status, 200, 'the second address alone')
+  await until('the warning', () => warnings.length > 0)
+  await until('a second attempt', () => lines.length > 0)
+  await release()
+  await until('the first address', () => lines.includes('The metrics server now listens on 127.0.0.1 too'))
+  t.match(await (await fetch(at('127.0.0.1'))).text(), 'http_requests_in_flight')
+  t.match(warnings, [{ code: 'FST_LATENCY_ERR_SERVER_LISTEN', message: /127\.0\.0\.1/ }])
+  await app.close()
+  for (const host of ['127.0.0.1', otherLoopback]) await t.rejects(fetch(at(host)))
+})
+
+t.test('closing ends the attempts to bind another address', async t => {
+  const { port, release } = await takePort(t)
+  resolveLocalhost(t, ['127.0.0.1', otherLoopback])
+  const app = createApplication(t)
+  await app.register(latency, { server: { host: 'localhost', port } })
+  const timers = process.getActiveResourcesInfo().filter(resource => resource === 'Timeout').length
+  await warningOf(async () => {
+    await app.listen({ host: '127.0.0.1', port: 0 })
+    await app.latency.start()
+  })
+  await app.close()
+  t.ok(process.getActiveResourcesInfo().filter(resource => resource === 'Timeout').length <= timers)
+  await release()
+})
+
+t.test('every failure to bind one address is said, but that this machine does not have it', async t => {
+  for (const code of ['EACCES', 'EADDRNOTAVAIL', 'EAFNOSUPPORT']) {
+    resolveLocalhost(t, ['127.0.0.1', otherLoopback])
+    const app = createApplication(t)
+    await app.register(latency, { server: { host: 'localhost', port: 0, start: 'manual' } })
+    const { listen: bind } = Server.prototype
+    t.intercept(Server.prototype, 'listen', {
+      value (this: Server, options: { host: string }) {
+        if (options.host !== otherLoopback) return bind.call(this, options as never)
+        const error = Object.assign(new Error(`listen ${code}`), { code })
+        process.nextTick(() => this.emit('error', error))
+        return this
+      }
+    })
+    const warnings = collectWarnings(t)
+    await app.latency.start()
+    await new Promise(resolve => setImmediate(resolve))
+    t.equal(warnings.length, code === 'EACCES' ? 1 : 0, code)
+    await app.close()
+  }
+})
+
+t.test("the application's hooks do not wait for the metrics server", async t => {
+  const { lookup } = dns
+  t.teardown(() => { dns.lookup = lookup })
+  dns.lookup = ((host: string, ...rest: [never]) => {
+    if (host !== 'metrics.example') lookup(host, ...rest)
+  }) as unknown as typeof lookup
+  const app = createApplication(t)
+  await app.register(latency, { server: { host: 'metrics.example', port: 0 } })
+  const ran = new Promise<void>(resolve => app.addHook('onListen', async () => resolve()))
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  await ran
+  t.equal(app.latency.url, null)
 })
 
 t.test('binding is tried again after 1, 2, 4, 8 and then every 10 seconds', async t => {

@@ -55,15 +55,27 @@ const expositions: readonly Exposition[] = formats
   .sort((a, b) => a.rank - b.rank)
 
 /**
+ * What is read of a header: so many characters and elements, from its beginning. Prometheus sends six elements,
+ * browsers eight. Without a limit the time to read a header would grow with its length, and with every exposition.
+ */
+const longestHeader = 1024
+const mostElements = 16
+
+/**
  * The exposition that a client prefers. A client that accepts none of them gets the first one, because an error would
  * mean to a scraper that the target is down.
  */
-export function negotiateExposition (request: IncomingMessage): Exposition {
-  const contentType = new Negotiator(request).mediaType(expositions.map(({ contentType }) => contentType))
+export function negotiateExposition ({ headers }: IncomingMessage): Exposition {
+  const contentType = negotiator('accept', headers.accept).mediaType(expositions.map(({ contentType }) => contentType))
   return expositions.find(exposition => exposition.contentType === contentType) ?? expositions[0]!
 }
 
 /** Whether a client prefers a compressed answer. */
-export function negotiateGzip (request: IncomingMessage): boolean {
-  return new Negotiator(request).encoding(['gzip', 'identity']) === 'gzip'
+export function negotiateGzip ({ headers }: IncomingMessage): boolean {
+  return negotiator('accept-encoding', headers['accept-encoding']).encoding(['gzip', 'identity']) === 'gzip'
+}
+
+function negotiator (name: string, value: string | undefined): Negotiator {
+  const read = value?.slice(0, longestHeader).split(',', mostElements).join()
+  return new Negotiator({ headers: { [name]: read } })
 }

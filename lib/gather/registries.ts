@@ -4,6 +4,7 @@ import { describe, FST_LATENCY_ERR_METRIC_FAILED, FST_LATENCY_ERR_NAME_HIDDEN, t
 import { fromClientMetricInSteps, type ClientMetric } from '../exposition/client-samples'
 import type { Gatherer, GatherFailure, Labels, Points } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
+import { clearTimeout, setImmediate, setTimeout, type Timer } from '../timers'
 import { isOwnMetric, type OwnMetric } from './registered-metrics'
 
 export function createRegistry (): Registry {
@@ -57,12 +58,16 @@ export function createGatherer (options: GathererOptions): Gatherer {
     return { served, hidden }
   }
 
+  /** The reading that a gathering may still join. */
+  let current: Reading | undefined
+
   return async ({ names, timeoutMs }) => {
-    const { served, hidden } = list()
-    const wanted = [...served.values()].filter(({ metric: { name } }) => names === undefined || names.includes(name))
+    current ??= { ...list(), metrics: new Map(), families: new Map() }
+    const reading = current
+    const isWanted = names === undefined ? () => true : (name: string) => names.has(name)
+    const wanted = [...reading.served.values()].filter(({ metric: { name } }) => isWanted(name))
     const read = new Map<string, Points>()
     const failures: GatherFailure[] = []
-    const deadline = createDeadline(timeoutMs)
 
     async function readInto (name: string, points: Promise<Points>): Promise<void> {
       try {
@@ -74,29 +79,58 @@ export function createGatherer (options: GathererOptions): Gatherer {
       }
     }
 
-    const reading: Array<Promise<void>> = []
-    const own: Array<Promise<void>> = []
-    try {
-      for (const { registry, metric } of wanted) {
-        if (isOwnMetric(metric)) continue
-        reading.push(readInto(metric.name, Promise.race([readMetric(registry, metric, slices), deadline.passed()])))
-        await slices.next()
-      }
-      await Promise.all(reading)
-    } finally {
-      deadline.cancel()
+    const others = wanted.filter(({ metric }) => !isOwnMetric(metric))
+    for (const { registry, metric } of others) {
+      if (reading.metrics.has(metric.name)) continue
+      reading.metrics.set(metric.name, readMetric(registry, metric, slices))
+      await slices.next()
     }
+    // Every metric has the whole time, also one that was begun late because the event loop was busy.
+    const deadline = createDeadline(timeoutMs)
+    const inTime = async ({ values, points }: MetricReading): Promise<Points> => {
+      await Promise.race([values, deadline.passed()])
+      return points
+    }
+    await Promise.all(others.map(async ({ metric: { name } }) => readInto(name, inTime(reading.metrics.get(name)!))))
+    deadline.cancel()
+
     // The metrics of this plugin are read last. Up to some 10,000 series are read within one turn of the event loop.
-    // They are then all of the same moment, and include everything that was counted until then.
-    for (const { registry, metric } of wanted) {
-      if (isOwnMetric(metric)) own.push(readInto(metric.name, readOwnMetric(registry, metric, slices)))
-    }
-    await Promise.all(own)
+    // They are then all of the same moment, and include everything that was counted until then. A gathering that begins
+    // later must not get these points, which may lack what was counted before it began.
+    if (current === reading) current = undefined
+    await Promise.all(wanted.map(async ({ registry, metric }) => {
+      if (!isOwnMetric(metric)) return
+      if (!reading.metrics.has(metric.name)) reading.metrics.set(metric.name, readOwnMetric(registry, metric, slices))
+      await readInto(metric.name, reading.metrics.get(metric.name)!.points)
+    }))
 
     const families = wanted.flatMap(({ metric: { name } }) => read.get(name) ?? [])
-    if (names === undefined || names.includes(hiddenFamiliesName)) families.push(hiddenFamilies(hidden))
-    return { families, failures }
+    if (isWanted(hiddenFamiliesName)) families.push(hiddenFamilies(reading.hidden))
+    const key = JSON.stringify(families.map(({ name }) => name))
+    if (!reading.families.has(key)) reading.families.set(key, families)
+    return { families: reading.families.get(key)!, failures }
   }
+}
+
+/**
+ * What overlapping gatherings share. Each metric is read once for all of them, whichever metrics they are to gather and
+ * however long they may take.
+ */
+interface Reading {
+  readonly served: ReadonlyMap<string, Entry>
+  /** The number of hidden metrics. */
+  readonly hidden: number
+  /** By the names of the metrics. */
+  readonly metrics: Map<string, MetricReading>
+  /** What was gathered, by the names of its families. */
+  readonly families: Map<string, readonly Points[]>
+}
+
+/** One metric that is being read. */
+interface MetricReading {
+  /** Resolves when the metric has told its values. That depends on the metric; all else takes turns with others. */
+  readonly values: Promise<unknown>
+  readonly points: Promise<Points>
 }
 
 interface Deadline {
@@ -109,12 +143,12 @@ interface Deadline {
 }
 
 function createDeadline (timeoutMs: number): Deadline {
-  let timer: NodeJS.Timeout | undefined
+  let timer: Timer | undefined
   const timedOut = new Promise<void>(resolve => { timer = setTimeout(resolve, timeoutMs).unref() })
   return {
     passed: async () => {
       await timedOut
-      await new Promise(resolve => setImmediate(resolve))
+      await new Promise<void>(resolve => setImmediate(resolve))
       throw new Error('it was not read in time')
     },
     cancel: () => clearTimeout(timer)
@@ -138,11 +172,20 @@ function hiddenFamilies (value: number): Points {
   }
 }
 
-async function readMetric (registry: RegistryLike, metric: NamedMetric, slices: TimeSlices): Promise<Points> {
-  return inSlices(fromClientMetricInSteps(await readJSON(registry, metric)), slices)
+function readMetric (registry: RegistryLike, metric: NamedMetric, slices: TimeSlices): MetricReading {
+  const values = readJSON(registry, metric)
+  const points = values.then(async values => inSlices(fromClientMetricInSteps(values), slices))
+  // Nobody may wait for the points any more when they fail.
+  points.catch(() => {})
+  return { values, points }
 }
 
-async function readOwnMetric (registry: RegistryLike, metric: OwnMetric, slices: TimeSlices): Promise<Points> {
+function readOwnMetric (registry: RegistryLike, metric: OwnMetric, slices: TimeSlices): MetricReading {
+  const points = readOwnPoints(registry, metric, slices)
+  return { values: points, points }
+}
+
+async function readOwnPoints (registry: RegistryLike, metric: OwnMetric, slices: TimeSlices): Promise<Points> {
   const defaultLabels = Object.entries(await readDefaultLabels(registry))
   const points = await inSlices<Points>(metric.readInSteps(), slices)
   const { labelNames } = points

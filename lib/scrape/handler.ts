@@ -2,10 +2,11 @@ import { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { createGzip } from 'node:zlib'
 import type { FastifyReply, FastifyRequest, FastifySchema, RouteOptions } from 'fastify'
-import { negotiateExposition, negotiateGzip } from '../exposition/formats'
+import { negotiateExposition, negotiateGzip, type Exposition } from '../exposition/formats'
 import { disconnect, EndingObserver, type Ending } from '../http/endings'
-import type { Gathered, Gatherer } from '../snapshot'
+import type { Gatherer, Points } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
+import { clearTimeout, setTimeout } from '../timers'
 import type { ScrapeConfig } from './options'
 import type { ScrapeMetrics } from './scrape-metrics'
 import { SharedChunks } from './shared-chunks'
@@ -25,18 +26,15 @@ export interface ScrapeHandlerOptions {
   readonly metrics: ScrapeMetrics
 }
 
-/** What overlapping scrapes share: the metrics that were read, and the expositions of them by content type. */
-interface SharedGathering extends Gathered {
-  readonly written: Map<string, SharedChunks>
-}
-
 /** One scrape, from its request until its last byte has been sent. */
 interface Scrape {
   readonly startMs: number
+  /** Whether too many scrapes were being answered when this one began. */
+  readonly isRefused: boolean
   /** The time in which metrics may be read. The whole scrape may take twice as long. */
   readonly timeoutMs: number
-  /** The names of the families that the scraper asks for. An empty list stands for all families. */
-  readonly names: readonly string[]
+  /** The names of the families that the scraper asks for. Undefined stands for all families. */
+  readonly names: ReadonlySet<string> | undefined
   body: Readable | undefined
   sentBytes: number
 }
@@ -44,10 +42,11 @@ interface Scrape {
 /** Answers scrapes, on the metrics server and on routes of the application. */
 export class ScrapeHandler {
   readonly #options: ScrapeHandlerOptions
-  /** The gatherings in progress. Overlapping scrapes for the same families, with the same timeout, share one. */
-  readonly #gatherings = new Map<string, Promise<SharedGathering>>()
+  /** The expositions of families, by content type. Scrapes that were given the same families share them. */
+  readonly #written = new WeakMap<readonly Points[], Map<string, SharedChunks>>()
   readonly #endings = new EndingObserver(() => {})
-  #active = 0
+  /** The scrapes that are being answered, without those that were refused. */
+  readonly #active = new Set<Scrape>()
   /** Resolvers of the promises that `next()` has returned. */
   readonly #waiting: Array<() => void> = []
 
@@ -82,30 +81,32 @@ export class ScrapeHandler {
   }
 
   async #answer (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    const { concurrency, errorHandling } = this.#options.config
+    const { config: { concurrency, errorHandling }, gather, metrics } = this.#options
     const scrape = this.#begin(request, reply)
     reply.header('cache-control', 'no-store').type(plainText)
-    if (this.#active > concurrency) {
+    if (scrape.isRefused) {
       return reply.code(503).send(`${concurrency} scrapes are being answered already; try again later\n`)
     }
 
-    const gathering = await this.#share(scrape)
-    if (gathering.failures.length > 0 && errorHandling === 'fail') {
-      return reply.code(500).send(gathering.failures.map(({ name }) => `Metric "${name}" could not be read\n`).join(''))
+    const { families, failures } = await gather(scrape)
+    for (const { name } of failures) metrics.metricErrors.increment({ metric: name })
+    if (failures.length > 0 && errorHandling === 'fail') {
+      return reply.code(500).send(failures.map(({ name }) => `Metric "${name}" could not be read\n`).join(''))
     }
-    return this.#send(scrape, gathering, request, reply)
+    return this.#send(scrape, families, request, reply)
   }
 
-  /** Begins a scrape, which counts as active until it has ended in any way. */
+  /** Begins a scrape, and follows it until it has ended in any way. */
   #begin (request: FastifyRequest, reply: FastifyReply): Scrape {
     const timeoutMs = this.#timeoutMs(request)
     const names = wantedNames(request)
-    const scrape: Scrape = { startMs: performance.now(), timeoutMs, names, body: undefined, sentBytes: 0 }
+    const isRefused = this.#active.size >= this.#options.config.concurrency
+    const scrape: Scrape = { startMs: performance.now(), isRefused, timeoutMs, names, body: undefined, sentBytes: 0 }
+    if (!isRefused) this.#active.add(scrape)
     const timer = setTimeout(() => disconnect(request, reply), 2 * timeoutMs).unref()
-    const waiting = names.length === 0 && request.method === 'GET' ? [...this.#waiting] : []
-    this.#active++
+    const waiting = names === undefined && request.method === 'GET' ? [...this.#waiting] : []
     this.#endings.begin(request, reply, (reply, ending) => {
-      this.#active--
+      this.#active.delete(scrape)
       clearTimeout(timer)
       this.#count(scrape, reply, ending)
       if (ending === 'replied' && reply.statusCode === 200) for (const resolve of waiting) resolve()
@@ -126,47 +127,35 @@ export class ScrapeHandler {
   }
 
   /** Sends the gathered metrics in the format that the client prefers. */
-  #send (
-    scrape: Scrape, { families, written }: SharedGathering, request: FastifyRequest, reply: FastifyReply
-  ): FastifyReply {
+  #send (scrape: Scrape, families: readonly Points[], request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const { contentType, write } = negotiateExposition(request.raw)
     reply.type(contentType).header('vary', 'accept, accept-encoding')
     const compressed = negotiateGzip(request.raw)
     if (compressed) reply.header('content-encoding', 'gzip')
     if (request.method === 'HEAD') return reply.send()
 
-    let shared = written.get(contentType)
-    if (shared === undefined) {
-      const { config, slices } = this.#options
-      shared = new SharedChunks(allocateChunk => write(families, config, allocateChunk), slices)
-      written.set(contentType, shared)
-    }
+    const shared = this.#write(families, contentType, write)
     const chunks = counted(shared.read(compressed ? 'borrowed' : 'kept'), length => { scrape.sentBytes += length })
     scrape.body = compressed ? compress(chunks) : Readable.from(chunks, { objectMode: false })
     return reply.send(scrape.body)
+  }
+
+  #write (families: readonly Points[], contentType: string, write: Exposition['write']): SharedChunks {
+    const { config, slices } = this.#options
+    let written = this.#written.get(families)
+    if (written === undefined) this.#written.set(families, written = new Map())
+    let shared = written.get(contentType)
+    if (shared === undefined) {
+      shared = new SharedChunks(allocateChunk => write(families, config, allocateChunk), slices)
+      written.set(contentType, shared)
+    }
+    return shared
   }
 
   #timeoutMs (request: FastifyRequest): number {
     const given = Number(request.headers['x-prometheus-scrape-timeout-seconds'])
     const seconds = given > 0 ? Math.max(given, shortestTimeoutSeconds) * shareOfTimeout : Infinity
     return 1000 * Math.min(this.#options.config.timeoutSeconds, seconds)
-  }
-
-  async #share ({ names, timeoutMs }: Scrape): Promise<SharedGathering> {
-    const key = JSON.stringify([timeoutMs, ...names])
-    let gathering = this.#gatherings.get(key)
-    if (gathering === undefined) {
-      gathering = this.#gatherOnce(names, timeoutMs).finally(() => this.#gatherings.delete(key))
-      this.#gatherings.set(key, gathering)
-    }
-    return gathering
-  }
-
-  async #gatherOnce (names: readonly string[], timeoutMs: number): Promise<SharedGathering> {
-    const { gather, metrics } = this.#options
-    const gathered = await gather({ names: names.length === 0 ? undefined : names, timeoutMs })
-    for (const { name } of gathered.failures) metrics.metricErrors.increment({ metric: name })
-    return { ...gathered, written: new Map() }
   }
 }
 
@@ -196,10 +185,9 @@ function compress (chunks: AsyncGenerator<Uint8Array>): Readable {
   return gzip.once('close', () => chunks.return(undefined))
 }
 
-/**
- * The names of the families that a scrape asks for with `name[]` in its query. An empty list stands for all families.
- */
-function wantedNames ({ url }: FastifyRequest): string[] {
+/** The names of the families that a scrape asks for with `name[]` in its query. Undefined stands for all families. */
+function wantedNames ({ url }: FastifyRequest): ReadonlySet<string> | undefined {
   const query = url.indexOf('?')
-  return query === -1 ? [] : new URLSearchParams(url.slice(query)).getAll('name[]').sort()
+  const names = query === -1 ? [] : new URLSearchParams(url.slice(query)).getAll('name[]')
+  return names.length === 0 ? undefined : new Set(names)
 }
