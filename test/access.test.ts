@@ -114,7 +114,7 @@ t.test('all addresses get a new certificate, and one warning is given if it cann
   const { app } = await createListening(t, { server: { host: 'localhost', port: 0, https } })
   const warnings = collectWarnings(t)
   const names = async (): Promise<unknown> => Promise.all(['127.0.0.1', otherLoopback].map(async host => {
-    const options = { ca: ca.cert, host, servername: 'localhost' }
+    const options = { ca: ca.cert, hostname: host, servername: 'localhost' }
     return (await get(app.latency.url, options)).name
   }))
   const second = await issue(ca, 'second')

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import type { RequestListener, Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
+import { mostAtOnce } from './connections'
 import { clearTimeout, setTimeout, type Timer } from '../timers'
 
 const firstRetryMs = 1000
@@ -92,7 +93,8 @@ export class Bindings {
   async #bind (app: FastifyInstance, server: Server | undefined, host: string, port: number): Promise<void> {
     if (this.#isClosed) throw new Error('The server is closed')
     // The port is not shared with the other workers of a `node:cluster`, where each scrape would reach another worker.
-    const options = { host, port, exclusive: true }
+    // A client that finds no room among those who wait to be accepted would try again only after a second.
+    const options = { host, port, exclusive: true, backlog: mostAtOnce }
     if (server === undefined) await app.listen(options)
     else await once(server.listen(options), 'listening')
     this.#listening.push(server ?? this.#first)

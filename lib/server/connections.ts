@@ -9,7 +9,7 @@ export const maxConnections = 256
 const safeConnections = maxConnections / 2
 
 /** The number of connections that an address may have for a moment, until those that are too many are dropped. */
-const mostAtOnce = 1024
+export const mostAtOnce = 2048
 
 interface Connection {
   readonly socket: Socket
