@@ -73,7 +73,7 @@ for (const [protocol, certificate] of Object.entries({ http: undefined, https: {
     const { app, addresses } = await createRejecting(t, 'localhost', optionsWith(narrow))
     t.equal(addresses.length, 2)
     const series = (await scrape(app.latency.url)).samples('http_requests_rejected_total')
-    t.equal(series.length, 11, 'every reason is there from the start')
+    t.equal(series.length, 12, 'every reason is there from the start')
     for (const address of addresses) {
       for (const [reason, [request, status]] of Object.entries(rejections)) {
         t.match(await exchange(address, request), `HTTP/1.1 ${status} `, `${reason} on ${address}`)

@@ -17,7 +17,8 @@ export function noteSchemes (app: FastifyInstance): void {
 }
 
 function noteScheme (request: Request, _reply: FastifyReply, done: () => void): void {
-  request[kScheme] = readScheme(request)
+  // An application may freeze its requests.
+  if (Object.isExtensible(request)) request[kScheme] = readScheme(request)
   done()
 }
 
