@@ -232,8 +232,8 @@ function isUpgraded ({ request, raw }: FastifyReply): boolean {
   // Where requests are imitated, as `injectWS()` of @fastify/websocket does, Node.js has not decided about the upgrade.
   const { upgrade = request.headers.upgrade !== undefined } = request.raw as { upgrade?: boolean | null }
   if (upgrade !== true) return false
-  const socket: unknown = request.raw.socket ?? raw.socket
-  return socket instanceof Duplex && socket.readableFlowing !== null
+  // Before somebody reads from a stream, the property is null. Not every imitation of a socket is a stream.
+  return typeof (request.raw.socket ?? raw.socket)?.readableFlowing === 'boolean'
 }
 
 /**

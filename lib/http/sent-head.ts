@@ -34,6 +34,16 @@ export function sentHead (reply: FastifyReply): SentHead | undefined {
 }
 
 /**
+ * The status that a reply was sent with. The status of the reply may have changed since: with @fastify/express, Fastify
+ * answers an error with status 500 after the head was sent.
+ */
+export function sentStatus (reply: FastifyReply): number {
+  const head = sentHead(reply)
+  const status = typeof head === 'string' ? head.split(' ', 2)[1] : head?.[':status']
+  return Number(status ?? reply.statusCode)
+}
+
+/**
  * Whether the length of the reply is in its head. Only HTTP/1 tells it at once, and for nearly all replies: this takes
  * a nanosecond, and to look into the head takes more than everything else that is done to record a request.
  */

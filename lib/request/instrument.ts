@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import { EndingObserver, longLivedKind, type Ending } from '../http/endings'
+import { sentStatus } from '../http/sent-head'
 import type { Labels } from '../snapshot'
 import { countOpenRequests, type OpenRequestsOptions } from './open-requests'
 import { parseRouteConfig } from './options'
@@ -136,9 +137,16 @@ export class Instrument {
   }
 
   #headersSent (reply: FastifyReply): void {
-    try {
+    this.#attempt(() => {
       const headers = noteHeaders(reply)
-      queueMicrotask(() => this.#recordHeadersOfOpen(reply, headers))
+      queueMicrotask(() => this.#attempt(() => this.#recordHeadersOfOpen(reply, headers)))
+    })
+  }
+
+  /** Does something that only some registrations ask for. Hooks catch errors themselves, which costs them nothing. */
+  #attempt (action: () => void): void {
+    try {
+      action()
     } catch (error) {
       this.#options.onFailure(error)
     }
@@ -149,11 +157,7 @@ export class Instrument {
    * recorded when the request ends.
    */
   #recordHeadersOfOpen (reply: FastifyReply, headers: SentHeaders): void {
-    try {
-      if (!reply.raw.writableEnded && longLivedKind(reply) !== undefined) this.#recordHeaders(reply, headers)
-    } catch (error) {
-      this.#options.onFailure(error)
-    }
+    if (!reply.raw.writableEnded && longLivedKind(reply) !== undefined) this.#recordHeaders(reply, headers)
   }
 
   #recordHeaders (reply: FastifyReply, headers: SentHeaders): void {
@@ -178,6 +182,7 @@ function statusOf (reply: FastifyReply, ending: Ending, { abortedStatus }: Recor
     case 'aborted_before_reply': return abortedStatus ?? reply.statusCode
     case 'timed_out': return 408
     case 'malformed': return 400
+    case 'aborted_in_reply': return sentStatus(reply)
     default: return reply.statusCode
   }
 }

@@ -23,9 +23,7 @@ function addHandOut (route: RouteOptions): void {
   route.onRequest = [handOutConfig].concat((route.onRequest === undefined ? [] : route.onRequest) as [])
 
   function handOutConfig (request: Request, _reply: FastifyReply, done: () => void): void {
-    config ??= request.routeOptions.config
-    // An application may freeze its requests.
-    if (Object.isExtensible(request)) request[kConfig] = config
+    request[kConfig] = config ??= request.routeOptions.config
     done()
   }
 }

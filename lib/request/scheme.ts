@@ -17,8 +17,7 @@ export function noteSchemes (app: FastifyInstance): void {
 }
 
 function noteScheme (request: Request, _reply: FastifyReply, done: () => void): void {
-  // An application may freeze its requests.
-  if (Object.isExtensible(request)) request[kScheme] = readScheme(request)
+  request[kScheme] = readScheme(request)
   done()
 }
 
