@@ -50,10 +50,11 @@ declare namespace fastifyLatency {
     constLabels?: Record<string, string>
 
     /**
-     * Called once for each request, when the request has ended. If `timeToFirstByte` is on, and the reply may never end
-     * by itself (an event stream, or a reply taken over with `hijack()`), it is called when the headers of the reply
-     * have been sent. A request for which it returns true is not recorded. If it throws or does not return a boolean,
-     * the request is recorded, and the failure is warned of once.
+     * Called once for each request, when the request has ended. If `timeToFirstByte` is on, and the reply is an event
+     * stream, which may never end by itself, it is called when the headers of the reply have been sent. A request for
+     * which it returns true is not recorded. If it throws or does not return a boolean, the request is recorded, and
+     * the failure is warned of once. When the client has left, it is called outside the request, and every
+     * `AsyncLocalStorage` is empty.
      *
      * @default none: every request is recorded
      */
@@ -201,9 +202,11 @@ declare namespace fastifyLatency {
    * A function that returns the value of a label. It should return one of a small, fixed set of values, because each
    * new value is a new series.
    *
-   * It is called once for each request, when the request has ended. If `timeToFirstByte` is on, and the reply may never
-   * end by itself (an event stream, or a reply taken over with `hijack()`), it is called when the headers of the reply
-   * have been sent.
+   * It is called once for each request, when the request has ended. If `timeToFirstByte` is on, and the reply is an
+   * event stream, which may never end by itself, it is called when the headers of the reply have been sent.
+   *
+   * When the client has left, it is called outside the request, and every `AsyncLocalStorage` is empty. What it needs
+   * is best kept on the request itself, as a property that `app.decorateRequest()` has declared.
    *
    * Numbers and booleans become strings. Null and undefined become the empty string, which to Prometheus is a missing
    * label. If the function throws, or returns anything else or more than 1024 characters, the value is `_INVALID`. The
@@ -390,6 +393,7 @@ declare namespace fastifyLatency {
     | 'FST_LATENCY_ERR_SERVER_CLOSED'
     | 'FST_LATENCY_ERR_SERVER_OFF'
     | 'FST_LATENCY_ERR_CALLBACK'
+    | 'FST_LATENCY_ERR_NOT_RECORDED'
     | 'FST_LATENCY_ERR_NAME_HIDDEN'
     | 'FST_LATENCY_ERR_CONNECTION_LIMIT'
     | 'FST_LATENCY_ERR_PORT_OF_APPLICATION'

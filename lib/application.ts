@@ -30,6 +30,12 @@ interface Scrapes {
   readonly metrics: ScrapeMetrics
 }
 
+/** The line in the log of an application that has registered the plugin in a part of itself only. */
+const partOnly = 'fastify-latency records a part of this application only, because it was registered in a context ' +
+  'inside the application. Requests outside this context are not recorded, nor are those that match no route or are ' +
+  'rejected before any hook runs. To record all, register it on the application itself, or in plugins that are all ' +
+  'wrapped with fastify-plugin'
+
 /**
  * Everything of which an application has only one, however often the plugin is registered and in whichever contexts: a
  * metrics server, one way to answer scrapes, and a registry. It is `app.latency`.
@@ -115,6 +121,10 @@ export class Application implements Latency {
     }
     const server: NodeJS.EventEmitter = this.#app.server
     server.on(errorMonitor, this.#explainTakenPort)
+    this.#app.addHook('onReady', done => {
+      if (!this.#registrations.coverApplication) this.#app.log.info(partOnly)
+      done()
+    })
     this.#app.addHook('preClose', done => {
       this.#closing = true
       done()

@@ -62,6 +62,9 @@ export const FST_LATENCY_ERR_SERVER_OFF = createError(
 export const FST_LATENCY_ERR_CALLBACK = createError<[option: string, problem: string]>(
   'FST_LATENCY_ERR_CALLBACK', 'The function given as "%s" failed: %s')
 
+export const FST_LATENCY_ERR_NOT_RECORDED = createError<[reason: string, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_NOT_RECORDED', 'A request could not be recorded: %s')
+
 export const FST_LATENCY_ERR_METRIC_FAILED = createError<[name: string, reason: string, options: ErrorOptions]>(
   'FST_LATENCY_ERR_METRIC_FAILED', 'Metric "%s" could not be read: %s')
 

@@ -4,7 +4,7 @@ import type { RegistryLike } from '../index'
 import type { Config } from './config'
 import {
   describe, FST_LATENCY_ERR_HISTOGRAM_CONFLICT, FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN,
-  type WarnOnce
+  FST_LATENCY_ERR_NOT_RECORDED, type WarnOnce
 } from './errors'
 import {
   Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type OwnMetric
@@ -67,6 +67,11 @@ export class Registrations {
     return this.#registries
   }
 
+  /** Whether a registration is that of the application itself, and not that of a part of it. */
+  get coverApplication (): boolean {
+    return this.#registrations.some(({ context }) => isRoot(context))
+  }
+
   /** The latency histogram of the first registration. */
   get histogram (): RegisteredHistogram {
     return this.#registrations[0]!.measured[0]!.histogram
@@ -112,7 +117,9 @@ export class Registrations {
       longLivedEnded: this.#counter(registry, {
         name: 'http_long_lived_requests_ended_total',
         help: 'Event streams and upgraded connections that have ended. They are not in the latency histogram.'
-      })
+      }),
+      onFailure: error => this.#options.warnOnce(
+        'instrument', new FST_LATENCY_ERR_NOT_RECORDED(describe(error), { cause: error }))
     })
     for (const [other, otherInstrument] of this.#instruments) {
       if (isInside(context, other)) instrument.leaveCountsToOuter()

@@ -1,10 +1,11 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import http2 from 'node:http2'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import path from 'node:path'
-import Fastify, { type FastifyInstance } from 'fastify'
+import { setImmediate } from 'node:timers/promises'
+import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import t, { type Test } from 'tap'
 import latency from '../lib'
 import {
@@ -13,6 +14,7 @@ import {
 import { Connection, exchange } from './helpers/connection'
 import { Gate } from './helpers/gate'
 import { root } from './helpers/repository'
+import { until } from './helpers/until'
 
 const narrow = { http: { maxHeaderSize: 1000 }, maxRequestsPerSocket: 2 }
 
@@ -73,7 +75,7 @@ for (const [protocol, certificate] of Object.entries({ http: undefined, https: {
     const { app, addresses } = await createRejecting(t, 'localhost', optionsWith(narrow))
     t.equal(addresses.length, 2)
     const series = (await scrape(app.latency.url)).samples('http_requests_rejected_total')
-    t.equal(series.length, 11, 'every reason is there from the start')
+    t.equal(series.length, 12, 'every reason is there from the start')
     for (const address of addresses) {
       for (const [reason, [request, status]] of Object.entries(rejections)) {
         t.match(await exchange(address, request), `HTTP/1.1 ${status} `, `${reason} on ${address}`)
@@ -226,8 +228,122 @@ t.test('the server may listen before the plugin is registered', async t => {
   app.server.close()
 })
 
-t.test('in a part of an application there is no such counter', async t => {
+t.test('CONNECT is counted where nobody listens for it', async t => {
+  const { app, addresses } = await createRejecting(t, '127.0.0.1')
+  const connect = 'CONNECT x:1 HTTP/1.1\nhost: x\n\n'
+  t.equal(await exchange(addresses[0]!, connect), '', 'as without the plugin')
+  t.same(await rejected(app), { connect: 1 })
+  const listener = (_request: unknown, socket: Socket): void => { socket.end('HTTP/1.1 200 OK\r\n\r\n') }
+  app.server.on('connect', listener)
+  t.match(await exchange(addresses[0]!, connect), 'HTTP/1.1 200 OK')
+  t.same(await rejected(app), { connect: 1 })
+
+  const server = createServer()
+  const apps = [1, 2].map(() => createApplication(t, { serverFactory: () => server }))
+  for (const app of apps) await app.register(latency, { server: anyPort, processMetrics: false })
+  t.teardown(() => server.close())
+  await Promise.all(apps.map(async app => app.ready()))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.equal(await exchange(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, connect), '', 'of two, too')
+  for (const app of apps) await app.close()
+  t.equal(server.listenerCount('connect'), 0, 'a server may outlive its applications')
+})
+
+t.test('what HTTP/2 alone allows is counted too', async t => {
+  const { app, addresses } = await createRejecting(t, '127.0.0.1', { http2: true })
+  const session = http2.connect(addresses[0]!)
+  const ask = async (headers: http2.OutgoingHttpHeaders): Promise<unknown> => {
+    const [answer] = await once(session.request({ ':path': '/', ...headers }).resume(), 'response')
+    return answer[':status']
+  }
+  t.equal(await ask({ ':method': 'UNKNOWN_METHOD' }), 404)
+  t.equal(await ask({ ':method': 'get' }), 404)
+  t.equal(await ask({ expect: 'miracles' }), 417)
+  t.equal(await ask({ expect: '100-continue' }), 200)
+  const [answer] = await once(session.request({ ':method': 'CONNECT', ':authority': 'x:1' }).resume(), 'response')
+  t.equal(answer[':status'], 405)
+  app.server.on('checkExpectation', (_request, response) => { response.writeHead(417).end() })
+  t.equal(await ask({ expect: 'miracles' }), 417)
+  session.close()
+  await once(session, 'close')
+  t.same(await rejected(app), { invalid_method: 2, expectation_failed: 1, connect: 1 })
+  t.equal(await observed(app), 1)
+})
+
+t.test('what others answer on the same server is not counted', async t => {
+  let handle: RequestListener
+  const app = createApplication(t, {
+    serverFactory (handler) {
+      handle = handler as RequestListener
+      return createServer(answerOrHandle)
+    }
+  })
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  app.get('/', async () => 'x')
+  const address = await listen(app)
+  const types: Array<Record<string, string | number>> = [
+    {},
+    { 'content-type': 'application/json' },
+    { 'content-type': 'application/json; charset=utf-8', 'content-length': 2 }
+  ]
+  function answerOrHandle (request: IncomingMessage, response: ServerResponse): void {
+    const [, status, type] = /^\/own\/(\d+)\/(\d+)/.exec(request.url!) ?? []
+    if (status === undefined) handle(request, response)
+    else response.writeHead(Number(status), types[Number(type)]).end('{}')
+  }
+  app.server.on('checkExpectation', (_request, response) => { response.writeHead(417).end() })
+  for (const status of [400, 404, 414, 417, 500, 503]) {
+    for (const type of types.keys()) {
+      await exchange(address, `GET /own/${status}/${type} HTTP/1.1\nhost: x\nconnection: close\n\n`)
+    }
+  }
+  await exchange(address, rejections.expectation_failed![0])
+  // As socket.io and others do: their own listener stands in front of those that were there before.
+  const [first, ...rest] = app.server.listeners('request') as RequestListener[]
+  app.server.removeAllListeners('request')
+  app.server.on('request', (request, response) => {
+    if (request.url === '/socket') response.writeHead(400, { 'Content-Type': 'application/json' }).end('{}')
+    else for (const listener of [first!, ...rest]) listener(request, response)
+  })
+  await exchange(address, 'GET /socket HTTP/1.1\nhost: x\nconnection: close\n\n')
+  t.same(await rejected(app), {})
+  await exchange(address, rejections.bad_url![0])
+  t.same(await rejected(app), { bad_url: 1 })
+})
+
+t.test('no request is counted as rejected and observed too, whenever the hooks of others reply', async t => {
   const app = createApplication(t)
+  app.addHook('onRequest', async ({ url }, reply) => {
+    await setImmediate()
+    if (url !== '/') return reply.code(Number(url.slice(1))).send({ code: url })
+  })
+  app.addHook('onResponse', async () => {
+    for (let turn = 0; turn < 5; turn++) await setImmediate()
+  })
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  app.get('/', async () => 'x')
+  app.get('/:status', async () => 'x')
+  const address = await listen(app)
+  const statuses = [400, 404, 414, 417, 500, 503]
+  const paths = Array.from({ length: 60 }, (_, index) => index % 7 === 6 ? '/' : `/${statuses[index % 7]}`)
+  await Promise.all(paths.map(async path => (await fetch(address + path)).arrayBuffer()))
+  await until('all to be observed', async () => await observed(app) === paths.length)
+  t.same(await rejected(app), {})
+})
+
+t.test('frameworkErrors may answer with any status', async t => {
+  const app = createApplication(t, {
+    frameworkErrors: (_error, _request, reply: FastifyReply) => { reply.code(404).send() }
+  })
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  await exchange(await listen(app), rejections.bad_url![0])
+  t.same(await rejected(app), { bad_url: 1 })
+})
+
+t.test('in a part of an application there is no such counter, which is said in the log', async t => {
+  const lines: string[] = []
+  const app = createApplication(t, { logger: { level: 'info', stream: { write: line => { lines.push(line) } } } })
   app.register(async part => {
     await part.register(latency, { server: anyPort, processMetrics: false })
     part.get('/', async () => 'x')
@@ -236,4 +352,5 @@ t.test('in a part of an application there is no such counter', async t => {
   await app.ready()
   const { registry } = (app as unknown as { partLatency: typeof app.latency }).partLatency
   t.equal(registry.getSingleMetric('http_requests_rejected_total'), undefined)
+  t.equal(lines.filter(line => line.includes('a part of this application only')).length, 1)
 })

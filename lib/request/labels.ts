@@ -5,7 +5,7 @@ import type { SeriesIndex } from '../histogram/series-index'
 import type { Ending } from '../http/endings'
 import { labelSources, outcomeOf, type RecordedRequest } from './label-sources'
 import { parseRouteConfig, type RequestConfig } from './options'
-import { routeConfigOf } from './route-config'
+import { routeConfigOf, routePatternOf } from './route-config'
 import { RouteSeries, unmatchedRoute, type RouteDescription } from './route-series'
 import { schemeOf } from './scheme'
 
@@ -100,7 +100,7 @@ export class SeriesResolver {
     const config = routeConfigOf(request) as RouteConfig
     let route = config[kRoute]
     while (route !== undefined && route.resolver !== this) route = route.next
-    if (route === undefined) return this.#addRoute(config, request.routeOptions.url)
+    if (route === undefined) return this.#addRoute(config, routePatternOf(request))
     route.renew(this.#index.epoch)
     return route
   }

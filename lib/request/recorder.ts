@@ -27,15 +27,6 @@ export interface RecorderOptions {
 }
 
 /**
- * The slot that was found for a request before the request ended. The slot is valid as long as the index has this
- * epoch.
- */
-interface EarlySlot {
-  readonly slot: number
-  readonly epoch: number
-}
-
-/**
  * Records requests as one registration asks for. All values of one request go into the same series, in one histogram
  * for each measure.
  */
@@ -44,7 +35,6 @@ export class Recorder {
   readonly abortedStatus: number | undefined
   /** Whether there is a measure whose moment is the sending of the headers. */
   readonly measuresHeaders: boolean
-  readonly #index: SeriesIndex
   readonly #resolver: SeriesResolver
   /** Whether there is more to do for a request than to find its series and to record its latency. */
   readonly #asksForMore: boolean
@@ -54,10 +44,10 @@ export class Recorder {
   readonly #ofHeaders: readonly MeasuredColumn[]
   readonly #ignore: RequestConfig['ignore']
   readonly #warnOnce: WarnOnce
-  readonly #earlySlots = new WeakMap<SentHeaders, EarlySlot>()
+  /** Headers whose measures are recorded already. */
+  readonly #recorded = new WeakSet<SentHeaders>()
 
   constructor ({ index, columns, config, warnOnce, onOverflow }: RecorderOptions) {
-    this.#index = index
     this.#resolver = new SeriesResolver({ index, config, warnOnce, onOverflow })
     this.#ofEnd = columns.filter(({ measure }) => measure.moment === 'end')
     this.#latency = this.#ofEnd[0]!.family
@@ -88,13 +78,13 @@ export class Recorder {
   }
 
   /**
-   * Records the measures of the headers of a reply that may never end by itself. If the request does end, its other
-   * measures go into the same series, and neither `ignore` nor the label functions are called again.
+   * Records the measures of the headers of a long-lived reply, once. Such a reply may never end by itself, and its end
+   * is not recorded.
    */
   recordHeaders (reply: FastifyReply, headers: SentHeaders): void {
-    if (this.#earlySlots.has(headers)) return
+    if (this.#recorded.has(headers)) return
+    this.#recorded.add(headers)
     const slot = this.#find(reply, reply.statusCode, 'replied')
-    this.#earlySlots.set(headers, { slot, epoch: this.#index.epoch })
     if (slot !== notRecorded) observe(this.#ofHeaders, slot, { reply, ending: 'replied', elapsedMs: headers.elapsedMs })
   }
 
@@ -104,14 +94,11 @@ export class Recorder {
   }
 
   #recordMore (reply: FastifyReply, status: number, elapsedMs: number, ending: Ending): boolean {
-    const headers = this.measuresHeaders ? sentHeadersOf(reply.request) : undefined
-    const early = headers === undefined ? undefined : this.#earlySlots.get(headers)
-    const slot = early?.epoch === this.#index.epoch ? early.slot : this.#find(reply, status, ending)
+    const slot = this.#find(reply, status, ending)
     if (slot === notRecorded) return false
     observe(this.#ofEnd, slot, { reply, ending, elapsedMs })
-    if (headers !== undefined && early === undefined) {
-      observe(this.#ofHeaders, slot, { reply, ending, elapsedMs: headers.elapsedMs })
-    }
+    const headers = this.measuresHeaders ? sentHeadersOf(reply.request) : undefined
+    if (headers !== undefined) observe(this.#ofHeaders, slot, { reply, ending, elapsedMs: headers.elapsedMs })
     return true
   }
 

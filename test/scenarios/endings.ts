@@ -468,6 +468,60 @@ const longLived: Scenario[] = [
     longLived: { 'GET /events stream': 1 }
   },
   {
+    name: 'a hijacked event stream that the handler ends',
+    declare: app => {
+      app.get('/events', (_request, reply) => {
+        reply.hijack()
+        reply.raw.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: x\n\n')
+        reply.raw.end()
+      })
+    },
+    run: address => get(address, '/events'),
+    observed: {},
+    longLived: { 'GET /events stream': 1 }
+  },
+  {
+    name: 'a hijacked download that the client leaves',
+    declare: app => {
+      app.get('/file', (_request, reply) => {
+        reply.hijack()
+        reply.raw.writeHead(200, { 'content-type': 'application/octet-stream' }).write('first')
+      })
+    },
+    run: address => leaveAfter(address, head('/file', 'GET', 'accept: text/event-stream\nupgrade: x\n'), 'first'),
+    observed: { 'GET /file 200': 1 },
+    aborted: { 'GET /file in_reply': 1 }
+  },
+  {
+    name: 'a reply of the type of event streams that is sent as a whole',
+    declare: app => { app.get('/', async (_request, reply) => reply.type('text/event-stream').send('data: x\n\n')) },
+    run: getRoot,
+    observed: { 'GET / 200': 1 }
+  },
+  {
+    name: 'an upgrade that nobody has granted when the client leaves',
+    declare: (app, { reached }) => {
+      app.register(websocket)
+      app.register(async app => {
+        app.get('/socket', {
+          websocket: true,
+          preValidation: async () => {
+            reached.open()
+            await new Promise(() => {})
+          }
+        }, () => {})
+      })
+    },
+    async run (address, { reached }) {
+      const connection = await Connection.open(address)
+      connection.send(head('/socket', 'GET', 'connection: upgrade\nupgrade: websocket\n'))
+      await reached.passed()
+      connection.reset()
+    },
+    observed: { 'GET /socket 499': 1 },
+    aborted: { 'GET /socket before_reply': 1 }
+  },
+  {
     name: 'an event stream sent as a stream, that the client leaves',
     declare: (app, gates) => declareEndless(app, gates, 'text/event-stream; charset=utf-8'),
     run: address => leaveAfter(address, head('/endless'), 'first'),

@@ -1,0 +1,70 @@
+import type { ServerHttp2Stream } from 'node:http2'
+import type { FastifyReply } from 'fastify'
+
+/**
+ * What a server has sent before the body of a reply: in HTTP/1 the text from the status line to the empty line, in
+ * HTTP/2 the headers by their names in lower case.
+ */
+export type SentHead = string | Readonly<Record<string, unknown>>
+
+/** A reply of Node.js, or of anything that imitates one. */
+type RawReply = FastifyReply['raw'] & {
+  /** Node.js keeps the head of an HTTP/1 reply here. The property is null before the head is written. */
+  readonly _header?: string | null | boolean
+  /** Node.js keeps the value of `content-length` here. The property is null if the length is not known. */
+  readonly _contentLength?: number | null
+  readonly stream?: Partial<ServerHttp2Stream>
+}
+
+/**
+ * The head of a reply, or undefined if it was not sent yet.
+ *
+ * The properties that Fastify and Node.js document for this do not tell the whole truth. `reply.getHeader()` knows
+ * nothing of the headers that were given to `raw.writeHead()`, and it knows headers that a hijacked reply has never
+ * sent. `raw.headersSent` may be another one: @fastify/express defines it anew. If a future Node.js has no `_header`,
+ * what is documented has to do.
+ */
+export function sentHead (reply: FastifyReply): SentHead | undefined {
+  const { raw }: { raw: RawReply } = reply
+  if (raw.stream !== undefined) return raw.stream.sentHeaders
+  if (raw._header === null) return undefined
+  if (typeof raw._header === 'string') return raw._header
+  if (!raw.headersSent) return undefined
+  return { 'content-type': reply.getHeader('content-type'), 'content-length': reply.getHeader('content-length') }
+}
+
+/**
+ * The status that a reply was sent with. The status of the reply may have changed since: with @fastify/express, Fastify
+ * answers an error with status 500 after the head was sent.
+ */
+export function sentStatus (reply: FastifyReply): number {
+  const head = sentHead(reply)
+  const status = typeof head === 'string' ? head.split(' ', 2)[1] : head?.[':status']
+  return Number(status ?? reply.statusCode)
+}
+
+/**
+ * Whether the length of the reply is in its head. Only HTTP/1 tells it at once, and for nearly all replies: this takes
+ * a nanosecond, and to look into the head takes more than everything else that is done to record a request.
+ */
+export function hasKnownLength ({ raw }: FastifyReply): boolean {
+  return typeof (raw as RawReply)._contentLength === 'number'
+}
+
+const eventStreamLine = /^content-type:[ \t]*text\/event-stream[ \t]*[;\r]/im
+const eventStreamValue = /^[ \t]*text\/event-stream[ \t]*(?:;|$)/i
+const lengthLine = /^content-length:/im
+
+/**
+ * Whether a head is that of an event stream (server-sent events): its type is `text/event-stream`, and its length is
+ * not known. If the length is known, the server had the whole reply when it began to send it.
+ */
+export function isHeadOfEventStream (head: SentHead): boolean {
+  if (typeof head === 'string') return eventStreamLine.test(head) && !lengthLine.test(head)
+  return eventStreamValue.test(String(head['content-type'])) && head['content-length'] === undefined
+}
+
+/** Whether a reply never has a body, whatever its head says. */
+export function isBodiless ({ request: { method }, raw: { statusCode } }: FastifyReply): boolean {
+  return method === 'HEAD' || statusCode === 204 || statusCode === 304
+}
