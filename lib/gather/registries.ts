@@ -1,10 +1,16 @@
 import { register as globalRegistry, Registry } from 'prom-client'
 import type { RegistryLike } from '../../index'
-import { describe, FST_LATENCY_ERR_METRIC_FAILED, FST_LATENCY_ERR_NAME_HIDDEN, type WarnOnce } from '../errors'
-import { fromClientMetricInSteps, type ClientMetric } from '../exposition/client-samples'
+import {
+  causeOf, describe, FST_LATENCY_ERR_METRIC_FAILED, FST_LATENCY_ERR_METRIC_INVALID, FST_LATENCY_ERR_REGISTRY_FAILED,
+  printable, type WarnOnce
+} from '../errors'
+import { fromClientMetricInSteps, InvalidMetric, isLabelName, type ClientMetric } from '../exposition/client-samples'
+import { isAskedFor, namesOf } from '../exposition/sample-names'
 import type { Gatherer, GatherFailure, Labels, Points } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
-import { isOwnMetric, type OwnMetric } from './registered-metrics'
+import { listMetrics, type Entry, type NamedRegistry } from './listing'
+import { warnOfOtherLibraries } from './other-libraries'
+import { isOwnMetric, type Lease, type OwnMetric } from './registered-metrics'
 
 export function createRegistry (): Registry {
   return new Registry()
@@ -13,6 +19,8 @@ export function createRegistry (): Registry {
 export interface GathererOptions {
   /** The registries that are read first, in this order. More may be added later. */
   readonly registries: Iterable<RegistryLike>
+  /** The metrics of this plugin that are to be in these registries. */
+  readonly leases: Iterable<Lease>
   /** The registry of the metrics about scrapes. It is read after prom-client's global registry. */
   readonly scrapeRegistry: Registry
   /** The registry of the metrics of the process, or undefined if they are not served. It is read last. */
@@ -21,65 +29,52 @@ export interface GathererOptions {
   readonly warnOnce: WarnOnce
 }
 
-/** A metric, and the registry that holds it. */
-interface Entry {
-  readonly registry: RegistryLike
-  readonly metric: NamedMetric
-}
-
-interface NamedMetric {
-  readonly name: string
-}
-
 /**
- * Reads metrics from all registries. If several metrics have the same name, the first is served, and a warning is
- * given. There is no warning if the hidden metric is one of the process, because users may collect these metrics
- * themselves.
+ * Reads metrics from all registries. One bad metric never takes the others with it: what readers would refuse is left
+ * out, and a warning names it.
  */
 export function createGatherer (options: GathererOptions): Gatherer {
-  const { registries, scrapeRegistry, processRegistry, slices, warnOnce } = options
-
-  /** The served metrics by name, and the number of hidden ones. */
-  function list (): { served: Map<string, Entry>, hidden: number } {
-    const served = new Map<string, Entry>()
-    let hidden = 0
-    const lastRegistries = processRegistry === undefined ? [] : [processRegistry]
-    for (const registry of new Set([...registries, globalRegistry, scrapeRegistry, ...lastRegistries])) {
-      for (const metric of registry.getMetricsAsArray() as NamedMetric[]) {
-        if (!served.has(metric.name)) {
-          served.set(metric.name, { registry, metric })
-        } else if (registry !== processRegistry) {
-          hidden++
-          warnOnce(`name ${metric.name}`, new FST_LATENCY_ERR_NAME_HIDDEN(metric.name))
-        }
-      }
-    }
-    return { served, hidden }
-  }
+  const { leases, slices, warnOnce } = options
+  let hasLooked = false
 
   return async ({ names, timeoutMs }) => {
-    const { served, hidden } = list()
-    const wanted = [...served.values()].filter(({ metric: { name } }) => names === undefined || names.includes(name))
-    const read = new Map<string, Points>()
+    const registries = namedRegistries(options)
+    if (!hasLooked) warnOfOtherLibraries(registries, warnOnce)
+    hasLooked = true
+    const { served, hidden, broken } = listMetrics(registries, leases, warnOnce)
+    const asked = names === undefined ? undefined : new Set(names)
+    const isWanted = (entry: Entry | typeof hiddenFamilies): boolean => asked === undefined || isAskedFor(entry, asked)
+    const wanted = served.filter(isWanted)
+    const read = new Map<unknown, Points>()
     const failures: GatherFailure[] = []
+    const leftOut = [...broken]
     const deadline = createDeadline(timeoutMs)
 
-    async function readInto (name: string, points: Promise<Points>): Promise<void> {
+    function leaveOut (name: string, { message, cause }: Error): void {
+      leftOut.push(name)
+      warnOnce(`invalid ${name}`, () =>
+        new FST_LATENCY_ERR_METRIC_INVALID(printable(name), message, causeOf(cause)))
+    }
+
+    async function readInto ({ name, metric }: Entry, points: Promise<Points>): Promise<void> {
       try {
-        read.set(name, await points)
+        read.set(metric, await points)
       } catch (cause) {
-        const error = new FST_LATENCY_ERR_METRIC_FAILED(name, describe(cause), { cause })
+        if (cause instanceof InvalidMetric) return leaveOut(name, cause)
+        // No fault of this plugin is a reason to show none of the metrics.
+        if (isOwnMetric(metric)) return leaveOut(name, new Error(describe(cause), { cause }))
+        const error = new FST_LATENCY_ERR_METRIC_FAILED(printable(name), describe(cause), causeOf(cause))
         failures.push({ name, message: error.message })
-        warnOnce(`metric ${name}`, error)
+        warnOnce(`metric ${name}`, () => error)
       }
     }
 
     const reading: Array<Promise<void>> = []
     const own: Array<Promise<void>> = []
     try {
-      for (const { registry, metric } of wanted) {
-        if (isOwnMetric(metric)) continue
-        reading.push(readInto(metric.name, Promise.race([readMetric(registry, metric, slices), deadline.passed()])))
+      for (const entry of wanted) {
+        if (isOwnMetric(entry.metric)) continue
+        reading.push(readInto(entry, Promise.race([readMetric(entry, slices), deadline.passed()])))
         await slices.next()
       }
       await Promise.all(reading)
@@ -88,15 +83,43 @@ export function createGatherer (options: GathererOptions): Gatherer {
     }
     // The metrics of this plugin are read last. Up to some 10,000 series are read within one turn of the event loop.
     // They are then all of the same moment, and include everything that was counted until then.
-    for (const { registry, metric } of wanted) {
-      if (isOwnMetric(metric)) own.push(readInto(metric.name, readOwnMetric(registry, metric, slices)))
+    for (const entry of wanted) {
+      const { registry, metric } = entry
+      if (isOwnMetric(metric)) own.push(readInto(entry, readOwnMetric(registry, metric, slices, warnOnce)))
     }
     await Promise.all(own)
 
-    const families = wanted.flatMap(({ metric: { name } }) => read.get(name) ?? [])
-    if (names === undefined || names.includes(hiddenFamiliesName)) families.push(hiddenFamilies(hidden))
-    return { families, failures }
+    const taken = new Map(namesOf(hiddenFamilies).map(name => [name, hiddenFamilies.name]))
+    const ownFirst = [...wanted].sort((a, b) => Number(isOwnMetric(b.metric)) - Number(isOwnMetric(a.metric)))
+    for (const { name, metric } of ownFirst) {
+      const points = read.get(metric)
+      if (points === undefined) continue
+      const other = namesOf(points).map(name => taken.get(name)).find(other => other !== undefined)
+      if (other === undefined) {
+        for (const sampleName of namesOf(points)) taken.set(sampleName, name)
+      } else {
+        read.delete(metric)
+        leaveOut(name, new Error(`samples of it would have the names of those of "${other}"`))
+      }
+    }
+    const families = wanted.flatMap(({ metric }) => read.get(metric) ?? [])
+    if (isWanted(hiddenFamilies)) families.push({ ...hiddenFamilies, values: Float64Array.of(hidden) })
+    return { families, failures, leftOut }
   }
+}
+
+/** Every registry once, in the order in which they are served. */
+function namedRegistries ({ registries, scrapeRegistry, processRegistry }: GathererOptions): NamedRegistry[] {
+  const titles = new Map<RegistryLike, string>()
+  const add = (registry: RegistryLike, title: string): void => {
+    if (!titles.has(registry)) titles.set(registry, title)
+  }
+  for (const registry of registries) add(registry, titles.size === 0 ? 'app.latency.registry' : 'a later "registry"')
+  add(globalRegistry, "prom-client's global registry")
+  add(scrapeRegistry, 'the metrics about scrapes')
+  if (processRegistry !== undefined) add(processRegistry, 'the metrics of the process')
+  // Users may collect the metrics of the process themselves.
+  return Array.from(titles, ([registry, title]) => ({ registry, title, mayBeHidden: registry === processRegistry }))
 }
 
 interface Deadline {
@@ -121,29 +144,26 @@ function createDeadline (timeoutMs: number): Deadline {
   }
 }
 
-const hiddenFamiliesName = 'fastify_latency_hidden_families'
+const hiddenFamilies = {
+  type: 'gauge',
+  name: 'fastify_latency_hidden_families',
+  help: 'Metric families left out of this scrape because an earlier registry holds one of the same name.',
+  unit: undefined,
+  labelNames: [],
+  labelSets: [[]],
+  sharedLabels: {},
+  startSeconds: undefined,
+  exemplars: []
+} satisfies Omit<Points, 'values'>
 
-function hiddenFamilies (value: number): Points {
-  return {
-    type: 'gauge',
-    name: hiddenFamiliesName,
-    help: 'Metric families left out of this scrape because an earlier registry holds one of the same name.',
-    unit: undefined,
-    labelNames: [],
-    labelSets: [[]],
-    sharedLabels: {},
-    startSeconds: undefined,
-    exemplars: [],
-    values: Float64Array.of(value)
-  }
+async function readMetric ({ registry, metric, name }: Entry, slices: TimeSlices): Promise<Points> {
+  return inSlices(fromClientMetricInSteps(await readJSON(registry, metric), name), slices)
 }
 
-async function readMetric (registry: RegistryLike, metric: NamedMetric, slices: TimeSlices): Promise<Points> {
-  return inSlices(fromClientMetricInSteps(await readJSON(registry, metric)), slices)
-}
-
-async function readOwnMetric (registry: RegistryLike, metric: OwnMetric, slices: TimeSlices): Promise<Points> {
-  const defaultLabels = Object.entries(await readDefaultLabels(registry))
+async function readOwnMetric (
+  registry: RegistryLike, metric: OwnMetric, slices: TimeSlices, warnOnce: WarnOnce
+): Promise<Points> {
+  const defaultLabels = Object.entries(await readDefaultLabels(registry, warnOnce))
   const points = await inSlices<Points>(metric.readInSteps(), slices)
   const { labelNames } = points
   const sharedLabels = Object.fromEntries(defaultLabels.filter(([name]) => !labelNames.includes(name)))
@@ -165,11 +185,22 @@ async function inSlices<T> (steps: Generator<undefined, T>, slices: TimeSlices):
 
 /**
  * The default labels of a registry. There is no method that reads what `setDefaultLabels()` has set, so this function
- * looks at what the registry adds to a sample without labels.
+ * looks at what the registry adds to a sample without labels. There are none if they cannot be read or shown. `le` is
+ * left out, because buckets have such a label of their own.
  */
-async function readDefaultLabels (registry: RegistryLike): Promise<Labels> {
-  const { values } = await readJSON(registry, { get: () => ({ values: [{ labels: {} }] }) })
-  return Object.fromEntries(Object.entries(values[0]!.labels!).map(([name, value]) => [name, String(value)]))
+async function readDefaultLabels (registry: RegistryLike, warnOnce: WarnOnce): Promise<Labels> {
+  try {
+    const { values } = await readJSON(registry, { get: () => ({ values: [{ labels: {} }] }) })
+    const labels = Object.entries(values![0]!.labels!)
+      .flatMap(([name, value]) => name === 'le' ? [] : [[name, String(value)] as const])
+    const wrong = labels.find(([name]) => !isLabelName(name))
+    if (wrong !== undefined) throw new TypeError(`a default label is named ${describe(wrong[0])}`)
+    return Object.fromEntries(labels)
+  } catch (error) {
+    warnOnce('default labels', () =>
+      new FST_LATENCY_ERR_REGISTRY_FAILED('a registry', `its default labels: ${describe(error)}`, causeOf(error)))
+    return {}
+  }
 }
 
 /**
@@ -182,6 +213,7 @@ async function readDefaultLabels (registry: RegistryLike): Promise<Labels> {
  */
 async function readJSON (registry: RegistryLike, metric: unknown): Promise<ClientMetric> {
   const view = Object.create(registry, { getMetricsAsArray: { value: () => [metric] } }) as RegistryLike
-  const [json] = await view.getMetricsAsJSON() as [ClientMetric]
-  return json
+  const metrics: unknown = await view.getMetricsAsJSON()
+  if (!Array.isArray(metrics)) throw new InvalidMetric(`getMetricsAsJSON() returned ${describe(metrics)}`)
+  return metrics[0]
 }

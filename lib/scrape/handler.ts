@@ -165,7 +165,8 @@ export class ScrapeHandler {
   async #gatherOnce (names: readonly string[], timeoutMs: number): Promise<SharedGathering> {
     const { gather, metrics } = this.#options
     const gathered = await gather({ names: names.length === 0 ? undefined : names, timeoutMs })
-    for (const { name } of gathered.failures) metrics.metricErrors.increment({ metric: name })
+    const broken = [...gathered.failures.map(({ name }) => name), ...gathered.leftOut]
+    for (const name of broken) metrics.metricErrors.increment({ metric: name })
     return { ...gathered, written: new Map() }
   }
 }

@@ -1,14 +1,12 @@
 import { createServer, STATUS_CODES, type RequestListener, type Server } from 'node:http'
 import { isIPv6, type AddressInfo } from 'node:net'
-import Fastify, {
-  type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest
-} from 'fastify'
+import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { authenticate } from './authentication'
 import { Bindings } from './bindings'
 import { createHttpsServer } from './certificates'
 import {
   createWarnOnce, describe, FST_LATENCY_ERR_CLUSTER_PORT, FST_LATENCY_ERR_CONNECTION_LIMIT,
-  FST_LATENCY_ERR_SERVER_CLOSED, FST_LATENCY_ERR_SERVER_LISTEN, warn, type WarnOnce
+  FST_LATENCY_ERR_SERVER_CLOSED, FST_LATENCY_ERR_SERVER_LISTEN, warn, type Log, type WarnOnce
 } from '../errors'
 import { EndingObserver } from '../http/endings'
 import type { Facts } from '../pages/facts'
@@ -53,7 +51,7 @@ export interface MetricsServerOptions {
   readonly isReady: () => boolean
   /** The facts that the pages show. */
   readonly facts: () => Facts
-  readonly log: FastifyBaseLogger
+  readonly log: Log
 }
 
 /** The metrics server: a Fastify instance with a port of its own. */
@@ -199,7 +197,7 @@ export class MetricsServer {
       ? createServer(limits, handler)
       : createHttpsServer(https, limits, handler, error => warn(this.#options.log, error))
     server.maxConnections = maxConnections
-    server.on('drop', () => this.#warnOnce('connections', new FST_LATENCY_ERR_CONNECTION_LIMIT(maxConnections)))
+    server.on('drop', () => this.#warnOnce('connections', () => new FST_LATENCY_ERR_CONNECTION_LIMIT(maxConnections)))
     // The application keeps the process alive; its metrics server does not.
     return server.unref()
   }
