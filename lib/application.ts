@@ -6,8 +6,8 @@ import type { Histogram, Latency, RegistryLike } from '../index'
 import { collectFacts } from './application-facts'
 import type { Config } from './config'
 import {
-  createWarnOnce, describe, FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_PORT_OF_APPLICATION,
-  FST_LATENCY_ERR_SERVER_OFF, warn, type WarnOnce
+  createWarnOnce, describe, FST_LATENCY_ERR_DECORATOR_TAKEN, FST_LATENCY_ERR_OPTION_CONFLICT,
+  FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_OFF, guardLog, warn, type Log, type WarnOnce
 } from './errors'
 import { processMetrics } from './gather/process-metrics'
 import { createGatherer, createRegistry } from './gather/registries'
@@ -46,6 +46,7 @@ export class Application implements Latency {
   readonly #serverConfig: ServerConfig | false
   readonly #scrapeConfig: ScrapeConfig
   readonly #processMetrics: boolean
+  readonly #log: Log
   readonly #warnOnce: WarnOnce
   readonly #registrations: Registrations
   readonly #server: MetricsServer | null
@@ -59,6 +60,7 @@ export class Application implements Latency {
    * in `config`.
    */
   static of (context: FastifyInstance, config: Config): Application {
+    checkDecorator(context)
     const root: FastifyInstance & { [kApplication]?: Application } = rootOf(context)
     if (root[kApplication] === undefined) {
       Object.defineProperty(root, kApplication, { value: new Application(context, config) })
@@ -73,9 +75,12 @@ export class Application implements Latency {
     this.#serverConfig = config.server ?? defaultServer
     this.#scrapeConfig = config.scrape ?? defaultScrape
     this.#processMetrics = config.processMetrics ?? true
-    this.#warnOnce = createWarnOnce(app.log)
+    this.#log = guardLog(app)
+    this.#warnOnce = createWarnOnce(this.#log)
     this.registry = config.registry ?? ownRegistry
-    this.#registrations = new Registrations({ registry: this.registry, ownRegistry, warnOnce: this.#warnOnce })
+    this.#registrations = new Registrations({
+      registry: this.registry, ownRegistry, warn: error => warn(this.#log, error), warnOnce: this.#warnOnce
+    })
     this.#server = this.#serverConfig === false ? null : this.#createServer(this.#serverConfig)
   }
 
@@ -157,7 +162,7 @@ export class Application implements Latency {
         processMetrics: this.#processMetrics,
         registrations: this.#registrations.describe()
       }),
-      log: this.#app.log
+      log: this.#log
     })
   }
 
@@ -177,6 +182,7 @@ export class Application implements Latency {
     const scrapeRegistry = createRegistry()
     const gather = createGatherer({
       registries: this.#registrations.registries,
+      leases: this.#registrations.leases,
       scrapeRegistry,
       processRegistry: this.#processMetrics ? processMetrics() : undefined,
       slices,
@@ -198,6 +204,15 @@ export class Application implements Latency {
       }
     }
   }
+}
+
+/** Throws if `app.latency` belongs to somebody else, before anything is changed. */
+function checkDecorator (context: FastifyInstance): void {
+  if (!context.hasDecorator('latency') || context.latency instanceof Application) return
+  const { histogram, registry } = Object(context.latency) as Partial<Latency>
+  throw new FST_LATENCY_ERR_DECORATOR_TAKEN(histogram === undefined || registry === undefined
+    ? 'another plugin, or to the application itself'
+    : 'another copy of fastify-latency: "npm ls fastify-latency" shows who depends on which')
 }
 
 /**

@@ -1,30 +1,23 @@
-import { describe, FST_LATENCY_ERR_OPTION_INVALID, FST_LATENCY_ERR_OPTION_UNKNOWN } from './errors'
+import { describe, FST_LATENCY_ERR_OPTION_INVALID, FST_LATENCY_ERR_OPTION_UNKNOWN, printable } from './errors'
+import { hintAt } from './option-hints'
 
 /**
  * Checks of options, for the parsers of all rooms. Each check throws a coded error that names the option, the rule and
  * the value received. Values such as 0, false and port 0 are legitimate, so only undefined stands for a default.
  */
 
-export interface ObjectRules {
-  /** Names that options had before, and their names now. */
-  readonly renamed?: Readonly<Record<string, string>>
-  /** Names that are none of the options, and may be there. */
-  readonly ignored?: readonly string[]
-}
-
-/** Checks that a value is an object without unknown options. Undefined stands for the empty object. */
+/**
+ * Checks that a value is an object without unknown options. Undefined stands for the empty object. Names in `ignored`
+ * are none of the options, and may be there.
+ */
 export function readObject (
-  option: string,
-  value: unknown,
-  known: readonly string[],
-  { renamed = {}, ignored = [] }: ObjectRules = {}
+  option: string, value: unknown, known: readonly string[], ignored: readonly string[] = []
 ): Record<string, unknown> {
   const object = optional(option, value, isObject, 'an object') ?? {}
   for (const key of Object.keys(object)) {
     if (known.includes(key) || ignored.includes(key)) continue
-    const name = option === 'options' ? key : `${option}.${key}`
-    const hint = Object.hasOwn(renamed, key) ? `, which is called "${renamed[key]!}"` : ''
-    throw new FST_LATENCY_ERR_OPTION_UNKNOWN(name, hint, known.join(', '))
+    const name = printable(option === 'options' ? key : `${option}.${key}`)
+    throw new FST_LATENCY_ERR_OPTION_UNKNOWN(name, hintAt(option, key, known), known.join(', '))
   }
   return object
 }
@@ -44,6 +37,10 @@ export function check (option: string, valid: boolean, rule: string, received: u
 
 export function isObject (value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+export function isObjectOrBoolean (value: unknown): value is Record<string, unknown> | boolean {
+  return isBoolean(value) || isObject(value)
 }
 
 export function isFunction<T extends Function> (value: unknown): value is T {

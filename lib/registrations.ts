@@ -3,8 +3,9 @@ import type { FastifyInstance } from 'fastify'
 import type { RegistryLike } from '../index'
 import type { Config } from './config'
 import {
-  describe, FST_LATENCY_ERR_HISTOGRAM_CONFLICT, FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN,
-  FST_LATENCY_ERR_NOT_RECORDED, type WarnOnce
+  causeOf, describe, FST_LATENCY_ERR_BUCKETS_UNIT, FST_LATENCY_ERR_HISTOGRAM_CONFLICT,
+  FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN, FST_LATENCY_ERR_NOT_RECORDED,
+  FST_LATENCY_ERR_REGISTRY_FAILED, type Warn, type WarnOnce
 } from './errors'
 import {
   Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type OwnMetric
@@ -44,8 +45,12 @@ export interface RegistrationsOptions {
    * The registry that belongs to the application itself. Its metrics can still be read when the application has closed.
    */
   readonly ownRegistry: RegistryLike
+  readonly warn: Warn
   readonly warnOnce: WarnOnce
 }
+
+/** No application has bounds from 1 to this one in seconds, but many have them in milliseconds. */
+const longestLatency = 100
 
 /** Keeps which contexts of an application record into which metrics. */
 export class Registrations {
@@ -57,6 +62,8 @@ export class Registrations {
   /** Functions to call when the application closes. */
   readonly #releases: Array<() => void> = []
   readonly #registries = new Set<RegistryLike>()
+  /** What keeps the metrics of the registrations in their registries. */
+  readonly leases = new Set<Lease>()
 
   constructor (options: RegistrationsOptions) {
     this.#options = options
@@ -89,6 +96,7 @@ export class Registrations {
     const labelNames = [...Object.keys(config.labels), ...Object.keys(config.constLabels)]
     const wanted = findHistograms(registry, config, labelNames)
     if (this.#isRecorded(context, wanted, config)) return
+    for (const { measure, definition } of wanted) this.#checkUnit(measure, definition)
     const measured = registerHistograms(registry, wanted, labelNames)
     this.#registries.add(registry)
     this.#registrations.push({ context, config, measured })
@@ -100,6 +108,12 @@ export class Registrations {
   /** Removes from all registries what this application has added. A registry may outlive the application. */
   release (): void {
     for (const release of this.#releases) release()
+  }
+
+  /** Warns of bounds that look like milliseconds. It is no error, because somebody may mean them. */
+  #checkUnit ({ option, unit }: Measure, { upperBounds }: HistogramDefinition): void {
+    if (unit !== 'seconds' || upperBounds[0]! < 1 || upperBounds.at(-1)! < longestLatency) return
+    this.#options.warn(new FST_LATENCY_ERR_BUCKETS_UNIT(`${option}.buckets`, describe(upperBounds)))
   }
 
   /**
@@ -119,7 +133,7 @@ export class Registrations {
         help: 'Event streams and upgraded connections that have ended. They are not in the latency histogram.'
       }),
       onFailure: error => this.#options.warnOnce(
-        'instrument', new FST_LATENCY_ERR_NOT_RECORDED(describe(error), { cause: error }))
+        'instrument', () => new FST_LATENCY_ERR_NOT_RECORDED(describe(error), causeOf(error)))
     })
     for (const [other, otherInstrument] of this.#instruments) {
       if (isInside(context, other)) instrument.leaveCountsToOuter()
@@ -159,7 +173,8 @@ export class Registrations {
       ({ measure, family: this.#hold(registry, histogram).familyIn(index) }))
     const labels = { histogram: config.histogram.name }
     const onOverflow = (): void => overflowed.increment(labels)
-    return new Recorder({ index, columns, config, warnOnce: this.#options.warnOnce, onOverflow })
+    const { warn, warnOnce } = this.#options
+    return new Recorder({ index, columns, config, warn, warnOnce, onOverflow })
   }
 
   #counter (registry: RegistryLike, definition: ValueDefinition): RegisteredCounter {
@@ -170,8 +185,20 @@ export class Registrations {
   /** Keeps a metric in its registry until this application closes. */
   #hold<M extends OwnMetric> (registry: RegistryLike, metric: M): M {
     const lease = new Lease(registry, metric)
-    if (registry !== this.#options.ownRegistry) this.#releases.push(() => lease.release())
+    this.leases.add(lease)
+    if (registry !== this.#options.ownRegistry) this.#releases.push(() => this.#release(lease))
     return metric
+  }
+
+  #release (lease: Lease): void {
+    this.leases.delete(lease)
+    try {
+      lease.release()
+    } catch (error) {
+      const { name } = lease.metric
+      this.#options.warnOnce('release', () => new FST_LATENCY_ERR_REGISTRY_FAILED(
+        'a registry', `"${name}" cannot be removed from it: ${describe(error)}`, causeOf(error)))
+    }
   }
 
   /**
@@ -270,9 +297,9 @@ function showHistogram ({ name, buckets }: RegisteredHistogram, { labels }: Conf
 
 /** The options that two registrations must have in common to record requests in the same way. */
 function recordingOptions (config: Config): unknown {
-  const { labels, constLabels, ignore, seriesLimit, abortedStatus } = config
+  const { labels, constLabels, routes, ignore, seriesLimit, abortedStatus } = config
   const measured = measures.map(({ option }) => config[option])
-  return { labels, constLabels, ignore, seriesLimit, abortedStatus, measured }
+  return { labels, constLabels, routes, ignore, seriesLimit, abortedStatus, measured }
 }
 
 /**

@@ -1,4 +1,5 @@
 import { createServer } from 'node:http'
+import path from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { Registry } from 'prom-client'
@@ -322,4 +323,33 @@ t.test('options may be inherited', async t => {
   await app.register(latency, Object.create({ server: false, histogram: { name: 'inherited_seconds' } }))
   t.equal(app.latency.histogram.name, 'inherited_seconds')
   t.equal(app.latency.server, null)
+})
+
+t.test('called instead of registered, the plugin says how it is registered', async t => {
+  const call = latency as unknown as (...given: unknown[]) => Promise<void>
+  for (const given of [[], [{}], [{ server: false }], [null], [undefined, {}]]) {
+    t.throws(() => call(...given), { code: 'FST_LATENCY_ERR_NOT_REGISTERED', name: 'FastifyError' })
+  }
+})
+
+t.test('app.latency of somebody else is refused, and nothing is changed', async t => {
+  const folder = path.dirname(require.resolve('../lib'))
+  const loaded = Object.entries(require.cache).filter(([file]) => file.startsWith(folder))
+  for (const [file] of loaded) delete require.cache[file]
+  const copy: typeof latency = require('../lib')
+  Object.assign(require.cache, Object.fromEntries(loaded))
+  t.not(copy, latency)
+  const owners: Array<[add: (app: FastifyInstance) => unknown, message: RegExp]> = [
+    [app => app.register(copy, { server: false }), /It belongs to another copy of fastify-latency: "npm ls /],
+    [app => app.decorate('latency', null as never), /It belongs to another plugin, or to the application itself$/],
+    [app => app.decorate('latency', {} as never), /It belongs to another plugin, or to the application itself$/]
+  ]
+  for (const [add, message] of owners) {
+    const app = createApplication(t)
+    const registry = new Registry()
+    await add(app)
+    await t.rejects(async () => await app.register(latency, { server: false, registry }),
+      { code: 'FST_LATENCY_ERR_DECORATOR_TAKEN', message })
+    t.same(registry.getMetricsAsArray(), [])
+  }
 })

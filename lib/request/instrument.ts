@@ -3,7 +3,6 @@ import { EndingObserver, longLivedKind, type Ending } from '../http/endings'
 import { sentStatus } from '../http/sent-head'
 import type { Labels } from '../snapshot'
 import { countOpenRequests, type OpenRequestsOptions } from './open-requests'
-import { parseRouteConfig } from './options'
 import type { Recorder } from './recorder'
 import { RejectionObserver, rejectionReasons } from './rejections'
 import { handOutRouteConfigs } from './route-config'
@@ -48,10 +47,20 @@ export class Instrument {
     this.#endings = new EndingObserver(
       (reply, ending, elapsedMs) => this.#record(reply, ending, elapsedMs), options.onFailure)
     const instrument = this
-    app.addHook('onRoute', checkRouteConfig)
+    app.addHook('onRoute', declareRoute)
+    app.addHook('onReady', checkDeclared)
     handOutRouteConfigs(app)
     app.addHook('onRequest', beginRequest)
     app.addHook('onResponse', endRequest)
+
+    function declareRoute (route: RouteOptions): void {
+      for (const recorder of instrument.#recorders) recorder.declare(route)
+    }
+
+    function checkDeclared (done: () => void): void {
+      for (const recorder of instrument.#recorders) recorder.checkDeclared()
+      done()
+    }
 
     function beginRequest (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
       try {
@@ -171,10 +180,6 @@ export class Instrument {
     const method = route.method(request.method)
     counter.increment({ ...this.#options.constLabels, method, route: route.label, ...labels })
   }
-}
-
-function checkRouteConfig ({ config }: RouteOptions): void {
-  parseRouteConfig(config)
 }
 
 function statusOf (reply: FastifyReply, ending: Ending, { abortedStatus }: Recorder): number {

@@ -1,9 +1,8 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
-import { describe, FST_LATENCY_ERR_CALLBACK, type WarnOnce } from '../errors'
+import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { HistogramFamily } from '../histogram/family'
-import type { SeriesIndex } from '../histogram/series-index'
 import type { Ending } from '../http/endings'
-import { notRecorded, SeriesResolver } from './labels'
+import { Callback } from './callback'
+import { notRecorded, SeriesResolver, type ResolverOptions } from './labels'
 import type { Measure } from './measures'
 import type { RequestConfig } from './options'
 import type { RouteSeries } from './route-series'
@@ -15,15 +14,10 @@ export interface MeasuredColumn {
   readonly family: HistogramFamily
 }
 
-export interface RecorderOptions {
-  /** The index of the series of this registration. */
-  readonly index: SeriesIndex
+export interface RecorderOptions extends ResolverOptions {
   /** Everything that is recorded of each request. All histograms have their columns beside `index`. */
   readonly columns: readonly MeasuredColumn[]
-  readonly config: Pick<RequestConfig, 'labels' | 'constLabels' | 'seriesLimit' | 'ignore' | 'abortedStatus'>
-  readonly warnOnce: WarnOnce
-  /** Called for each request whose labels found no place in the index. */
-  readonly onOverflow: () => void
+  readonly config: ResolverOptions['config'] & Pick<RequestConfig, 'ignore' | 'abortedStatus'>
 }
 
 /**
@@ -42,25 +36,36 @@ export class Recorder {
   /** What is recorded when a request ends. The latency comes first. */
   readonly #ofEnd: readonly MeasuredColumn[]
   readonly #ofHeaders: readonly MeasuredColumn[]
-  readonly #ignore: RequestConfig['ignore']
-  readonly #warnOnce: WarnOnce
+  readonly #ignore: Callback<boolean> | undefined
   /** Headers whose measures are recorded already. */
   readonly #recorded = new WeakSet<SentHeaders>()
 
-  constructor ({ index, columns, config, warnOnce, onOverflow }: RecorderOptions) {
-    this.#resolver = new SeriesResolver({ index, config, warnOnce, onOverflow })
+  constructor ({ columns, ...options }: RecorderOptions) {
+    const { config, warn } = options
+    this.#resolver = new SeriesResolver(options)
     this.#ofEnd = columns.filter(({ measure }) => measure.moment === 'end')
     this.#latency = this.#ofEnd[0]!.family
     this.#ofHeaders = columns.filter(({ measure }) => measure.moment === 'headers')
     this.measuresHeaders = this.#ofHeaders.length > 0
     this.#asksForMore = columns.length > 1 || config.ignore !== undefined
-    this.#ignore = config.ignore
-    this.#warnOnce = warnOnce
+    this.#ignore = config.ignore && new Callback({
+      option: 'ignore', function: config.ignore, read: readBoolean, otherwise: false, warn
+    })
     this.abortedStatus = config.abortedStatus
   }
 
   get needsScheme (): boolean {
     return this.#resolver.needsScheme
+  }
+
+  /** To be called for each route while it is declared. Throws a coded error if the route cannot be recorded. */
+  declare (route: RouteOptions): void {
+    this.#resolver.declare(route)
+  }
+
+  /** To be called when all routes are declared. */
+  checkDeclared (): void {
+    this.#resolver.checkDeclared()
   }
 
   /**
@@ -104,20 +109,13 @@ export class Recorder {
 
   /** The slot of a request, or `notRecorded`. */
   #find (reply: FastifyReply, status: number, ending: Ending): number {
-    if (this.#ignore !== undefined && this.#isIgnored(this.#ignore, reply.request, reply)) return notRecorded
+    if (this.#ignore?.call(reply.request, reply) === true) return notRecorded
     return this.#resolver.resolve(reply, status, ending)
   }
+}
 
-  #isIgnored (ignore: NonNullable<RequestConfig['ignore']>, request: FastifyRequest, reply: FastifyReply): boolean {
-    try {
-      const ignored: unknown = ignore(request, reply)
-      if (typeof ignored === 'boolean') return ignored
-      this.#warnOnce('ignore', new FST_LATENCY_ERR_CALLBACK('ignore', `it returned ${describe(ignored)}`))
-    } catch (error) {
-      this.#warnOnce('ignore', new FST_LATENCY_ERR_CALLBACK('ignore', describe(error)))
-    }
-    return false
-  }
+function readBoolean (value: unknown): boolean | undefined {
+  return typeof value === 'boolean' ? value : undefined
 }
 
 /** A request as it is when its measures are read. */

@@ -88,8 +88,9 @@ export class ScrapeHandler {
       return reply.code(503).send(`${concurrency} scrapes are being answered already; try again later\n`)
     }
 
-    const { families, failures } = await gather(scrape)
-    for (const { name } of failures) metrics.metricErrors.increment({ metric: name })
+    const { families, failures, leftOut } = await gather(scrape)
+    const broken = [...failures.map(({ name }) => name), ...leftOut]
+    for (const name of broken) metrics.metricErrors.increment({ metric: name })
     if (failures.length > 0 && errorHandling === 'fail') {
       return reply.code(500).send(failures.map(({ name }) => `Metric "${name}" could not be read\n`).join(''))
     }

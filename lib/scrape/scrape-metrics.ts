@@ -37,7 +37,7 @@ export function createScrapeMetrics (registry: RegistryLike): ScrapeMetrics {
     }, new SeriesIndex([]))),
     metricErrors: register(new RegisteredCounter({
       name: 'fastify_latency_metric_errors_total',
-      help: 'Times that a metric could not be read for a scrape.'
+      help: 'Times that a metric was not in a scrape, because it could not be read or shown.'
     })),
     unauthorized: register(new RegisteredCounter({
       name: 'fastify_latency_unauthorized_total',

@@ -1,8 +1,6 @@
 import { createServer, STATUS_CODES, type RequestListener, type Server } from 'node:http'
 import { isIPv6, type AddressInfo } from 'node:net'
-import Fastify, {
-  type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest
-} from 'fastify'
+import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { authenticate } from './authentication'
 import { AuthenticationFailures } from './authentication-failures'
 import { Bindings, retryDelayMs } from './bindings'
@@ -10,7 +8,7 @@ import { Certificates } from './certificates'
 import { Connections, maxConnections } from './connections'
 import {
   createWarnOnce, describe, FST_LATENCY_ERR_CLUSTER_PORT, FST_LATENCY_ERR_CONNECTION_LIMIT,
-  FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_CLOSED, FST_LATENCY_ERR_SERVER_LISTEN, warn
+  FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_CLOSED, FST_LATENCY_ERR_SERVER_LISTEN, warn, type Log
 } from '../errors'
 import { EndingObserver } from '../http/endings'
 import type { Facts } from '../pages/facts'
@@ -50,7 +48,7 @@ export interface MetricsServerOptions {
   readonly isReady: () => boolean
   /** The facts that the pages show. */
   readonly facts: () => Facts
-  readonly log: FastifyBaseLogger
+  readonly log: Log
 }
 
 /** The metrics server: a Fastify instance with a port of its own. */
@@ -80,7 +78,7 @@ export class MetricsServer {
     const warnOnce = createWarnOnce(log)
     this.#options = options
     this.#connections = new Connections(() =>
-      warnOnce('connections', new FST_LATENCY_ERR_CONNECTION_LIMIT(maxConnections)))
+      warnOnce('connections', () => new FST_LATENCY_ERR_CONNECTION_LIMIT(maxConnections)))
     this.#certificates = config.https === undefined
       ? undefined
       : new Certificates(config.https, error => warn(log, error))
