@@ -1,7 +1,8 @@
 import { createServer, STATUS_CODES, type RequestListener, type Server } from 'node:http'
 import { isIPv6, type AddressInfo } from 'node:net'
 import Fastify, {
-  type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest
+  type FastifyBaseLogger, type FastifyContextConfig, type FastifyError, type FastifyInstance, type FastifyReply,
+  type FastifyRequest, type RouteOptions
 } from 'fastify'
 import { authenticate } from './authentication'
 import { Bindings } from './bindings'
@@ -80,6 +81,7 @@ export class MetricsServer {
     })
     const { app } = this
     const endings = this.#endings
+    app.addHook('onRoute', leaveOutOfTraces)
     app.addHook('onRequest', beginRequest)
     app.addHook('onResponse', endRequest)
     if (config.auth !== undefined) authenticate(app, config.auth, isProbe)
@@ -88,6 +90,12 @@ export class MetricsServer {
     app.route(scrapes.route(config.path))
     // These routes are declared when the server boots, so that a route of the user can take the place of any of them.
     app.register(async app => declareOwnRoutes(app, options))
+
+    /** Makes a route of this server one that @fastify/otel does not trace, unless the route says otherwise itself. */
+    function leaveOutOfTraces (route: RouteOptions): void {
+      const untraced: FastifyContextConfig & { otel: boolean } = { otel: false, ...route.config }
+      route.config = untraced
+    }
 
     function isProbe ({ routeOptions: { url } }: FastifyRequest): boolean {
       return healthPaths.includes(url) && url !== config.path
