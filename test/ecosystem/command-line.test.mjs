@@ -27,8 +27,8 @@ t.test('fastify-cli starts what @fastify/autoload puts together, and its request
   const project = new Project(t, {
     'package.json': '{ "type": "module" }', 'app.js': app, 'plugins/latency.js': plugin, 'routes/users/index.js': routes
   })
-  const output = await project.start(t, /Metrics at http/, 'node_modules/fastify-cli/cli.js', 'start',
-    '--address', '127.0.0.1', '--port', '0', '--log-level', 'info', 'app.js')
+  const output = await project.start(t, /Metrics at http/, ['node_modules/fastify-cli/cli.js', 'start',
+    '--address', '127.0.0.1', '--port', '0', '--log-level', 'info', 'app.js'])
   const [address] = /http:\/\/127\.0\.0\.1:\d+/.exec(output)
   const [, url] = /Metrics at (http:[^"\s]+)/.exec(output)
   for (const path of ['/users', '/users/1', '/users/2', '/nowhere']) await (await fetch(address + path)).text()

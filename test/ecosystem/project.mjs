@@ -40,18 +40,18 @@ export class Project {
     return path.join(this.folder, file)
   }
 
-  /** Runs the program of a package to its end. Resolves to what it printed. */
-  async run (file, ...args) {
-    const { stdout, stderr } = await promisify(execFile)(process.execPath, [file, ...args], {
-      cwd: this.folder, env: { ...process.env, NODE_OPTIONS: '' }, maxBuffer: Infinity, timeout: 60_000
+  /** Runs Node.js to its end. Resolves to what was printed. */
+  async run (args, env = {}) {
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, args, {
+      cwd: this.folder, env: { ...process.env, NODE_OPTIONS: '', ...env }, maxBuffer: Infinity, timeout: 120_000
     })
     return stdout + stderr
   }
 
-  /** Starts a program, which ends with the test. Resolves to what it printed once that matches the pattern. */
-  async start (t, pattern, file, ...args) {
-    const child = spawn(process.execPath, [file, ...args], {
-      cwd: this.folder, env: { ...process.env, NODE_OPTIONS: '' }, stdio: ['ignore', 'pipe', 'pipe']
+  /** Starts Node.js, which ends with the test. Resolves to what it printed once that matches the pattern. */
+  async start (t, pattern, args, env = {}) {
+    const child = spawn(process.execPath, args, {
+      cwd: this.folder, env: { ...process.env, NODE_OPTIONS: '', ...env }, stdio: ['ignore', 'pipe', 'pipe']
     })
     const ended = new Promise(resolve => child.once('close', resolve))
     t.teardown(async () => {

@@ -23,7 +23,7 @@ t.test('Vitest', async t => {
   const project = new Project(t, {
     'package.json': '{ "type": "module" }', 'app.test.js': program(imports, 'vi')
   })
-  t.match(await project.run('node_modules/vitest/vitest.mjs', 'run'), /1 passed/)
+  t.match(await project.run(['node_modules/vitest/vitest.mjs', 'run']), /1 passed/)
 })
 
 t.test('Jest', async t => {
@@ -35,5 +35,5 @@ t.test('Jest', async t => {
     'app.test.js': program(imports, 'jest')
       .replace('useFakeTimers()', "useFakeTimers({ doNotFake: ['nextTick', 'queueMicrotask'] })")
   })
-  t.match(await project.run('node_modules/jest/bin/jest.js'), /1 passed/)
+  t.match(await project.run(['node_modules/jest/bin/jest.js']), /1 passed/)
 })
