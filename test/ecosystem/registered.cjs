@@ -1,4 +1,5 @@
-// To be required before a program: every application that it makes has this plugin, registered first.
+// To be required before a program: every application that it makes has this plugin, registered first. `START` says when
+// its metrics server starts.
 'use strict'
 
 const Module = require('node:module')
@@ -16,7 +17,7 @@ Module.prototype._compile = function (...args) {
 function registering (create) {
   function fastify (...args) {
     const app = create(...args)
-    app.register(latency, { server: { host: '127.0.0.1', port: 0 } })
+    app.register(latency, { server: { host: '127.0.0.1', port: 0, start: process.env.START } })
     return app
   }
   return Object.assign(fastify, create, { fastify, default: fastify })
