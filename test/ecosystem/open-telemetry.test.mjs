@@ -47,6 +47,18 @@ for (const place of ['before', 'declare']) {
   })
 }
 
+t.test('registered before @fastify/otel, what the plugin does with every request is not traced', async t => {
+  const instrumentation = instrument(t)
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(latency, anyPort)
+  await app.register(instrumentation.plugin())
+  app.get('/', async function hello () { return 'Hello World' })
+  await app.inject('/')
+  t.match(spanNames().join(), 'handler - hello,request')
+  t.notMatch(spanNames().join(), /beginRequest|endRequest/)
+})
+
 t.test('what @fastify/otel traces of the plugin has names, and scrapes are no traces', async t => {
   const instrumentation = instrument(t, { registerOnInitialization: true })
   instrumentation.enable()
