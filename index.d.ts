@@ -193,7 +193,8 @@ declare namespace fastifyLatency {
    *
    * - `'method'`: the request method. On a request that matches no route, a method other than those of RFC 9110, PATCH
    *   and QUERY is `_OTHER`.
-   * - `'route'`: the route as declared, such as `/users/:id`; `unmatched` if no route matched. It is never the URL.
+   * - `'route'`: the route as declared, such as `/users/:id`; `unmatched` if no route matched, or if the handler called
+   *   `reply.callNotFound()`. It is never the URL.
    * - `'status'`: the status code, such as `404`; `_OTHER` for a status outside 100–599.
    * - `'status_class'`: `1xx` to `5xx`; `_OTHER` for a status outside 100–599.
    * - `'matched_route'`: as `'route'`, but empty if no route matched.

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { createGzip } from 'node:zlib'
-import type { FastifyReply, FastifyRequest, FastifySchema, RouteOptions } from 'fastify'
+import type { FastifyContextConfig, FastifyReply, FastifyRequest, FastifySchema, RouteOptions } from 'fastify'
 import { negotiateExposition, negotiateGzip, type Exposition } from '../exposition/formats'
 import { disconnect, EndingObserver, type Ending } from '../http/endings'
 import type { Gatherer, Points } from '../snapshot'
@@ -10,6 +10,9 @@ import { clearTimeout, setTimeout } from '../timers'
 import type { ScrapeConfig } from './options'
 import type { ScrapeMetrics } from './scrape-metrics'
 import { SharedChunks } from './shared-chunks'
+
+/** Keeps the route out of the latency histogram, and out of the traces of @fastify/otel. */
+const unwatched: FastifyContextConfig & { otel: boolean } = { latency: false, otel: false }
 
 const plainText = 'text/plain; charset=utf-8'
 
@@ -62,7 +65,7 @@ export class ScrapeHandler {
       url: path,
       exposeHeadRoute: false,
       logLevel: 'silent',
-      config: { latency: false },
+      config: unwatched,
       // This option keeps the route out of the documentation that @fastify/swagger makes.
       schema: { hide: true } as FastifySchema,
       onResponse: endScrape,

@@ -1,6 +1,9 @@
 import { createServer, STATUS_CODES, type RequestListener, type Server } from 'node:http'
 import { isIPv6, type AddressInfo } from 'node:net'
-import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import Fastify, {
+  type FastifyContextConfig, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest,
+  type RouteOptions
+} from 'fastify'
 import { authenticate } from './authentication'
 import { AuthenticationFailures } from './authentication-failures'
 import { Bindings, retryDelayMs } from './bindings'
@@ -203,6 +206,7 @@ export class MetricsServer {
     app.addHook('onRoute', ({ method, url }) => {
       if ([method].flat().includes('GET')) this.#paths.add(url)
     })
+    app.addHook('onRoute', leaveOutOfTraces)
     app.addHook('onRequest', this.#beginRequest)
     app.addHook('onResponse', this.#endRequest)
     app.addHook('onSend', dismissRefused)
@@ -279,6 +283,12 @@ function dismissRefused (_request: FastifyRequest, reply: FastifyReply, _payload
 
 function dismiss (reply: FastifyReply): FastifyReply {
   return reply.header('connection', 'close')
+}
+
+/** Makes a route of the metrics server one that @fastify/otel does not trace, unless the route says otherwise itself. */
+function leaveOutOfTraces (route: RouteOptions): void {
+  const untraced: FastifyContextConfig & { otel: boolean } = { otel: false, ...route.config }
+  route.config = untraced
 }
 
 /** Declares those routes of the metrics server that the user has not declared. */
