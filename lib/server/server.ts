@@ -285,7 +285,7 @@ function dismiss (reply: FastifyReply): FastifyReply {
   return reply.header('connection', 'close')
 }
 
-/** Makes a route of the metrics server one that @fastify/otel does not trace, unless the route itself says otherwise. */
+/** Makes @fastify/otel leave a route of the metrics server out of traces, unless the route itself says otherwise. */
 function leaveOutOfTraces (route: RouteOptions): void {
   const untraced: FastifyContextConfig & { otel: boolean } = { otel: false, ...route.config }
   route.config = untraced
