@@ -197,7 +197,7 @@ t.test('with server.auth, strangers who ask as probes do are dropped before a cl
   for (const { socket } of [kept, ...strangers]) socket.destroy()
 })
 
-t.test('if all connections are busy, the one whose request is oldest is dropped', async t => {
+t.test('idle connections are dropped before busy ones, and of these the one whose request is oldest', async t => {
   const { app } = await createListening(t, {}, app => {
     app.latency.server!.get('/stuck', () => new Promise(() => {}))
   })
@@ -206,15 +206,18 @@ t.test('if all connections are busy, the one whose request is oldest is dropped'
   const connections: Connection[] = []
   for (let index = 0; index < 256; index++) {
     const connection = await Connection.open(app.latency.url!)
-    connection.send('GET /stuck HTTP/1.1\nHost: x\n\n')
+    if (index !== 50) connection.send('GET /stuck HTTP/1.1\nHost: x\n\n')
     connections.push(connection)
     if (index === 0) await until('the first request', () => requests === 1)
   }
-  await until('all requests', () => requests === 256)
+  await until('all requests', () => requests === 255)
+  connections.push(await Connection.open(app.latency.url!))
+  await connections[50]!.closed()
+  t.equal(connections.filter(({ socket }) => socket.closed).length, 1)
   const probe = await Connection.open(app.latency.url!)
   await connections[0]!.closed()
   probe.send('GET /healthz HTTP/1.1\nHost: x\n\n')
   await probe.until('200 OK')
-  t.equal(connections.filter(({ socket }) => socket.closed).length, 1)
+  t.equal(connections.filter(({ socket }) => socket.closed).length, 2)
   for (const connection of [probe, ...connections]) connection.leave()
 })

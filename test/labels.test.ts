@@ -452,6 +452,18 @@ t.test('a request whose properties throw is counted, without labels, and that is
   }
 })
 
+t.test('a request whose properties throw overflows like any other', async t => {
+  const { app, address } = await createListening(t, { seriesLimit: 2, labels: { route: 'route' } }, app => {
+    app.get('/', async () => 'x')
+    app.get('/bad', async request => {
+      Object.defineProperty(request, 'method', { get () { throw new Error('no') } })
+      return 'x'
+    })
+  })
+  for (const path of ['/', '/bad', '/bad']) await send(address + path)
+  t.same(await counts(app.latency.url), [['/', 1], ['_OVERFLOW', 2]])
+})
+
 t.test('a request of which nobody can tell the route is open during a scrape, and takes one gauge with it', async t => {
   const [reached, mayEnd] = [new Gate(), new Gate()]
   const { app, address } = await createListening(t, {}, app => {

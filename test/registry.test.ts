@@ -233,6 +233,20 @@ t.test('of two families with one name the first is served; the other is counted,
   ])
 })
 
+t.test('of two registries of registrations, the first one is shown', async t => {
+  const [first, second] = [new promClient.Registry(), new promClient.Registry()]
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort, registry: first, processMetrics: false })
+  await app.register(latency, { registry: second, histogram: { name: 'second_seconds' } })
+  await listen(app)
+  new promClient.Gauge({ name: 'twice', help: 'x', registers: [first] }).set(1)
+  new promClient.Gauge({ name: 'twice', help: 'x', registers: [second] }).set(2)
+  const warnings = collectWarnings(t)
+  t.equal((await scrape(app.latency.url)).value('twice'), 1)
+  t.match(taken(warnings).map(({ message }) => message).find(message => message.includes('twice')),
+    /that of app\.latency\.registry is served, and that of a later "registry" is not$/)
+})
+
 t.test('process metrics are served by default, without the gauges that are named like counters', async t => {
   const app = createApplication(t)
   await app.register(latency, { server: anyPort })

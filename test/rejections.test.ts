@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type RequestListener, type ServerRe
 import http2 from 'node:http2'
 import type { AddressInfo, Socket } from 'node:net'
 import path from 'node:path'
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
 import t, { type Test } from 'tap'
 import latency from '../lib'
@@ -315,11 +315,11 @@ t.test('what others answer on the same server is not counted', async t => {
 t.test('no request is counted as rejected and observed too, whenever the hooks of others reply', async t => {
   const app = createApplication(t)
   app.addHook('onRequest', async ({ url }, reply) => {
-    await setImmediate()
+    await nextTurn()
     if (url !== '/') return reply.code(Number(url.slice(1))).send({ code: url })
   })
   app.addHook('onResponse', async () => {
-    for (let turn = 0; turn < 5; turn++) await setImmediate()
+    for (let turn = 0; turn < 5; turn++) await nextTurn()
   })
   await app.register(latency, { server: anyPort, processMetrics: false })
   app.get('/', async () => 'x')

@@ -368,7 +368,7 @@ t.test('a metric that cannot be read fails the scrape, which names it', async t 
   const app = createApplication(t, {
     logger: { level: 'error', stream: { write: line => { lines.push(JSON.parse(line)) } } }
   })
-  const scrape = { timeoutSeconds: 0.05 }
+  const scrape = { timeoutSeconds: 0.5 }
   await app.register(latency, { server: false, endpoint: '/metrics', processMetrics: false, scrape })
   declareBroken(app)
   await app.listen({ host: '127.0.0.1', port: 0 })

@@ -252,6 +252,19 @@ t.test('the port of the application itself is told apart, and not tried again', 
   }
 })
 
+t.test('an address that the application has is not tried again, and the other one serves', async t => {
+  resolveLocalhost(t, ['127.0.0.1', otherLoopback])
+  const { port, release } = await takePort(t)
+  await release()
+  const app = createApplication(t)
+  await app.register(latency, { server: { host: 'localhost', port } })
+  const warning = await warningOf(async () => app.listen({ host: '127.0.0.1', port }))
+  t.match(warning, { code: 'FST_LATENCY_ERR_PORT_OF_APPLICATION' })
+  const url = await app.latency.start()
+  const other = otherLoopback.includes(':') ? `[${otherLoopback}]` : otherLoopback
+  t.equal((await fetch(url.replace('localhost', other))).status, 200)
+})
+
 t.test('an application that cannot listen for another reason is not told so', async t => {
   const { port } = await takePort(t)
   const app = createApplication(t)

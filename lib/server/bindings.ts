@@ -104,8 +104,8 @@ export class Bindings {
   #retry (
     app: FastifyInstance, server: Server, address: string, error: NodeJS.ErrnoException, attempt: number
   ): void {
-    const port = this.#boundPort()
-    if (port === undefined || !this.#options.failed(error, port)) return
+    const port = this.#boundPort()!
+    if (this.#isClosed || !this.#options.failed(error, port)) return
     const timer = setTimeout(() => {
       this.#retries.delete(timer)
       this.#bind(app, server, address, port).then(

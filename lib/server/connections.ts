@@ -81,9 +81,9 @@ export class Connections {
   }
 
   #dropTooMany (): void {
-    const tooMany = this.#connections.size - maxConnections
-    if (tooMany <= 0) return
     this.#onLimit()
+    // Some may have been closed since.
+    const tooMany = Math.max(0, this.#connections.size - maxConnections)
     const candidates = [...this.#connections.values()].slice(0, -safeConnections).sort(compareForDropping)
     for (const { socket } of candidates.slice(0, tooMany)) socket.destroy()
   }
