@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import { EndingObserver, longLivedKind, type Ending } from '../http/endings'
-import { sentStatus } from '../http/sent-head'
+import { sentHead, statusIn } from '../http/sent-head'
 import type { Labels } from '../snapshot'
 import { countOpenRequests, type OpenRequestsOptions } from './open-requests'
 import { parseRouteConfig } from './options'
@@ -177,12 +177,12 @@ function checkRouteConfig ({ config }: RouteOptions): void {
   parseRouteConfig(config)
 }
 
+/** The status of a request that ended in another way than by a reply. */
 function statusOf (reply: FastifyReply, ending: Ending, { abortedStatus }: Recorder): number {
   switch (ending) {
     case 'aborted_before_reply': return abortedStatus ?? reply.statusCode
     case 'timed_out': return 408
     case 'malformed': return 400
-    case 'aborted_in_reply': return sentStatus(reply)
-    default: return reply.statusCode
+    default: return statusIn(sentHead(reply)!)
   }
 }
