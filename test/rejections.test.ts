@@ -116,13 +116,15 @@ t.test('requests that come while the application closes are counted', async t =>
   t.match(await registry.metrics(), 'http_requests_rejected_total{reason="closing"} 1\n')
 })
 
-async function createConstrained (t: Test, options: object): Promise<FastifyInstance> {
+async function createConstrained (
+  t: Test, options: object, derive = (done: () => void): void => { setImmediate(done) }
+): Promise<FastifyInstance> {
   const app = createApplication(t, options)
   app.addConstraintStrategy({
     name: 'secret',
     storage: () => ({ get: () => null, set () {} }),
     deriveConstraint: ((_request: unknown, _context: unknown, done: (error: Error) => void) => {
-      setImmediate(() => done(new Error('no')))
+      derive(() => done(new Error('no')))
     }) as never,
     validate: () => {}
   })
@@ -138,6 +140,18 @@ t.test('a constraint that fails is counted', async t => {
   const answers = await Promise.all([fetch(address), fetch(address)])
   t.same(answers.map(({ status }) => status), [500, 500])
   t.same(await rejected(app), { constraint_failed: 2 })
+})
+
+t.test('a client that leaves before the router has decided is not rejected', async t => {
+  const app = await createConstrained(t, {}, () => {})
+  const connection = await Connection.open(await listen(app))
+  const requested = once(app.server, 'request')
+  connection.send('GET / HTTP/1.1\nhost: x\n\n')
+  const [request] = await requested
+  t.same(await rejected(app), {})
+  connection.leave()
+  if (!request.closed) await once(request, 'close')
+  t.same(await rejected(app), {})
 })
 
 t.test('a constraint that fails is counted over HTTP/2', async t => {
