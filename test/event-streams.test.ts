@@ -135,6 +135,7 @@ for (const express of [false, true]) {
       t.same(counts(open, 'http_requests_in_flight'), {})
       if (ending === 'the closing server') {
         await app.close()
+        await Promise.all(closed)
         const ended = await registry.getMetricsAsJSON() as unknown as Array<{ name: string, values: any[] }>
         const valuesOf = (wanted: string): any[] => ended.find(({ name }) => name === wanted)!.values
         t.equal(valuesOf('http_long_lived_requests_ended_total').length, paths.length)

@@ -36,7 +36,7 @@ function roomOf (module: string): string {
 }
 
 const rules = readRules()
-const groundFloor = [...rules.keys()].slice(-5)
+const groundFloor = [...rules.keys()].slice(-6)
 const files = readdirSync(path.join(root, 'lib'), { recursive: true, encoding: 'utf8' })
   .filter(file => file.endsWith('.ts')).map(file => file.replaceAll('\\', '/'))
 

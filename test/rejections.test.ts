@@ -116,22 +116,50 @@ t.test('requests that come while the application closes are counted', async t =>
   t.match(await registry.metrics(), 'http_requests_rejected_total{reason="closing"} 1\n')
 })
 
-t.test('a constraint that fails is counted', async t => {
-  const app = createApplication(t)
+async function createConstrained (
+  t: Test, options: object, derive = (done: () => void): void => { setImmediate(done) }
+): Promise<FastifyInstance> {
+  const app = createApplication(t, options)
   app.addConstraintStrategy({
     name: 'secret',
     storage: () => ({ get: () => null, set () {} }),
     deriveConstraint: ((_request: unknown, _context: unknown, done: (error: Error) => void) => {
-      setImmediate(() => done(new Error('no')))
+      derive(() => done(new Error('no')))
     }) as never,
     validate: () => {}
   })
   await app.register(latency, { server: anyPort, processMetrics: false })
   app.route({ method: 'GET', url: '/', constraints: { secret: 'x' }, handler: async () => 'x' })
+  return app
+}
+
+t.test('a constraint that fails is counted', async t => {
+  const app = await createConstrained(t, {})
   const address = await listen(app)
   // A second request comes while the first waits for its constraint.
   const answers = await Promise.all([fetch(address), fetch(address)])
   t.same(answers.map(({ status }) => status), [500, 500])
+  t.same(await rejected(app), { constraint_failed: 2 })
+})
+
+t.test('a client that leaves before the router has decided is not rejected', async t => {
+  const app = await createConstrained(t, {}, () => {})
+  const connection = await Connection.open(await listen(app))
+  const requested = once(app.server, 'request')
+  connection.send('GET / HTTP/1.1\nhost: x\n\n')
+  const [request] = await requested
+  t.same(await rejected(app), {})
+  connection.leave()
+  if (!request.closed) await once(request, 'close')
+  t.same(await rejected(app), {})
+})
+
+t.test('a constraint that fails is counted over HTTP/2', async t => {
+  const app = await createConstrained(t, { http2: true })
+  const session = http2.connect(await listen(app))
+  await Promise.all([1, 2].map(async () => once(session.request({ ':path': '/' }).resume(), 'close')))
+  session.close()
+  await once(session, 'close')
   t.same(await rejected(app), { constraint_failed: 2 })
 })
 

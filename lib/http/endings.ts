@@ -228,7 +228,6 @@ export function longLivedKind (reply: FastifyReply): LongLivedKind | undefined {
  * is refused is answered by an ordinary reply.
  */
 function isUpgraded ({ request, raw }: FastifyReply): boolean {
-  if (raw.writableEnded) return false
   // Where requests are imitated, as `injectWS()` of @fastify/websocket does, Node.js has not decided about the upgrade.
   const { upgrade = request.headers.upgrade !== undefined } = request.raw as { upgrade?: boolean | null }
   if (upgrade !== true) return false

@@ -30,17 +30,19 @@ export function sentHead (reply: FastifyReply): SentHead | undefined {
   if (raw._header === null) return undefined
   if (typeof raw._header === 'string') return raw._header
   if (!raw.headersSent) return undefined
-  return { 'content-type': reply.getHeader('content-type'), 'content-length': reply.getHeader('content-length') }
+  return {
+    ':status': raw.statusCode,
+    'content-type': reply.getHeader('content-type'),
+    'content-length': reply.getHeader('content-length')
+  }
 }
 
 /**
- * The status that a reply was sent with. The status of the reply may have changed since: with @fastify/express, Fastify
- * answers an error with status 500 after the head was sent.
+ * The status in a head. The status of the reply may have changed since the head was sent: with @fastify/express,
+ * Fastify changes it to 500 when the source of a stream fails.
  */
-export function sentStatus (reply: FastifyReply): number {
-  const head = sentHead(reply)
-  const status = typeof head === 'string' ? head.split(' ', 2)[1] : head?.[':status']
-  return Number(status ?? reply.statusCode)
+export function statusIn (head: SentHead): number {
+  return Number(typeof head === 'string' ? head.split(' ', 2)[1] : head[':status'])
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import { EndingObserver, longLivedKind, type Ending } from '../http/endings'
-import { sentStatus } from '../http/sent-head'
+import { sentHead, statusIn } from '../http/sent-head'
 import type { Labels } from '../snapshot'
 import { countOpenRequests, type OpenRequestsOptions } from './open-requests'
 import type { Recorder } from './recorder'
@@ -182,12 +182,12 @@ export class Instrument {
   }
 }
 
+/** The status of a request that ended in another way than by a reply. */
 function statusOf (reply: FastifyReply, ending: Ending, { abortedStatus }: Recorder): number {
   switch (ending) {
     case 'aborted_before_reply': return abortedStatus ?? reply.statusCode
     case 'timed_out': return 408
     case 'malformed': return 400
-    case 'aborted_in_reply': return sentStatus(reply)
-    default: return reply.statusCode
+    default: return statusIn(sentHead(reply)!)
   }
 }

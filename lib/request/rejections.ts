@@ -60,10 +60,10 @@ export class RejectionObserver {
   constructor (app: FastifyInstance, options: RejectionObserverOptions) {
     this.#app = app
     this.#options = options
-    const { maxParamLength, routerOptions }: RouterConfig = app.initialConfig
-    this.#longestParameter = routerOptions?.maxParamLength ?? maxParamLength ?? 100
+    const config: RouterConfig = app.initialConfig
+    this.#longestParameter = { ...config, ...config.routerOptions }.maxParamLength!
     if (app.server.listening) this.#start()
-    else this.#listen(app.server, 'listening', () => this.#start())
+    else app.server.once('listening', () => this.#start())
     app.addHook('onClose', async () => this.#stop())
   }
 
@@ -123,7 +123,6 @@ export class RejectionObserver {
   }
 
   #start (): void {
-    if (this.#servers.length > 0) return
     subscribe('http.server.request.start', this.#onRequest)
     subscribe('net.server.socket', this.#onConnection)
     this.#releases.push(() => {
