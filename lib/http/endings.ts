@@ -260,8 +260,11 @@ function carrierOf (request: FastifyRequest, reply: FastifyReply): Carrier | und
  * The socket of an HTTP/1 request, or the stream of an HTTP/2 request. Many HTTP/2 requests share a socket. Of an
  * imitated request it may be anything.
  */
-function transportOf ({ raw }: FastifyRequest): Transport | undefined {
-  return ((raw as { stream?: Duplex }).stream ?? raw.socket) as Transport | undefined
+function transportOf (request: FastifyRequest): Transport | undefined {
+  const raw: { stream?: Duplex, socket: Duplex | null, client?: Duplex } = request.raw
+  // HTTP clients such as undici take `socket` away from a request that they were given as a body. Node.js keeps another
+  // reference to it.
+  return raw.stream ?? raw.socket ?? raw.client
 }
 
 function isReal (transport: Transport | undefined): transport is Transport {

@@ -208,6 +208,20 @@ const plain: Scenario[] = [
     aborted: { 'GET /wait before_reply': 1, 'GET / before_reply': 1 }
   },
   {
+    name: 'a request that loses its socket, as one does that is passed on as the body of another',
+    declare: app => {
+      app.post('/', async ({ raw }) => {
+        Object.assign(raw, { socket: null }).destroy()
+        return 'x'
+      })
+    },
+    async run (address) {
+      const body = 'content-type: application/octet-stream\ncontent-length: 1\n'
+      await exchange(address, head('/', 'POST', body) + 'y')
+    },
+    observed: { 'POST / 200': 1 }
+  },
+  {
     name: 'Expect: 100-continue',
     declare: app => { app.post('/', async request => request.body) },
     async run (address) {
