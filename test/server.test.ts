@@ -143,6 +143,20 @@ t.test('host, port and path are configurable', async t => {
   t.equal((await fetch(new URL('/metrics', app.latency.url!))).status, 404)
 })
 
+t.test('a host that has no address is named', async t => {
+  const { lookup } = dns
+  t.teardown(() => { dns.lookup = lookup })
+  dns.lookup = ((host: string, options: object, callback: Function) => {
+    if (host === 'metrics.example') callback(new Error('getaddrinfo ENOTFOUND'))
+    else lookup(host, options, callback as never)
+  }) as unknown as typeof lookup
+  const app = createApplication(t)
+  await app.register(latency, { server: { host: 'metrics.example', port: 0, start: 'manual' } })
+  await t.rejects(app.latency.start(), {
+    code: 'FST_LATENCY_ERR_SERVER_LISTEN', message: /on host metrics\.example, port 0: getaddrinfo ENOTFOUND/
+  })
+})
+
 t.test('start() may be called by anybody, any number of times', async t => {
   const app = createApplication(t)
   await app.register(latency, { server: { ...anyPort, start: 'manual' } })

@@ -49,9 +49,9 @@ export type Exposition = Pick<Format, 'contentType' | 'write'>
  * Every format with each of its parameters. Those without parameters come first, because a client without preferences
  * gets the first one.
  */
-const expositions: readonly Exposition[] = formats
+const expositions = formats
   .flatMap(({ contentType, parameters, write }) =>
-    parameters.map((parameter, rank) => ({ rank, contentType: contentType + parameter, write })))
+    parameters.map((parameter, rank) => ({ rank, parameter, contentType: contentType + parameter, write })))
   .sort((a, b) => a.rank - b.rank)
 
 /**
@@ -66,16 +66,21 @@ const mostElements = 16
  * mean to a scraper that the target is down.
  */
 export function negotiateExposition ({ headers }: IncomingMessage): Exposition {
-  const contentType = negotiator('accept', headers.accept).mediaType(expositions.map(({ contentType }) => contentType))
-  return expositions.find(exposition => exposition.contentType === contentType) ?? expositions[0]!
+  const accept = begin(headers.accept)
+  // To compare types takes time. A client does not prefer one with a parameter whose value it does not name.
+  const named = expositions.filter(({ parameter }) => accept.includes(parameter.slice(parameter.indexOf('=') + 1)))
+  const types = named.map(({ contentType }) => contentType)
+  const contentType = new Negotiator({ headers: { accept } }).mediaType(types)
+  return named.find(exposition => exposition.contentType === contentType) ?? expositions[0]!
 }
 
 /** Whether a client prefers a compressed answer. */
 export function negotiateGzip ({ headers }: IncomingMessage): boolean {
-  return negotiator('accept-encoding', headers['accept-encoding']).encoding(['gzip', 'identity']) === 'gzip'
+  const request = { headers: { 'accept-encoding': begin(headers['accept-encoding']) } }
+  return new Negotiator(request).encoding(['gzip', 'identity']) === 'gzip'
 }
 
-function negotiator (name: string, value: string | undefined): Negotiator {
-  const read = value?.slice(0, longestHeader).split(',', mostElements).join()
-  return new Negotiator({ headers: { [name]: read } })
+/** The part of a header that is read. */
+function begin (header = ''): string {
+  return header.slice(0, longestHeader).toLowerCase().split(',', mostElements).join()
 }
