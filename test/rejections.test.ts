@@ -150,7 +150,7 @@ t.test('a client that leaves before the router has decided is not rejected', asy
   const [request] = await requested
   t.same(await rejected(app), {})
   connection.leave()
-  if (!request.closed) await once(request, 'close')
+  if (!request.closed) await new Promise(resolve => request.once('close', resolve))
   t.same(await rejected(app), {})
 })
 
