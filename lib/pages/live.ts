@@ -32,7 +32,7 @@ const parts: ReadonlyArray<[url: string, type: string, read: () => string | Prom
   ['/live/uplot.css', css, () => readUplot('uPlot.min.css').catch(() => '')],
   ['/live/uplot.js', javaScript, () => readUplot('uPlot.iife.min.js').catch(() => withoutFiles)],
   ...modules.map((name): [string, string, () => Promise<string | Buffer>] =>
-    [`/live/${name}`, javaScript, () => readModule(name)])
+    [`/live/${name}`, javaScript, () => readModule(name).catch(() => withoutFiles)])
 ]
 
 /** Reads a file of the package `uplot`, which bundlers do not see: they would take the file for a module. */
@@ -40,8 +40,8 @@ async function readUplot (file: string): Promise<Buffer> {
   return readFile(createRequire(__filename).resolve(`uplot/dist/${file}`))
 }
 
-async function readModule (name: string): Promise<string | Buffer> {
-  return readFile(path.join(__dirname, 'browser', `${name}.js`)).catch(() => withoutFiles)
+async function readModule (name: string): Promise<Buffer> {
+  return readFile(path.join(__dirname, 'browser', `${name}.js`))
 }
 
 /** Declares the page at `/live`, unless one of its addresses is taken. Returns whether the page was declared. */
