@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import type { Options } from '..'
 import latency from '../lib'
+import { EndingObserver } from '../lib/http/endings'
 import { anyPort, collectWarnings, createApplication, listen, scrape } from './helpers/application'
 import { Connection, exchange } from './helpers/connection'
 import { until } from './helpers/until'
@@ -143,6 +144,23 @@ t.test('what makes recording fail is warned of once, and reaches no request', as
     t.equal(warnings.length, 1)
     t.same(await counted(app), { 200: 1 })
   }
+})
+
+t.test('whoever observes endings, a failure at the end of a connection ends nothing else', async t => {
+  let endings = 0
+  const observer = new EndingObserver(() => {
+    endings++
+    throw new Error('no')
+  })
+  const app = createApplication(t)
+  app.addHook('onRequest', (request, reply, done) => {
+    observer.begin(request, reply)
+    done()
+  })
+  app.get('/', ({ raw }) => { raw.socket.destroy() })
+  const address = await app.listen({ host: '127.0.0.1', port: 0 })
+  for (let count = 0; count < 2; count++) await t.rejects(fetch(address))
+  t.equal(endings, 2)
 })
 
 t.test('a reply that is aborted has the status that was sent, whatever its status is by then', async t => {
