@@ -1,6 +1,6 @@
 import dns from 'node:dns'
 import { once } from 'node:events'
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import { connect, createServer, Server, type AddressInfo, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { Gauge, Registry } from 'prom-client'
 import type { FastifyInstance } from 'fastify'
@@ -219,6 +219,34 @@ t.test('what was being started while the application closed does not listen afte
   answer()
   await new Promise(resolve => setImmediate(resolve))
   t.equal(app.latency.server!.server.listening, false)
+})
+
+t.test('an address that is bound while the application closes is let go', async t => {
+  resolveLocalhost(t, ['127.0.0.1', otherLoopback])
+  const asked = new Gate()
+  let server: Server | undefined
+  let bindNow = (): void => {}
+  const { listen: bind } = Server.prototype
+  t.intercept(Server.prototype, 'listen', {
+    value (this: Server, options: { host: string }) {
+      if (options.host !== otherLoopback) return bind.call(this, options as never)
+      server = this
+      bindNow = () => { bind.call(this, options as never) }
+      asked.open()
+      return this
+    }
+  })
+  const app = createApplication(t)
+  await app.register(latency, { server: { host: 'localhost', port: 0, start: 'manual' } })
+  await app.ready()
+  const started = t.rejects(app.latency.start(), { code: 'FST_LATENCY_ERR_SERVER_CLOSED' })
+  await asked.passed()
+  await app.close()
+  await started
+  const closed = once(server!, 'close')
+  bindNow()
+  await closed
+  t.notOk(server!.listening)
 })
 
 t.test('no address goes on listening while an answer is being sent', async t => {

@@ -325,6 +325,12 @@ t.test('closing ends the attempts to bind another address', async t => {
   await release()
 })
 
+t.test('an address that this machine does not have is an error if it is the only one', async t => {
+  const app = createApplication(t)
+  await app.register(latency, { server: { host: '192.0.2.1', port: 0, start: 'manual' } })
+  await t.rejects(app.latency.start(), { code: 'FST_LATENCY_ERR_SERVER_LISTEN', cause: { code: 'EADDRNOTAVAIL' } })
+})
+
 t.test('every failure to bind one address is said, but that this machine does not have it', async t => {
   for (const code of ['EACCES', 'EADDRNOTAVAIL', 'EAFNOSUPPORT']) {
     resolveLocalhost(t, ['127.0.0.1', otherLoopback])
