@@ -107,6 +107,7 @@ export class Registrations {
 
   /** Removes from all registries what this application has added. A registry may outlive the application. */
   release (): void {
+    for (const instrument of this.#instruments.values()) instrument.release()
     for (const release of this.#releases) release()
   }
 

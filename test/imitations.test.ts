@@ -1,6 +1,6 @@
 import { once } from 'node:events'
-import { ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
+import { createServer, ServerResponse, type RequestListener } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
 import websocket from '@fastify/websocket'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
@@ -193,6 +193,49 @@ t.test('eleven registrations have one listener for each connection', async t => 
   await exchange(address, `${paths.join('\n')}connection: close\n\n`)
   t.equal(listeners.length, 11)
   t.equal(new Set(listeners).size, 1)
+})
+
+t.test('a connection that outlives applications keeps nothing of them', async t => {
+  let handle: RequestListener = () => {}
+  let socket: Socket | undefined
+  const server = createServer((request, response) => handle(request, response)).on('connection', accepted => {
+    socket = accepted
+  })
+  t.teardown(() => server.close())
+  const create = async (): Promise<{ app: FastifyInstance, handler: RequestListener }> => {
+    let handler: RequestListener = () => {}
+    const app = createApplication(t, {
+      serverFactory: given => {
+        handler = given
+        return server
+      }
+    })
+    await app.register(latency, { server: anyPort, processMetrics: false })
+    app.get('/', async () => 'x')
+    await app.ready()
+    return { app, handler }
+  }
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  const connection = await Connection.open(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+  const counts = new Set<number>()
+  for (let generation = 0; generation < 3; generation++) {
+    const apps = [await create(), await create(), await create()]
+    for (const { handler } of apps) {
+      handle = handler
+      connection.received = ''
+      connection.send('GET / HTTP/1.1\nhost: x\n\n')
+      await connection.until('\r\n\r\nx')
+    }
+    counts.add(socket!.listenerCount('close'))
+    // The order in which they were seen, the reverse, and from the middle.
+    const order = [[0, 1, 2], [2, 1, 0], [1, 0, 2]][generation]!
+    for (const index of order) await apps[index]!.app.close()
+    const kept = Object.getOwnPropertySymbols(socket!).filter(({ description }) =>
+      description === 'fastify-latency.connection')
+    t.same(kept.map(symbol => socket![symbol as never]), [undefined])
+  }
+  t.equal(counts.size, 1)
+  connection.leave()
 })
 
 t.test('onRequest of a route is refused as without the plugin', async t => {

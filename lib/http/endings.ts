@@ -108,6 +108,20 @@ export class EndingObserver {
     return latest?.request.raw.complete === false
   }
 
+  /**
+   * Forgets the connections that carry no request. To be called when the application has closed. Some servers and their
+   * connections outlive it, and would keep it in memory.
+   */
+  release (): void {
+    for (const connection of this.#connections) {
+      if (connection.reply !== undefined) continue
+      this.#connections.delete(connection)
+      connection.leave()
+      const { carrier } = connection
+      if (carrier[kConnection] === undefined) carrier.off('close', EndingObserver.#onClose)
+    }
+  }
+
   #end (reply: FastifyReply, ending: Ending, elapsedMs: number): void {
     this.#onEnding(reply, ending, elapsedMs)
     if (this.#isFollowed) this.#tellFollowers(reply, ending, elapsedMs)
@@ -139,8 +153,7 @@ export class EndingObserver {
     const carrier = carrierOf(request, reply)
     if (carrier === undefined) return undefined
     const first = carrier[kConnection]
-    const connection = new Connection(this, first)
-    carrier[kConnection] = connection
+    const connection = new Connection(this, carrier)
     this.#connections.add(connection)
     connection.isClosed = carrier.closed
     // There is one listener, however many observers there are: Node.js warns of more than ten.
@@ -178,8 +191,9 @@ export class EndingObserver {
 /** An HTTP/1 connection or an HTTP/2 stream, as one observer knows it, with the requests that are open on it. */
 class Connection {
   readonly observer: EndingObserver
+  readonly carrier: Carrier
   /** The same connection as another observer knows it. */
-  readonly next: Connection | undefined
+  next: Connection | undefined
   /** The reply of the oldest open request. HTTP/1 handles one request at a time. */
   reply: FastifyReply | undefined = undefined
   /** The replies of the open requests that arrived behind `reply`. */
@@ -187,9 +201,20 @@ class Connection {
 
   isClosed = false
 
-  constructor (observer: EndingObserver, next: Connection | undefined) {
+  constructor (observer: EndingObserver, carrier: Carrier) {
     this.observer = observer
-    this.next = next
+    this.carrier = carrier
+    this.next = carrier[kConnection]
+    carrier[kConnection] = this
+  }
+
+  /** Takes this object away from its carrier. */
+  leave (): void {
+    const { carrier } = this
+    if (carrier[kConnection] === this) carrier[kConnection] = this.next
+    for (let other = carrier[kConnection]; other !== undefined; other = other.next) {
+      if (other.next === this) other.next = this.next
+    }
   }
 
   add (reply: FastifyReply): void {

@@ -87,6 +87,11 @@ export class Instrument {
     }
   }
 
+  /** To be called when the application has closed. */
+  release (): void {
+    this.#endings.release()
+  }
+
   add (recorder: Recorder): void {
     if (recorder.needsScheme) noteSchemes(this.#app)
     if (recorder.measuresHeaders) {

@@ -30,7 +30,7 @@ async function use (app, fake) {
   const { body } = await app.inject('/')
   const page = app.latency === undefined ? '' : (await app.inject('/metrics')).body
   await app.close()
-  return { body, counts: page.match(/(?<=route="\/",status_code="200"\} )\d+$/m)?.[0] }
+  return { body, counts: page.match(/_count\{.*route="\/",status_code="200"\} (\d+)$/m)?.[1] }
 }
 
 for (const [name, options] of Object.entries(kinds)) {
