@@ -51,7 +51,10 @@ export class RejectionObserver {
   readonly #servers: Server[] = []
   #suspect: Exchange | undefined
   readonly #watched = new Set<RawRequest>()
-  /** The latest request of a connection that was answered before the client had sent all of it. */
+  /**
+   * The latest request of a connection that was answered, or that an earlier hook still held up, before the client had
+   * sent all of it. An error of the connection then belongs to that request.
+   */
   readonly #unread = new WeakMap<Socket, WeakRef<RawRequest>>()
   readonly #longestParameter: number
   /** Functions that take our listeners away. A server may outlive the application. */
@@ -79,6 +82,10 @@ export class RejectionObserver {
    */
   answered (request: RawRequest): void {
     this.seen(request)
+    this.#noteUnread(request)
+  }
+
+  #noteUnread (request: RawRequest): void {
     // Where requests are imitated there may be no socket.
     if (request.complete === false && request.socket instanceof Socket) {
       this.#unread.set(request.socket, new WeakRef(request))
@@ -94,6 +101,7 @@ export class RejectionObserver {
     // The request may still wait in a hook before ours, or that hook may reply. In both cases a hook of ours sees the
     // request or its reply later, and takes the request out of `#watched`.
     this.#watched.add(request)
+    this.#noteUnread(request)
     const decide = (): void => {
       if (!this.#watched.delete(request)) return
       this.answered(request)

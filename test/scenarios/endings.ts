@@ -455,6 +455,14 @@ const timeouts: Scenario[] = [
     run: address =>
       exchange(address, head('/', 'POST', 'content-type: text/plain\ntransfer-encoding: chunked\n') + 'no chunk\n'),
     observed: { 'POST / 400': 1 }
+  },
+  {
+    name: 'a body that is not what its headers say, while a hook before the plugin waits',
+    before: (app, { released }) => { app.addHook('onRequest', async () => released.passed()) },
+    declare: app => { app.post('/', async () => 'x') },
+    run: address =>
+      exchange(address, head('/', 'POST', 'content-type: text/plain\ntransfer-encoding: chunked\n') + 'no chunk\n'),
+    observed: { 'POST / 400': 1 }
   }
 ]
 
