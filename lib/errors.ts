@@ -69,7 +69,7 @@ export const FST_LATENCY_ERR_DECORATOR_TAKEN = createError<[owner: string]>(
 
 export const FST_LATENCY_ERR_BUCKETS_UNIT = createError<[option: string, buckets: string]>(
   'FST_LATENCY_ERR_BUCKETS_UNIT',
-  'Option "%s" has bounds in seconds, and received %s; if these are milliseconds, divide them')
+  'Option "%s" has bounds in seconds, and received %s; if these are milliseconds, divide them by 1000')
 
 export const FST_LATENCY_ERR_SERIES_LIMIT = createError<[histogram: string, limit: number, problem: string]>(
   'FST_LATENCY_ERR_SERIES_LIMIT', 'Histogram "%s" may have %d series ("seriesLimit"): %s')

@@ -198,13 +198,14 @@ t.test('what a client says about itself makes no event stream, and hides nothing
   app.get('/away', async (_request, reply) => reply.redirect('/empty'))
   app.get('/similar', async (_request, reply) => reply.type('text/event-streams').send(sourceOf(Promise.resolve())))
   app.get('/events', async (_request, reply) => reply.type('text/event-stream').send(sourceOf(Promise.resolve())))
+  app.get('/unavailable', (_request, { raw }) => { raw.writeHead(503, { 'content-type': 'text/event-stream' }).end() })
   app.get('/hijacked', (_request, reply) => {
     reply.hijack()
     ends.passed().then(() => reply.raw.destroy(), () => {})
   })
   const address = await listen(app)
   const headers = 'accept: text/event-stream\nupgrade: x\nconnection: close, upgrade\n'
-  for (const path of ['/empty', '/nothing', '/away', '/similar', '/hijacked']) {
+  for (const path of ['/empty', '/nothing', '/away', '/similar', '/unavailable', '/hijacked']) {
     const connection = await Connection.open(address)
     connection.send(`GET ${path} HTTP/1.1\nhost: x\n${headers}\n`)
     ends.open()
@@ -214,7 +215,7 @@ t.test('what a client says about itself makes no event stream, and hides nothing
   elapsedTime = 1
   const read = await scrape(app.latency.url)
   t.same(counts(read, 'http_request_duration_seconds_count'), {
-    '/empty': 1, '/nothing': 1, '/away': 1, '/similar': 1, '/hijacked': 1, '/events': 1
+    '/empty': 1, '/nothing': 1, '/away': 1, '/similar': 1, '/unavailable': 1, '/hijacked': 1, '/events': 1
   })
   t.same(counts(read, 'http_requests_aborted_total'), { '/hijacked': 1 })
   t.same(counts(read, 'http_long_lived_requests_ended_total'), {})

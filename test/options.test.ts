@@ -250,7 +250,7 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['scrape.concurrency', count, 0, 1.5],
     ['scrape.timeoutSeconds', 'a number above 0 and at most 3600', 0, -1, 3600.1, NaN, '1'],
     ['scrape.created', boolean, 1],
-    ['server', object, 8000, null],
+    ['server', 'a boolean or an object', 8000, null],
     ['server.host', text, '', 1],
     ['server.port', 'an integer from 0 to 65535', -1, 65536, 1.5, '8000'],
     ['server.path', path, '/a?b'],
@@ -288,6 +288,9 @@ t.test('wrong values are refused: the error names the option, the rule and the v
 })
 
 t.test('what is wrong with server.auth is said without showing it', async t => {
+  t.throws(() => parseOptions({ server: { auth: { tokens: [process.env.UNSET] } } }), {
+    message: /; received \[ undefined \]$/
+  })
   for (const auth of ['x', {}, { users: { a: 1 } }, { tokens: ['a b'] }]) {
     t.throws(() => parseOptions({ server: { auth } }), { message: /; received a value that is not shown$/ })
   }
@@ -299,7 +302,7 @@ t.test('the config of a route is checked in the same way', async t => {
   t.same(parseRouteConfig({ latency: false }), { recorded: false, route: undefined })
   t.same(parseRouteConfig({ latency: { route: 'a' } }), { recorded: true, route: 'a' })
   const cases: Array<[config: unknown, message: string]> = [
-    [true, 'Option "config.latency" must be an object; received true'],
+    [true, 'Option "config.latency" must be false or an object; received true'],
     [{}, 'Option "config.latency.route" must be a string that is not empty; received undefined'],
     [{ route: '' }, 'Option "config.latency.route" must be a string that is not empty; received \'\''],
     [{ name: 'x' }, 'Unknown option "config.latency.name"; known here: route']
@@ -335,7 +338,7 @@ t.test('bounds that look like milliseconds are warned of, and used', async t => 
       await app.register(latency, { server: false, [option]: { buckets } })
       await setImmediate()
       const message = `Option "${option}.buckets" has bounds in seconds, and received [ ${buckets.join(', ')} ]; ` +
-        'if these are milliseconds, divide them'
+        'if these are milliseconds, divide them by 1000'
       t.match(warnings.splice(0), warned ? [{ code: 'FST_LATENCY_ERR_BUCKETS_UNIT', message }] : [])
     }
   }

@@ -1,6 +1,6 @@
 import { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { hasKnownLength, isBodiless, isHeadOfEventStream, sentHead } from './sent-head'
+import { hasKnownLength, isHeadOfEventStream, sentHead } from './sent-head'
 
 /**
  * How a request ended:
@@ -244,7 +244,7 @@ export type LongLivedKind = 'stream' | 'upgrade'
 export function longLivedKind (reply: FastifyReply): LongLivedKind | undefined {
   const head = sentHead(reply)
   if (head === undefined) return isUpgraded(reply) ? 'upgrade' : undefined
-  return isHeadOfEventStream(head) && !isBodiless(reply) ? 'stream' : undefined
+  return isHeadOfEventStream(head) && reply.request.method !== 'HEAD' ? 'stream' : undefined
 }
 
 /**

@@ -58,15 +58,12 @@ const eventStreamValue = /^[ \t]*text\/event-stream[ \t]*(?:;|$)/i
 const lengthLine = /^content-length:/im
 
 /**
- * Whether a head is that of an event stream (server-sent events): its type is `text/event-stream`, and its length is
- * not known. If the length is known, the server had the whole reply when it began to send it.
+ * Whether a head is that of an event stream (server-sent events): its status is 200, its type is `text/event-stream`,
+ * and its length is not known. With any other status clients take it for no stream. If the length is known, the server
+ * had the whole reply when it began to send it.
  */
 export function isHeadOfEventStream (head: SentHead): boolean {
+  if (statusIn(head) !== 200) return false
   if (typeof head === 'string') return eventStreamLine.test(head) && !lengthLine.test(head)
   return eventStreamValue.test(String(head['content-type'])) && head['content-length'] === undefined
-}
-
-/** Whether a reply never has a body, whatever its head says. */
-export function isBodiless ({ request: { method }, raw: { statusCode } }: FastifyReply): boolean {
-  return method === 'HEAD' || statusCode === 204 || statusCode === 304
 }

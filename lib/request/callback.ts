@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { causeOf, describe, FST_LATENCY_ERR_CALLBACK, settle, type Warn } from '../errors'
 
@@ -10,6 +11,8 @@ export interface CallbackOptions<T> {
   readonly function: (request: FastifyRequest, reply: FastifyReply) => unknown
   /** What a returned value means. Undefined: the function must not return this value. */
   readonly read: (value: unknown) => T | undefined
+  /** What the function may return, as a message says it. */
+  readonly rule: string
   /** What is used in place of a result when the function has failed. */
   readonly otherwise: T
   readonly warn: Warn
@@ -28,14 +31,14 @@ export class Callback<T> {
   }
 
   call (request: FastifyRequest, reply: FastifyReply): T {
-    const { option, function: callback, read } = this.#options
+    const { option, function: callback, read, rule } = this.#options
     let value: unknown
     try {
       value = callback(request, reply)
     } catch (error) {
       return this.#fail(error, () => thrownBy(option, error))
     }
-    return read(value) ?? this.#fail(value, () => refusedOf(option, value))
+    return read(value) ?? this.#fail(value, () => refusedOf(option, value, rule))
   }
 
   #fail (result: unknown, create: () => FastifyError): T {
@@ -54,10 +57,16 @@ export function thrownBy (option: string, thrown: unknown): FastifyError {
   return new FST_LATENCY_ERR_CALLBACK(option, describe(thrown), causeOf(thrown))
 }
 
-/** The error to tell that a function has returned what it must not. */
-export function refusedOf (option: string, value: unknown): FastifyError {
-  const returned = typeof value === 'string' && value.length > longestValue
-    ? `${value.length} characters, and may return at most ${longestValue}`
-    : describe(value)
-  return new FST_LATENCY_ERR_CALLBACK(option, `it returned ${returned}`, causeOf(undefined))
+/** The error to tell that a function has returned what it must not. `rule` says what it may return. */
+export function refusedOf (option: string, value: unknown, rule: string): FastifyError {
+  return new FST_LATENCY_ERR_CALLBACK(
+    option, `it returned ${kindOf(value)}, and must return ${rule}`, causeOf(undefined))
+}
+
+/** What kind of value something is. The value itself may be a secret, such as a header of a request. */
+function kindOf (value: unknown): string {
+  if (value === undefined || value === null || value === '' || typeof value === 'boolean') return describe(value)
+  if (typeof value === 'string') return `a string of ${value.length} characters`
+  if (types.isPromise(value)) return 'a promise'
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`
 }

@@ -89,7 +89,9 @@ export class SeriesResolver {
     this.#labelNames = Object.keys(config.labels)
     this.#sources = Object.entries(config.labels).map(([name, source]) => typeof source === 'string'
       ? source
-      : new Callback({ option: `labels.${name}`, function: source, read: readLabel, otherwise: invalid, warn }))
+      : new Callback({
+        option: `labels.${name}`, function: source, read: readLabel, rule: labelRule, otherwise: invalid, warn
+      }))
     this.#functions = this.#sources.flatMap((source, index) => typeof source === 'string' ? [] : [index])
     this.needsScheme = this.#sources.includes('scheme')
     this.#varies = this.#sources.some(source => typeof source === 'string' && labelSources[source].varies)
@@ -270,6 +272,8 @@ export class SeriesResolver {
 }
 
 /** The value of a label for what a label function has returned. */
+const labelRule = `a string of at most ${longestValue} characters, a number, a boolean, null or undefined`
+
 function readLabel (value: unknown): string | undefined {
   // On the wire all lone surrogates would become U+FFFD, and two series could become one.
   if (typeof value === 'string') return value.length <= longestValue ? value.toWellFormed() : undefined

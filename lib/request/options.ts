@@ -102,6 +102,7 @@ export function parseRouteConfig (
 ): { recorded: boolean, route: string | undefined } {
   const given = config?.latency
   if (given === undefined || given === false) return { recorded: given === undefined, route: undefined }
+  check('config.latency', isObject(given), 'false or an object', given)
   const { route } = readObject('config.latency', given, ['route'])
   check('config.latency.route', isText(route), 'a string that is not empty', route)
   return { recorded: true, route: route as string }

@@ -49,7 +49,7 @@ export class Recorder {
     this.measuresHeaders = this.#ofHeaders.length > 0
     this.#asksForMore = columns.length > 1 || config.ignore !== undefined
     this.#ignore = config.ignore && new Callback({
-      option: 'ignore', function: config.ignore, read: readBoolean, otherwise: false, warn
+      option: 'ignore', function: config.ignore, read: readBoolean, rule: 'a boolean', otherwise: false, warn
     })
     this.abortedStatus = config.abortedStatus
   }

@@ -1,6 +1,6 @@
 import type { FastifyContextConfig, RouteOptions } from 'fastify'
 import type { DeclaredRoute, Options } from '../../index'
-import { settle } from '../errors'
+import { describe, settle } from '../errors'
 import { longestValue, refusedOf, thrownBy } from './callback'
 
 /** The name that the option `routes` gives to a route. False: it is not recorded. Undefined: it has its own pattern. */
@@ -26,7 +26,8 @@ export function nameOf (routes: NonNullable<Options['routes']>, route: DeclaredR
   if (name === undefined || name === false) return name
   if (typeof name === 'string' && name !== '' && name.length <= longestValue) return name.toWellFormed()
   settle(() => name)
-  throw refusedOf('routes', name)
+  throw refusedOf('routes', name,
+    `a name of 1 to ${longestValue} characters, false or undefined (for the route ${describe(route.url)})`)
 }
 
 /** Keeps the name of a route that is being declared. */
