@@ -127,7 +127,7 @@ export class Application implements Latency {
     const server: NodeJS.EventEmitter = this.#app.server
     server.on(errorMonitor, this.#explainTakenPort)
     this.#app.addHook('onReady', done => {
-      if (!this.#registrations.coverApplication) this.#app.log.info(partOnly)
+      if (!this.#registrations.coverApplication) this.#log.info(partOnly)
       done()
     })
     this.#app.addHook('preClose', done => {
@@ -144,7 +144,7 @@ export class Application implements Latency {
   /** Says why the application cannot listen if its port is that of the metrics server. */
   readonly #explainTakenPort = (error: NodeJS.ErrnoException & { port?: number }): void => {
     if (error.code !== 'EADDRINUSE' || error.port === undefined || error.port !== this.#server?.port) return
-    warn(this.#app.log, new FST_LATENCY_ERR_PORT_OF_APPLICATION(error.port, { cause: error }))
+    warn(this.#log, new FST_LATENCY_ERR_PORT_OF_APPLICATION(error.port, { cause: error }))
   }
 
   #createServer (config: ServerConfig): MetricsServer {

@@ -35,8 +35,9 @@ export function check (option: string, valid: boolean, rule: string, received: u
   if (!valid) throw new FST_LATENCY_ERR_OPTION_INVALID(option, rule, describe(received))
 }
 
+/** Whether a value is an object with properties of its own, and no collection, date or the like. */
 export function isObject (value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  return Object.prototype.toString.call(value) === '[object Object]'
 }
 
 export function isObjectOrBoolean (value: unknown): value is Record<string, unknown> | boolean {
@@ -64,8 +65,9 @@ export function isTimeout (value: unknown): value is number {
   return typeof value === 'number' && value > 0 && value <= 3600
 }
 
-export const pathRule = 'a literal path that begins with / (no parameter, wildcard, query or fragment)'
+export const pathRule =
+  'a literal path that begins with / (no parameter, wildcard, query, fragment, escape or dot segment)'
 
 export function isPath (value: unknown): value is string {
-  return typeof value === 'string' && /^\/[^:*?#\s]*$/.test(value)
+  return typeof value === 'string' && /^\/[^:*?#%\s]*$/.test(value) && !/\/\.{1,2}(?:\/|$)/.test(value)
 }

@@ -69,7 +69,7 @@ export const FST_LATENCY_ERR_DECORATOR_TAKEN = createError<[owner: string]>(
 
 export const FST_LATENCY_ERR_BUCKETS_UNIT = createError<[option: string, buckets: string]>(
   'FST_LATENCY_ERR_BUCKETS_UNIT',
-  'Option "%s" has bounds in seconds, and received %s; if these are milliseconds, divide them by 1000')
+  'Option "%s" has bounds in seconds, and received %s; if these are milliseconds, divide them by a thousand')
 
 export const FST_LATENCY_ERR_SERIES_LIMIT = createError<[histogram: string, limit: number, problem: string]>(
   'FST_LATENCY_ERR_SERIES_LIMIT', 'Histogram "%s" may have %d series ("seriesLimit"): %s')
@@ -152,6 +152,12 @@ export async function settle (call: () => unknown): Promise<void> {
   try {
     await call()
   } catch {}
+}
+
+/** What somebody else's function has returned. If it is a promise that is rejected, nobody has to handle that. */
+export function settled<T> (value: T): T {
+  settle(() => value)
+  return value
 }
 
 /** The greatest number of characters of a text that somebody else has written, in a message. */

@@ -5,7 +5,7 @@ import type { Config } from './config'
 import {
   causeOf, describe, FST_LATENCY_ERR_BUCKETS_UNIT, FST_LATENCY_ERR_HISTOGRAM_CONFLICT,
   FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN, FST_LATENCY_ERR_NOT_RECORDED,
-  FST_LATENCY_ERR_REGISTRY_FAILED, type Warn, type WarnOnce
+  FST_LATENCY_ERR_REGISTRY_FAILED, settled, type Warn, type WarnOnce
 } from './errors'
 import {
   Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type OwnMetric
@@ -250,7 +250,7 @@ function registerHistograms (
   const index = wanted[0]!.existing?.family.index ?? new SeriesIndex(labelNames)
   return wanted.map(({ measure, definition, existing }) => {
     const histogram = existing ?? new RegisteredHistogram(definition, index)
-    if (existing === undefined) registry.registerMetric(histogram)
+    if (existing === undefined) settled(registry.registerMetric(histogram))
     return { measure, histogram }
   })
 }
@@ -274,7 +274,7 @@ type Kind<M> = abstract new (...parameters: never[]) => M
 
 /** The metric of this name and kind, or undefined if there is none. Throws if the name belongs to another metric. */
 function find<M extends OwnMetric> (registry: RegistryLike, name: string, Kind: Kind<M>): M | undefined {
-  const existing = registry.getSingleMetric(name)
+  const existing = settled(registry.getSingleMetric(name))
   if (existing === undefined || existing instanceof Kind) return existing
   throw new FST_LATENCY_ERR_NAME_TAKEN(name)
 }
@@ -283,7 +283,7 @@ function findOrRegister<M extends OwnMetric> (registry: RegistryLike, name: stri
   const existing = find(registry, name, Kind)
   if (existing !== undefined) return existing
   const metric = create()
-  registry.registerMetric(metric)
+  settled(registry.registerMetric(metric))
   return metric
 }
 

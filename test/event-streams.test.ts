@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import http2 from 'node:http2'
+import http2, { type ServerHttp2Stream } from 'node:http2'
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
@@ -175,6 +175,26 @@ t.test('over HTTP/2 too', async t => {
     await once(session, 'close')
     await checkEnded(t, app, paths)
   }
+})
+
+t.test('over HTTP/2, whatever the case of the names that somebody has written', async t => {
+  const app = await createStreaming(t, { http2: true })
+  app.get('/raw', (_request, reply) => {
+    reply.hijack()
+    const { stream } = reply.raw as unknown as { stream: ServerHttp2Stream }
+    stream.respond({ ':status': 200, 'Content-Type': 'text/event-stream' })
+    stream.write('data: x')
+  })
+  const session = http2.connect(await listen(app))
+  const stream = session.request({ ':path': '/raw' }).on('error', () => {})
+  await once(stream, 'data')
+  stream.close(http2.constants.NGHTTP2_CANCEL)
+  await new Promise(resolve => stream.once('close', resolve))
+  session.close()
+  await once(session, 'close')
+  const read = await scrape(app.latency.url)
+  t.same(counts(read, 'http_long_lived_requests_ended_total'), { '/raw': 1 })
+  t.same(counts(read, 'http_request_duration_seconds_count'), {})
 })
 
 t.test('and for inject()', async t => {

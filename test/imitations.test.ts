@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer, ServerResponse, type RequestListener } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
+import { PassThrough } from 'node:stream'
 import websocket from '@fastify/websocket'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
@@ -236,6 +237,55 @@ t.test('a connection that outlives applications keeps nothing of them', async t 
   }
   t.equal(counts.size, 1)
   connection.leave()
+})
+
+t.test('whatever a handler puts in the place of the parts of a request, it is counted once', async t => {
+  const app = await createWatched(t)
+  const parts: Array<[part: string, value: unknown]> = [
+    ['stream', new PassThrough()], ['socket', new PassThrough()], ['socket', null], ['method', 5], ['method', null],
+    ['method', Symbol('x')]
+  ]
+  for (const [index, [part, value]] of parts.entries()) {
+    app.get(`/${index}`, (request, reply) => {
+      Object.assign(request.raw, { [part]: value })
+      reply.send('x')
+    })
+  }
+  const address = await listen(app)
+  for (const index of parts.keys()) {
+    for (const connection of ['keep-alive', 'close']) {
+      await (await fetch(`${address}/${index}`, { headers: { connection } })).text()
+    }
+  }
+  const read = await scrape(app.latency.url)
+  t.same(read.samples(`${name}_count`).map(({ value }) => value), parts.map(() => 2))
+  t.same(read.samples('http_requests_in_flight').filter(({ value }) => value !== 0), [])
+})
+
+t.test('a request is open no longer when an earlier hook has failed at its end', async t => {
+  const app = await createWatched(t, {
+    before: app => { app.addHook('onResponse', async () => { throw new Error('no') }) }
+  })
+  const connection = await Connection.open(await listen(app))
+  for (let n = 0; n < 3; n++) {
+    connection.received = ''
+    connection.send('GET / HTTP/1.1\nhost: x\n\n')
+    await connection.until('\r\n\r\nx')
+  }
+  const open = (await scrape(app.latency.url)).value('http_requests_in_flight', { method: 'GET', route: '/' })
+  t.equal(open, 1)
+  connection.leave()
+})
+
+t.test('a logger that throws holds up no application', async t => {
+  const throws = (): never => { throw new Error('log down') }
+  const levels = Object.fromEntries(['info', 'error', 'warn', 'debug', 'trace', 'fatal'].map(name => [name, throws]))
+  const logger = { ...levels, level: 'info' }
+  const app = createApplication(t, {
+    loggerInstance: Object.assign(logger, { child: () => logger }), disableRequestLogging: true
+  } as never)
+  app.register(async app => { await app.register(latency, { server: false }) })
+  await t.resolves(async () => { await app.ready() })
 })
 
 t.test('onRequest of a route is refused as without the plugin', async t => {

@@ -577,6 +577,21 @@ t.test('the option routes names routes of both slashes, and gives the gauges and
   connection.leave()
 })
 
+t.test('the option routes is told one URL of a prefixed /, and decides about all its URLs and methods', async t => {
+  const urls = new Set<string>()
+  const { app, address } = await createListening(t, {
+    routes: ({ url }) => {
+      urls.add(url)
+      return url === '/pre' ? false : undefined
+    }
+  }, app => {
+    app.register(async app => { app.get('/', async () => 'x') }, { prefix: '/pre' })
+  })
+  for (const method of ['GET', 'HEAD']) for (const path of ['/pre', '/pre/']) await send(address + path, method)
+  t.same(await counts(app.latency.url), [])
+  t.same([...urls], ['/pre'])
+})
+
 t.test('a route that the option routes cannot name is refused when it is declared', async t => {
   const error = new Error('broken')
   const wrong: Array<[routes: () => unknown, problem: RegExp, cause?: Error]> = [

@@ -214,7 +214,7 @@ t.test('wrong values are refused: the error names the option, the rule and the v
   const name = 'a metric name, [a-zA-Z_:][a-zA-Z0-9_:]*'
   const labelNames = 'keyed by label names, [a-zA-Z_][a-zA-Z0-9_]*, not beginning with __ and not "le"'
   const count = 'an integer from 1'
-  const path = 'a literal path that begins with / (no parameter, wildcard, query or fragment)'
+  const path = 'a literal path that begins with / (no parameter, wildcard, query, fragment, escape or dot segment)'
   const file = 'the name of a file'
   const registry = { registerMetric () {}, getSingleMetric () {}, removeSingleMetric () {}, getMetricsAsArray () {} }
   const cases: Array<[option: string, rule: string, ...wrong: unknown[]]> = [
@@ -229,7 +229,7 @@ t.test('wrong values are refused: the error names the option, the rule and the v
       "'method', 'route', 'status', 'status_class', 'matched_route', 'sent_status', 'error_type', 'scheme', " +
       "'protocol_version' or a function",
       'url', '', undefined, null],
-    ['constLabels', object, 1, null],
+    ['constLabels', object, 1, null, new Map(), new Date()],
     ['constLabels.a', 'a string', 1, undefined],
     ['constLabels.route', 'a name that is not in "labels" too', 'x'],
     ['ignore', 'a function', true, {}],
@@ -244,7 +244,8 @@ t.test('wrong values are refused: the error names the option, the rule and the v
       'getMetricsAsJSON',
       {}, null, registry, { ...registry, getMetricsAsJSON: true }, 'x'],
     ['processMetrics', boolean, 'yes'],
-    ['endpoint', path, 'metrics', '', 'a/b', '/:id', '/*', '/a?b', '/a#b', '/a b', 1, ['/a']],
+    ['endpoint', path, 'metrics', '', 'a/b', '/:id', '/*', '/a?b', '/a#b', '/a b', '/a%20b', '/%zz', '/a/../b', '/.', 1,
+      ['/a']],
     ['scrape', object, true, null],
     ['scrape.errorHandling', "'fail' or 'continue'", 'ignore', ''],
     ['scrape.concurrency', count, 0, 1.5],
@@ -338,7 +339,7 @@ t.test('bounds that look like milliseconds are warned of, and used', async t => 
       await app.register(latency, { server: false, [option]: { buckets } })
       await setImmediate()
       const message = `Option "${option}.buckets" has bounds in seconds, and received [ ${buckets.join(', ')} ]; ` +
-        'if these are milliseconds, divide them by 1000'
+        'if these are milliseconds, divide them by a thousand'
       t.match(warnings.splice(0), warned ? [{ code: 'FST_LATENCY_ERR_BUCKETS_UNIT', message }] : [])
     }
   }

@@ -524,3 +524,36 @@ t.test('metrics in the global registry of another copy of prom-client are missin
   }
   t.match(taken(warnings), [{ code: 'FST_LATENCY_ERR_REGISTRY_UNSERVED', message: file }])
 })
+
+t.test('whatever a registry promises and does not keep, no rejection ends the process', async t => {
+  const rejections: unknown[] = []
+  const keep = (reason: unknown): void => { rejections.push(reason) }
+  process.on('unhandledRejection', keep)
+  t.teardown(() => process.off('unhandledRejection', keep))
+  for (const method of ['getMetricsAsArray', 'getSingleMetric', 'registerMetric', 'removeSingleMetric'] as const) {
+    const registry = new promClient.Registry()
+    const { app } = await createListening(t, { registry, server: anyPort })
+    collectWarnings(t)
+    registry.clear()
+    const own = registry[method].bind(registry) as (...parameters: unknown[]) => unknown
+    Object.assign(registry, {
+      async [method] (...parameters: unknown[]) {
+        own(...parameters)
+        throw new Error('broken')
+      }
+    })
+    t.equal((await fetch(app.latency.url!)).status, 200, method)
+    await app.close()
+    await new Promise(resolve => setImmediate(resolve))
+  }
+  t.same(rejections, [])
+})
+
+t.test('a series has no labels that are those of every object', async t => {
+  const registry = new promClient.Registry()
+  const gauge = new promClient.Gauge({ name: 'odd', help: 'x', labelNames: ['toString'], registers: [registry] })
+  gauge.set(1)
+  gauge.set({ toString: 'own' } as never, 2)
+  const { app } = await createListening(t, { registry })
+  t.same((await scrape(app.latency.url)).samples('odd').map(({ labels }) => ({ ...labels })), [{}, { toString: 'own' }])
+})

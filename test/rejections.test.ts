@@ -313,7 +313,9 @@ t.test('what others answer on the same server is not counted', async t => {
   const types: Array<Record<string, string | number>> = [
     {},
     { 'content-type': 'application/json' },
-    { 'content-type': 'application/json; charset=utf-8', 'content-length': 2 }
+    { 'content-type': 'application/json; charset=utf-8', 'content-length': 2 },
+    { 'Content-Type': 'application/json', 'Content-Length': 2 },
+    { 'content-length': 2 }
   ]
   function answerOrHandle (request: IncomingMessage, response: ServerResponse): void {
     const [, status, type] = /^\/own\/(\d+)\/(\d+)/.exec(request.url!) ?? []
@@ -322,10 +324,14 @@ t.test('what others answer on the same server is not counted', async t => {
   }
   app.server.on('checkExpectation', (_request, response) => { response.writeHead(417).end() })
   for (const status of [400, 404, 414, 417, 500, 503]) {
-    for (const type of types.keys()) {
+    for (const type of [0, 1, 2]) {
       await exchange(address, `GET /own/${status}/${type} HTTP/1.1\nhost: x\nconnection: close\n\n`)
     }
   }
+  // As the router writes it, while the application is not closing.
+  await exchange(address, 'GET /own/503/3 HTTP/1.1\nhost: x\nconnection: close\n\n')
+  // HTTP/1.0 demands no host.
+  await exchange(address, 'GET /own/400/4 HTTP/1.0\n\n')
   await exchange(address, rejections.expectation_failed![0])
   // As socket.io and others do: their own listener stands in front of those that were there before.
   const [first, ...rest] = app.server.listeners('request') as RequestListener[]

@@ -1,4 +1,4 @@
-import { describe } from '../errors'
+import { describe, settled } from '../errors'
 import type { Exemplar, HistogramPoints, Labels, Points, SummaryPoints, ValuePoints } from '../snapshot'
 import { runAtOnce } from '../time-slices'
 import { canonicalFloat } from './float'
@@ -105,7 +105,7 @@ export function * fromClientMetricInSteps (metric: ClientMetric, name: string): 
 }
 
 function readPoints (metric: ClientMetric): Generator<undefined, Points> {
-  if (!Array.isArray(metric.values ?? [])) throw new TypeError('its samples are not in an array')
+  if (!Array.isArray(settled(metric.values) ?? [])) throw new TypeError('its samples are not in an array')
   switch (metric.type) {
     case 'histogram': return readHistogram(metric)
     case 'summary': return readSummary(metric)
@@ -301,7 +301,7 @@ class SeriesTable {
     const keys = new Set<string>()
     for (const labels of this.#sets) {
       if (labelSets.length % samplesPerStep === samplesPerStep - 1) yield
-      const labelSet = labelNames.map(name => textOf(name, labels[name]))
+      const labelSet = labelNames.map(name => textOf(name, Object.hasOwn(labels, name) ? labels[name] : undefined))
       const key = JSON.stringify(labelSet)
       if (keys.has(key)) throw new TypeError(`two series have the labels ${describe(labels)}`)
       keys.add(key)

@@ -1,6 +1,6 @@
 import type { RegistryLike } from '../../index'
 import {
-  causeOf, describe, FST_LATENCY_ERR_NAME_HIDDEN, FST_LATENCY_ERR_REGISTRY_FAILED, printable, type WarnOnce
+  causeOf, describe, FST_LATENCY_ERR_NAME_HIDDEN, FST_LATENCY_ERR_REGISTRY_FAILED, printable, settled, type WarnOnce
 } from '../errors'
 import type { NamedMetric } from '../exposition/sample-names'
 import { isOwnMetric, type Lease } from './registered-metrics'
@@ -69,7 +69,7 @@ function metricsOf (registry: RegistryLike, leases: readonly Lease[], fail: (cau
   const metrics = new Set<unknown>()
   try {
     registerAgain(leases)
-    const listed: unknown = registry.getMetricsAsArray()
+    const listed: unknown = settled(registry.getMetricsAsArray())
     if (!Array.isArray(listed)) throw new TypeError(`getMetricsAsArray() returned ${describe(listed)}`)
     for (const metric of listed) metrics.add(metric)
   } catch (error) {
@@ -85,7 +85,7 @@ function metricsOf (registry: RegistryLike, leases: readonly Lease[], fail: (cau
  */
 function registerAgain (leases: readonly Lease[]): void {
   if (leases.some(isRegistered)) return
-  for (const { registry, metric } of leases) registry.registerMetric(metric)
+  for (const { registry, metric } of leases) settled(registry.registerMetric(metric))
 }
 
 function isRegistered (lease: Lease): boolean {
@@ -102,6 +102,7 @@ function named (registry: RegistryLike, metric: unknown): { name: string, type: 
   const { name, type } = metric as NamedMetric
   if (typeof name !== 'string') throw new TypeError(`the name of a metric is ${describe(name)}`)
   // Client libraries overwrite the name of a counter when they render it in OpenMetrics.
-  const hasLost = !isOwnMetric(metric) && type === 'counter' && registry.getSingleMetric(`${name}_total`) === metric
+  const hasLost = !isOwnMetric(metric) && type === 'counter' &&
+    settled(registry.getSingleMetric(`${name}_total`)) === metric
   return { name: hasLost ? `${name}_total` : name, type }
 }

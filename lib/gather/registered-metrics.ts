@@ -1,4 +1,5 @@
 import type { Histogram, HistogramValues, RegistryLike } from '../../index'
+import { settled } from '../errors'
 import { toClientSamples, type SharedSample } from '../exposition/client-samples'
 import { HistogramFamily, type HistogramDefinition } from '../histogram/family'
 import type { SeriesIndex } from '../histogram/series-index'
@@ -215,13 +216,13 @@ export class Lease {
   }
 
   get isRegistered (): boolean {
-    return this.registry.getSingleMetric(this.metric.name) === this.metric
+    return settled(this.registry.getSingleMetric(this.metric.name)) === this.metric
   }
 
   release (): void {
     this.metric.leases--
     if (this.metric.leases > 0) return
     this.metric.dispose()
-    if (this.isRegistered) this.registry.removeSingleMetric(this.metric.name)
+    if (this.isRegistered) settled(this.registry.removeSingleMetric(this.metric.name))
   }
 }

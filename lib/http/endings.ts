@@ -218,6 +218,8 @@ class Connection {
   }
 
   add (reply: FastifyReply): void {
+    // An earlier `onResponse` hook may have failed, so that nobody has told of the end.
+    while (this.reply?.raw.writableFinished === true) this.reply = this.pipelined.shift()
     if (this.reply === undefined) this.reply = reply
     else this.pipelined.push(reply)
   }
@@ -288,8 +290,8 @@ function carrierOf (request: FastifyRequest, reply: FastifyReply): Carrier | und
 function transportOf (request: FastifyRequest): Transport | undefined {
   const raw: { stream?: Duplex, socket: Duplex | null, client?: Duplex } = request.raw
   // HTTP clients such as undici take `socket` away from a request that they were given as a body. Node.js keeps another
-  // reference to it.
-  return raw.stream ?? raw.socket ?? raw.client
+  // reference to it, which nobody else uses.
+  return raw.client ?? raw.stream ?? raw.socket ?? undefined
 }
 
 function isReal (transport: Transport | undefined): transport is Transport {

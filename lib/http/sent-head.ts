@@ -3,7 +3,7 @@ import type { FastifyReply } from 'fastify'
 
 /**
  * What a server has sent before the body of a reply: in HTTP/1 the text from the status line to the empty line, in
- * HTTP/2 the headers by their names in lower case.
+ * HTTP/2 the headers by their names.
  */
 export type SentHead = string | Readonly<Record<string, unknown>>
 
@@ -58,12 +58,18 @@ const eventStreamValue = /^[ \t]*text\/event-stream[ \t]*(?:;|$)/i
 const lengthLine = /^content-length:/im
 
 /**
- * Whether a head is that of an event stream (server-sent events): its status is 200, its type is `text/event-stream`,
- * and its length is not known. With any other status clients take it for no stream. If the length is known, the server
- * had the whole reply when it began to send it.
+ * Whether a head is that of an event stream (server-sent events): its status is one of success, its type is
+ * `text/event-stream`, and its length is not known. Clients take no error for a stream. If the length is known, the
+ * server had the whole reply when it began to send it.
  */
 export function isHeadOfEventStream (head: SentHead): boolean {
-  if (statusIn(head) !== 200) return false
+  const status = statusIn(head)
+  if (status < 200 || status > 299 || status === 204) return false
   if (typeof head === 'string') return eventStreamLine.test(head) && !lengthLine.test(head)
-  return eventStreamValue.test(String(head['content-type'])) && head['content-length'] === undefined
+  return eventStreamValue.test(String(valueIn(head, 'content-type'))) && valueIn(head, 'content-length') === undefined
+}
+
+/** The value of a header. Whoever has sent it may have written its name in capitals. */
+function valueIn (head: Readonly<Record<string, unknown>>, name: string): unknown {
+  return head[name] ?? Object.entries(head).find(([other]) => other.toLowerCase() === name)?.[1]
 }

@@ -8,7 +8,7 @@ import type { Ending } from '../http/endings'
 import { Callback, longestValue } from './callback'
 import { labelSources, outcomeOf, type NamedSource, type RecordedRequest } from './label-sources'
 import { parseRouteConfig, type RequestConfig } from './options'
-import { routeConfigOf, routePatternOf } from './route-config'
+import { declaredPatternOf, routeConfigOf, routePatternOf } from './route-config'
 import { keepName, keptName, nameOf, type RouteName } from './route-names'
 import { RouteSeries, unmatchedRoute, type RouteDescription } from './route-series'
 import { schemeOf } from './scheme'
@@ -107,13 +107,14 @@ export class SeriesResolver {
    * Decides how a route that is being declared is named, and counts the series that it will need at least. Throws a
    * coded error if that cannot be decided.
    */
-  declare (route: RouteOptions): void {
+  declare (given: RouteOptions): void {
     const { routes } = this.#config
+    const route = { ...given, url: declaredPatternOf(given) }
     const { recorded, route: own } = parseRouteConfig(route.config)
     let name: RouteName = recorded && own
     if (routes !== undefined && route.config?.latency === undefined) {
       name = nameOf(routes, route)
-      keepName(route, this, name)
+      keepName(given, this, name)
     }
     if (name === false) return
     const values = [this.#sources.some(isRouteSource) && (name ?? route.url)]

@@ -57,6 +57,7 @@ export class RejectionObserver {
    */
   readonly #unread = new WeakMap<Socket, WeakRef<RawRequest>>()
   readonly #longestParameter: number
+  #phase: 'open' | 'closing' = 'open'
   /** Functions that take our listeners away. A server may outlive the application. */
   readonly #releases: Array<() => void> = []
 
@@ -67,6 +68,10 @@ export class RejectionObserver {
     this.#longestParameter = { ...config, ...config.routerOptions }.maxParamLength!
     if (app.server.listening) this.#start()
     else app.server.once('listening', () => this.#start())
+    app.addHook('preClose', done => {
+      this.#phase = 'closing'
+      done()
+    })
     app.addHook('onClose', async () => this.#stop())
   }
 
@@ -120,13 +125,13 @@ export class RejectionObserver {
     const { statusCode: status } = response
     if (isOfNode(head)) {
       if (status === 417 && server.listenerCount('checkExpectation') === 0) return 'expectation_failed'
-      if (status === 400 && request.headers.host === undefined) return 'missing_host'
+      if (status === 400 && request.headers.host === undefined && request.httpVersion === '1.1') return 'missing_host'
     }
     if (status >= 400 && !isDecodable(request.url!)) return 'bad_url'
     if (status === 404 && !METHODS.includes(request.method!)) return 'invalid_method'
     if (status === 414 && hasLongPart(request.url!, this.#longestParameter)) return 'long_parameter'
     if (status === 500 && isOfRouter(head)) return 'constraint_failed'
-    if (status === 503 && isOfRouter(head)) return 'closing'
+    if (status === 503 && this.#phase === 'closing' && isOfRouter(head)) return 'closing'
     return undefined
   }
 

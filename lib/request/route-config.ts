@@ -36,6 +36,13 @@ export function routeConfigOf (request: FastifyRequest): FastifyContextConfig {
   return config ?? request.routeOptions.config
 }
 
+/** The pattern that `routePatternOf()` will give to a route that is being declared. */
+export function declaredPatternOf (
+  { url, prefix = '', prefixTrailingSlash = 'both' }: RouteOptions & { readonly prefix?: string }
+): string {
+  return prefix !== '' && prefixTrailingSlash === 'both' && url === `${prefix}/` ? prefix : url
+}
+
 /**
  * The pattern of the current route of a request, or undefined if no route matched. In a context with a prefix, Fastify
  * declares the route `/` twice: as the prefix, and as the prefix with a slash behind it. Newer versions of Fastify give

@@ -62,6 +62,8 @@ export class RouteSeries {
    * methods have the same value.
    */
   method (method: string): string {
+    // A handler may have put anything in its place.
+    if (typeof method !== 'string') return other
     return this.#matched || knownMethods.has(method) ? method : other
   }
 

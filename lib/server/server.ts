@@ -67,8 +67,8 @@ export class MetricsServer {
   #url: string | null = null
   #starting: Promise<string> | undefined
   #retryTimer: Timer | undefined
-  /** The message of the last failure that was warned of. */
-  #warned: string | undefined
+  /** The messages of the failures to listen that were warned of since the server last listened. */
+  readonly #warned = new Set<string>()
   /** Whether names of hosts have to be local, because web pages could reach the server by another name. */
   #isForLocalNames = false
   #isClosed = false
@@ -160,6 +160,7 @@ export class MetricsServer {
       throw this.#listenError(host, port, error as NodeJS.ErrnoException)
     }
     this.#isForLocalNames = isLoopback(bound.address) && https === undefined && this.#isOpen()
+    this.#warned.clear()
     this.#url = `http${https === undefined ? '' : 's'}://${urlHost(host)}:${bound.port}${path}`
     log.info(`Metrics at ${this.#url}`)
     if (!isLoopback(bound.address) && this.#isOpen()) {
@@ -175,10 +176,10 @@ export class MetricsServer {
       : new FST_LATENCY_ERR_SERVER_LISTEN(host, port, describe(error), { cause: error })
   }
 
-  /** Warns of a failure to listen, unless it is the one that was warned of last. Returns whether to try again. */
+  /** Warns of a failure to listen, once until the server listens. Returns whether to try again. */
   #warnOf (error: FastifyError): boolean {
-    if (error.message !== this.#warned) warn(this.#options.log, error)
-    this.#warned = error.message
+    if (!this.#warned.has(error.message)) warn(this.#options.log, error)
+    this.#warned.add(error.message)
     return error instanceof FST_LATENCY_ERR_SERVER_LISTEN
   }
 
