@@ -25,6 +25,8 @@ const spans = 'compares the names of spans, in which the names of all registered
 export const notRun = {
   '@fastify/autoload/test/commonjs/basic/foo/ignored.test.js': noTests,
   '@fastify/autoload/test/module/basic/foo/ignored.test.js': noTests,
+  // Fastify's own tests need JSONStream. npm installs only one of two packages whose names differ by case alone.
+  '@fastify/compress/test/global-compress.test.js': 'needs jsonstream, beside which JSONStream cannot be installed',
   '@fastify/otel/test/api.test.js': spans,
   '@fastify/otel/test/env-vars.test.js': spans,
   '@fastify/otel/test/index.test.js': spans,
