@@ -40,7 +40,7 @@ export function routeConfigOf (request: FastifyRequest): FastifyContextConfig {
 export function declaredPatternOf (
   { url, prefix = '', prefixTrailingSlash = 'both' }: RouteOptions & { readonly prefix?: string }
 ): string {
-  return prefix !== '' && prefixTrailingSlash === 'both' && url === `${prefix}/` ? prefix : url
+  return isSecondOfPrefix(url, prefix, prefixTrailingSlash) ? prefix : url
 }
 
 /**
@@ -50,6 +50,9 @@ export function declaredPatternOf (
  */
 export function routePatternOf ({ routeOptions, server }: FastifyRequest): string | undefined {
   const { url, prefixTrailingSlash } = routeOptions
-  const isSecond = prefixTrailingSlash === 'both' && url === `${server.prefix}/`
-  return isSecond && server.prefix !== '' ? server.prefix : url
+  return isSecondOfPrefix(url, server.prefix, prefixTrailingSlash) ? server.prefix : url
+}
+
+function isSecondOfPrefix (url: string | undefined, prefix: string, prefixTrailingSlash: string | undefined): boolean {
+  return prefixTrailingSlash === 'both' && prefix !== '' && url === `${prefix}/`
 }

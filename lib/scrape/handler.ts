@@ -32,8 +32,6 @@ export interface ScrapeHandlerOptions {
 /** One scrape, from its request until its last byte has been sent. */
 interface Scrape {
   readonly startMs: number
-  /** Whether too many scrapes were being answered when this one began. */
-  readonly isRefused: boolean
   /** The time in which metrics may be read. The whole scrape may take twice as long. */
   readonly timeoutMs: number
   /** The names of the families that the scraper asks for. Undefined stands for all families. */
@@ -87,7 +85,7 @@ export class ScrapeHandler {
     const { config: { concurrency, errorHandling }, gather, metrics } = this.#options
     const scrape = this.#begin(request, reply)
     reply.header('cache-control', 'no-store').type(plainText)
-    if (scrape.isRefused) {
+    if (!this.#active.has(scrape)) {
       return reply.code(503).send(`${concurrency} scrapes are being answered already; try again later\n`)
     }
 
@@ -100,13 +98,12 @@ export class ScrapeHandler {
     return this.#send(scrape, families, request, reply)
   }
 
-  /** Begins a scrape, and follows it until it has ended in any way. */
+  /** Begins a scrape, which is refused if too many are active, and follows it until it has ended in any way. */
   #begin (request: FastifyRequest, reply: FastifyReply): Scrape {
     const timeoutMs = this.#timeoutMs(request)
     const names = wantedNames(request)
-    const isRefused = this.#active.size >= this.#options.config.concurrency
-    const scrape: Scrape = { startMs: performance.now(), isRefused, timeoutMs, names, body: undefined, sentBytes: 0 }
-    if (!isRefused) this.#active.add(scrape)
+    const scrape: Scrape = { startMs: performance.now(), timeoutMs, names, body: undefined, sentBytes: 0 }
+    if (this.#active.size < this.#options.config.concurrency) this.#active.add(scrape)
     const timer = setTimeout(() => disconnect(request, reply), 2 * timeoutMs).unref()
     const waiting = names === undefined && request.method === 'GET' ? [...this.#waiting] : []
     this.#endings.begin(request, reply, (reply, ending) => {
