@@ -199,6 +199,18 @@ t.test('closing waits for no DNS server that does not answer', async t => {
   await started
 })
 
+/** Closes an application when its metrics server, which listens on `localhost`, has come so far that the gate opens. */
+async function closeWhileStarting (t: Test, asked: Gate): Promise<FastifyInstance> {
+  const app = createApplication(t)
+  await app.register(latency, { server: { host: 'localhost', port: 0, start: 'manual' } })
+  await app.ready()
+  const started = t.rejects(app.latency.start(), { code: 'FST_LATENCY_ERR_SERVER_CLOSED' })
+  await asked.passed()
+  await app.close()
+  await started
+  return app
+}
+
 t.test('what was being started while the application closed does not listen afterwards', async t => {
   const { lookup } = dns
   t.teardown(() => { dns.lookup = lookup })
@@ -209,13 +221,7 @@ t.test('what was being started while the application closed does not listen afte
     answer = () => callback(null, [{ address: '127.0.0.1', family: 4 }])
     asked.open()
   }) as unknown as typeof lookup
-  const app = createApplication(t)
-  await app.register(latency, { server: { host: 'localhost', port: 0, start: 'manual' } })
-  await app.ready()
-  const started = t.rejects(app.latency.start(), { code: 'FST_LATENCY_ERR_SERVER_CLOSED' })
-  await asked.passed()
-  await app.close()
-  await started
+  const app = await closeWhileStarting(t, asked)
   answer()
   await new Promise(resolve => setImmediate(resolve))
   t.equal(app.latency.server!.server.listening, false)
@@ -236,13 +242,7 @@ t.test('an address that is bound while the application closes is let go', async 
       return this
     }
   })
-  const app = createApplication(t)
-  await app.register(latency, { server: { host: 'localhost', port: 0, start: 'manual' } })
-  await app.ready()
-  const started = t.rejects(app.latency.start(), { code: 'FST_LATENCY_ERR_SERVER_CLOSED' })
-  await asked.passed()
-  await app.close()
-  await started
+  await closeWhileStarting(t, asked)
   const closed = once(server!, 'close')
   bindNow()
   await closed

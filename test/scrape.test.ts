@@ -246,10 +246,9 @@ t.test('name[] asks for some families, and only these are read', async t => {
   t.equal(reads, 1)
 })
 
-t.test('overlapping scrapes share one gathering; one more than allowed is answered with 503', async t => {
-  const { app } = await createListening(t, { scrape: { concurrency: 2 }, endpoint: '/metrics' })
-  const gate = new Gate()
-  const begun = new Gate()
+/** Registers a metric that is read when the gate opens. */
+function registerSlow (app: FastifyInstance): { gate: Gate, begun: Gate, reads: () => number } {
+  const [gate, begun] = [new Gate(), new Gate()]
   let reads = 0
   // eslint-disable-next-line no-new -- it registers itself
   new Gauge({
@@ -258,6 +257,12 @@ t.test('overlapping scrapes share one gathering; one more than allowed is answer
     registers: [registryOf(app)],
     async collect () { reads++; begun.open(); await gate.passed() }
   })
+  return { gate, begun, reads: () => reads }
+}
+
+t.test('overlapping scrapes share one gathering; one more than allowed is answered with 503', async t => {
+  const { app } = await createListening(t, { scrape: { concurrency: 2 }, endpoint: '/metrics' })
+  const { gate, begun, reads } = registerSlow(app)
   const first = fetch(app.latency.url!)
   await begun.passed()
   const second = app.inject('/metrics')
@@ -269,7 +274,7 @@ t.test('overlapping scrapes share one gathering; one more than allowed is answer
   t.equal((await second).statusCode, 200)
   // The scrape is over, and counted, when all of its answer was sent.
   await (await first).text()
-  t.equal(reads, 1)
+  t.equal(reads(), 1)
   const page = await scrape(app.latency.url)
   t.equal(page.value('fastify_latency_scrapes_total', { code: '503' }), 1)
   t.equal(page.value('fastify_latency_scrapes_total', { code: '200' }), 2)
@@ -302,23 +307,14 @@ t.test('a client cannot have metrics read for each of its scrapes', async t => {
 
 t.test('each of the scrapes that share a reading waits as long as it says', async t => {
   const { app } = await createListening(t, {})
-  const gate = new Gate()
-  const begun = new Gate()
-  let reads = 0
-  // eslint-disable-next-line no-new -- it registers itself
-  new Gauge({
-    name: 'slow',
-    help: 'x',
-    registers: [registryOf(app)],
-    async collect () { reads++; begun.open(); await gate.passed() }
-  })
+  const { gate, begun, reads } = registerSlow(app)
   const patient = fetch(app.latency.url!)
   await begun.passed()
   const hasty = await fetch(app.latency.url!, { headers: { 'x-prometheus-scrape-timeout-seconds': '0.1' } })
   t.equal(hasty.status, 500)
   gate.open()
   t.match(await (await patient).text(), '\nslow 0\n')
-  t.equal(reads, 1)
+  t.equal(reads(), 1)
 })
 
 t.test('a scrape has what was counted before it began, whatever it shares with an earlier one', async t => {
