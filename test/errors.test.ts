@@ -31,7 +31,7 @@ t.test('every error has the code under which it is exported, and a message with 
 })
 
 t.test('every code is provoked by some test', async t => {
-  const sources = ['test', 'test/processes'].flatMap(folder =>
+  const sources = ['test', 'test/long', 'test/processes'].flatMap(folder =>
     readdirSync(path.join(root, folder)).map(file => path.join(root, folder, file)))
   const tests = sources.filter(file => file.endsWith('.test.ts')).map(file => readFileSync(file, 'utf8')).join('')
   for (const [code] of coded) t.ok(tests.includes(`'${code}'`), code)

@@ -11,7 +11,7 @@ export default {
     // The quickest first: the first that fails is the last that is run.
     testFiles: [
       'options', 'histogram', 'exposition', 'points', 'contract', 'labels', 'registry', 'requests', 'open-telemetry',
-      'endings', 'scrape'
+      'long/foreign-metrics', 'endings', 'scrape'
     ].map(name => `dist/test/${name}.test.js`)
   },
   coverageAnalysis: 'perTest',

@@ -1,9 +1,9 @@
 import { once } from 'node:events'
 import timers from 'node:timers'
 import t from 'tap'
-import latency from '../lib'
-import { anyPort, createApplication, loadAnew } from './helpers/application'
-import { Connection } from './helpers/connection'
+import latency from '../../lib'
+import { anyPort, createApplication, loadAnew } from '../helpers/application'
+import { Connection } from '../helpers/connection'
 
 /**
  * Has time stand still for everyone who uses global functions, or the module `node:timers`, while an action runs. The
@@ -22,7 +22,8 @@ async function withoutTime<T> (action: () => Promise<T>): Promise<T> {
   }
 }
 
-for (const [when, load] of [['after', () => latency], ['before', () => loadAnew(() => require('../lib'))]] as const) {
+const moments = [['after', () => latency], ['before', () => loadAnew(() => require('../../lib'))]] as const
+for (const [when, load] of moments) {
   t.test(`scrapes and closing do not wait for timers that were faked ${when} the import`, async t => {
     const app = createApplication(t)
     const [page, failure, received] = await withoutTime(async () => {

@@ -5,14 +5,14 @@ import { connect as connectTls } from 'node:tls'
 import { Gauge, Registry } from 'prom-client'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import latency from '../lib'
+import latency from '../../lib'
 import {
   anyPort, createApplication, createListening, declareLarge, listen, otherLoopback, resolveLocalhost, scrape
-} from './helpers/application'
-import { createCertificate } from './helpers/certificates'
-import { Connection, exchange } from './helpers/connection'
-import { Gate } from './helpers/gate'
-import { until } from './helpers/until'
+} from '../helpers/application'
+import { createCertificate } from '../helpers/certificates'
+import { Connection, exchange } from '../helpers/connection'
+import { Gate } from '../helpers/gate'
+import { until } from '../helpers/until'
 
 async function status (url: string | null, path: string): Promise<number> {
   return (await fetch(new URL(path, url!))).status
@@ -274,4 +274,16 @@ t.test('no address goes on listening while an answer is being sent', async t => 
   gate.open()
   t.equal(await (await answer).text(), 'finished')
   await closing
+})
+
+t.test('a scrape that does not finish delays closing by one second at most', async t => {
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort })
+  app.latency.server!.get('/stuck', () => new Promise(() => {}))
+  await listen(app)
+  const asked = once(app.latency.server!.server, 'request')
+  const answer = t.rejects(fetch(new URL('/stuck', app.latency.url!)))
+  await asked
+  await app.close()
+  await answer
 })
