@@ -6,6 +6,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import path from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
+import { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
 import latency from '../lib'
 import {
@@ -323,13 +324,14 @@ t.test('what others answer on the same server is not counted', async t => {
     else response.writeHead(Number(status), types[Number(type)]).end('{}')
   }
   app.server.on('checkExpectation', (_request, response) => { response.writeHead(417).end() })
-  for (const status of [400, 404, 414, 417, 500, 503]) {
-    for (const type of [0, 1, 2]) {
-      await exchange(address, `GET /own/${status}/${type} HTTP/1.1\nhost: x\nconnection: close\n\n`)
+  const rests = { '': [0, 1, 2, 3], '/%zz': [0, 1, 2], [`/${'x'.repeat(101)}`]: [0, 1, 2] }
+  for (const [rest, kinds] of Object.entries(rests)) {
+    for (const status of [400, 404, 414, 417, 500, 503]) {
+      for (const type of kinds) {
+        await exchange(address, `GET /own/${status}/${type}${rest} HTTP/1.1\nhost: x\nconnection: close\n\n`)
+      }
     }
   }
-  // As the router writes it, while the application is not closing.
-  await exchange(address, 'GET /own/503/3 HTTP/1.1\nhost: x\nconnection: close\n\n')
   // HTTP/1.0 demands no host.
   await exchange(address, 'GET /own/400/4 HTTP/1.0\n\n')
   await exchange(address, rejections.expectation_failed![0])
@@ -346,23 +348,55 @@ t.test('what others answer on the same server is not counted', async t => {
   t.same(await rejected(app), { bad_url: 1 })
 })
 
+t.test('of applications that share a server and a registry, one counts what no hook sees', async t => {
+  const handlers: RequestListener[] = []
+  const server = createServer((request, response) => {
+    handlers[request.url!.startsWith('/b') ? 1 : 0]!(request, response)
+  })
+  const registry = new Registry()
+  const apps = [0, 1].map(index => createApplication(t, {
+    serverFactory (handler) {
+      handlers[index] = handler as RequestListener
+      return server
+    }
+  }))
+  const [first, second] = apps as [FastifyInstance, FastifyInstance]
+  await first.register(latency, { server: anyPort, processMetrics: false, registry })
+  await second.register(latency, { server: false, registry })
+  second.get('/b', async () => 'x')
+  await second.ready()
+  const address = await listen(first)
+  for (const path of ['/%zz', '/b/%zz']) await exchange(address, `GET ${path} HTTP/1.1\nhost: x\nconnection: close\n\n`)
+  await exchange(address, rejections.malformed![0])
+  await exchange(address, 'CONNECT x:1 HTTP/1.1\nhost: x\n\n')
+  await exchange(address, 'GET /b HTTP/1.1\nhost: x\nconnection: close\n\n')
+  t.same(await rejected(first), { bad_url: 2, malformed: 1, connect: 1 })
+  t.equal(await observed(first), 1)
+})
+
 t.test('no request is counted as rejected and observed too, whenever the hooks of others reply', async t => {
-  const app = createApplication(t)
+  const app = createApplication(t, {
+    http: { requireHostHeader: false }, routerOptions: { useSemicolonDelimiter: true }
+  } as object)
   app.addHook('onRequest', async ({ url }, reply) => {
     await nextTurn()
-    if (url !== '/') return reply.code(Number(url.slice(1))).send({ code: url })
+    const [, status, isEmpty] = /^\/(\d+)(empty)?/.exec(url) ?? []
+    if (status !== undefined) return reply.code(Number(status)).send(isEmpty === undefined ? { code: url } : undefined)
   })
   app.addHook('onResponse', async () => {
     for (let turn = 0; turn < 5; turn++) await nextTurn()
   })
   await app.register(latency, { server: anyPort, processMetrics: false })
   app.get('/', async () => 'x')
-  app.get('/:status', async () => 'x')
+  app.get('/*', async () => 'x')
   const address = await listen(app)
-  const statuses = [400, 404, 414, 417, 500, 503]
-  const paths = Array.from({ length: 60 }, (_, index) => index % 7 === 6 ? '/' : `/${statuses[index % 7]}`)
-  await Promise.all(paths.map(async path => (await fetch(address + path)).arrayBuffer()))
-  await until('all to be observed', async () => await observed(app) === paths.length)
+  const paths = [400, 404, 414, 417, 500, 503].flatMap(status => [
+    `/${status}`, `/${status}empty`, `/${status};%zz`, `/${status}empty;%zz`, `/${status}empty/${'x'.repeat(101)}`, '/'
+  ])
+  const heads = ['HTTP/1.1\nhost: x\n', 'HTTP/1.1\n', 'HTTP/1.1\nhost: x\nexpect: 100-continue\n', 'HTTP/1.0\n']
+  const requests = paths.flatMap(path => heads.map(head => `GET ${path} ${head}connection: close\n\n`))
+  await Promise.all(requests.map(async request => exchange(address, request)))
+  await until('all to be observed', async () => await observed(app) === requests.length)
   t.same(await rejected(app), {})
 })
 

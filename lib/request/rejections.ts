@@ -24,8 +24,14 @@ interface Exchange {
   readonly response: ServerResponse | Http2ServerResponse
 }
 
+/** Marks our listeners for `request`, which answer nothing. */
+const kObserves = Symbol.for('fastify-latency.observes')
+
 /** Marks our listeners for `connect`. Several applications may share a server, and each has one. */
 const kRefusesConnect = Symbol.for('fastify-latency.refuses-connect')
+
+/** Marks a request, a stream or a connection whose rejection has been counted by one of these applications. */
+const kCounted = Symbol.for('fastify-latency.rejected')
 
 export interface RejectionObserverOptions {
   /**
@@ -56,7 +62,7 @@ export class RejectionObserver {
    * sent all of it. An error of the connection then belongs to that request.
    */
   readonly #unread = new WeakMap<Socket, WeakRef<RawRequest>>()
-  readonly #longestParameter: number
+  readonly #router: RouterConfig
   #phase: 'open' | 'closing' = 'open'
   /** Functions that take our listeners away. A server may outlive the application. */
   readonly #releases: Array<() => void> = []
@@ -65,7 +71,7 @@ export class RejectionObserver {
     this.#app = app
     this.#options = options
     const config: RouterConfig = app.initialConfig
-    this.#longestParameter = { ...config, ...config.routerOptions }.maxParamLength!
+    this.#router = { ...config, ...config.routerOptions }
     if (app.server.listening) this.#start()
     else app.server.once('listening', () => this.#start())
     app.addHook('preClose', done => {
@@ -111,7 +117,7 @@ export class RejectionObserver {
       if (!this.#watched.delete(request)) return
       this.answered(request)
       const reason = this.#reasonOfAnswer(exchange)
-      if (reason !== undefined) this.#options.onRejection(reason)
+      if (reason !== undefined) this.#reject(request, reason)
     }
     if (response.writableFinished || request.closed) return decide()
     response.once('finish', decide)
@@ -124,15 +130,49 @@ export class RejectionObserver {
     if (head === undefined) return undefined
     const { statusCode: status } = response
     if (isOfNode(head)) {
-      if (status === 417 && server.listenerCount('checkExpectation') === 0) return 'expectation_failed'
-      if (status === 400 && request.headers.host === undefined && request.httpVersion === '1.1') return 'missing_host'
+      if (status === 417 && isRefusedExpectation(request) && server.listenerCount('checkExpectation') === 0) {
+        return 'expectation_failed'
+      }
+      if (status === 400 && isRefusedWithoutHost(request, server)) return 'missing_host'
     }
-    if (status >= 400 && !isDecodable(request.url!)) return 'bad_url'
-    if (status === 404 && !METHODS.includes(request.method!)) return 'invalid_method'
-    if (status === 414 && hasLongPart(request.url!, this.#longestParameter)) return 'long_parameter'
-    if (status === 500 && isOfRouter(head)) return 'constraint_failed'
-    if (status === 503 && this.#phase === 'closing' && isOfRouter(head)) return 'closing'
-    return undefined
+    const length = lengthFromRouter(head)
+    if (length !== undefined) return this.#reasonOfRouter(request, status, length)
+    // Here the application answers in place of the router, as with `frameworkErrors`, or somebody else does.
+    if (!this.#isAlone(server)) return undefined
+    if (!isDecodable(this.#pathOf(request))) return 'bad_url'
+    return status === 404 && !METHODS.includes(request.method!) ? 'invalid_method' : undefined
+  }
+
+  #reasonOfRouter (request: RawRequest, status: number, length: number): RejectionReason | undefined {
+    switch (status) {
+      case 400: return isDecodable(this.#pathOf(request)) ? undefined : 'bad_url'
+      case 414: return this.#hasLongPart(request) ? 'long_parameter' : undefined
+      case 500: return length === constraintFailedLength ? 'constraint_failed' : undefined
+      case 503: return length === closingLength && this.#phase === 'closing' ? 'closing' : undefined
+      default: return undefined
+    }
+  }
+
+  /** Whether nobody but the router of the application answers the requests of a server. */
+  #isAlone (server: Server): boolean {
+    return server.listeners('request').every(listener => listener === this.#app.routing || kObserves in listener)
+  }
+
+  /** The part of a URL that the router decodes. */
+  #pathOf (request: RawRequest): string {
+    return request.url!.split(this.#router.useSemicolonDelimiter === true ? /[?#;]/ : /[?#]/, 1)[0]!
+  }
+
+  /** Whether a part of the path between two slashes has more characters than a parameter may have. */
+  #hasLongPart (request: RawRequest): boolean {
+    return this.#pathOf(request).split('/').some(({ length }) => length > this.#router.maxParamLength!)
+  }
+
+  /** Counts a rejection, unless another application on the same server has counted it. */
+  #reject (rejected: object, reason: RejectionReason): void {
+    if (kCounted in rejected) return
+    Object.assign(rejected, { [kCounted]: true })
+    this.#options.onRejection(reason)
   }
 
   #start (): void {
@@ -161,14 +201,14 @@ export class RejectionObserver {
     if (this.#app.initialConfig.http2 === true) this.#followHttp2(server)
     this.#listen(server, 'dropRequest', (request: IncomingMessage) => {
       this.seen(request)
-      this.#options.onRejection('connection_limit')
+      this.#reject(request, 'connection_limit')
     })
-    const refuseConnect = (_request: RawRequest, response: Socket | Http2ServerResponse): void => {
+    const refuseConnect = (request: RawRequest, response: Socket | Http2ServerResponse): void => {
       if (!server.listeners('connect').every(listener => kRefusesConnect in listener)) return
       // Node.js does the same if nobody listens.
       if (response instanceof Socket) response.destroy()
       else response.writeHead(405).end()
-      this.#options.onRejection('connect')
+      this.#reject(request, 'connect')
     }
     this.#listen(server, 'connect', Object.assign(refuseConnect, { [kRefusesConnect]: true }))
     if (server.listenerCount('clientError') > 0) {
@@ -182,12 +222,13 @@ export class RejectionObserver {
 
   /** There is no diagnostics channel for HTTP/2 requests. */
   #followHttp2 (server: Server): void {
-    this.#listen(server, 'request', (request: RawRequest, response: Http2ServerResponse) => {
+    const begin = (request: RawRequest, response: Http2ServerResponse): void => {
       if (request.httpVersionMajor === 2) this.#begin({ server, request, response })
-    })
-    this.#listen(server, 'stream', (_stream: unknown, { expect }: IncomingHttpHeaders) => {
+    }
+    this.#listen(server, 'request', Object.assign(begin, { [kObserves]: true }))
+    this.#listen(server, 'stream', (stream: object, { expect }: IncomingHttpHeaders) => {
       if (expect === undefined || expect === '100-continue' || server.listenerCount('checkExpectation') > 0) return
-      this.#options.onRejection('expectation_failed')
+      this.#reject(stream, 'expectation_failed')
     })
   }
 
@@ -221,12 +262,13 @@ export class RejectionObserver {
     const reason = reasonOfError(error, socket)
     if (reason === undefined || this.#options.isReceiving(socket)) return
     if (this.#unread.get(socket)?.deref()?.complete === false) return
-    this.#options.onRejection(reason)
+    this.#reject(socket, reason)
   }
 }
 
 interface RouterConfig {
   readonly maxParamLength?: number
+  readonly useSemicolonDelimiter?: boolean
   /** Older versions of Fastify have no such object. */
   readonly routerOptions?: { readonly maxParamLength?: number }
 }
@@ -237,30 +279,40 @@ function isOfNode (head: SentHead): boolean {
 }
 
 /**
- * Whether a head is that of an answer of Fastify's router. The router writes these two headers, in this way and one
- * after the other. The answers of hooks and handlers name a character set, and those of others differ too.
+ * The length that the head of an answer of Fastify's router tells, or undefined for the head of another answer. The
+ * router writes these two headers, in this way and one after the other. The answers of hooks and handlers name a
+ * character set, and those of others differ too.
  */
-function isOfRouter (head: SentHead): boolean {
-  if (typeof head === 'string') return /^Content-Type: application\/json\r\nContent-Length: \d+\r$/m.test(head)
-  return head['content-type'] === 'application/json' && head['content-length'] !== undefined
+function lengthFromRouter (head: SentHead): number | undefined {
+  if (typeof head !== 'string') {
+    return head['content-type'] === 'application/json' ? Number(head['content-length']) : undefined
+  }
+  const length = /^Content-Type: application\/json\r\nContent-Length: (\d+)\r$/m.exec(head)?.[1]
+  return length === undefined ? undefined : Number(length)
 }
 
-/** Whether a part of a path between two slashes has more characters than a parameter may have. */
-function hasLongPart (url: string, most: number): boolean {
-  return pathOf(url).split('/').some(({ length }) => length > most)
-}
+/** The lengths of those answers of the router that are always the same. */
+const constraintFailedLength = 101
+const closingLength = 80
 
-function isDecodable (url: string): boolean {
+function isDecodable (path: string): boolean {
   try {
-    decodeURIComponent(pathOf(url))
+    decodeURIComponent(path)
     return true
   } catch {
     return false
   }
 }
 
-function pathOf (url: string): string {
-  return url.split(/[?#]/, 1)[0]!
+/** Whether Node.js answers a request by itself because of what it expects, if nobody listens for `checkExpectation`. */
+function isRefusedExpectation ({ headers: { expect }, httpVersion }: RawRequest): boolean {
+  return httpVersion === '1.1' && expect !== undefined && !/(?:^|\W)100-continue(?:$|\W)/i.test(expect)
+}
+
+/** Whether Node.js answers a request by itself because its host is missing. */
+function isRefusedWithoutHost ({ headers, httpVersion }: RawRequest, server: Server): boolean {
+  const { requireHostHeader } = server as { requireHostHeader?: boolean }
+  return requireHostHeader !== false && httpVersion === '1.1' && headers.host === undefined
 }
 
 /**
