@@ -1,6 +1,6 @@
 import { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { hasKnownLength, isHeadOfEventStream, sentHead } from './sent-head'
+import { hasKnownLength, isHeadOfEventStream, sentHead, statusIn, watchConnection } from './sent-head'
 
 /**
  * How a request ended:
@@ -50,6 +50,8 @@ export class EndingObserver {
   readonly #whenIdle: Array<() => void> = []
   /** Whether the two collections above were ever used. To look there takes as long as to record a request. */
   #isFollowed = false
+  /** Whether a connection may have closed before our `onResponse` hook, because of an earlier one. */
+  #watchesFinish = false
 
   /**
    * `onEnding` is called at the end of every request, and `onFailure` with what it throws when a connection has closed.
@@ -66,6 +68,9 @@ export class EndingObserver {
     if (onEnding !== undefined) this.#follow(reply, onEnding)
     if (connection === undefined) return
     connection.add(reply)
+    const isUpgrade = (request.raw as { upgrade?: boolean }).upgrade === true
+    if (isUpgrade) watchConnection(reply, connection.carrier as Transport)
+    if (isUpgrade || this.#watchesFinish) watchFinish(reply, connection.carrier)
     // A client may leave while an asynchronous hook holds up the hook that calls this method.
     if (connection.isClosed) this.#closed(connection)
   }
@@ -76,9 +81,12 @@ export class EndingObserver {
    */
   replied (request: FastifyRequest, reply: FastifyReply): void {
     const wasOpen = this.#connection(request, reply)?.remove(reply) === true
+    const ending = endingOfReply(reply)
+    // Node.js closes a reply in the turn in which it finishes: if the reply is closed, an earlier hook took time.
+    if (reply.raw.closed || ending === 'aborted_in_reply') this.#watchesFinish = true
     if (!wasOpen && this.#ended.has(reply)) return
     const { elapsedTime } = reply
-    this.#end(reply, endingOfReply(reply), elapsedTime)
+    this.#end(reply, ending, elapsedTime)
   }
 
   /** The replies of the requests that have begun and have not ended. */
@@ -246,6 +254,7 @@ export type LongLivedKind = 'stream' | 'upgrade'
 export function longLivedKind (reply: FastifyReply): LongLivedKind | undefined {
   const head = sentHead(reply)
   if (head === undefined) return isUpgraded(reply) ? 'upgrade' : undefined
+  if (statusIn(head) === 101) return 'upgrade'
   return isHeadOfEventStream(head) && reply.request.method !== 'HEAD' ? 'stream' : undefined
 }
 
@@ -299,16 +308,31 @@ function isReal (transport: Transport | undefined): transport is Transport {
 }
 
 /**
+ * Whether replies were handed to the operating system when they finished. In Node.js 20 and 22, a reply also finishes
+ * when its connection is destroyed while it waits to be sent.
+ */
+const wereSent = new WeakMap<FastifyReply['raw'], boolean>()
+
+/** To be called before earlier `onResponse` hooks run, which may destroy the connection. */
+function watchFinish ({ raw }: FastifyReply, carrier: Carrier): void {
+  raw.prependOnceListener('finish', () => { wereSent.set(raw, !carrier.destroyed) })
+}
+
+/**
  * The ending of a request for which `onResponse` runs. The hook also runs when an HTTP/2 stream is reset and, in
  * Node.js 20 and 22, when a connection is destroyed while a reply waits to be sent.
  */
 function endingOfReply (reply: FastifyReply): Ending {
   const transport = transportOf(reply.request)
   const isDestroyed = transport?.destroyed === true && isReal(transport)
-  if (isDestroyed && (!transport.writableFinished || transport.aborted === true)) {
+  if (isDestroyed && (!transport.writableFinished || transport.aborted === true) && wereSent.get(reply.raw) !== true) {
     if (sentHead(reply) === undefined) return 'aborted_before_reply'
     return longLivedKind(reply) === undefined ? 'aborted_in_reply' : 'long_lived'
   }
+  return endingOfSent(reply)
+}
+
+function endingOfSent (reply: FastifyReply): Ending {
   return hasKnownLength(reply) || longLivedKind(reply) === undefined ? 'replied' : 'long_lived'
 }
 
@@ -317,13 +341,20 @@ function endingOfConnection (reply: FastifyReply): Ending {
   const transport = transportOf(request)
   // The reply is complete, but an asynchronous `onResponse` hook of the application runs before ours and delays it. The
   // reply to an injected request never becomes finished.
-  if (raw.writableFinished || (raw.writableEnded && !isReal(transport))) return endingOfReply(reply)
+  if (raw.writableFinished || (raw.writableEnded && !isReal(transport))) {
+    return wereSent.get(raw) === false ? endingOfReply(reply) : endingOfSent(reply)
+  }
   if (longLivedKind(reply) !== undefined) return 'long_lived'
-  if (hasBegun(reply)) return 'aborted_in_reply'
+  if (hasBegun(reply)) return wasEnded(reply) ? 'replied' : 'aborted_in_reply'
   // An error of the connection belongs to this request only if the client has not sent all of the request yet.
   const code = request.raw.complete === false ? (transport?.errored as NodeJS.ErrnoException | null)?.code : undefined
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return 'timed_out'
   return code?.startsWith('HPE_') === true && code !== clientEnded ? 'malformed' : 'aborted_before_reply'
+}
+
+/** Whether somebody has ended the connection of a request in place of its reply, and all was sent. */
+function wasEnded ({ request, raw }: FastifyReply): boolean {
+  return !raw.headersSent && transportOf(request)?.writableFinished === true
 }
 
 /**

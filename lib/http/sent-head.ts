@@ -1,4 +1,6 @@
+import { STATUS_CODES } from 'node:http'
 import type { ServerHttp2Stream } from 'node:http2'
+import type { Duplex } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 
 /**
@@ -6,6 +8,9 @@ import type { FastifyReply } from 'fastify'
  * HTTP/2 the headers by their names.
  */
 export type SentHead = string | Readonly<Record<string, unknown>>
+
+/** Heads that were written to the connection of a request, past its reply. */
+const headsOnConnections = new WeakMap<FastifyReply['raw'], string>()
 
 /** A reply of Node.js, or of anything that imitates one. */
 type RawReply = FastifyReply['raw'] & {
@@ -27,7 +32,7 @@ type RawReply = FastifyReply['raw'] & {
 export function sentHead (reply: FastifyReply): SentHead | undefined {
   const { raw }: { raw: RawReply } = reply
   if (raw.stream !== undefined) return raw.stream.sentHeaders
-  if (raw._header === null) return undefined
+  if (raw._header === null) return headsOnConnections.get(raw)
   if (typeof raw._header === 'string') return raw._header
   if (!raw.headersSent) return undefined
   return {
@@ -38,11 +43,38 @@ export function sentHead (reply: FastifyReply): SentHead | undefined {
 }
 
 /**
+ * Notes the head of an answer that is written to a connection, past the reply. To be called for a request to upgrade
+ * the connection: whoever accepts or refuses it, ws for example, writes the answer like that. What is written later is
+ * not looked at.
+ */
+export function watchConnection ({ raw }: FastifyReply, connection: Duplex): void {
+  const { write, end } = connection
+  const noting = <F extends (...parameters: any[]) => unknown>(send: F): F => function (this: Duplex, ...parameters) {
+    Object.assign(connection, { write, end })
+    const head = /^HTTP\/1\.[01] \d{3}[^]*?\r\n\r\n/.exec(String(parameters[0]))?.[0]
+    if (head !== undefined) headsOnConnections.set(raw, head)
+    return send.apply(this, parameters)
+  } as F
+  Object.assign(connection, { write: noting(write), end: noting(end) })
+}
+
+/**
  * The status in a head. The status of the reply may have changed since the head was sent: with @fastify/express,
  * Fastify changes it to 500 when the source of a stream fails.
  */
 export function statusIn (head: SentHead): number {
   return Number(typeof head === 'string' ? head.split(' ', 2)[1] : head[':status'])
+}
+
+/**
+ * The status that a client was sent, whatever the status of the reply was changed to since. Node.js keeps the message
+ * that it sent with the status. The head is read only if the message is not that of the status, which is rare.
+ */
+export function sentStatus (reply: FastifyReply): number {
+  const { raw }: { raw: RawReply } = reply
+  if (raw.stream === undefined && raw.statusMessage === STATUS_CODES[raw.statusCode]) return raw.statusCode
+  const head = sentHead(reply)
+  return head === undefined ? reply.statusCode : statusIn(head)
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import { EndingObserver, longLivedKind, type Ending } from '../http/endings'
-import { sentHead, statusIn } from '../http/sent-head'
+import { sentStatus } from '../http/sent-head'
 import type { Labels } from '../snapshot'
 import { countOpenRequests, type OpenRequestsOptions } from './open-requests'
 import type { Recorder } from './recorder'
@@ -142,7 +142,7 @@ export class Instrument {
     let recorded = false
     for (let index = 0; index < this.#recorders.length; index++) {
       const recorder = this.#recorders[index]!
-      const status = ending === 'replied' ? reply.statusCode : statusOf(reply, ending, recorder)
+      const status = ending === 'replied' ? sentStatus(reply) : statusOf(reply, ending, recorder)
       if (recorder.record(reply, status, elapsedMs, ending)) recorded = true
     }
     if (ending === 'replied' || !recorded) return
@@ -193,6 +193,6 @@ function statusOf (reply: FastifyReply, ending: Ending, { abortedStatus }: Recor
     case 'aborted_before_reply': return abortedStatus ?? reply.statusCode
     case 'timed_out': return 408
     case 'malformed': return 400
-    default: return statusIn(sentHead(reply)!)
+    default: return sentStatus(reply)
   }
 }

@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { HistogramFamily } from '../histogram/family'
 import type { Ending } from '../http/endings'
+import { sentStatus } from '../http/sent-head'
 import { Callback } from './callback'
 import { notRecorded, SeriesResolver, type ResolverOptions } from './labels'
 import type { Measure } from './measures'
@@ -89,7 +90,7 @@ export class Recorder {
   recordHeaders (reply: FastifyReply, headers: SentHeaders): void {
     if (this.#recorded.has(headers)) return
     this.#recorded.add(headers)
-    const slot = this.#find(reply, reply.statusCode, 'replied')
+    const slot = this.#find(reply, sentStatus(reply), 'replied')
     if (slot !== notRecorded) observe(this.#ofHeaders, slot, { reply, ending: 'replied', elapsedMs: headers.elapsedMs })
   }
 

@@ -6,7 +6,7 @@ import { Server as TlsServer } from 'node:tls'
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { clientEnded } from '../http/endings'
-import { sentHead, type SentHead } from '../http/sent-head'
+import { sentHead, statusIn, type SentHead } from '../http/sent-head'
 
 /** The reasons for which a request is answered before any hook can run. */
 export const rejectionReasons = [
@@ -128,7 +128,7 @@ export class RejectionObserver {
   #reasonOfAnswer ({ request, response, server }: Exchange): RejectionReason | undefined {
     const head = sentHead({ raw: response } as FastifyReply)
     if (head === undefined) return undefined
-    const { statusCode: status } = response
+    const status = statusIn(head)
     if (isOfNode(head)) {
       if (status === 417 && isRefusedExpectation(request) && server.listenerCount('checkExpectation') === 0) {
         return 'expectation_failed'

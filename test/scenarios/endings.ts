@@ -401,6 +401,60 @@ const aborts: Scenario[] = [
     declare: app => { app.get('/', async () => 'x') },
     run: getRoot,
     observed: { 'GET / 200': 1 }
+  },
+  {
+    name: 'somebody else\'s onResponse hook is late, and the client resets the connection meanwhile',
+    before: (app, { reached, released }) => {
+      app.addHook('onResponse', async () => {
+        reached.open()
+        await released.passed()
+      })
+    },
+    declare: app => { app.get('/', async () => 'x') },
+    async run (address, { reached }) {
+      const connection = await Connection.open(address)
+      connection.send(head('/'))
+      await connection.until('200 OK')
+      await reached.passed()
+      connection.reset()
+    },
+    observed: { 'GET / 200': 1 }
+  },
+  {
+    name: 'somebody else\'s onResponse hook is late, and the client resets the connection before a large reply is sent',
+    before: app => { app.addHook('onResponse', async () => setImmediate()) },
+    declare: app => {
+      app.get('/', async () => 'x')
+      app.get('/large', async () => Buffer.alloc(50_000_000))
+    },
+    async run (address) {
+      await getRoot(address)
+      const connection = await Connection.open(address)
+      connection.send(head('/large'))
+      await connection.until('\r\n\r\n')
+      connection.socket.pause()
+      connection.reset()
+    },
+    observed: { 'GET / 200': 1, 'GET /large 200': 1 },
+    aborted: { 'GET /large in_reply': 1 }
+  },
+  {
+    name: 'the handler throws after it has sent the reply',
+    declare: app => {
+      app.get('/', async (_request, { raw }) => {
+        raw.writeHead(201, 'As You Wish').end('x')
+        throw new Error('no')
+      })
+      app.get('/code', async (_request, reply) => {
+        reply.raw.writeHead(202).end('x')
+        return reply.hijack().code(500)
+      })
+    },
+    async run (address) {
+      await getRoot(address)
+      await get(address, '/code')
+    },
+    observed: { 'GET / 201': 1, 'GET /code 202': 1 }
   }
 ]
 
@@ -574,6 +628,32 @@ const longLived: Scenario[] = [
     },
     observed: { 'GET /refused 403': 1 },
     longLived: { 'GET /socket upgrade': 1 }
+  },
+  {
+    name: 'upgrades that are refused past the reply, of no route, and with the half of an answer',
+    declare: app => {
+      app.register(websocket)
+      app.register(async app => {
+        app.get('/socket', { websocket: true }, () => {})
+        for (const [path, answer] of [['/whole', '{}'], ['/half', '{']] as const) {
+          app.get(path, {
+            websocket: true,
+            preValidation: async ({ raw: { socket } }, reply) => {
+              reply.hijack()
+              socket.write('HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n')
+              if (answer === '{}') socket.end(answer)
+              else socket.write(answer, () => socket.destroy())
+            }
+          }, () => {})
+        }
+      })
+    },
+    async run (address) {
+      const upgrade = 'connection: upgrade\nupgrade: websocket\nsec-websocket-version: 7\n'
+      for (const path of ['/socket', '/whole', '/half', '/none']) await exchange(address, head(path, 'GET', upgrade))
+    },
+    observed: { 'GET /socket 400': 1, 'GET /whole 401': 1, 'GET /half 401': 1, 'GET unmatched 404': 1 },
+    aborted: { 'GET /half in_reply': 1 }
   }
 ]
 
