@@ -40,7 +40,7 @@ export const FST_LATENCY_ERR_CONNECTION_LIMIT = createError<[connections: number
   'FST_LATENCY_ERR_CONNECTION_LIMIT',
   'The metrics server has reached its limit of %d connections, and drops idle ones in favour of new ones')
 
-export const FST_LATENCY_ERR_UNAUTHORIZED = createError<[requests: number, address: string]>(
+export const FST_LATENCY_ERR_UNAUTHORIZED = createError<[requests: number, source: string]>(
   'FST_LATENCY_ERR_UNAUTHORIZED',
   'The metrics server has refused requests with wrong credentials: %d since the last such warning, if there was one; ' +
   'the latest came from %s')

@@ -125,6 +125,25 @@ t.test('all addresses get a new certificate, and one warning is given if it cann
   t.same(await names(), ['second', 'second'])
 })
 
+t.test('clients without a certificate of this authority are counted, and wrong ones are warned of', async t => {
+  const { url, ca } = await createTls(t, true)
+  const client = await issue(ca, 'client')
+  const stranger = await issue(await createAuthority('other'), 'stranger')
+  const warnings = collectWarnings(t)
+  const count = async (): Promise<unknown> =>
+    /^fastify_latency_unauthorized_total (\d+)$/m.exec((await get(url, { ...client, ca: ca.cert })).body)?.[1]
+  t.equal(await count(), '0')
+  for (const minVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const secure = { ca: ca.cert, minVersion, maxVersion: minVersion }
+    await t.rejects(get(url, secure))
+    await t.rejects(get(url, { ...secure, ...stranger }))
+  }
+  // What is no TLS at all is no attempt to authenticate.
+  await exchange(url!.replace('https', 'http'), 'GET / HTTP/1.1\n\n')
+  await until('all to be counted', async () => await count() === '4')
+  t.match(warnings, [{ code: 'FST_LATENCY_ERR_UNAUTHORIZED', message: /: 1 since .* of another authority$/ }])
+})
+
 t.test('with clientCaFile it answers only clients with a certificate of this authority, ' +
   'even if the file changes', async t => {
   const { url, ca, files } = await createTls(t, true)

@@ -41,7 +41,7 @@ export function createScrapeMetrics (registry: RegistryLike): ScrapeMetrics {
     })),
     unauthorized: register(new RegisteredCounter({
       name: 'fastify_latency_unauthorized_total',
-      help: 'Requests to the metrics server without valid credentials.'
+      help: 'Requests to the metrics server without valid credentials, and clients without a trusted certificate.'
     }))
   }
 }

@@ -17,11 +17,12 @@ export class AuthenticationFailures {
     this.#warn = warn
   }
 
-  add (remoteAddress: string): void {
+  /** `source` says who sent the wrong credentials. */
+  add (source: string): void {
     this.#failures++
     const now = performance.now()
     if (now < this.#nextMs) return
-    this.#warn(new FST_LATENCY_ERR_UNAUTHORIZED(this.#failures, remoteAddress))
+    this.#warn(new FST_LATENCY_ERR_UNAUTHORIZED(this.#failures, source))
     this.#nextMs = now + pausesMs[Math.min(this.#warnings, pausesMs.length - 1)]!
     this.#warnings++
     this.#failures = 0

@@ -117,9 +117,14 @@ export class Bindings {
   }
 }
 
+/** The time that the addresses of a name have to be found in. The boot may wait for them, and closing for the boot. */
+const lookupMs = 5000
+
 async function addressesOf (host: string): Promise<string[]> {
   return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`the name was not resolved in ${lookupMs} ms`)), lookupMs)
     dns.lookup(host, { all: true }, (error, addresses) => {
+      clearTimeout(timer)
       if (error === null) resolve([...new Set(addresses.map(({ address }) => address))])
       else reject(error)
     })

@@ -1,5 +1,6 @@
 import { createServer, STATUS_CODES, type RequestListener, type Server } from 'node:http'
 import { isIPv6, type AddressInfo } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import Fastify, {
   type FastifyContextConfig, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest,
   type RouteOptions
@@ -61,6 +62,7 @@ export class MetricsServer {
   readonly #bindings: Bindings
   readonly #connections: Connections
   readonly #certificates: Certificates | undefined
+  readonly #authenticationFailures: AuthenticationFailures
   readonly #endings = new EndingObserver(() => {})
   /** The paths of the routes that answer GET. */
   readonly #paths = new Set<string>()
@@ -80,6 +82,7 @@ export class MetricsServer {
     const { config, log } = options
     const warnOnce = createWarnOnce(log)
     this.#options = options
+    this.#authenticationFailures = new AuthenticationFailures(error => warn(log, error))
     this.#connections = new Connections(() =>
       warnOnce('connections', () => new FST_LATENCY_ERR_CONNECTION_LIMIT(maxConnections)))
     this.#certificates = config.https === undefined
@@ -92,7 +95,7 @@ export class MetricsServer {
     })
     this.#closing = new Promise((_resolve, reject) => { this.#rejectClosing = reject })
     this.#closing.catch(() => {})
-    if (config.auth !== undefined) options.unauthorized.declare({})
+    if (!this.#isOpen()) options.unauthorized.declare({})
     this.app = this.#createApp()
   }
 
@@ -192,8 +195,19 @@ export class MetricsServer {
       ? createServer(limits, handler)
       : this.#certificates.createServer(limits, handler)
     this.#connections.follow(server)
+    server.on('tlsClientError', (error, socket) => this.#countUntrusted(error, socket))
     // The application keeps the process alive; its metrics server does not.
     return server.unref()
+  }
+
+  /** Counts a client whose certificate is missing, or not from the configured authority. */
+  #countUntrusted ({ code }: NodeJS.ErrnoException, { authorizationError }: TLSSocket): void {
+    const isMissing = code === 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE'
+    // Node.js writes null here until it has looked at the certificate.
+    const isWrong = (authorizationError as unknown) !== null
+    if (isMissing || isWrong) this.#options.unauthorized.increment({})
+    // The address of the client is not known any more.
+    if (isWrong) this.#authenticationFailures.add('a client with a certificate of another authority')
   }
 
   #createApp (): FastifyInstance {
@@ -213,10 +227,9 @@ export class MetricsServer {
     app.addHook('onSend', dismissRefused)
     app.addHook('onRequest', this.#refuseForeignName)
     if (config.auth !== undefined) {
-      const failures = new AuthenticationFailures(error => warn(log, error))
       authenticate(app, config.auth, this.#isProbe, request => {
         unauthorized.increment({})
-        if (request.headers.authorization !== undefined) failures.add(request.ip)
+        if (request.headers.authorization !== undefined) this.#authenticationFailures.add(request.ip)
       })
     }
     app.addHook('onRequest', this.#refuseUnmatched)

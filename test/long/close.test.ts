@@ -6,6 +6,7 @@ import { Gauge, Registry } from 'prom-client'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import latency from '../../lib'
+import * as timers from '../../lib/timers'
 import {
   anyPort, createApplication, createListening, declareLarge, listen, otherLoopback, resolveLocalhost, scrape
 } from '../helpers/application'
@@ -197,6 +198,29 @@ t.test('closing waits for no DNS server that does not answer', async t => {
   await asked.passed()
   await closesInTime(t, app)
   await started
+})
+
+t.test('the boot, and closing that waits for it, wait 5 seconds for the addresses of a name', async t => {
+  const { lookup } = dns
+  t.teardown(() => { dns.lookup = lookup })
+  const asked = new Gate()
+  dns.lookup = (() => asked.open()) as unknown as typeof lookup
+  let expire = (): void => {}
+  t.intercept(timers, 'setTimeout', {
+    value (callback: () => void, ms: number) {
+      if (ms === 5000) expire = callback
+    }
+  })
+  const app = createApplication(t, { pluginTimeout: 0 })
+  await app.register(latency, { server: { host: 'metrics.example', port: 0, start: 'ready' } })
+  const booted = t.rejects(async () => app.ready(), {
+    code: 'FST_LATENCY_ERR_SERVER_LISTEN', message: /metrics\.example.* the name was not resolved in 5000 ms/
+  })
+  await asked.passed()
+  const closed = app.close()
+  expire()
+  await booted
+  await closed
 })
 
 /** Closes an application when its metrics server, which listens on `localhost`, has come so far that the gate opens. */
