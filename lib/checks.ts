@@ -1,5 +1,8 @@
-import { describe, FST_LATENCY_ERR_OPTION_INVALID, FST_LATENCY_ERR_OPTION_UNKNOWN, printable } from './errors'
-import { hintAt } from './option-hints'
+import { types } from 'node:util'
+import {
+  causeOf, describe, FST_LATENCY_ERR_OPTION_INVALID, FST_LATENCY_ERR_OPTION_UNKNOWN, printable
+} from './errors'
+import { hintAt, hintOf } from './option-hints'
 
 /**
  * Checks of options, for the parsers of all rooms. Each check throws a coded error that names the option, the rule and
@@ -32,7 +35,26 @@ export function optional<T> (
 }
 
 export function check (option: string, valid: boolean, rule: string, received: unknown): void {
-  if (!valid) throw new FST_LATENCY_ERR_OPTION_INVALID(option, rule, describe(received))
+  if (!valid) throw new FST_LATENCY_ERR_OPTION_INVALID(option, rule + hintOf(option, received), describe(received))
+}
+
+/**
+ * Calls a function that reads an option, or calls what was given as an option. Whatever somebody else's code throws
+ * meanwhile becomes the cause of a coded error.
+ */
+export function attempt<T> (option: string, rule: string, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (hasCode(error)) throw error
+    throw new FST_LATENCY_ERR_OPTION_INVALID(option, rule, `an error: ${describe(error)}`, causeOf(error))
+  }
+}
+
+function hasCode (error: unknown): boolean {
+  // Nothing of a foreign error is called: it may be a proxy, and its code a getter.
+  if (types.isProxy(error) || typeof error !== 'object' || error === null) return false
+  return typeof Object.getOwnPropertyDescriptor(error, 'code')?.value === 'string'
 }
 
 /** Whether a value is an object with properties of its own, and no collection, date or the like. */

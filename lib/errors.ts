@@ -7,7 +7,9 @@ import type { FastifyBaseLogger, FastifyError } from 'fastify'
 export const FST_LATENCY_ERR_OPTION_UNKNOWN = createError<[option: string, hint: string, known: string]>(
   'FST_LATENCY_ERR_OPTION_UNKNOWN', 'Unknown option "%s"%s; known here: %s', 500, TypeError)
 
-export const FST_LATENCY_ERR_OPTION_INVALID = createError<[option: string, rule: string, received: string]>(
+export const FST_LATENCY_ERR_OPTION_INVALID = createError<
+  [option: string, rule: string, received: string, options?: ErrorOptions]
+>(
   'FST_LATENCY_ERR_OPTION_INVALID', 'Option "%s" must be %s; received %s', 500, TypeError)
 
 export const FST_LATENCY_ERR_HISTOGRAM_CONFLICT = createError<
@@ -16,10 +18,9 @@ export const FST_LATENCY_ERR_HISTOGRAM_CONFLICT = createError<
   'FST_LATENCY_ERR_HISTOGRAM_CONFLICT',
   'Histogram "%s" is registered with the %s %s; it cannot be registered again with %s')
 
-export const FST_LATENCY_ERR_HISTOGRAM_RECORDED = createError<[name: string]>(
+export const FST_LATENCY_ERR_HISTOGRAM_RECORDED = createError<[name: string, how: string]>(
   'FST_LATENCY_ERR_HISTOGRAM_RECORDED',
-  'Histogram "%s" already records the requests of this context with other options; ' +
-  'to record them again would count each request twice')
+  'Histogram "%s" already records the requests of %s; to record them again would count each request twice')
 
 export const FST_LATENCY_ERR_NAME_TAKEN = createError<[name: string]>(
   'FST_LATENCY_ERR_NAME_TAKEN', 'The registry already holds a metric named "%s" that does not belong to this plugin')

@@ -2,6 +2,7 @@ import fp from 'fastify-plugin'
 import type { FastifyInstance } from 'fastify'
 import type { Options } from '../index'
 import { Application } from './application'
+import { attempt } from './checks'
 import { parseOptions } from './config'
 import { FST_LATENCY_ERR_NOT_REGISTERED } from './errors'
 import { openTelemetry } from './presets'
@@ -13,9 +14,9 @@ function latencyPlugin (app: FastifyInstance | undefined, options: Options): Pro
 }
 
 async function registerLatency (app: FastifyInstance, options: Options): Promise<void> {
-  const config = parseOptions(options)
+  const config = attempt('options', 'an object whose properties can be read', () => parseOptions(options))
   const application = Application.of(app, config)
-  application.register(app, config)
+  attempt('registry', 'a registry whose methods can be called', () => application.register(app, config))
   if (!app.hasDecorator('latency')) app.decorate('latency', application)
 }
 

@@ -25,6 +25,12 @@ const meanings: Readonly<Record<string, string>> = {
   timeoutSeconds: '"scrape.timeoutSeconds"',
   tokens: '"server.auth.tokens"',
   users: '"server.auth.users"',
+  // Of whatever has credentials.
+  basicAuth: '"server.auth.users"',
+  bearer: '"server.auth.tokens"',
+  password: '"server.auth.users"',
+  token: '"server.auth.tokens"',
+  username: '"server.auth.users"',
   // Of Fastify and Node.js.
   ca: '"server.https.clientCaFile", the name of a file',
   cert: '"server.https.certFile", the name of a file',
@@ -34,7 +40,10 @@ const meanings: Readonly<Record<string, string>> = {
   listen: '"server.host" and "server.port"',
   tls: '"server.https"',
   url: '"server.path", or "endpoint" for a route of the application',
-  // Of prom-client.
+  // Of prom-client and of most metrics plugins.
+  enabled: '"server: false", to have no metrics server',
+  exclude: '"routes", a function, or "config: { latency: false }" on the route',
+  metricPrefix: '"histogram.name", the whole name',
   boundaries: '"histogram.buckets"',
   collectDefaultMetrics: '"processMetrics"',
   defaultLabels: '"constLabels"',
@@ -44,17 +53,25 @@ const meanings: Readonly<Record<string, string>> = {
   registers: '"registry", of which there is one',
   // Of fastify-metrics, @platformatic/fastify-http-metrics, promster and express-prom-bundle.
   bypass: '"ignore"',
+  clearRegisterOnInit: '"registry", a new one',
   customLabels: '"constLabels" for values, or "labels" for functions',
   defaultMetrics: '"processMetrics", a boolean',
   excludeRoutes: '"routes", a function, or "config: { latency: false }" on the route',
+  enableDefaultMetrics: '"processMetrics"',
   getCustomLabels: '"labels", with functions',
   getLabelValues: '"labels", with functions',
   getRouteLabel: '"routes"',
+  groupStatusCodes: '"labels", with the source \'status_class\'',
   httpDurationMetricName: '"histogram.name"',
   ignoreMethods: '"ignore", a function',
   ignoreRoutes: '"routes", a function, or "config: { latency: false }" on the route',
+  includeMethod: '"labels", with the source \'method\'',
+  includePath: '"labels", with the source \'route\'',
+  includeStatusCode: '"labels", with the source \'status\'',
+  invalidRouteGroups: '"routes"',
   metricBuckets: '"histogram.buckets"',
   metricNames: '"histogram.name"',
+  metricTypes: '"histogram" and "processMetrics"',
   metricsPath: '"server.path", or "endpoint" for a route of the application',
   normalizePath: '"routes"',
   promClient: '"registry"',
@@ -73,12 +90,45 @@ export function hintAt (option: string, name: string, known: readonly string[]):
   // A route's own config has none of the options of the plugin.
   const meaning = option === 'config.latency'
     ? quoted(nearest(name, known))
-    : meaningOf(name) ?? quoted(nearest(name, known)) ?? meaningOf(nearest(name, Object.keys(meanings)))
+    : find(meanings, name) ?? quoted(nearest(name, known)) ?? find(meanings, nearest(name, Object.keys(meanings)))
   return meaning === undefined ? '' : ` (did you mean ${meaning}?)`
 }
 
-function meaningOf (name: string | undefined): string | undefined {
-  return name !== undefined && Object.hasOwn(meanings, name) ? meanings[name] : undefined
+/**
+ * What was probably meant by the value of an option whose type is another one. The keys are the option and the type of
+ * the value.
+ */
+const meaningsOfValues: Readonly<Record<string, string>> = {
+  'histogram array': '"histogram.buckets"',
+  'ignore array': '"routes", a function, or "config: { latency: false }" on the route',
+  'ignore string': '"routes", a function, or "config: { latency: false }" on the route',
+  'labels array': 'an object of label names and their sources, such as { method: \'method\' }',
+  'processMetrics object': 'true',
+  'server number': '"server.port"',
+  'server string': '"server.host" or "server.path"'
+}
+
+/** What was probably meant by a text that is no source of a label. */
+const meaningsOfSources: Readonly<Record<string, string>> = {
+  code: '\'status\'',
+  path: '\'route\'',
+  protocol: '\'scheme\'',
+  status_code: '\'status\'',
+  statusCode: '\'status\'',
+  url: '\'route\''
+}
+
+/** What was probably meant by the value of an option that is not valid there. Empty if there is no guess. */
+export function hintOf (option: string, value: unknown): string {
+  const type = Array.isArray(value) ? 'array' : typeof value
+  const meaning = option.startsWith('labels.')
+    ? find(meaningsOfSources, type === 'string' ? value as string : undefined)
+    : find(meaningsOfValues, `${option} ${type}`)
+  return meaning === undefined ? '' : ` (did you mean ${meaning}?)`
+}
+
+function find (table: Readonly<Record<string, string>>, name: string | undefined): string | undefined {
+  return name !== undefined && Object.hasOwn(table, name) ? table[name] : undefined
 }
 
 function quoted (name: string | undefined): string | undefined {

@@ -1,12 +1,14 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import type { RegistryLike } from '../index'
+import { check } from './checks'
 import type { Config } from './config'
 import {
   causeOf, describe, FST_LATENCY_ERR_BUCKETS_UNIT, FST_LATENCY_ERR_HISTOGRAM_CONFLICT,
   FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN, FST_LATENCY_ERR_NOT_RECORDED,
   FST_LATENCY_ERR_REGISTRY_FAILED, settled, type Warn, type WarnOnce
 } from './errors'
+import { namesOf } from './exposition/sample-names'
 import {
   Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type OwnMetric
 } from './gather/registered-metrics'
@@ -221,7 +223,8 @@ export class Registrations {
       const covers = other.context === context || isInside(context, other.context)
       if (covers && isDeepStrictEqual(recordingOptions(other.config), recordingOptions(config))) return true
       if (covers || isInside(other.context, context)) {
-        throw new FST_LATENCY_ERR_HISTOGRAM_RECORDED(shared.definition.name)
+        throw new FST_LATENCY_ERR_HISTOGRAM_RECORDED(
+          shared.definition.name, describeRecorded(covers, recordingOptions(other.config), recordingOptions(config)))
       }
     }
     return false
@@ -233,9 +236,14 @@ export class Registrations {
  * Throws if a registration with these options is not possible, before anything is changed.
  */
 function findHistograms (registry: RegistryLike, config: Config, labelNames: readonly string[]): Wanted[] {
+  const taken = new Set<string>()
   return measures.flatMap((measure): Wanted[] => {
     const histogram = config[measure.option]
     if (histogram === undefined) return []
+    const names = namesOf({ name: histogram.name, type: 'histogram' })
+    check(`${measure.option}.name`, names.every(name => !taken.has(name)),
+      'a name that no other histogram and none of its samples has', histogram.name)
+    for (const name of names) taken.add(name)
     const definition = { ...histogram, unit: measure.unit }
     const existing = find(registry, definition.name, RegisteredHistogram)
     if (existing !== undefined) checkSame(existing, definition, labelNames)
@@ -297,10 +305,20 @@ function showHistogram ({ name, buckets }: RegisteredHistogram, { labels }: Conf
 }
 
 /** The options that two registrations must have in common to record requests in the same way. */
-function recordingOptions (config: Config): unknown {
+function recordingOptions (config: Config): Record<string, unknown> {
   const { labels, constLabels, routes, ignore, seriesLimit, abortedStatus } = config
-  const measured = measures.map(({ option }) => config[option])
-  return { labels, constLabels, routes, ignore, seriesLimit, abortedStatus, measured }
+  const measured = Object.fromEntries(measures.map(({ option }) => [option, config[option]]))
+  return { labels, constLabels, routes, ignore, seriesLimit, abortedStatus, ...measured }
+}
+
+/** Which requests are recorded already, and with which option of another value, if there is one. */
+function describeRecorded (
+  covers: boolean, existing: Record<string, unknown>, wanted: Record<string, unknown>
+): string {
+  const whose = covers ? 'this context' : 'a context inside this one'
+  const option = Object.keys(wanted).find(name => !isDeepStrictEqual(existing[name], wanted[name]))
+  if (option === undefined) return whose
+  return `${whose} with "${option}" ${describe(existing[option])}, which is ${describe(wanted[option])} here`
 }
 
 /**

@@ -283,8 +283,33 @@ t.test('wrong values are refused: the error names the option, the rule and the v
 
   function refused (options: unknown, option: string, rule: string): void {
     t.throws(() => parseOptions(options),
-      { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: `Option "${option}" must be ${rule}; received ` },
+      {
+        code: 'FST_LATENCY_ERR_OPTION_INVALID',
+        message: new RegExp(`^Option "${option}" must be ${rule.replaceAll(/[^\w ]/g, '\\$&')}(?: \\(did you mean .+\\?\\))?; received `)
+      },
       `${option}: ${JSON.stringify(options)}`)
+  }
+})
+
+t.test('what was probably meant by a wrong value is said', async t => {
+  const routes = '"routes", a function, or "config: { latency: false }" on the route'
+  for (const [options, hint] of [
+    [{ histogram: [0.1, 1] }, '"histogram.buckets"'],
+    [{ ignore: '/health' }, routes],
+    [{ ignore: ['/health'] }, routes],
+    [{ labels: ['method'] }, "an object of label names and their sources, such as { method: 'method' }"],
+    [{ labels: { code: 'status_code' } }, "'status'"],
+    [{ labels: { path: 'url' } }, "'route'"],
+    [{ processMetrics: { enabled: true } }, 'true'],
+    [{ server: 9100 }, '"server.port"'],
+    [{ server: '/metrics' }, '"server.host" or "server.path"']
+  ] as const) {
+    t.throws(() => parseOptions(options), {
+      code: 'FST_LATENCY_ERR_OPTION_INVALID', message: ` (did you mean ${hint}?); received `
+    })
+  }
+  for (const labels of [{ a: 'constructor' }, { a: true }, { a: ['code'] }]) {
+    t.throws(() => parseOptions({ labels }), { message: /or a function; received / })
   }
 })
 
