@@ -32,9 +32,12 @@ t.test('/live is a page that loads nothing but what the metrics server has', asy
 t.test('where only a bundle of the application is, the page says why it does nothing', async t => {
   const { app } = await createListening(t, {})
   t.intercept(fs, 'readFile', { value: async () => { throw new Error('there are no files') } })
-  const response = await fetch(new URL('/live/page', app.latency.url!))
-  t.match(response.headers.get('content-type'), 'javascript')
-  t.match(await response.text(), /#state.*Is the application bundled\? Leave fastify-latency out of the bundle/)
+  for (const script of ['/live/page', '/live/uplot.js']) {
+    const response = await fetch(new URL(script, app.latency.url!))
+    t.match(response.headers.get('content-type'), 'javascript')
+    t.match(await response.text(), /#state.*Is the application bundled\? Leave fastify-latency out of the bundle/)
+  }
+  t.equal((await fetch(new URL('/live/uplot.css', app.latency.url!))).status, 200)
 })
 
 t.test('it knows where the metrics are, and what is in which label, of every histogram once', async t => {

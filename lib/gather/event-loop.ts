@@ -1,6 +1,6 @@
 import { monitorEventLoopDelay, performance, type IntervalHistogram } from 'node:perf_hooks'
-import { setImmediate } from 'node:timers/promises'
 import { Counter, Gauge, type Registry } from 'prom-client'
+import { clearTimeout, setImmediate, setTimeout, type Timer } from '../timers'
 
 /** How exact delays are, and how often the process is woken to measure them, in milliseconds. */
 const precisionMs = 10
@@ -94,7 +94,7 @@ function addDelays (registry: Registry): void {
     registers,
     async collect () {
       const start = performance.now()
-      await setImmediate()
+      await new Promise<void>(resolve => setImmediate(resolve))
       this.set((performance.now() - start) / 1000)
     }
   })
@@ -104,7 +104,7 @@ function addDelays (registry: Registry): void {
 /** The delays since the scrape before, as long as there are scrapes. */
 class Delays {
   readonly #histogram = monitorEventLoopDelay({ resolution: precisionMs })
-  #stopping: NodeJS.Timeout | undefined
+  #stopping: Timer | undefined
   #readMs = -Infinity
   #seconds = new Map<string, number>()
 

@@ -1,6 +1,6 @@
 import { opendir } from 'node:fs/promises'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { setTimeout } from '../timers'
 import { addEventLoopMetrics, eventLoopDelayNames } from './event-loop'
 
 /**
@@ -65,7 +65,7 @@ function replaceOpenFiles (registry: Registry, help: string): void {
    */
   async function collect (): Promise<void> {
     counting ??= count().catch(() => {}).finally(() => { counting = undefined })
-    await Promise.race([counting, sleep(longestCountMs, undefined, { ref: false })])
+    await Promise.race([counting, new Promise<void>(resolve => setTimeout(resolve, longestCountMs).unref())])
   }
 
   async function count (): Promise<void> {

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import path from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Facts } from './facts'
@@ -28,14 +29,19 @@ const withoutFiles = "document.querySelector('#state').textContent = 'The files 
 const parts: ReadonlyArray<[url: string, type: string, read: () => string | Promise<string | Buffer>]> = [
   ['/live/page.css', css, () => style],
   ['/live/icon.svg', 'image/svg+xml', () => icon],
-  ['/live/uplot.css', css, () => readFile(require.resolve('uplot/dist/uPlot.min.css'))],
-  ['/live/uplot.js', javaScript, () => readFile(require.resolve('uplot/dist/uPlot.iife.min.js'))],
+  ['/live/uplot.css', css, () => readUplot('uPlot.min.css').catch(() => '')],
+  ['/live/uplot.js', javaScript, () => readUplot('uPlot.iife.min.js').catch(() => withoutFiles)],
   ...modules.map((name): [string, string, () => Promise<string | Buffer>] =>
-    [`/live/${name}`, javaScript, () => readModule(name)])
+    [`/live/${name}`, javaScript, () => readModule(name).catch(() => withoutFiles)])
 ]
 
-async function readModule (name: string): Promise<string | Buffer> {
-  return readFile(path.join(__dirname, 'browser', `${name}.js`)).catch(() => withoutFiles)
+/** Reads a file of the package `uplot`, which bundlers do not see: they would take the file for a module. */
+async function readUplot (file: string): Promise<Buffer> {
+  return readFile(createRequire(__filename).resolve(`uplot/dist/${file}`))
+}
+
+async function readModule (name: string): Promise<Buffer> {
+  return readFile(path.join(__dirname, 'browser', `${name}.js`))
 }
 
 /** Declares the page at `/live`, unless one of its addresses is taken. Returns whether the page was declared. */
