@@ -32,6 +32,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
         buckets: config.histogram.upperBounds,
         labels: config.labels,
         constLabels: config.constLabels,
+        routes: config.routes,
         ignore: config.ignore,
         seriesLimit: config.seriesLimit,
         inFlight: config.inFlight,

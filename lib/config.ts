@@ -23,11 +23,8 @@ const options = [...requestOptions, 'processMetrics', 'server', 'endpoint', 'scr
 /** Options that Fastify itself adds to the options of a plugin, or reads from them. */
 const registerOptions = ['prefix', 'logLevel', 'logSerializers']
 
-/** Names that options had before, or have in other plugins, and their names here. */
-const renamed = { route: 'endpoint' }
-
 export function parseOptions (given: unknown): Config {
-  const parts = readObject('options', given, options, { renamed, ignored: registerOptions })
+  const parts = readObject('options', given, options, registerOptions)
   const config = Object.freeze({
     ...parseRequestOptions(parts),
     endpoint: parseEndpoint(parts.endpoint),

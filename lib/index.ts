@@ -2,14 +2,22 @@ import fp from 'fastify-plugin'
 import type { FastifyInstance } from 'fastify'
 import type { Options } from '../index'
 import { Application } from './application'
+import { attempt } from './checks'
 import { parseOptions } from './config'
+import { FST_LATENCY_ERR_NOT_REGISTERED } from './errors'
 import { openTelemetry } from './presets'
 
-async function latencyPlugin (app: FastifyInstance, options: Options): Promise<void> {
-  const config = parseOptions(options)
+function latencyPlugin (app: FastifyInstance | undefined, options: Options): Promise<void> {
+  // Not in the promise: the stack is then that of the program which has called the plugin instead of registering it.
+  if (typeof app?.register !== 'function') throw new FST_LATENCY_ERR_NOT_REGISTERED()
+  return registerLatency(app, options)
+}
+
+async function registerLatency (app: FastifyInstance, options: Options): Promise<void> {
+  const config = attempt('options', 'an object whose properties can be read', () => parseOptions(options))
   const application = Application.of(app, config)
-  application.register(app, config)
-  if (!(app.latency instanceof Application)) app.decorate('latency', application)
+  attempt('registry', 'a registry whose methods can be called', () => application.register(app, config))
+  if (!app.hasDecorator('latency')) app.decorate('latency', application)
 }
 
 // fastify-plugin gives the function the properties `default` and `fastifyLatency`. Node.js reads the text of this file

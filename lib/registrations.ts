@@ -1,13 +1,16 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import type { RegistryLike } from '../index'
+import { check } from './checks'
 import type { Config } from './config'
 import {
-  describe, FST_LATENCY_ERR_HISTOGRAM_CONFLICT, FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN,
-  type WarnOnce
+  causeOf, describe, FST_LATENCY_ERR_BUCKETS_UNIT, FST_LATENCY_ERR_HISTOGRAM_CONFLICT,
+  FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN, FST_LATENCY_ERR_NOT_RECORDED,
+  FST_LATENCY_ERR_REGISTRY_FAILED, settled, type Warn, type WarnOnce
 } from './errors'
+import { namesOf } from './exposition/sample-names'
 import {
-  Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type OwnMetric
+  Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeDefinition, type OwnMetric
 } from './gather/registered-metrics'
 import type { HistogramDefinition } from './histogram/family'
 import { SeriesIndex } from './histogram/series-index'
@@ -15,7 +18,7 @@ import type { ValueDefinition } from './histogram/values'
 import { Instrument } from './request/instrument'
 import { labelsThatTell } from './request/label-sources'
 import { measures, type Measure } from './request/measures'
-import type { OpenRequestsOptions } from './request/open-requests'
+import type { OpenRequestsFact } from './request/open-requests'
 import { Recorder } from './request/recorder'
 
 /** One registration: the requests of one context, and how they are recorded. */
@@ -44,8 +47,12 @@ export interface RegistrationsOptions {
    * The registry that belongs to the application itself. Its metrics can still be read when the application has closed.
    */
   readonly ownRegistry: RegistryLike
+  readonly warn: Warn
   readonly warnOnce: WarnOnce
 }
+
+/** No application has bounds from 1 to this one in seconds, but many have them in milliseconds. */
+const longestLatency = 100
 
 /** Keeps which contexts of an application record into which metrics. */
 export class Registrations {
@@ -57,6 +64,8 @@ export class Registrations {
   /** Functions to call when the application closes. */
   readonly #releases: Array<() => void> = []
   readonly #registries = new Set<RegistryLike>()
+  /** What keeps the metrics of the registrations in their registries. */
+  readonly leases = new Set<Lease>()
 
   constructor (options: RegistrationsOptions) {
     this.#options = options
@@ -65,6 +74,11 @@ export class Registrations {
   /** Every registry that holds metrics of a registration. */
   get registries (): Iterable<RegistryLike> {
     return this.#registries
+  }
+
+  /** Whether a registration is that of the application itself, and not that of a part of it. */
+  get coverApplication (): boolean {
+    return this.#registrations.some(({ context }) => isRoot(context))
   }
 
   /** The latency histogram of the first registration. */
@@ -84,6 +98,7 @@ export class Registrations {
     const labelNames = [...Object.keys(config.labels), ...Object.keys(config.constLabels)]
     const wanted = findHistograms(registry, config, labelNames)
     if (this.#isRecorded(context, wanted, config)) return
+    for (const { measure, definition } of wanted) this.#checkUnit(measure, definition)
     const measured = registerHistograms(registry, wanted, labelNames)
     this.#registries.add(registry)
     this.#registrations.push({ context, config, measured })
@@ -94,7 +109,14 @@ export class Registrations {
 
   /** Removes from all registries what this application has added. A registry may outlive the application. */
   release (): void {
+    for (const instrument of this.#instruments.values()) instrument.release()
     for (const release of this.#releases) release()
+  }
+
+  /** Warns of bounds that look like milliseconds. It is no error, because somebody may mean them. */
+  #checkUnit ({ option, unit }: Measure, { upperBounds }: HistogramDefinition): void {
+    if (unit !== 'seconds' || upperBounds[0]! < 1 || upperBounds.at(-1)! < longestLatency) return
+    this.#options.warn(new FST_LATENCY_ERR_BUCKETS_UNIT(`${option}.buckets`, describe(upperBounds)))
   }
 
   /**
@@ -112,7 +134,9 @@ export class Registrations {
       longLivedEnded: this.#counter(registry, {
         name: 'http_long_lived_requests_ended_total',
         help: 'Event streams and upgraded connections that have ended. They are not in the latency histogram.'
-      })
+      }),
+      onFailure: error => this.#options.warnOnce(
+        'instrument', () => new FST_LATENCY_ERR_NOT_RECORDED(describe(error), causeOf(error)))
     })
     for (const [other, otherInstrument] of this.#instruments) {
       if (isInside(context, other)) instrument.leaveCountsToOuter()
@@ -129,17 +153,26 @@ export class Registrations {
     return instrument
   }
 
-  /** Counts the open requests of an instrument in the gauges. A second call for the same instrument changes nothing. */
+  /** Shows the open requests of an instrument in the gauges. A second call for the same instrument changes nothing. */
   #showOpen (registry: RegistryLike, instrument: Instrument): void {
     if (this.#shown.has(instrument)) return
     this.#shown.add(instrument)
-    const show = (which: OpenRequestsOptions['which'], definition: ValueDefinition): void => {
+    const show = (fact: OpenRequestsFact, definition: GaugeDefinition): void => {
       const gauge = findOrRegister(registry, definition.name, RegisteredGauge, () => new RegisteredGauge(definition))
       this.#hold(registry, gauge)
-      this.#attach(gauge.sources, () => instrument.countOpen(which))
+      this.#attach(gauge.sources, () => instrument.readOpen(fact))
     }
-    show('in flight', { name: 'http_requests_in_flight', help: 'Requests that wait for the rest of their reply.' })
-    show('long lived', { name: 'http_long_lived_requests', help: 'Open event streams and upgraded connections.' })
+    show('in flight', {
+      name: 'http_requests_in_flight', help: 'Requests that wait for the rest of their reply.', aggregator: 'sum'
+    })
+    show('oldest', {
+      name: 'http_request_oldest_seconds',
+      help: 'Age of the oldest request that waits for the rest of its reply, in seconds.',
+      aggregator: 'max'
+    })
+    show('long lived', {
+      name: 'http_long_lived_requests', help: 'Open event streams and upgraded connections.', aggregator: 'sum'
+    })
   }
 
   #createRecorder (registry: RegistryLike, measured: readonly Measured[], config: Config): Recorder {
@@ -152,7 +185,8 @@ export class Registrations {
       ({ measure, family: this.#hold(registry, histogram).familyIn(index) }))
     const labels = { histogram: config.histogram.name }
     const onOverflow = (): void => overflowed.increment(labels)
-    return new Recorder({ index, columns, config, warnOnce: this.#options.warnOnce, onOverflow })
+    const { warn, warnOnce } = this.#options
+    return new Recorder({ index, columns, config, warn, warnOnce, onOverflow })
   }
 
   #counter (registry: RegistryLike, definition: ValueDefinition): RegisteredCounter {
@@ -163,8 +197,20 @@ export class Registrations {
   /** Keeps a metric in its registry until this application closes. */
   #hold<M extends OwnMetric> (registry: RegistryLike, metric: M): M {
     const lease = new Lease(registry, metric)
-    if (registry !== this.#options.ownRegistry) this.#releases.push(() => lease.release())
+    this.leases.add(lease)
+    if (registry !== this.#options.ownRegistry) this.#releases.push(() => this.#release(lease))
     return metric
+  }
+
+  #release (lease: Lease): void {
+    this.leases.delete(lease)
+    try {
+      lease.release()
+    } catch (error) {
+      const { name } = lease.metric
+      this.#options.warnOnce('release', () => new FST_LATENCY_ERR_REGISTRY_FAILED(
+        'a registry', `"${name}" cannot be removed from it: ${describe(error)}`, causeOf(error)))
+    }
   }
 
   /**
@@ -186,7 +232,8 @@ export class Registrations {
       const covers = other.context === context || isInside(context, other.context)
       if (covers && isDeepStrictEqual(recordingOptions(other.config), recordingOptions(config))) return true
       if (covers || isInside(other.context, context)) {
-        throw new FST_LATENCY_ERR_HISTOGRAM_RECORDED(shared.definition.name)
+        throw new FST_LATENCY_ERR_HISTOGRAM_RECORDED(
+          shared.definition.name, describeRecorded(covers, recordingOptions(other.config), recordingOptions(config)))
       }
     }
     return false
@@ -198,9 +245,14 @@ export class Registrations {
  * Throws if a registration with these options is not possible, before anything is changed.
  */
 function findHistograms (registry: RegistryLike, config: Config, labelNames: readonly string[]): Wanted[] {
+  const taken = new Set<string>()
   return measures.flatMap((measure): Wanted[] => {
     const histogram = config[measure.option]
     if (histogram === undefined) return []
+    const names = namesOf({ name: histogram.name, type: 'histogram' })
+    check(`${measure.option}.name`, names.every(name => !taken.has(name)),
+      'a name that no other histogram and none of its samples has', histogram.name)
+    for (const name of names) taken.add(name)
     const definition = { ...histogram, unit: measure.unit }
     const existing = find(registry, definition.name, RegisteredHistogram)
     if (existing !== undefined) checkSame(existing, definition, labelNames)
@@ -215,7 +267,7 @@ function registerHistograms (
   const index = wanted[0]!.existing?.family.index ?? new SeriesIndex(labelNames)
   return wanted.map(({ measure, definition, existing }) => {
     const histogram = existing ?? new RegisteredHistogram(definition, index)
-    if (existing === undefined) registry.registerMetric(histogram)
+    if (existing === undefined) settled(registry.registerMetric(histogram))
     return { measure, histogram }
   })
 }
@@ -239,7 +291,7 @@ type Kind<M> = abstract new (...parameters: never[]) => M
 
 /** The metric of this name and kind, or undefined if there is none. Throws if the name belongs to another metric. */
 function find<M extends OwnMetric> (registry: RegistryLike, name: string, Kind: Kind<M>): M | undefined {
-  const existing = registry.getSingleMetric(name)
+  const existing = settled(registry.getSingleMetric(name))
   if (existing === undefined || existing instanceof Kind) return existing
   throw new FST_LATENCY_ERR_NAME_TAKEN(name)
 }
@@ -248,7 +300,7 @@ function findOrRegister<M extends OwnMetric> (registry: RegistryLike, name: stri
   const existing = find(registry, name, Kind)
   if (existing !== undefined) return existing
   const metric = create()
-  registry.registerMetric(metric)
+  settled(registry.registerMetric(metric))
   return metric
 }
 
@@ -262,10 +314,20 @@ function showHistogram ({ name, buckets }: RegisteredHistogram, { labels }: Conf
 }
 
 /** The options that two registrations must have in common to record requests in the same way. */
-function recordingOptions (config: Config): unknown {
-  const { labels, constLabels, ignore, seriesLimit, abortedStatus } = config
-  const measured = measures.map(({ option }) => config[option])
-  return { labels, constLabels, ignore, seriesLimit, abortedStatus, measured }
+function recordingOptions (config: Config): Record<string, unknown> {
+  const { labels, constLabels, routes, ignore, seriesLimit, abortedStatus } = config
+  const measured = Object.fromEntries(measures.map(({ option }) => [option, config[option]]))
+  return { labels, constLabels, routes, ignore, seriesLimit, abortedStatus, ...measured }
+}
+
+/** Which requests are recorded already, and with which option of another value, if there is one. */
+function describeRecorded (
+  covers: boolean, existing: Record<string, unknown>, wanted: Record<string, unknown>
+): string {
+  const whose = covers ? 'this context' : 'a context inside this one'
+  const option = Object.keys(wanted).find(name => !isDeepStrictEqual(existing[name], wanted[name]))
+  if (option === undefined) return whose
+  return `${whose} with "${option}" ${describe(existing[option])}, which is ${describe(wanted[option])} here`
 }
 
 /**

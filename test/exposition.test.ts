@@ -175,7 +175,7 @@ t.test('families of a client library, whole', async t => {
       { metricName: 'h_sum', labels: {}, value: 7.5 }, { metricName: 'h_count', labels: {}, value: 5 }
     ]
   }
-  t.equal(text([gauge, summary, histogram].map(fromClientMetric)),
+  t.equal(text([gauge, summary, histogram].map(metric => fromClientMetric(metric))),
     '# HELP g g\n# TYPE g gauge\ng -1.5\ng{a="x\\"",n="2"} +Inf\n' +
     '# HELP s s\n# TYPE s summary\ns{quantile="1.0"} NaN\ns_sum 0\ns_count 0\n' +
     '# HELP h h\n# TYPE h histogram\nh_bucket{le="1.0"} 2\nh_bucket{le="+Inf"} 5\nh_sum 7.5\nh_count 5\n')

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import Fastify from 'fastify'
 import { Registry } from 'prom-client'
@@ -6,7 +7,7 @@ import latency from '../lib'
 import { parseOptions } from '../lib/config'
 import { parseRouteConfig } from '../lib/request/options'
 import { defaultServer } from '../lib/server/options'
-import { loadInWorker } from './helpers/application'
+import { collectWarnings, createApplication, loadInWorker } from './helpers/application'
 
 t.test('every option has a default', async t => {
   t.same(parseOptions({}), {
@@ -17,6 +18,7 @@ t.test('every option has a default', async t => {
     },
     labels: { method: 'method', route: 'route', status_code: 'status' },
     constLabels: {},
+    routes: undefined,
     ignore: undefined,
     seriesLimit: 2000,
     inFlight: true,
@@ -145,27 +147,53 @@ t.test('what Fastify itself puts among the options of a plugin is accepted', asy
 
 t.test('unknown options are refused by name', async t => {
   const cases: Array<[options: unknown, message: string]> = [
-    [{ histogramm: {} }, 'Unknown option "histogramm"; known here: histogram, timeToFirstByte, labels, constLabels, ' +
-      'ignore, seriesLimit, inFlight, abortedStatus, registry, processMetrics, server, endpoint, scrape'],
-    [{ route: '/metrics' }, 'Unknown option "route", which is called "endpoint"; known here: histogram, '],
-    [{ histogram: { boundaries: [1] } }, 'Unknown option "histogram.boundaries"; known here: name, help, buckets'],
+    [{ histogramm: {} }, 'Unknown option "histogramm" (did you mean "histogram"?); known here: histogram, ' +
+      'timeToFirstByte, labels, constLabels, routes, ignore, seriesLimit, inFlight, abortedStatus, registry, ' +
+      'processMetrics, server, endpoint, scrape'],
+    [{ unheardOf: 1 }, 'Unknown option "unheardOf"; known here: histogram, '],
+    [{ 'a\nb': 1 }, 'Unknown option "a\\nb"; known here: histogram, '],
+    [{ histogram: { boundaries: [1] } },
+      'Unknown option "histogram.boundaries" (did you mean "histogram.buckets"?); known here: name, help, buckets'],
     [
-      { server: { prot: 1 } },
-      'Unknown option "server.prot"; known here: host, port, path, live, start, lastScrapeSeconds, https, auth'
+      { server: { prot: 1 } }, 'Unknown option "server.prot" (did you mean "port"?); ' +
+        'known here: host, port, path, live, start, lastScrapeSeconds, https, auth'
     ],
+    [{ server: { auth: { user: {} } } },
+      'Unknown option "server.auth.user" (did you mean "users"?); known here: users, tokens'],
     [
-      { server: { https: { cert: '' } } },
-      'Unknown option "server.https.cert"; known here: certFile, keyFile, clientCaFile'
+      { scrape: { timeout: 1 } }, 'Unknown option "scrape.timeout" (did you mean "scrape.timeoutSeconds"?); ' +
+        'known here: errorHandling, concurrency, timeoutSeconds, created'
     ],
-    [{ server: { auth: { user: {} } } }, 'Unknown option "server.auth.user"; known here: users, tokens'],
-    [
-      { scrape: { timeout: 1 } },
-      'Unknown option "scrape.timeout"; known here: errorHandling, concurrency, timeoutSeconds, created'
-    ],
-    [{ timeToFirstByte: { bucket: [1] } }, 'Unknown option "timeToFirstByte.bucket"; known here: name, help, buckets']
+    [{ timeToFirstByte: { bucket: [1] } },
+      'Unknown option "timeToFirstByte.bucket" (did you mean "buckets"?); known here: name, help, buckets']
   ]
   for (const [options, message] of cases) {
     t.throws(() => parseOptions(options), { code: 'FST_LATENCY_ERR_OPTION_UNKNOWN', message })
+  }
+})
+
+t.test('what is meant by a name that another place or another package has is said', async t => {
+  const cases: Array<[options: unknown, meaning: string]> = [
+    [{ route: '/metrics' }, '"endpoint", the path of a route that serves the metrics, or "routes", names for routes'],
+    [{ buckets: [1] }, '"histogram.buckets"'],
+    [{ name: 'x' }, '"histogram.name"'],
+    [{ port: 1 }, '"server.port"'],
+    [{ prot: 1 }, '"server.port"'],
+    [{ path: '/' }, '"server.path", or "endpoint" for a route of the application'],
+    [{ https: { key: '', cert: '' } }, '"server.https", with "certFile" and "keyFile", the names of files'],
+    [{ server: { https: { cert: '' } } }, '"server.https.certFile", the name of a file'],
+    [{ server: { endpoint: '/metrics' } }, '"endpoint", beside "server"'],
+    [{ defaultMetrics: {} }, '"processMetrics", a boolean'],
+    [{ promRegistry: {} }, '"registry"'],
+    [{ TimeToFirstbyte: true }, '"timeToFirstByte"'],
+    [{ ingore: 1 }, '"ignore"'],
+    [{ lables: {} }, '"labels"']
+  ]
+  for (const [options, meaning] of cases) {
+    t.throws(() => parseOptions(options), { message: ` (did you mean ${meaning}?); known here: ` }, meaning)
+  }
+  for (const name of ['x', '', 'constructor', '__proto__', 'hasOwnProperty', 'statusCodes']) {
+    t.throws(() => parseOptions(Object.fromEntries([[name, 1]])), { message: `Unknown option "${name}"; ` }, name)
   }
 })
 
@@ -190,7 +218,7 @@ t.test('wrong values are refused: the error names the option, the rule and the v
   const name = 'a metric name, [a-zA-Z_:][a-zA-Z0-9_:]*'
   const labelNames = 'keyed by label names, [a-zA-Z_][a-zA-Z0-9_]*, not beginning with __ and not "le"'
   const count = 'an integer from 1'
-  const path = 'a literal path that begins with / (no parameter, wildcard, query or fragment)'
+  const path = 'a literal path that begins with / (no parameter, wildcard, query, fragment, escape or dot segment)'
   const file = 'the name of a file'
   const registry = { registerMetric () {}, getSingleMetric () {}, removeSingleMetric () {}, getMetricsAsArray () {} }
   const cases: Array<[option: string, rule: string, ...wrong: unknown[]]> = [
@@ -205,27 +233,29 @@ t.test('wrong values are refused: the error names the option, the rule and the v
       "'method', 'route', 'status', 'status_class', 'matched_route', 'sent_status', 'error_type', 'scheme', " +
       "'protocol_version' or a function",
       'url', '', undefined, null],
-    ['constLabels', object, 1, null],
+    ['constLabels', object, 1, null, new Map(), new Date()],
     ['constLabels.a', 'a string', 1, undefined],
     ['constLabels.route', 'a name that is not in "labels" too', 'x'],
     ['ignore', 'a function', true, {}],
     ['seriesLimit', count, 0, -1, 1.5, Infinity, 2 ** 53, '1'],
     ['inFlight', boolean, 1, 'true', null],
     ['abortedStatus', "a status code from 100 to 599, or 'reply'", 99, 600, 200.5, '499', ''],
-    ['timeToFirstByte', object, null, 1],
+    ['timeToFirstByte', 'a boolean or an object', null, 1, 'yes', []],
+    ['routes', 'a function', {}, '/'],
     ['timeToFirstByte.name', name, ''],
     ['registry',
       'an object with the methods registerMetric, getSingleMetric, removeSingleMetric, getMetricsAsArray, ' +
       'getMetricsAsJSON',
       {}, null, registry, { ...registry, getMetricsAsJSON: true }, 'x'],
     ['processMetrics', boolean, 'yes'],
-    ['endpoint', path, 'metrics', '', 'a/b', '/:id', '/*', '/a?b', '/a#b', '/a b', 1, ['/a']],
+    ['endpoint', path, 'metrics', '', 'a/b', '/:id', '/*', '/a?b', '/a#b', '/a b', '/a%20b', '/%zz', '/a/../b', '/.', 1,
+      ['/a']],
     ['scrape', object, true, null],
     ['scrape.errorHandling', "'fail' or 'continue'", 'ignore', ''],
     ['scrape.concurrency', count, 0, 1.5],
     ['scrape.timeoutSeconds', 'a number above 0 and at most 3600', 0, -1, 3600.1, NaN, '1'],
     ['scrape.created', boolean, 1],
-    ['server', object, 8000, null],
+    ['server', 'a boolean or an object', 8000, null],
     ['server.host', text, '', 1],
     ['server.port', 'an integer from 0 to 65535', -1, 65536, 1.5, '8000'],
     ['server.path', path, '/a?b'],
@@ -266,12 +296,40 @@ t.test('wrong values are refused: the error names the option, the rule and the v
 
   function refused (options: unknown, option: string, rule: string): void {
     t.throws(() => parseOptions(options),
-      { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: `Option "${option}" must be ${rule}; received ` },
+      {
+        code: 'FST_LATENCY_ERR_OPTION_INVALID',
+        message: new RegExp(`^Option "${option}" must be ${rule.replaceAll(/[^\w ]/g, '\\$&')}(?: \\(did you mean .+\\?\\))?; received `)
+      },
       `${option}: ${JSON.stringify(options)}`)
   }
 })
 
+t.test('what was probably meant by a wrong value is said', async t => {
+  const routes = '"routes", a function, or "config: { latency: false }" on the route'
+  for (const [options, hint] of [
+    [{ histogram: [0.1, 1] }, '"histogram.buckets"'],
+    [{ ignore: '/health' }, routes],
+    [{ ignore: ['/health'] }, routes],
+    [{ labels: ['method'] }, "an object of label names and their sources, such as { method: 'method' }"],
+    [{ labels: { code: 'status_code' } }, "'status'"],
+    [{ labels: { path: 'url' } }, "'route'"],
+    [{ processMetrics: { enabled: true } }, 'true'],
+    [{ server: 9100 }, '"server.port"'],
+    [{ server: '/metrics' }, '"server.host" or "server.path"']
+  ] as const) {
+    t.throws(() => parseOptions(options), {
+      code: 'FST_LATENCY_ERR_OPTION_INVALID', message: ` (did you mean ${hint}?); received `
+    })
+  }
+  for (const labels of [{ a: 'constructor' }, { a: true }, { a: ['code'] }]) {
+    t.throws(() => parseOptions({ labels }), { message: /or a function; received / })
+  }
+})
+
 t.test('what is wrong with server.auth is said without showing it', async t => {
+  t.throws(() => parseOptions({ server: { auth: { tokens: [process.env.UNSET] } } }), {
+    message: /; received \[ undefined \]$/
+  })
   for (const auth of ['x', {}, { users: { a: 1 } }, { tokens: ['a b'] }]) {
     t.throws(() => parseOptions({ server: { auth } }), { message: /; received a value that is not shown$/ })
   }
@@ -283,7 +341,7 @@ t.test('the config of a route is checked in the same way', async t => {
   t.same(parseRouteConfig({ latency: false }), { recorded: false, route: undefined })
   t.same(parseRouteConfig({ latency: { route: 'a' } }), { recorded: true, route: 'a' })
   const cases: Array<[config: unknown, message: string]> = [
-    [true, 'Option "config.latency" must be an object; received true'],
+    [true, 'Option "config.latency" must be false or an object; received true'],
     [{}, 'Option "config.latency.route" must be a string that is not empty; received undefined'],
     [{ route: '' }, 'Option "config.latency.route" must be a string that is not empty; received \'\''],
     [{ name: 'x' }, 'Unknown option "config.latency.name"; known here: route']
@@ -306,6 +364,23 @@ t.test('a value is shown on one line, and a long one is cut', async t => {
   t.throws(() => parseOptions({ ignore: Object.fromEntries(Array.from({ length: 100 }, (_, n) => [`key${n}`, n])) }), {
     message: /^.{1,300}…$/
   })
+})
+
+t.test('bounds that look like milliseconds are warned of, and used', async t => {
+  const cases: Array<[buckets: number[], warned: boolean]> = [
+    [[5, 10, 100, 500], true], [[1, 100], true], [[0.9, 100], false], [[1, 5, 60], false], [[100], true], [[99], false]
+  ]
+  const warnings = collectWarnings(t)
+  for (const [buckets, warned] of cases) {
+    for (const option of ['histogram', 'timeToFirstByte']) {
+      const app = createApplication(t)
+      await app.register(latency, { server: false, [option]: { buckets } })
+      await setImmediate()
+      const message = `Option "${option}.buckets" has bounds in seconds, and received [ ${buckets.join(', ')} ]; ` +
+        'if these are milliseconds, divide them by a thousand'
+      t.match(warnings.splice(0), warned ? [{ code: 'FST_LATENCY_ERR_BUCKETS_UNIT', message }] : [])
+    }
+  }
 })
 
 t.test('registration rejects with the error', async t => {

@@ -1,7 +1,8 @@
 import { createServer } from 'node:http'
+import path from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import { register as globalRegistry, Registry } from 'prom-client'
+import { Registry } from 'prom-client'
 import type { Options } from '..'
 import latency from '../lib'
 import { anyPort, createApplication, createListening, listen, registryOf, scrape } from './helpers/application'
@@ -130,7 +131,9 @@ t.test('recording the same requests into the same histogram in two ways is refus
   const app = createApplication(t)
   await app.register(latency, { server: false })
   await t.rejects(async () => await app.register(latency, { ignore: () => true }), {
-    code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED'
+    code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED',
+    message: 'Histogram "http_request_duration_seconds" already records the requests of this context with "ignore" ' +
+      'undefined, which is [Function: ignore] here; to record them again would count each request twice'
   })
 
   const outer = createApplication(t)
@@ -142,7 +145,47 @@ t.test('recording the same requests into the same histogram in two ways is refus
 
   const inverse = createApplication(t)
   await inverse.register(async child => { await child.register(latency, { server: false }) })
-  await t.rejects(async () => await inverse.register(latency), { code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED' })
+  await t.rejects(async () => await inverse.register(latency), {
+    code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED', message: /the requests of a context inside this one; to record them again/
+  })
+})
+
+t.test('histograms of one registration share no name, nor those of their samples', async t => {
+  for (const [first, second] of [['a', 'a'], ['a', 'a_bucket'], ['a_sum', 'a'], ['a_count', 'a'], ['a', 'a_created']]) {
+    const app = createApplication(t)
+    const options = { server: false, histogram: { name: first! }, timeToFirstByte: { name: second! } } as const
+    await t.rejects(async () => await app.register(latency, options), {
+      code: 'FST_LATENCY_ERR_OPTION_INVALID',
+      message: 'Option "timeToFirstByte.name" must be a name that no other histogram and none of its samples has; ' +
+        `received '${second}'`
+    })
+  }
+})
+
+t.test('whatever fails at registration has a code, and the failure as its cause', async t => {
+  class Disguised extends Error {
+    override message = 'no'
+    get code (): string { throw new Error('not to be read') }
+  }
+  const revoked = Proxy.revocable({}, {})
+  revoked.revoke()
+  const registry = (method: string): object => Object.assign(new Registry(), { [method] () { throw new Error('no') } })
+  for (const [options, problem] of [
+    [{ get labels () { throw new Error('no') } }, 'no'],
+    [{ server: { get port () { throw new Error('no') } } }, 'no'],
+    [{ server: { get port () { throw new Disguised() } } }, 'no'],
+    [{ server: { get port () { throw null } } }, 'null'], // eslint-disable-line no-throw-literal
+    [{ histogram: revoked.proxy }, 'Cannot perform'],
+    [{ registry: revoked.proxy }, 'Cannot perform'],
+    [{ get labels () { throw revoked.proxy } }, 'a value that cannot be shown'],
+    [{ registry: registry('getSingleMetric') }, 'no'],
+    [{ registry: registry('registerMetric') }, 'no']
+  ] as Array<[object, string?]>) {
+    const app = createApplication(t)
+    await t.rejects(async () => await app.register(latency, options), {
+      code: 'FST_LATENCY_ERR_OPTION_INVALID', message: `; received an error: ${problem ?? ''}`
+    })
+  }
 })
 
 t.test('a child context may repeat the registration of its parent', async t => {
@@ -161,17 +204,21 @@ t.test('what an application has one of is decided once', async t => {
   await app.register(latency, { server: anyPort, processMetrics: false })
   const same = { server: anyPort, processMetrics: false, histogram: { name: 'second' } }
   await t.resolves(async () => await app.register(latency, same))
-  await t.rejects(async () => await app.register(latency, { server: { port: 9000 }, histogram: { name: 'third' } }), {
-    code: 'FST_LATENCY_ERR_OPTION_CONFLICT',
-    message: /^Option "server" is already \{ host: '127\.0\.0\.1', port: 0, .*\} for this application; it cannot also be \{ host: undefined, port: 9000, .*\}$/
-  })
 
-  const other = createApplication(t)
-  await other.register(latency, { server: anyPort, processMetrics: false })
-  await t.rejects(async () => await other.register(latency, { processMetrics: true }), {
-    code: 'FST_LATENCY_ERR_OPTION_CONFLICT',
-    message: 'Option "processMetrics" is already false for this application; it cannot also be true'
-  })
+  const scrape = { concurrency: 2 }
+  for (const [options, message] of [
+    [{ server: { port: 9000 } }, /^Option "server.host" is already '127.0.0.1' for .*; it cannot also be undefined$/],
+    [{ server: { ...anyPort, port: 9000 } }, /^Option "server.port" is already 0 for .*; it cannot also be 9000$/],
+    [{ server: false }, /^Option "server" is already \{ host: .*\} for this application; it cannot also be false$/],
+    [{ scrape }, /^Option "scrape.concurrency" is already \d+ for this application; it cannot also be 2$/],
+    [{ processMetrics: true }, 'Option "processMetrics" is already false for this application; it cannot also be true']
+  ] as const) {
+    const app = createApplication(t)
+    await app.register(latency, { server: anyPort, processMetrics: false })
+    await t.rejects(async () => await app.register(latency, options), {
+      code: 'FST_LATENCY_ERR_OPTION_CONFLICT', message
+    })
+  }
 })
 
 t.test('two applications in one process know nothing of each other', async t => {
@@ -205,27 +252,6 @@ t.test('the last counts can be read after the application has closed', async t =
   await fetch(address)
   await app.close()
   t.match(await registryOf(app).metrics(), `${name}_count 1\n`)
-})
-
-t.test('a hundred applications, created and closed, leave nothing behind', async t => {
-  const registry = new Registry()
-  async function cycle (): Promise<void> {
-    const { app, address } = await createListening(t, { registry, processMetrics: true }, app => {
-      app.get('/', async () => 'x')
-    })
-    await (await fetch(address)).text()
-    await scrape(app.latency.url)
-    await app.close()
-  }
-  const state = (): unknown => ({
-    listeners: process.eventNames().map(event => [String(event), process.listenerCount(event)]),
-    metrics: [registry.getMetricsAsArray().length, globalRegistry.getMetricsAsArray().length],
-    servers: process.getActiveResourcesInfo().filter(resource => /Server|Timeout/.test(resource)).length
-  })
-  await cycle()
-  const before = state()
-  for (let n = 0; n < 100; n++) await cycle()
-  t.same(state(), before)
 })
 
 t.test('what is measured beside the latency is recorded once, too', async t => {
@@ -343,4 +369,33 @@ t.test('options may be inherited', async t => {
   await app.register(latency, Object.create({ server: false, histogram: { name: 'inherited_seconds' } }))
   t.equal(app.latency.histogram.name, 'inherited_seconds')
   t.equal(app.latency.server, null)
+})
+
+t.test('called instead of registered, the plugin says how it is registered', async t => {
+  const call = latency as unknown as (...given: unknown[]) => Promise<void>
+  for (const given of [[], [{}], [{ server: false }], [null], [undefined, {}]]) {
+    t.throws(() => call(...given), { code: 'FST_LATENCY_ERR_NOT_REGISTERED', name: 'FastifyError' })
+  }
+})
+
+t.test('app.latency of somebody else is refused, and nothing is changed', async t => {
+  const folder = path.dirname(require.resolve('../lib'))
+  const loaded = Object.entries(require.cache).filter(([file]) => file.startsWith(folder))
+  for (const [file] of loaded) delete require.cache[file]
+  const copy: typeof latency = require('../lib')
+  Object.assign(require.cache, Object.fromEntries(loaded))
+  t.not(copy, latency)
+  const owners: Array<[add: (app: FastifyInstance) => unknown, message: RegExp]> = [
+    [app => app.register(copy, { server: false }), /It belongs to another copy of fastify-latency: "npm ls /],
+    [app => app.decorate('latency', null as never), /It belongs to another plugin, or to the application itself$/],
+    [app => app.decorate('latency', {} as never), /It belongs to another plugin, or to the application itself$/]
+  ]
+  for (const [add, message] of owners) {
+    const app = createApplication(t)
+    const registry = new Registry()
+    await add(app)
+    await t.rejects(async () => await app.register(latency, { server: false, registry }),
+      { code: 'FST_LATENCY_ERR_DECORATOR_TAKEN', message })
+    t.same(registry.getMetricsAsArray(), [])
+  }
 })

@@ -1,6 +1,7 @@
 import type { HistogramPoints } from '../snapshot'
 import { runAtOnce } from '../time-slices'
 import { bucketIndex } from './bounds'
+import { nowSeconds } from './clock'
 import { type Column, placeMask, segmentBits } from './columns'
 import type { SeriesIndex } from './series-index'
 
@@ -105,7 +106,7 @@ export class HistogramFamily {
 
   /** Forgets everything that was counted. */
   reset (): void {
-    this.#startSeconds = Date.now() / 1000
+    this.#startSeconds = nowSeconds()
     this.index.clear([this.#rows])
   }
 

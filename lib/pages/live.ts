@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import path from 'node:path'
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply } from 'fastify'
@@ -37,9 +38,9 @@ const withoutFiles = "document.querySelector('#state').textContent = 'The files 
 const parts: ReadonlyArray<[url: string, type: string, read: () => string | Promise<string | Buffer>]> = [
   ['/live/page.css', css, () => style.replace(/\s*([{};:,])\s+/g, '$1')],
   ['/live/icon.svg', 'image/svg+xml', () => icon],
-  ['/live/uplot.js', javaScript, () => readFile(require.resolve('uplot/dist/uPlot.iife.min.js'))],
+  ['/live/uplot.js', javaScript, () => readUplot('uPlot.iife.min.js').catch(() => withoutFiles)],
   ...modules.map((name): [string, string, () => Promise<string>] =>
-    [`/live/${name}`, javaScript, () => readModule(name)])
+    [`/live/${name}`, javaScript, () => readModule(name).catch(() => withoutFiles)])
 ]
 
 const dataUrl = '/live/data'
@@ -50,9 +51,14 @@ export interface LiveOptions {
   readonly slices: TimeSlices
 }
 
+/** Reads a file of the package `uplot`, which bundlers do not see: they would take the file for a module. */
+async function readUplot (file: string): Promise<Buffer> {
+  return readFile(createRequire(__filename).resolve(`uplot/dist/${file}`))
+}
+
 /** Reads a module, and leaves out its indentation, which is a tenth of it, and the address of its source. */
 async function readModule (name: string): Promise<string> {
-  const text = await readFile(path.join(__dirname, 'browser', `${name}.js`), 'utf8').catch(() => withoutFiles)
+  const text = await readFile(path.join(__dirname, 'browser', `${name}.js`), 'utf8')
   return text.replace(/^ +|^\/\/# source.*/gm, '')
 }
 

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Gatherer, HistogramPoints } from '../snapshot'
+import { pause } from '../timers'
 import type { Objective, ObjectiveWindow, ShownHistogram } from './browser/feed'
 
 /** The windows of the alert that somebody is woken by: whether it is so for long, and whether it still is. */
@@ -42,7 +42,7 @@ export class Budget {
     const { signal } = this.#closing
     while (!signal.aborted) {
       this.add(await this.#read())
-      await sleep(intervalMs, undefined, { ref: false, signal }).catch(() => {})
+      await pause(intervalMs, signal)
     }
   }
 
@@ -79,7 +79,7 @@ export class Budget {
   /** A histogram that cannot be read is warned of by the gatherer, and counts as unchanged. */
   async #read (): Promise<Count> {
     const { gather, histogram } = this.#options
-    const { families: [points] } = await gather({ names: [histogram.name], timeoutMs })
+    const { families: [points] } = await gather({ names: new Set([histogram.name]), timeoutMs })
     return points?.type === 'histogram' ? this.#count(points) : { ...this.#counts.at(-1)!, time: performance.now() }
   }
 

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { performance, type EventLoopUtilization } from 'node:perf_hooks'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Gatherer, Points } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
+import { clearTimeout, pause, setTimeout, type Timer } from '../timers'
 import type { Answer, ObjectiveWindow, Sample, ShownHistogram } from './browser/feed'
 import { RecentSamples } from './recent-samples'
 import { familyNames, Tally, type Reading } from './tally'
@@ -44,7 +44,7 @@ export interface Known {
 export class Watch {
   readonly #options: WatchOptions
   readonly #closing = new AbortController()
-  #beat: NodeJS.Timeout | undefined
+  #beat: Timer | undefined
   #beatenMs = 0
   /** The longest time since the last sample in which the event loop did not turn. */
   #stallMs = 0
@@ -104,7 +104,7 @@ export class Watch {
   /** Stops for good. */
   close (): void {
     this.#closing.abort()
-    clearInterval(this.#beat)
+    clearTimeout(this.#beat)
   }
 
   /** Whether the remembered samples continue what a page knows. */
@@ -115,7 +115,7 @@ export class Watch {
 
   #begin (): Promise<void> {
     this.#beatenMs = performance.now()
-    this.#beat = setInterval(() => this.#measureStall(), beatMs).unref()
+    this.#beat = setTimeout(() => this.#measureStall(), beatMs).unref()
     this.#utilization = performance.eventLoopUtilization()
     const first = this.#sample()
     first.then(() => this.#keepSampling())
@@ -135,12 +135,11 @@ export class Watch {
     while (isWatched()) {
       // After a stall, the next sample is not due at once.
       this.#dueMs = Math.max(this.#dueMs + intervalMs, performance.now() + intervalMs / 2)
-      // The application keeps the process alive, and not this timer. It rejects when the server closes.
-      await sleep(this.#dueMs - performance.now(), undefined, { ref: false, signal }).catch(() => {})
+      await pause(this.#dueMs - performance.now(), signal)
       if (isWatched()) await this.#sample()
     }
     this.#first = undefined
-    clearInterval(this.#beat)
+    clearTimeout(this.#beat)
     this.#reading = undefined
     this.#recent.clear()
   }
@@ -149,12 +148,13 @@ export class Watch {
     const now = performance.now()
     this.#stallMs = Math.max(this.#stallMs, now - this.#beatenMs - beatMs)
     this.#beatenMs = now
+    this.#beat = setTimeout(() => this.#measureStall(), beatMs).unref()
   }
 
   async #sample (): Promise<void> {
     const { gather, histogram } = this.#options
     try {
-      const { families } = await gather({ names: familyNames(histogram), timeoutMs })
+      const { families } = await gather({ names: new Set(familyNames(histogram)), timeoutMs })
       if (!families.some(({ name }) => name === histogram.name)) throw new Error(`${histogram.name} is not there`)
       await this.#take(families)
       this.#failure = undefined

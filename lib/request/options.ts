@@ -1,6 +1,8 @@
 import type { FastifyContextConfig } from 'fastify'
 import type { LabelSource, Options, RegistryLike } from '../../index'
-import { check, isBoolean, isFunction, isObject, isPositiveInteger, isText, optional, readObject } from '../checks'
+import {
+  check, isBoolean, isFunction, isObject, isObjectOrBoolean, isPositiveInteger, isText, optional, readObject
+} from '../checks'
 import { describe } from '../errors'
 import { parseHistogramOptions, type HistogramConfig } from '../histogram/options'
 import { labelSources } from './label-sources'
@@ -11,6 +13,7 @@ export interface RequestConfig extends MeasuredConfig {
   readonly labels: Readonly<Record<string, LabelSource>>
   readonly constLabels: Readonly<Record<string, string>>
   readonly ignore: Options['ignore']
+  readonly routes: Options['routes']
   readonly seriesLimit: number
   readonly inFlight: boolean
   /** Undefined: an aborted request has the status of its reply. */
@@ -21,7 +24,7 @@ export interface RequestConfig extends MeasuredConfig {
 
 export const requestOptions = [
   ...measures.map(({ option }) => option),
-  'labels', 'constLabels', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'registry'
+  'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'registry'
 ]
 
 const defaultLabels: RequestConfig['labels'] = { method: 'method', route: 'route', status_code: 'status' }
@@ -36,6 +39,7 @@ export function parseRequestOptions (given: Readonly<Record<string, unknown>>): 
     labels,
     constLabels: parseConstLabels(given.constLabels, labels),
     ignore: optional('ignore', given.ignore, isFunction<NonNullable<Options['ignore']>>, 'a function'),
+    routes: optional('routes', given.routes, isFunction<NonNullable<Options['routes']>>, 'a function'),
     seriesLimit: optional('seriesLimit', given.seriesLimit, isPositiveInteger, 'an integer from 1') ?? 2000,
     inFlight: optional('inFlight', given.inFlight, isBoolean, 'a boolean') ?? true,
     abortedStatus: given.abortedStatus === 'reply'
@@ -47,14 +51,8 @@ export function parseRequestOptions (given: Readonly<Record<string, unknown>>): 
 }
 
 function parseMeasures (given: Readonly<Record<string, unknown>>): MeasuredConfig {
-  const histograms = measures.map(measure => [measure.option, parseMeasure(measure, given[measure.option])] as const)
-  const taken = new Set<string>()
-  for (const [option, histogram] of histograms) {
-    if (histogram === undefined) continue
-    check(`${option}.name`, !taken.has(histogram.name), 'a name that no other histogram has', histogram.name)
-    taken.add(histogram.name)
-  }
-  return Object.fromEntries(histograms) as MeasuredConfig
+  return Object.fromEntries(measures.map(measure =>
+    [measure.option, parseMeasure(measure, given[measure.option])])) as unknown as MeasuredConfig
 }
 
 /**
@@ -63,8 +61,9 @@ function parseMeasures (given: Readonly<Record<string, unknown>>): MeasuredConfi
  */
 function parseMeasure (measure: Measure, value: unknown): HistogramConfig | undefined {
   if (measure.isOnByDefault) return parseHistogramOptions(measure.option, value, measure)
-  if (value === undefined || value === false) return undefined
-  return parseHistogramOptions(measure.option, value === true ? {} : value, measure)
+  const given = optional(measure.option, value, isObjectOrBoolean, 'a boolean or an object')
+  if (given === undefined || given === false) return undefined
+  return parseHistogramOptions(measure.option, given === true ? {} : given, measure)
 }
 
 function parseLabels (value: unknown): RequestConfig['labels'] {
@@ -97,6 +96,7 @@ export function parseRouteConfig (
 ): { recorded: boolean, route: string | undefined } {
   const given = config?.latency
   if (given === undefined || given === false) return { recorded: given === undefined, route: undefined }
+  check('config.latency', isObject(given), 'false or an object', given)
   const { route } = readObject('config.latency', given, ['route'])
   check('config.latency.route', isText(route), 'a string that is not empty', route)
   return { recorded: true, route: route as string }

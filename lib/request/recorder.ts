@@ -1,9 +1,9 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
-import { describe, FST_LATENCY_ERR_CALLBACK, type WarnOnce } from '../errors'
+import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { HistogramFamily } from '../histogram/family'
-import type { SeriesIndex } from '../histogram/series-index'
 import type { Ending } from '../http/endings'
-import { notRecorded, SeriesResolver } from './labels'
+import { sentStatus } from '../http/sent-head'
+import { Callback } from './callback'
+import { notRecorded, SeriesResolver, type ResolverOptions } from './labels'
 import type { Measure } from './measures'
 import type { RequestConfig } from './options'
 import type { RouteSeries } from './route-series'
@@ -15,24 +15,10 @@ export interface MeasuredColumn {
   readonly family: HistogramFamily
 }
 
-export interface RecorderOptions {
-  /** The index of the series of this registration. */
-  readonly index: SeriesIndex
+export interface RecorderOptions extends ResolverOptions {
   /** Everything that is recorded of each request. All histograms have their columns beside `index`. */
   readonly columns: readonly MeasuredColumn[]
-  readonly config: Pick<RequestConfig, 'labels' | 'constLabels' | 'seriesLimit' | 'ignore' | 'abortedStatus'>
-  readonly warnOnce: WarnOnce
-  /** Called for each request whose labels found no place in the index. */
-  readonly onOverflow: () => void
-}
-
-/**
- * The slot that was found for a request before the request ended. The slot is valid as long as the index has this
- * epoch.
- */
-interface EarlySlot {
-  readonly slot: number
-  readonly epoch: number
+  readonly config: ResolverOptions['config'] & Pick<RequestConfig, 'ignore' | 'abortedStatus'>
 }
 
 /**
@@ -44,7 +30,6 @@ export class Recorder {
   readonly abortedStatus: number | undefined
   /** Whether there is a measure whose moment is the sending of the headers. */
   readonly measuresHeaders: boolean
-  readonly #index: SeriesIndex
   readonly #resolver: SeriesResolver
   /** Whether there is more to do for a request than to find its series and to record its latency. */
   readonly #asksForMore: boolean
@@ -52,25 +37,36 @@ export class Recorder {
   /** What is recorded when a request ends. The latency comes first. */
   readonly #ofEnd: readonly MeasuredColumn[]
   readonly #ofHeaders: readonly MeasuredColumn[]
-  readonly #ignore: RequestConfig['ignore']
-  readonly #warnOnce: WarnOnce
-  readonly #earlySlots = new WeakMap<SentHeaders, EarlySlot>()
+  readonly #ignore: Callback<boolean> | undefined
+  /** Headers whose measures are recorded already. */
+  readonly #recorded = new WeakSet<SentHeaders>()
 
-  constructor ({ index, columns, config, warnOnce, onOverflow }: RecorderOptions) {
-    this.#index = index
-    this.#resolver = new SeriesResolver({ index, config, warnOnce, onOverflow })
+  constructor ({ columns, ...options }: RecorderOptions) {
+    const { config, warn } = options
+    this.#resolver = new SeriesResolver(options)
     this.#ofEnd = columns.filter(({ measure }) => measure.moment === 'end')
     this.#latency = this.#ofEnd[0]!.family
     this.#ofHeaders = columns.filter(({ measure }) => measure.moment === 'headers')
     this.measuresHeaders = this.#ofHeaders.length > 0
     this.#asksForMore = columns.length > 1 || config.ignore !== undefined
-    this.#ignore = config.ignore
-    this.#warnOnce = warnOnce
+    this.#ignore = config.ignore && new Callback({
+      option: 'ignore', function: config.ignore, read: readBoolean, rule: 'a boolean', otherwise: false, warn
+    })
     this.abortedStatus = config.abortedStatus
   }
 
   get needsScheme (): boolean {
     return this.#resolver.needsScheme
+  }
+
+  /** To be called for each route while it is declared. Throws a coded error if the route cannot be recorded. */
+  declare (route: RouteOptions): void {
+    this.#resolver.declare(route)
+  }
+
+  /** To be called when all routes are declared. */
+  checkDeclared (): void {
+    this.#resolver.checkDeclared()
   }
 
   /**
@@ -88,13 +84,13 @@ export class Recorder {
   }
 
   /**
-   * Records the measures of the headers of a reply that may never end by itself. If the request does end, its other
-   * measures go into the same series, and neither `ignore` nor the label functions are called again.
+   * Records the measures of the headers of a long-lived reply, once. Such a reply may never end by itself, and its end
+   * is not recorded.
    */
   recordHeaders (reply: FastifyReply, headers: SentHeaders): void {
-    if (this.#earlySlots.has(headers)) return
-    const slot = this.#find(reply, reply.statusCode, 'replied')
-    this.#earlySlots.set(headers, { slot, epoch: this.#index.epoch })
+    if (this.#recorded.has(headers)) return
+    this.#recorded.add(headers)
+    const slot = this.#find(reply, sentStatus(reply), 'replied')
     if (slot !== notRecorded) observe(this.#ofHeaders, slot, { reply, ending: 'replied', elapsedMs: headers.elapsedMs })
   }
 
@@ -104,33 +100,23 @@ export class Recorder {
   }
 
   #recordMore (reply: FastifyReply, status: number, elapsedMs: number, ending: Ending): boolean {
-    const headers = this.measuresHeaders ? sentHeadersOf(reply.request) : undefined
-    const early = headers === undefined ? undefined : this.#earlySlots.get(headers)
-    const slot = early?.epoch === this.#index.epoch ? early.slot : this.#find(reply, status, ending)
+    const slot = this.#find(reply, status, ending)
     if (slot === notRecorded) return false
     observe(this.#ofEnd, slot, { reply, ending, elapsedMs })
-    if (headers !== undefined && early === undefined) {
-      observe(this.#ofHeaders, slot, { reply, ending, elapsedMs: headers.elapsedMs })
-    }
+    const headers = this.measuresHeaders ? sentHeadersOf(reply.request) : undefined
+    if (headers !== undefined) observe(this.#ofHeaders, slot, { reply, ending, elapsedMs: headers.elapsedMs })
     return true
   }
 
   /** The slot of a request, or `notRecorded`. */
   #find (reply: FastifyReply, status: number, ending: Ending): number {
-    if (this.#ignore !== undefined && this.#isIgnored(this.#ignore, reply.request, reply)) return notRecorded
+    if (this.#ignore?.call(reply.request, reply) === true) return notRecorded
     return this.#resolver.resolve(reply, status, ending)
   }
+}
 
-  #isIgnored (ignore: NonNullable<RequestConfig['ignore']>, request: FastifyRequest, reply: FastifyReply): boolean {
-    try {
-      const ignored: unknown = ignore(request, reply)
-      if (typeof ignored === 'boolean') return ignored
-      this.#warnOnce('ignore', new FST_LATENCY_ERR_CALLBACK('ignore', `it returned ${describe(ignored)}`))
-    } catch (error) {
-      this.#warnOnce('ignore', new FST_LATENCY_ERR_CALLBACK('ignore', describe(error)))
-    }
-    return false
-  }
+function readBoolean (value: unknown): boolean | undefined {
+  return typeof value === 'boolean' ? value : undefined
 }
 
 /** A request as it is when its measures are read. */

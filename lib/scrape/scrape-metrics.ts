@@ -9,6 +9,7 @@ export interface ScrapeMetrics {
   readonly duration: RegisteredHistogram
   readonly size: RegisteredHistogram
   readonly metricErrors: RegisteredCounter
+  readonly unauthorized: RegisteredCounter
 }
 
 /** Makes the metrics about scrapes in a registry that has no metrics of the same names. */
@@ -36,7 +37,11 @@ export function createScrapeMetrics (registry: RegistryLike): ScrapeMetrics {
     }, new SeriesIndex([]))),
     metricErrors: register(new RegisteredCounter({
       name: 'fastify_latency_metric_errors_total',
-      help: 'Times that a metric could not be read for a scrape.'
+      help: 'Times that a metric was not in a scrape, because it could not be read or shown.'
+    })),
+    unauthorized: register(new RegisteredCounter({
+      name: 'fastify_latency_unauthorized_total',
+      help: 'Requests to the metrics server without valid credentials, and clients without a trusted certificate.'
     }))
   }
 }

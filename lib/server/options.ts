@@ -59,6 +59,7 @@ const usersRule = 'an object of at least one user name and its password, all of 
 export function parseServerOptions (server: unknown): ServerConfig | false | undefined {
   if (server === undefined || server === false) return server
   if (server === true) return defaultServer
+  check('server', isObject(server), 'a boolean or an object', server)
   const given = readObject('server', server, options)
   return Object.freeze({
     host: optional('server.host', given.host, isText, 'a string that is not empty'),
@@ -110,7 +111,7 @@ function parseAuth (auth: unknown): AuthConfig {
     return Object.freeze({ users: Object.freeze({ ...users as Record<string, string> }), tokens: undefined })
   }
   const tokensRule = 'an array of at least one token, [A-Za-z0-9._~+/-]+=* (RFC 6750)'
-  check('server.auth.tokens', isTokens(tokens), tokensRule, hidden)
+  check('server.auth.tokens', isTokens(tokens), tokensRule, isUnset(tokens) ? [undefined] : hidden)
   return Object.freeze({ users: undefined, tokens: Object.freeze([...tokens as string[]]) })
 }
 
@@ -137,6 +138,11 @@ function isUsers (value: unknown): value is Record<string, string> {
 
 function isPrintable (value: unknown): boolean {
   return isText(value) && !/\p{Cc}/u.test(value)
+}
+
+/** Whether a token is undefined, as one is that was to come from an environment variable which is not set. */
+function isUnset (tokens: unknown): boolean {
+  return Array.isArray(tokens) && tokens.includes(undefined)
 }
 
 function isTokens (value: unknown): value is string[] {
