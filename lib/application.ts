@@ -6,7 +6,7 @@ import type { Histogram, Latency, RegistryLike } from '../index'
 import { collectFacts } from './application-facts'
 import type { Config } from './config'
 import {
-  createWarnOnce, describe, FST_LATENCY_ERR_DECORATOR_TAKEN, FST_LATENCY_ERR_OPTION_CONFLICT,
+  createWarnOnce, differences, FST_LATENCY_ERR_DECORATOR_TAKEN, FST_LATENCY_ERR_OPTION_CONFLICT,
   FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_OFF, guardLog, warn, type Log, type WarnOnce
 } from './errors'
 import { processMetrics } from './gather/process-metrics'
@@ -200,7 +200,7 @@ export class Application implements Latency {
     ]
     for (const [option, existing, wanted] of shared) {
       if (wanted !== undefined && !isDeepStrictEqual(wanted, existing)) {
-        throw new FST_LATENCY_ERR_OPTION_CONFLICT(option, describe(existing), describe(wanted))
+        throw new FST_LATENCY_ERR_OPTION_CONFLICT(differences(option, existing, wanted))
       }
     }
   }
