@@ -87,9 +87,10 @@ declare namespace fastifyLatency {
     seriesLimit?: number
 
     /**
-     * Whether to serve two gauges of open requests: `http_requests_in_flight{method,route}` counts requests that wait
-     * for the rest of their reply, and `http_long_lived_requests{method,route,kind}` counts open event streams and
-     * upgraded connections.
+     * Whether to serve three gauges of open requests: `http_requests_in_flight{method,route}` counts requests that wait
+     * for the rest of their reply, `http_request_oldest_seconds{method,route}` is the age of the oldest of these, and
+     * `http_long_lived_requests{method,route,kind}` counts open event streams and upgraded connections. They are read
+     * when they are scraped, and cost a request nothing.
      *
      * @default true
      */

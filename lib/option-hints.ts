@@ -45,6 +45,7 @@ const meanings: Readonly<Record<string, string>> = {
   bearer: '"server.auth.tokens", an array',
   bearerAuth: '"server.auth.tokens", an array',
   password: '"server.auth.users", an object of names and passwords',
+  token: '"server.auth.tokens", an array',
   username: '"server.auth.users", an object of names and passwords',
   // Of prom-client.
   boundaries: '"histogram.buckets"',
@@ -106,6 +107,7 @@ const meanings: Readonly<Record<string, string>> = {
   // Of several, or of none.
   aborted: '"abortedStatus"',
   enabled: '"config: { latency: false }" on a route, or not to register the plugin',
+  enableDefaultMetrics: ofProcess,
   exclude: leaveOut,
   excludePaths: leaveOut,
   filter: '"ignore", a function',
@@ -223,7 +225,9 @@ const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefi
   ignore: value => Array.isArray(value) || typeof value === 'string' || value instanceof RegExp ? leaveOut : undefined,
   processMetrics: value => typeof value === 'object' ? ofProcess : undefined,
   registry: value => typeof Object(value).register === 'object' ? 'the property "register" of it' : undefined,
-  server: value => typeof value === 'number' ? `{ port: ${value} }` : undefined
+  server: value => typeof value === 'number'
+    ? `{ port: ${value} }`
+    : typeof value === 'string' ? '"server.host" or "server.path"' : undefined
 }
 
 /** What was probably meant by labels that are a list of names. `sources` are the sources that have a name. */

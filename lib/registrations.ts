@@ -1,8 +1,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import type { RegistryLike } from '../index'
-import type { Config } from './config'
 import { check, isText } from './checks'
+import type { Config } from './config'
 import {
   causeOf, describe, describeBoth, differences, FST_LATENCY_ERR_BUCKETS_UNIT, FST_LATENCY_ERR_HISTOGRAM_CONFLICT,
   FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN, FST_LATENCY_ERR_NOT_RECORDED,
@@ -11,7 +11,7 @@ import {
 import { namesOf, type NamedMetric } from './exposition/sample-names'
 import { hiddenFamilies } from './gather/registries'
 import {
-  Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type OwnMetric
+  Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeDefinition, type OwnMetric
 } from './gather/registered-metrics'
 import type { HistogramDefinition } from './histogram/family'
 import { SeriesIndex } from './histogram/series-index'
@@ -19,7 +19,7 @@ import type { ValueDefinition } from './histogram/values'
 import { Instrument } from './request/instrument'
 import { labelsThatTell } from './request/label-sources'
 import { measures, type Measure } from './request/measures'
-import type { OpenRequestsOptions } from './request/open-requests'
+import type { OpenRequestsFact } from './request/open-requests'
 import { Recorder } from './request/recorder'
 import { scrapeMetrics } from './scrape/scrape-metrics'
 
@@ -76,10 +76,22 @@ const metrics = {
     help: 'Observations in a series that stands for all that came after seriesLimit was reached.'
   },
   inFlight: {
-    type: 'gauge', name: 'http_requests_in_flight', help: 'Requests that wait for the rest of their reply.'
+    type: 'gauge',
+    name: 'http_requests_in_flight',
+    help: 'Requests that wait for the rest of their reply.',
+    aggregator: 'sum'
+  },
+  oldest: {
+    type: 'gauge',
+    name: 'http_request_oldest_seconds',
+    help: 'Age of the oldest request that waits for the rest of its reply, in seconds.',
+    aggregator: 'max'
   },
   longLived: {
-    type: 'gauge', name: 'http_long_lived_requests', help: 'Open event streams and upgraded connections.'
+    type: 'gauge',
+    name: 'http_long_lived_requests',
+    help: 'Open event streams and upgraded connections.',
+    aggregator: 'sum'
   }
 } as const
 
@@ -180,8 +192,10 @@ export class Registrations {
    * count them; the instruments of contexts inside it stop counting them.
    */
   #instrument (context: FastifyInstance, registry: RegistryLike, { constLabels }: Config): Instrument {
+    // An empty label is none to Prometheus: with it, a series could be the same as one of another registration.
+    const present = Object.entries(constLabels).filter(([, value]) => value !== '')
     const instrument = new Instrument(context, {
-      constLabels,
+      constLabels: Object.fromEntries(present),
       aborted: this.#counter(registry, metrics.aborted),
       longLivedEnded: this.#counter(registry, metrics.longLivedEnded),
       onFailure: error => this.#options.warnOnce(
@@ -199,16 +213,17 @@ export class Registrations {
     return instrument
   }
 
-  /** Counts the open requests of an instrument in the gauges. A second call for the same instrument changes nothing. */
+  /** Shows the open requests of an instrument in the gauges. A second call for the same instrument changes nothing. */
   #showOpen (registry: RegistryLike, instrument: Instrument): void {
     if (this.#shown.has(instrument)) return
     this.#shown.add(instrument)
-    const show = (which: OpenRequestsOptions['which'], definition: ValueDefinition): void => {
+    const show = (fact: OpenRequestsFact, definition: GaugeDefinition): void => {
       const gauge = findOrRegister(registry, definition.name, RegisteredGauge, () => new RegisteredGauge(definition))
       this.#hold(registry, gauge)
-      this.#attach(gauge.sources, () => instrument.countOpen(which))
+      this.#attach(gauge.sources, () => instrument.readOpen(fact))
     }
     show('in flight', metrics.inFlight)
+    show('oldest', metrics.oldest)
     show('long lived', metrics.longLived)
   }
 

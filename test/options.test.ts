@@ -238,6 +238,8 @@ t.test('what is meant by a value of another kind is said', async t => {
     [{ labels: ['route', 'status_code', 'tenant'] }, "{ route: 'route', status_code: 'status', tenant: 'a source' }"],
     [{ histogram: [1, 2] }, '{ buckets: [ 1, 2 ] }'],
     [{ server: 9000 }, '{ port: 9000 }'],
+    [{ server: '/metrics' }, '"server.host" or "server.path"'],
+    [{ labels: { a: 'constructor' } }, '"constLabels", for a fixed value'],
     [{ processMetrics: { enabled: false } },
       '"processMetrics", a boolean; for anything else call collectDefaultMetrics() of prom-client'],
     [{ registry: { register: new Registry() } }, 'the property "register" of it']
@@ -250,7 +252,7 @@ t.test('what is meant by a value of another kind is said', async t => {
       { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: '; received ' }, JSON.stringify(options))
     t.throws(() => parseOptions(options), { message: ` (did you mean ${meaning}?)` }, meaning)
   }
-  for (const options of [{ labels: { a: 1 } }, { labels: 'method' }, { labels: {}, server: 'x' }, { registry: null }]) {
+  for (const options of [{ labels: { a: 1 } }, { labels: { a: ['code'] } }, { labels: 'method' }, { registry: null }]) {
     t.throws(() => parseOptions(options), { message: /; received [^(]+$/ }, JSON.stringify(options))
   }
 })

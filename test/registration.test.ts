@@ -142,7 +142,9 @@ t.test('recording the same requests into the same histogram in two ways is refus
   const app = createApplication(t)
   await app.register(latency, { server: false })
   await t.rejects(async () => await app.register(latency, { ignore: () => true }), {
-    code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED'
+    code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED',
+    message: 'Histogram "http_request_duration_seconds" already records the requests of this context, and to record ' +
+      'them again would count each twice: "ignore" is not set at first, and then [Function: ignore]. '
   })
 
   const outer = createApplication(t)
@@ -154,7 +156,25 @@ t.test('recording the same requests into the same histogram in two ways is refus
 
   const inverse = createApplication(t)
   await inverse.register(async child => { await child.register(latency, { server: false }) })
-  await t.rejects(async () => await inverse.register(latency), { code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED' })
+  await t.rejects(async () => await inverse.register(latency), {
+    code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED', message: /each twice: a context inside this one was registered before this one\. Give /
+  })
+})
+
+t.test('an error has a code whatever is thrown', async t => {
+  class Disguised extends Error {
+    override message = 'no'
+    get code (): string { throw new Error('not to be read') }
+  }
+  const { proxy: revoked, revoke } = Proxy.revocable({}, {})
+  revoke()
+  const cases: Array<[thrown: unknown, message: string]> =
+    [[new Disguised(), 'no'], [null, 'null'], [revoked, 'a value that cannot be shown']]
+  for (const [thrown, message] of cases) {
+    const app = createApplication(t)
+    await t.rejects(async () => await app.register(latency, { get labels (): never { throw thrown } }),
+      { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: `; received one that throws: ${message}` })
+  }
 })
 
 t.test('why requests would be recorded twice is said', async t => {
@@ -178,10 +198,6 @@ t.test('why requests would be recorded twice is said', async t => {
       code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED', message
     }, String(message))
   }
-  const inverse = createApplication(t)
-  await inverse.register(async child => { await child.register(latency, { server: false }) })
-  await t.rejects(async () => await inverse.register(latency),
-    { message: 'each twice: a context inside this one was registered before this one. ' })
 })
 
 t.test('a histogram whose samples would have names of others is refused', async t => {
@@ -465,6 +481,15 @@ t.test('default labels of the registry are on every series that has no label of 
   const read = await scrape(first.app.latency.url)
   const closing = read.samples('http_requests_rejected_total').filter(({ labels }) => labels.reason === 'closing')
   t.same(closing.map(({ labels }) => labels.env).sort(), ['prod', 'x'])
+})
+
+t.test('series that differ in an empty constant label only are one, which is to Prometheus no label', async t => {
+  const registry = new Registry()
+  const first = await createListening(t, { registry, constLabels: { tier: '' }, histogram: { name: 'first_seconds' } })
+  await createListening(t, { registry, histogram: { name: 'second_seconds' } })
+  const read = await scrape(first.app.latency.url)
+  const closing = read.samples('http_requests_rejected_total').filter(({ labels }) => labels.reason === 'closing')
+  t.same(closing.map(({ labels }) => ({ ...labels })), [{ reason: 'closing' }])
 })
 
 t.test('options may be inherited', async t => {

@@ -4,6 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import type { FastifyInstance, FastifyReply } from 'fastify'
+import { Registry } from 'prom-client'
 import t from 'tap'
 import type { Options } from '..'
 import latency from '../lib'
@@ -52,6 +53,67 @@ t.test('a request is in flight until its reply has been sent, under the route th
   t.equal(after.value('http_requests_in_flight', { ...labels, route: '/wait' }), 0)
   t.equal(after.value('http_requests_in_flight', { ...labels, route: 'unmatched' }), 0)
   t.equal(after.value('http_requests_in_flight', { ...labels, route: '/swapped' }), undefined)
+})
+
+t.test('the oldest request that waits for its reply is told by its age', async t => {
+  const [reached, released] = [new Gate(), new Gate()]
+  const { app, address } = await createListening(t, {}, app => {
+    app.get('/wait', async () => {
+      reached.open()
+      await released.passed()
+      return 'x'
+    })
+    app.get('/events', (_request, reply) => {
+      const source = new Readable({ read () {} })
+      source.push('data: x\n\n')
+      reply.type('text/event-stream').send(source)
+    })
+  })
+  const age = async (route: string): Promise<number | undefined> =>
+    (await scrape(app.latency.url)).value('http_request_oldest_seconds', { method: 'GET', route })
+  const stream = await Connection.open(address)
+  stream.send('GET /events HTTP/1.1\nhost: x\n\n')
+  await stream.until('data: x')
+  const start = performance.now()
+  const first = fetch(`${address}/wait`)
+  await reached.passed()
+  const reachedMs = performance.now()
+  const second = fetch(`${address}/wait`)
+  for (let scraped = 0; scraped < 2; scraped++) {
+    const least = (performance.now() - reachedMs) / 1000
+    const oldest = (await age('/wait'))!
+    t.ok(oldest >= least && oldest <= (performance.now() - start) / 1000, `${oldest} s`)
+  }
+  t.equal(await age('/events'), undefined)
+  released.open()
+  await Promise.all([first, second])
+  t.equal(await age('/wait'), 0)
+  stream.leave()
+})
+
+t.test('of several applications that share a registry, the oldest request is that of all', async t => {
+  const registry = new Registry()
+  const released = new Gate()
+  const start = performance.now()
+  const apps = []
+  for (let n = 0; n < 2; n++) {
+    const reached = new Gate()
+    const { app, address } = await createListening(t, { registry }, app => {
+      app.get('/wait', async () => {
+        reached.open()
+        await released.passed()
+      })
+    })
+    apps.push({ app, reply: fetch(`${address}/wait`), startMs: performance.now() })
+    await reached.passed()
+  }
+  const least = (performance.now() - apps[0]!.startMs) / 1000
+  const read = await scrape(apps[1]!.app.latency.url)
+  const oldest = read.value('http_request_oldest_seconds', { method: 'GET', route: '/wait' })!
+  t.ok(oldest > 0 && oldest >= least / 2 && oldest <= (performance.now() - start) / 1000, `${oldest} s`)
+  t.equal(read.value('http_requests_in_flight', { method: 'GET', route: '/wait' }), 2)
+  released.open()
+  await Promise.all(apps.map(({ reply }) => reply))
 })
 
 t.test('pipelined requests are in flight, each of them', async t => {

@@ -68,14 +68,11 @@ class Union<P extends Points> {
       const valuesOf = aligner(part, labelNames)
       return part.labelSets.map(labelSet => {
         const values = valuesOf(labelSet)
-        // To Prometheus, a label with an empty value is a missing label.
-        const key = JSON.stringify(values.map(value => value ?? ''))
+        const key = JSON.stringify(values.map(value => value ?? null))
         let place = known.get(key)
         if (place === undefined) {
           place = labelSets.push(values) - 1
           known.set(key, place)
-        } else {
-          labelSets[place] = labelSets[place]!.map((value, index) => value ?? values[index])
         }
         return place
       })

@@ -11,12 +11,15 @@ import { merge } from './merge'
 /** Reads points in steps. Between two steps the caller may leave the event loop to others. */
 export type Steps<P> = Generator<undefined, P>
 
+/** How values of the same labels become one, where they come from several applications or processes. */
+type Aggregator = 'sum' | 'max'
+
 /** The result of a metric's `getForPromString()`. */
 interface PromStringMetric<Type> {
   readonly name: string
   readonly help: string
   readonly type: Type
-  readonly aggregator: 'sum'
+  readonly aggregator: Aggregator
   readonly values: SharedSample[]
 }
 
@@ -27,7 +30,7 @@ interface PromStringMetric<Type> {
 abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
   readonly help: string
   abstract readonly type: P['type']
-  readonly aggregator = 'sum'
+  abstract readonly aggregator: Aggregator
   /** The number of leases that keep this metric in its registry. */
   leases = 0
   readonly #name: string
@@ -90,6 +93,7 @@ export function isOwnMetric (metric: unknown): metric is OwnMetric {
 export class RegisteredHistogram extends RegisteredMetric<HistogramPoints> implements Histogram {
   readonly definition: HistogramDefinition
   readonly type = 'histogram'
+  readonly aggregator = 'sum'
   readonly labelNames: readonly string[]
   readonly buckets: readonly number[]
   readonly #families: [HistogramFamily, ...HistogramFamily[]]
@@ -138,6 +142,7 @@ export class RegisteredHistogram extends RegisteredMetric<HistogramPoints> imple
 
 export class RegisteredCounter extends RegisteredMetric<ValuePoints> {
   readonly type = 'counter'
+  readonly aggregator = 'sum'
   /** Functions that bring the counter up to date before it is read. */
   readonly updates = new Set<() => void>()
   readonly #values: ValueFamily
@@ -172,14 +177,20 @@ export class RegisteredCounter extends RegisteredMetric<ValuePoints> {
 /** Counts the current values of a gauge, in steps. */
 export type GaugeSource = () => Steps<ReadonlyArray<readonly [labels: Labels, value: number]>>
 
+export interface GaugeDefinition extends ValueDefinition {
+  readonly aggregator: Aggregator
+}
+
 /** A gauge that counts its values whenever it is read. */
 export class RegisteredGauge extends RegisteredMetric<ValuePoints> {
   readonly type = 'gauge'
+  readonly aggregator: Aggregator
   readonly sources = new Set<GaugeSource>()
   readonly #values: ValueFamily
 
-  constructor (definition: ValueDefinition) {
+  constructor (definition: GaugeDefinition) {
     super(definition)
+    this.aggregator = definition.aggregator
     this.#values = new ValueFamily('gauge', definition)
   }
 
@@ -191,7 +202,10 @@ export class RegisteredGauge extends RegisteredMetric<ValuePoints> {
     const counted = []
     for (const source of this.sources) counted.push(...yield * source())
     this.#values.zero()
-    for (const [labels, value] of counted) this.#values.add(labels, value)
+    for (const [labels, value] of counted) {
+      if (this.aggregator === 'max') this.#values.raise(labels, value)
+      else this.#values.add(labels, value)
+    }
     return mergeAll(this.#values.snapshot())
   }
 

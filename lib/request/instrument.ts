@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from
 import { EndingObserver, longLivedKind, type Ending } from '../http/endings'
 import { sentStatus } from '../http/sent-head'
 import type { Labels } from '../snapshot'
-import { countOpenRequests, type OpenRequestsOptions } from './open-requests'
+import { readOpenRequests, type OpenRequestsFact } from './open-requests'
 import type { Recorder } from './recorder'
 import { RejectionObserver, rejectionReasons } from './rejections'
 import { handOutRouteConfigs } from './route-config'
@@ -26,7 +26,7 @@ export interface InstrumentOptions {
   readonly onFailure: (error: unknown) => void
 }
 
-type OpenCounts = ReturnType<typeof countOpenRequests>
+type OpenValues = ReturnType<typeof readOpenRequests>
 
 /**
  * Watches the requests of a context and of the contexts inside that one. Everything that this plugin does for each
@@ -123,13 +123,13 @@ export class Instrument {
     return this.#rejections.settle
   }
 
-  /** Counts the requests that are open now, in steps. */
-  * countOpen (which: OpenRequestsOptions['which']): OpenCounts {
+  /** Reads a fact about the requests that are open now, in steps. */
+  * readOpen (fact: OpenRequestsFact): OpenValues {
     if (!this.#isOutermost) return []
-    const counts = yield * countOpenRequests({
-      replies: this.#endings.openReplies(), routeOf: request => this.#recorders[0]!.route(request), which
+    const values = yield * readOpenRequests({
+      replies: this.#endings.openReplies(), routeOf: request => this.#recorders[0]!.route(request), fact
     })
-    return counts.map(([labels, count]) => [{ ...this.#options.constLabels, ...labels }, count])
+    return values.map(([labels, value]) => [{ ...this.#options.constLabels, ...labels }, value])
   }
 
   #record (reply: FastifyReply, ending: Ending, elapsedMs: number): void {
