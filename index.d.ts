@@ -166,6 +166,8 @@ declare namespace fastifyLatency {
   export interface HistogramOptions {
     /**
      * The name of the metric. It matches `[a-zA-Z_:][a-zA-Z0-9_:]*`; by convention it ends in the unit, `_seconds`.
+     * Neither the name nor the name with `_bucket`, `_sum`, `_count` or `_created` is that of another metric of this
+     * plugin, or of one of its samples.
      *
      * @default 'http_request_duration_seconds'; of `timeToFirstByte` 'http_request_first_byte_seconds'
      */
@@ -419,6 +421,7 @@ declare namespace fastifyLatency {
   export type ErrorCode =
     | 'FST_LATENCY_ERR_NOT_REGISTERED'
     | 'FST_LATENCY_ERR_DECORATOR_TAKEN'
+    | 'FST_LATENCY_ERR_REGISTRATION_FAILED'
     | 'FST_LATENCY_ERR_OPTION_UNKNOWN'
     | 'FST_LATENCY_ERR_OPTION_INVALID'
     | 'FST_LATENCY_ERR_OPTION_CONFLICT'

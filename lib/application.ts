@@ -4,10 +4,9 @@ import type { FastifyInstance } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { Histogram, Latency, RegistryLike } from '../index'
 import { collectFacts } from './application-facts'
-import { isObject } from './checks'
 import type { Config } from './config'
 import {
-  createWarnOnce, describe, FST_LATENCY_ERR_DECORATOR_TAKEN, FST_LATENCY_ERR_OPTION_CONFLICT,
+  createWarnOnce, differences, FST_LATENCY_ERR_DECORATOR_TAKEN, FST_LATENCY_ERR_OPTION_CONFLICT,
   FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_OFF, guardLog, warn, type Log, type WarnOnce
 } from './errors'
 import { processMetrics } from './gather/process-metrics'
@@ -203,22 +202,11 @@ export class Application implements Latency {
       ['processMetrics', this.#processMetrics, config.processMetrics]
     ]
     for (const [option, existing, wanted] of shared) {
-      if (wanted === undefined || isDeepStrictEqual(wanted, existing)) continue
-      throw new FST_LATENCY_ERR_OPTION_CONFLICT(...describeDifference(option, existing, wanted))
+      if (wanted !== undefined && !isDeepStrictEqual(wanted, existing)) {
+        throw new FST_LATENCY_ERR_OPTION_CONFLICT(differences(option, existing, wanted))
+      }
     }
   }
-}
-
-/** The name of the part of an option that has two values, and both of them. Credentials are not shown. */
-function describeDifference (
-  option: string, existing: unknown, wanted: unknown
-): [option: string, existing: string, wanted: string] {
-  if (option === 'server.auth') return [option, 'a value that is not shown', 'another one']
-  const parts = [existing, wanted]
-  if (!parts.every(isObject)) return [option, describe(existing), describe(wanted)]
-  const [one, other] = parts as [Record<string, unknown>, Record<string, unknown>]
-  const different = Object.keys(other).find(key => !isDeepStrictEqual(one[key], other[key]))!
-  return describeDifference(`${option}.${different}`, one[different], other[different])
 }
 
 /** Throws if `app.latency` belongs to somebody else, before anything is changed. */

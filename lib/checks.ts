@@ -1,8 +1,7 @@
-import { types } from 'node:util'
 import {
-  causeOf, describe, FST_LATENCY_ERR_OPTION_INVALID, FST_LATENCY_ERR_OPTION_UNKNOWN, printable
+  causeOf, describe, FST_LATENCY_ERR_OPTION_INVALID, FST_LATENCY_ERR_OPTION_UNKNOWN, isCoded, printable
 } from './errors'
-import { hintAt, hintOf } from './option-hints'
+import { hintAbout, hintAt } from './option-hints'
 
 /**
  * Checks of options, for the parsers of all rooms. Each check throws a coded error that names the option, the rule and
@@ -10,19 +9,30 @@ import { hintAt, hintOf } from './option-hints'
  */
 
 /**
- * Checks that a value is an object without unknown options. Undefined stands for the empty object. Names in `ignored`
+ * Reads an object without unknown options, each option once. Undefined stands for the empty object. Names in `ignored`
  * are none of the options, and may be there.
  */
 export function readObject (
   option: string, value: unknown, known: readonly string[], ignored: readonly string[] = []
 ): Record<string, unknown> {
   const object = optional(option, value, isObject, 'an object') ?? {}
-  for (const key of Object.keys(object)) {
+  const pathOf = (key: string): string => option === 'options' ? key : `${option}.${key}`
+  for (const key of readable(option, () => Object.keys(object))) {
     if (known.includes(key) || ignored.includes(key)) continue
-    const name = printable(option === 'options' ? key : `${option}.${key}`)
-    throw new FST_LATENCY_ERR_OPTION_UNKNOWN(name, hintAt(option, key, known), known.join(', '))
+    throw new FST_LATENCY_ERR_OPTION_UNKNOWN(printable(pathOf(key)), hintAt(option, key, known), known.join(', '))
   }
-  return object
+  return Object.fromEntries([...known, ...ignored].map(key => [key, readable(pathOf(key), () => object[key])]))
+}
+
+/** Reads what somebody has given as an option: it may be an object with getters, or a proxy, that throw. */
+export function readable<T> (option: string, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (isCoded(error)) throw error
+    const received = `one that throws: ${describe(error)}`
+    throw new FST_LATENCY_ERR_OPTION_INVALID(option, 'a value that can be read', received, causeOf(error))
+  }
 }
 
 /** Checks the value of an option, and returns it. Undefined is valid, and means that the option is not given. */
@@ -30,31 +40,14 @@ export function optional<T> (
   option: string, value: unknown, isValid: (value: unknown) => value is T, rule: string
 ): T | undefined {
   if (value === undefined) return undefined
-  check(option, isValid(value), rule, value)
+  check(option, readable(option, () => isValid(value)), rule, value)
   return value as T
 }
 
-export function check (option: string, valid: boolean, rule: string, received: unknown): void {
-  if (!valid) throw new FST_LATENCY_ERR_OPTION_INVALID(option, rule + hintOf(option, received), describe(received))
-}
-
-/**
- * Calls a function that reads an option, or calls what was given as an option. Whatever somebody else's code throws
- * meanwhile becomes the cause of a coded error.
- */
-export function attempt<T> (option: string, rule: string, read: () => T): T {
-  try {
-    return read()
-  } catch (error) {
-    if (hasCode(error)) throw error
-    throw new FST_LATENCY_ERR_OPTION_INVALID(option, rule, `an error: ${describe(error)}`, causeOf(error))
-  }
-}
-
-function hasCode (error: unknown): boolean {
-  // Nothing of a foreign error is called: it may be a proxy, and its code a getter.
-  if (types.isProxy(error) || typeof error !== 'object' || error === null) return false
-  return typeof Object.getOwnPropertyDescriptor(error, 'code')?.value === 'string'
+/** `hint` says what was probably meant, if more is known of it than the option and the value. */
+export function check (option: string, valid: boolean, rule: string, received: unknown, hint?: string): void {
+  if (valid) return
+  throw new FST_LATENCY_ERR_OPTION_INVALID(option, rule, describe(received) + (hint ?? hintAbout(option, received)))
 }
 
 /** Whether a value is an object with properties of its own, and no collection, date or the like. */

@@ -1,4 +1,4 @@
-import { inspect, types } from 'node:util'
+import { inspect, isDeepStrictEqual, types } from 'node:util'
 import createError = require('@fastify/error')
 import type { FastifyBaseLogger, FastifyError } from 'fastify'
 
@@ -13,20 +13,27 @@ export const FST_LATENCY_ERR_OPTION_INVALID = createError<
   'FST_LATENCY_ERR_OPTION_INVALID', 'Option "%s" must be %s; received %s', 500, TypeError)
 
 export const FST_LATENCY_ERR_HISTOGRAM_CONFLICT = createError<
-  [name: string, part: string, existing: string, wanted: string]
+  [name: string, part: string, existing: string, wanted: string, option: string]
 >(
   'FST_LATENCY_ERR_HISTOGRAM_CONFLICT',
-  'Histogram "%s" is registered with the %s %s; it cannot be registered again with %s')
+  'Histogram "%s" is registered with the %s %s; it cannot be registered again with %s. ' +
+  'Give one of them another "%s.name"')
 
-export const FST_LATENCY_ERR_HISTOGRAM_RECORDED = createError<[name: string, how: string]>(
+export const FST_LATENCY_ERR_HISTOGRAM_RECORDED = createError<
+  [name: string, difference: string, option: string]
+>(
   'FST_LATENCY_ERR_HISTOGRAM_RECORDED',
-  'Histogram "%s" already records the requests of %s; to record them again would count each request twice')
+  'Histogram "%s" already records the requests of this context, and to record them again would count each twice: %s. ' +
+  'Give the same options, to the outer context first, or another "%s.name"')
 
 export const FST_LATENCY_ERR_NAME_TAKEN = createError<[name: string]>(
-  'FST_LATENCY_ERR_NAME_TAKEN', 'The registry already holds a metric named "%s" that does not belong to this plugin')
+  'FST_LATENCY_ERR_NAME_TAKEN',
+  'The registry already holds a metric named "%s" that does not belong to this plugin; ' +
+  'rename one of them, or give another "registry"')
 
-export const FST_LATENCY_ERR_OPTION_CONFLICT = createError<[option: string, existing: string, wanted: string]>(
-  'FST_LATENCY_ERR_OPTION_CONFLICT', 'Option "%s" is already %s for this application; it cannot also be %s')
+export const FST_LATENCY_ERR_OPTION_CONFLICT = createError<[difference: string]>(
+  'FST_LATENCY_ERR_OPTION_CONFLICT',
+  'The first registration of an application decides what it has one of, and a later one may leave it out: %s')
 
 export const FST_LATENCY_ERR_SERVER_LISTEN = createError<
   [host: string, port: number, reason: string, options: ErrorOptions]
@@ -65,6 +72,9 @@ export const FST_LATENCY_ERR_NOT_REGISTERED = createError(
   'The plugin was called with something other than an application; ' +
   'write app.register(latency, options), and not app.register(latency(options))', 500, TypeError)
 
+export const FST_LATENCY_ERR_REGISTRATION_FAILED = createError<[problem: string, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_REGISTRATION_FAILED', 'The plugin cannot be registered: %s')
+
 export const FST_LATENCY_ERR_DECORATOR_TAKEN = createError<[owner: string]>(
   'FST_LATENCY_ERR_DECORATOR_TAKEN', 'The application already has a property "latency". It belongs to %s')
 
@@ -91,7 +101,10 @@ export const FST_LATENCY_ERR_METRIC_INVALID = createError<[name: string, problem
   'FST_LATENCY_ERR_METRIC_INVALID', 'Metric "%s" is left out of scrapes: %s')
 
 export const FST_LATENCY_ERR_REGISTRY_FAILED = createError<[registry: string, problem: string, options: ErrorOptions]>(
-  'FST_LATENCY_ERR_REGISTRY_FAILED', 'Metrics of %s are left out of scrapes: %s')
+  'FST_LATENCY_ERR_REGISTRY_FAILED', 'A registry has failed (%s): %s')
+
+/** How messages name a registry that the user has given. */
+export const givenRegistry = 'that of the option "registry"'
 
 export const FST_LATENCY_ERR_NAME_HIDDEN = createError<[name: string, shown: string, hidden: string]>(
   'FST_LATENCY_ERR_NAME_HIDDEN',
@@ -101,6 +114,15 @@ export const FST_LATENCY_ERR_REGISTRY_UNSERVED = createError<[file: string]>(
   'FST_LATENCY_ERR_REGISTRY_UNSERVED',
   'The global registry of another client library has metrics that are not served; ' +
   'pass it as the option "registry", or load one copy of prom-client only. The library: %s')
+
+/** Whether something that was thrown is an error of this plugin. */
+export function isCoded (thrown: unknown): thrown is FastifyError {
+  try {
+    return (thrown as FastifyError).code.startsWith('FST_LATENCY_ERR_')
+  } catch {
+    return false
+  }
+}
 
 /** The part of a logger that this plugin uses. */
 export type Log = Pick<FastifyBaseLogger, 'error' | 'warn' | 'info'>
@@ -172,6 +194,34 @@ export function describe (value: unknown): string {
     // A getter of the value has thrown.
     return 'a value that cannot be shown'
   }
+}
+
+/** Says in which of their parts two values of an option differ, and how. Empty if they do not. */
+export function differences (option: string, first: unknown, second: unknown): string {
+  if (isDeepStrictEqual(first, second)) return ''
+  if (!isParts(first) || !isParts(second)) {
+    const [before, after] = describeBoth(first, second)
+    return `"${option}" is ${before} at first, and then ${after}`
+  }
+  const names = new Set([...Object.keys(first), ...Object.keys(second)])
+  const all = Array.from(names, name => differences(`${option}.${name}`, first[name], second[name]))
+  return all.filter(text => text !== '').join('; ')
+}
+
+/** The texts of two values that differ, though they may read alike. */
+export function describeBoth (first: unknown, second: unknown): [first: string, second: string] {
+  const [before, after] = [shown(first), shown(second)]
+  return [before, after === before ? 'another one' : after]
+}
+
+function shown (value: unknown): string {
+  if (value === undefined) return 'not set'
+  return isParts(value) ? 'an object' : describe(value)
+}
+
+/** Whether a value is an object of options. An object that shows itself in a way of its own may hold secrets. */
+function isParts (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(inspect.custom in value)
 }
 
 function messageOf ({ message, name }: Error): string {

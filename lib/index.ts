@@ -2,9 +2,10 @@ import fp from 'fastify-plugin'
 import type { FastifyInstance } from 'fastify'
 import type { Options } from '../index'
 import { Application } from './application'
-import { attempt } from './checks'
 import { parseOptions } from './config'
-import { FST_LATENCY_ERR_NOT_REGISTERED } from './errors'
+import {
+  causeOf, describe, FST_LATENCY_ERR_NOT_REGISTERED, FST_LATENCY_ERR_REGISTRATION_FAILED, isCoded
+} from './errors'
 import { openTelemetry } from './presets'
 
 function latencyPlugin (app: FastifyInstance | undefined, options: Options): Promise<void> {
@@ -14,10 +15,15 @@ function latencyPlugin (app: FastifyInstance | undefined, options: Options): Pro
 }
 
 async function registerLatency (app: FastifyInstance, options: Options): Promise<void> {
-  const config = attempt('options', 'an object whose properties can be read', () => parseOptions(options))
-  const application = Application.of(app, config)
-  attempt('registry', 'a registry whose methods can be called', () => application.register(app, config))
-  if (!app.hasDecorator('latency')) app.decorate('latency', application)
+  try {
+    const config = parseOptions(options)
+    const application = Application.of(app, config)
+    application.register(app, config)
+    if (!app.hasDecorator('latency')) app.decorate('latency', application)
+  } catch (error) {
+    // Fastify refuses some things itself, such as a second route for the same path.
+    throw isCoded(error) ? error : new FST_LATENCY_ERR_REGISTRATION_FAILED(describe(error), causeOf(error))
+  }
 }
 
 // fastify-plugin gives the function the properties `default` and `fastifyLatency`. Node.js reads the text of this file

@@ -1,14 +1,15 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import type { RegistryLike } from '../index'
-import { check } from './checks'
+import { check, isText } from './checks'
 import type { Config } from './config'
 import {
-  causeOf, describe, FST_LATENCY_ERR_BUCKETS_UNIT, FST_LATENCY_ERR_HISTOGRAM_CONFLICT,
+  causeOf, describe, describeBoth, differences, FST_LATENCY_ERR_BUCKETS_UNIT, FST_LATENCY_ERR_HISTOGRAM_CONFLICT,
   FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN, FST_LATENCY_ERR_NOT_RECORDED,
-  FST_LATENCY_ERR_REGISTRY_FAILED, settled, type Warn, type WarnOnce
+  FST_LATENCY_ERR_REGISTRY_FAILED, givenRegistry, isCoded, settled, type Warn, type WarnOnce
 } from './errors'
-import { namesOf } from './exposition/sample-names'
+import { namesOf, type NamedMetric } from './exposition/sample-names'
+import { hiddenFamilies } from './gather/registries'
 import {
   Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeDefinition, type OwnMetric
 } from './gather/registered-metrics'
@@ -20,6 +21,7 @@ import { labelsThatTell } from './request/label-sources'
 import { measures, type Measure } from './request/measures'
 import type { OpenRequestsFact } from './request/open-requests'
 import { Recorder } from './request/recorder'
+import { scrapeMetrics } from './scrape/scrape-metrics'
 
 /** One registration: the requests of one context, and how they are recorded. */
 interface Registration {
@@ -50,6 +52,52 @@ export interface RegistrationsOptions {
   readonly warn: Warn
   readonly warnOnce: WarnOnce
 }
+
+/** The metrics beside histograms, and their names in every registry. */
+const metrics = {
+  aborted: {
+    type: 'counter',
+    name: 'http_requests_aborted_total',
+    help: 'Requests whose connection was gone before all of the reply had been sent.'
+  },
+  longLivedEnded: {
+    type: 'counter',
+    name: 'http_long_lived_requests_ended_total',
+    help: 'Event streams and upgraded connections that have ended. They are not in the latency histogram.'
+  },
+  rejected: {
+    type: 'counter',
+    name: 'http_requests_rejected_total',
+    help: 'Requests that were answered before any hook of the application could run.'
+  },
+  overflowed: {
+    type: 'counter',
+    name: 'fastify_latency_overflowed_total',
+    help: 'Observations in a series that stands for all that came after seriesLimit was reached.'
+  },
+  inFlight: {
+    type: 'gauge',
+    name: 'http_requests_in_flight',
+    help: 'Requests that wait for the rest of their reply.',
+    aggregator: 'sum'
+  },
+  oldest: {
+    type: 'gauge',
+    name: 'http_request_oldest_seconds',
+    help: 'Age of the oldest request that waits for the rest of its reply, in seconds.',
+    aggregator: 'max'
+  },
+  longLived: {
+    type: 'gauge',
+    name: 'http_long_lived_requests',
+    help: 'Open event streams and upgraded connections.',
+    aggregator: 'sum'
+  }
+} as const
+
+/** Every metric of this plugin whose name is not an option. */
+const namedMetrics: readonly NamedMetric[] =
+  [...Object.values(metrics), ...Object.values(scrapeMetrics), hiddenFamilies]
 
 /** No application has bounds from 1 to this one in seconds, but many have them in milliseconds. */
 const longestLatency = 100
@@ -96,10 +144,11 @@ export class Registrations {
   add (context: FastifyInstance, config: Config): void {
     const registry = config.registry ?? this.#options.registry
     const labelNames = [...Object.keys(config.labels), ...Object.keys(config.constLabels)]
+    this.#checkNames(config)
     const wanted = findHistograms(registry, config, labelNames)
     if (this.#isRecorded(context, wanted, config)) return
     for (const { measure, definition } of wanted) this.#checkUnit(measure, definition)
-    const measured = registerHistograms(registry, wanted, labelNames)
+    const measured = this.#registerHistograms(registry, wanted, labelNames)
     this.#registries.add(registry)
     this.#registrations.push({ context, config, measured })
     const instrument = this.#instruments.get(context) ?? this.#instrument(context, registry, config)
@@ -111,6 +160,24 @@ export class Registrations {
   release (): void {
     for (const instrument of this.#instruments.values()) instrument.release()
     for (const release of this.#releases) release()
+  }
+
+  /** Checks that samples of the histograms have other names than those of all other metrics of this application. */
+  #checkNames (config: Config): void {
+    const others = [...namedMetrics]
+    const registered = Array.from(this.leases, ({ metric }) => metric)
+    for (const { option } of measures) {
+      if (config[option] === undefined) continue
+      const { name } = config[option]
+      const histogram: NamedMetric = { name, type: 'histogram' }
+      const names = namesOf(histogram)
+      // Registrations may share a histogram.
+      const other = [...others, ...registered.filter(metric => metric.name !== name)]
+        .find(other => namesOf(other).some(name => names.includes(name)))
+      check(`${option}.name`, other === undefined,
+        `a name whose samples have other names than those of "${other?.name}"`, name)
+      others.push(histogram)
+    }
   }
 
   /** Warns of bounds that look like milliseconds. It is no error, because somebody may mean them. */
@@ -125,16 +192,12 @@ export class Registrations {
    * count them; the instruments of contexts inside it stop counting them.
    */
   #instrument (context: FastifyInstance, registry: RegistryLike, { constLabels }: Config): Instrument {
+    // An empty label is none to Prometheus: with it, a series could be the same as one of another registration.
+    const present = Object.entries(constLabels).filter(([, value]) => value !== '')
     const instrument = new Instrument(context, {
-      constLabels,
-      aborted: this.#counter(registry, {
-        name: 'http_requests_aborted_total',
-        help: 'Requests whose connection was gone before all of the reply had been sent.'
-      }),
-      longLivedEnded: this.#counter(registry, {
-        name: 'http_long_lived_requests_ended_total',
-        help: 'Event streams and upgraded connections that have ended. They are not in the latency histogram.'
-      }),
+      constLabels: Object.fromEntries(present),
+      aborted: this.#counter(registry, metrics.aborted),
+      longLivedEnded: this.#counter(registry, metrics.longLivedEnded),
       onFailure: error => this.#options.warnOnce(
         'instrument', () => new FST_LATENCY_ERR_NOT_RECORDED(describe(error), causeOf(error)))
     })
@@ -144,10 +207,7 @@ export class Registrations {
     }
     this.#instruments.set(context, instrument)
     if (isRoot(context)) {
-      const rejected = this.#counter(registry, {
-        name: 'http_requests_rejected_total',
-        help: 'Requests that were answered before any hook of the application could run.'
-      })
+      const rejected = this.#counter(registry, metrics.rejected)
       this.#attach(rejected.updates, instrument.countRejections(rejected))
     }
     return instrument
@@ -162,27 +222,27 @@ export class Registrations {
       this.#hold(registry, gauge)
       this.#attach(gauge.sources, () => instrument.readOpen(fact))
     }
-    show('in flight', {
-      name: 'http_requests_in_flight', help: 'Requests that wait for the rest of their reply.', aggregator: 'sum'
-    })
-    show('oldest', {
-      name: 'http_request_oldest_seconds',
-      help: 'Age of the oldest request that waits for the rest of its reply, in seconds.',
-      aggregator: 'max'
-    })
-    show('long lived', {
-      name: 'http_long_lived_requests', help: 'Open event streams and upgraded connections.', aggregator: 'sum'
+    show('in flight', metrics.inFlight)
+    show('oldest', metrics.oldest)
+    show('long lived', metrics.longLived)
+  }
+
+  /** Registers the histograms that are missing. All of them have the index of the latency histogram. */
+  #registerHistograms (
+    registry: RegistryLike, wanted: readonly Wanted[], labelNames: readonly string[]
+  ): Measured[] {
+    const index = wanted[0]!.existing?.family.index ?? new SeriesIndex(labelNames)
+    return wanted.map(({ measure, definition, existing }) => {
+      const histogram = existing ?? register(registry, new RegisteredHistogram(definition, index))
+      return { measure, histogram: this.#hold(registry, histogram) }
     })
   }
 
   #createRecorder (registry: RegistryLike, measured: readonly Measured[], config: Config): Recorder {
-    const overflowed = this.#counter(registry, {
-      name: 'fastify_latency_overflowed_total',
-      help: 'Observations in a series that stands for all that came after seriesLimit was reached.'
-    })
+    const overflowed = this.#counter(registry, metrics.overflowed)
     const { index } = measured[0]!.histogram.family
     const columns = measured.map(({ measure, histogram }) =>
-      ({ measure, family: this.#hold(registry, histogram).familyIn(index) }))
+      ({ measure, family: histogram.familyIn(index) }))
     const labels = { histogram: config.histogram.name }
     const onOverflow = (): void => overflowed.increment(labels)
     const { warn, warnOnce } = this.#options
@@ -209,7 +269,7 @@ export class Registrations {
     } catch (error) {
       const { name } = lease.metric
       this.#options.warnOnce('release', () => new FST_LATENCY_ERR_REGISTRY_FAILED(
-        'a registry', `"${name}" cannot be removed from it: ${describe(error)}`, causeOf(error)))
+        givenRegistry, `"${name}" cannot be removed from it: ${describe(error)}`, causeOf(error)))
     }
   }
 
@@ -230,10 +290,12 @@ export class Registrations {
       const shared = wanted.find(({ existing }) => other.measured.some(({ histogram }) => histogram === existing))
       if (shared === undefined) continue
       const covers = other.context === context || isInside(context, other.context)
-      if (covers && isDeepStrictEqual(recordingOptions(other.config), recordingOptions(config))) return true
+      const differ = recordingDifferences(other.config, config)
+      if (covers && differ === '') return true
       if (covers || isInside(other.context, context)) {
-        throw new FST_LATENCY_ERR_HISTOGRAM_RECORDED(
-          shared.definition.name, describeRecorded(covers, recordingOptions(other.config), recordingOptions(config)))
+        const { measure: { option }, definition: { name } } = shared
+        const problem = covers ? differ : 'a context inside this one was registered before this one'
+        throw new FST_LATENCY_ERR_HISTOGRAM_RECORDED(name, problem, option)
       }
     }
     return false
@@ -245,35 +307,21 @@ export class Registrations {
  * Throws if a registration with these options is not possible, before anything is changed.
  */
 function findHistograms (registry: RegistryLike, config: Config, labelNames: readonly string[]): Wanted[] {
-  const taken = new Set<string>()
   return measures.flatMap((measure): Wanted[] => {
     const histogram = config[measure.option]
     if (histogram === undefined) return []
-    const names = namesOf({ name: histogram.name, type: 'histogram' })
-    check(`${measure.option}.name`, names.every(name => !taken.has(name)),
-      'a name that no other histogram and none of its samples has', histogram.name)
-    for (const name of names) taken.add(name)
     const definition = { ...histogram, unit: measure.unit }
     const existing = find(registry, definition.name, RegisteredHistogram)
-    if (existing !== undefined) checkSame(existing, definition, labelNames)
+    if (existing !== undefined) checkSame(existing, definition, labelNames, measure.option)
     return [{ measure, definition, existing }]
   })
 }
 
-/** Registers the histograms that are missing. All of them have the index of the latency histogram. */
-function registerHistograms (
-  registry: RegistryLike, wanted: readonly Wanted[], labelNames: readonly string[]
-): Measured[] {
-  const index = wanted[0]!.existing?.family.index ?? new SeriesIndex(labelNames)
-  return wanted.map(({ measure, definition, existing }) => {
-    const histogram = existing ?? new RegisteredHistogram(definition, index)
-    if (existing === undefined) settled(registry.registerMetric(histogram))
-    return { measure, histogram }
-  })
-}
-
 function checkSame (
-  existing: RegisteredHistogram, { name, help, upperBounds }: HistogramDefinition, labelNames: readonly string[]
+  existing: RegisteredHistogram,
+  { name, help, upperBounds }: HistogramDefinition,
+  labelNames: readonly string[],
+  option: string
 ): void {
   const parts: ReadonlyArray<[part: string, has: unknown, wanted: unknown]> = [
     ['help', existing.help, help],
@@ -282,7 +330,7 @@ function checkSame (
   ]
   for (const [part, has, wanted] of parts) {
     if (!isDeepStrictEqual(has, wanted)) {
-      throw new FST_LATENCY_ERR_HISTOGRAM_CONFLICT(name, part, describe(has), describe(wanted))
+      throw new FST_LATENCY_ERR_HISTOGRAM_CONFLICT(name, part, ...describeBoth(has, wanted), option)
     }
   }
 }
@@ -291,17 +339,32 @@ type Kind<M> = abstract new (...parameters: never[]) => M
 
 /** The metric of this name and kind, or undefined if there is none. Throws if the name belongs to another metric. */
 function find<M extends OwnMetric> (registry: RegistryLike, name: string, Kind: Kind<M>): M | undefined {
-  const existing = settled(registry.getSingleMetric(name))
-  if (existing === undefined || existing instanceof Kind) return existing
-  throw new FST_LATENCY_ERR_NAME_TAKEN(name)
+  return ask('getSingleMetric', name, () => {
+    const existing = settled(registry.getSingleMetric(name)) as NamedMetric | undefined
+    if (existing === undefined || existing instanceof Kind) return existing
+    if (typeof existing?.name === 'string') throw new FST_LATENCY_ERR_NAME_TAKEN(name)
+    throw new TypeError(`it returned ${describe(existing)}, which is no metric`)
+  })
 }
 
 function findOrRegister<M extends OwnMetric> (registry: RegistryLike, name: string, Kind: Kind<M>, create: () => M): M {
-  const existing = find(registry, name, Kind)
-  if (existing !== undefined) return existing
-  const metric = create()
-  settled(registry.registerMetric(metric))
+  return find(registry, name, Kind) ?? register(registry, create())
+}
+
+function register<M extends OwnMetric> (registry: RegistryLike, metric: M): M {
+  ask('registerMetric', metric.name, () => settled(registry.registerMetric(metric)))
   return metric
+}
+
+/** Calls a method of a registry, which may be the user's own and fail in any way. */
+function ask<T> (method: keyof RegistryLike, name: string, call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    if (isCoded(error)) throw error
+    const problem = `${method}() failed for "${name}": ${describe(error)}`
+    throw new FST_LATENCY_ERR_REGISTRY_FAILED(givenRegistry, problem, causeOf(error))
+  }
 }
 
 /** The live page shows times. */
@@ -313,21 +376,20 @@ function showHistogram ({ name, buckets }: RegisteredHistogram, { labels }: Conf
   return { name, upperBounds: buckets, ...labelsThatTell(labels) }
 }
 
-/** The options that two registrations must have in common to record requests in the same way. */
-function recordingOptions (config: Config): Record<string, unknown> {
-  const { labels, constLabels, routes, ignore, seriesLimit, abortedStatus } = config
-  const measured = Object.fromEntries(measures.map(({ option }) => [option, config[option]]))
-  return { labels, constLabels, routes, ignore, seriesLimit, abortedStatus, ...measured }
+/** In which options two registrations differ that record requests in different ways. Empty if they record alike. */
+function recordingDifferences (first: Config, second: Config): string {
+  const [before, after] = [recordingOptions(first), recordingOptions(second)]
+  return Object.keys(before).map(option => differences(option, before[option], after[option])).filter(isText).join('; ')
 }
 
-/** Which requests are recorded already, and with which option of another value, if there is one. */
-function describeRecorded (
-  covers: boolean, existing: Record<string, unknown>, wanted: Record<string, unknown>
-): string {
-  const whose = covers ? 'this context' : 'a context inside this one'
-  const option = Object.keys(wanted).find(name => !isDeepStrictEqual(existing[name], wanted[name]))
-  if (option === undefined) return whose
-  return `${whose} with "${option}" ${describe(existing[option])}, which is ${describe(wanted[option])} here`
+/** The options that two registrations must have in common to record requests in the same way. */
+function recordingOptions (config: Config): Record<string, unknown> {
+  const { labels, constLabels, routes, ignore, seriesLimit, abortedStatus = 'reply' } = config
+  const measured = measures.map(({ option }) => {
+    const { upperBounds: buckets, ...histogram } = config[option] ?? { upperBounds: undefined }
+    return [option, config[option] && { ...histogram, buckets }] as const
+  })
+  return { labels, constLabels, routes, ignore, seriesLimit, abortedStatus, ...Object.fromEntries(measured) }
 }
 
 /**

@@ -2,8 +2,8 @@ import { createServer } from 'node:http'
 import path from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import { Registry } from 'prom-client'
-import type { Options } from '..'
+import { Gauge, Registry } from 'prom-client'
+import type { Options, RegistryLike } from '..'
 import latency from '../lib'
 import { anyPort, createApplication, createListening, listen, registryOf, scrape } from './helpers/application'
 
@@ -127,13 +127,24 @@ t.test('one name, two shapes: the error says what is different, and names both',
   }
 })
 
+t.test('two shapes that read alike in a message are told to differ', async t => {
+  const app = createApplication(t)
+  const buckets = Array.from({ length: 30 }, (_, index) => index)
+  await app.register(latency, { server: false, timeToFirstByte: { buckets } })
+  const other = { histogram: { name: 'other' }, timeToFirstByte: { buckets: buckets.slice(0, 29).concat(50) } }
+  await t.rejects(async () => await app.register(latency, other), {
+    code: 'FST_LATENCY_ERR_HISTOGRAM_CONFLICT',
+    message: /\.\.\. 10 more items \]; it .* with another one\. Give one of them another "timeToFirstByte\.name"$/
+  })
+})
+
 t.test('recording the same requests into the same histogram in two ways is refused, in whichever order', async t => {
   const app = createApplication(t)
   await app.register(latency, { server: false })
   await t.rejects(async () => await app.register(latency, { ignore: () => true }), {
     code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED',
-    message: 'Histogram "http_request_duration_seconds" already records the requests of this context with "ignore" ' +
-      'undefined, which is [Function: ignore] here; to record them again would count each request twice'
+    message: 'Histogram "http_request_duration_seconds" already records the requests of this context, and to record ' +
+      'them again would count each twice: "ignore" is not set at first, and then [Function: ignore]. '
   })
 
   const outer = createApplication(t)
@@ -146,46 +157,133 @@ t.test('recording the same requests into the same histogram in two ways is refus
   const inverse = createApplication(t)
   await inverse.register(async child => { await child.register(latency, { server: false }) })
   await t.rejects(async () => await inverse.register(latency), {
-    code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED', message: /the requests of a context inside this one; to record them again/
+    code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED', message: /each twice: a context inside this one was registered before this one\. Give /
   })
 })
 
-t.test('histograms of one registration share no name, nor those of their samples', async t => {
-  for (const [first, second] of [['a', 'a'], ['a', 'a_bucket'], ['a_sum', 'a'], ['a_count', 'a'], ['a', 'a_created']]) {
-    const app = createApplication(t)
-    const options = { server: false, histogram: { name: first! }, timeToFirstByte: { name: second! } } as const
-    await t.rejects(async () => await app.register(latency, options), {
-      code: 'FST_LATENCY_ERR_OPTION_INVALID',
-      message: 'Option "timeToFirstByte.name" must be a name that no other histogram and none of its samples has; ' +
-        `received '${second}'`
-    })
-  }
-})
-
-t.test('whatever fails at registration has a code, and the failure as its cause', async t => {
+t.test('an error has a code whatever is thrown', async t => {
   class Disguised extends Error {
     override message = 'no'
     get code (): string { throw new Error('not to be read') }
   }
-  const revoked = Proxy.revocable({}, {})
-  revoked.revoke()
-  const registry = (method: string): object => Object.assign(new Registry(), { [method] () { throw new Error('no') } })
-  for (const [options, problem] of [
-    [{ get labels () { throw new Error('no') } }, 'no'],
-    [{ server: { get port () { throw new Error('no') } } }, 'no'],
-    [{ server: { get port () { throw new Disguised() } } }, 'no'],
-    [{ server: { get port () { throw null } } }, 'null'], // eslint-disable-line no-throw-literal
-    [{ histogram: revoked.proxy }, 'Cannot perform'],
-    [{ registry: revoked.proxy }, 'Cannot perform'],
-    [{ get labels () { throw revoked.proxy } }, 'a value that cannot be shown'],
-    [{ registry: registry('getSingleMetric') }, 'no'],
-    [{ registry: registry('registerMetric') }, 'no']
-  ] as Array<[object, string?]>) {
+  const { proxy: revoked, revoke } = Proxy.revocable({}, {})
+  revoke()
+  const cases: Array<[thrown: unknown, message: string]> =
+    [[new Disguised(), 'no'], [null, 'null'], [revoked, 'a value that cannot be shown']]
+  for (const [thrown, message] of cases) {
     const app = createApplication(t)
-    await t.rejects(async () => await app.register(latency, options), {
-      code: 'FST_LATENCY_ERR_OPTION_INVALID', message: `; received an error: ${problem ?? ''}`
+    await t.rejects(async () => await app.register(latency, { get labels (): never { throw thrown } }),
+      { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: `; received one that throws: ${message}` })
+  }
+})
+
+t.test('why requests would be recorded twice is said', async t => {
+  const tenant = (value: string) => () => value
+  const label = { labels: { tenant: tenant('a') } }
+  const cases: Array<[first: Options, second: Options, message: RegExp]> = [
+    [{}, { abortedStatus: 'reply' }, /: "abortedStatus" is 499 at first, and then 'reply'\. Give the same options, to the outer context first, or another "histogram\.name"$/],
+    [{}, { ignore: () => true, seriesLimit: 1 },
+      /: "ignore" is not set at first, and then .*; "seriesLimit" is 2000 at first, and then 1\./],
+    [{ labels: { a: 'route' } }, { labels: { a: 'method' } }, /: "labels\.a" is 'route' at first, and then 'method'\./],
+    [label, { labels: { tenant: tenant('b') } }, /: "labels\.tenant" is .* at first, and then another one\./],
+    [{ constLabels: { a: 'x' } }, { constLabels: { a: 'y' } }, /: "constLabels\.a" is 'x' at first, and then 'y'\./],
+    [{}, { timeToFirstByte: true }, /: "timeToFirstByte" is not set at first, and then an object\./],
+    [{ timeToFirstByte: true }, { timeToFirstByte: true, histogram: { name: 'other', buckets: [1] } },
+      /: "histogram\.name" is 'http_request.*buckets" is .*, and then \[ 1 \]\. .* another "timeToFirstByte\.name"$/]
+  ]
+  for (const [first, second, message] of cases) {
+    const app = createApplication(t)
+    await app.register(latency, { server: false, ...first })
+    await t.rejects(async () => await app.register(latency, { server: false, ...second }), {
+      code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED', message
+    }, String(message))
+  }
+})
+
+t.test('a histogram whose samples would have names of others is refused', async t => {
+  const cases: Array<[options: Options, option: string, other: string]> = [
+    [{ timeToFirstByte: { name } }, 'timeToFirstByte.name', name],
+    [{ histogram: { name: 'http_requests_in_flight' }, inFlight: false }, 'histogram.name', 'http_requests_in_flight'],
+    [{ histogram: { name: 'fastify_latency_scrapes_total' } }, 'histogram.name', 'fastify_latency_scrapes_total'],
+    [{ histogram: { name: 'fastify_latency_scrape_size_bytes_sum' } }, 'histogram.name',
+      'fastify_latency_scrape_size_bytes'],
+    [{ timeToFirstByte: { name: 'fastify_latency_hidden_families' } }, 'timeToFirstByte.name',
+      'fastify_latency_hidden_families'],
+    ...['_bucket', '_count', '_sum', '_created'].flatMap((suffix): typeof cases => [
+      [{ timeToFirstByte: { name: name + suffix } }, 'timeToFirstByte.name', name],
+      [{ histogram: { name: `http_request_first_byte_seconds${suffix}` }, timeToFirstByte: true },
+        'timeToFirstByte.name', `http_request_first_byte_seconds${suffix}`]
+    ])
+  ]
+  for (const [options, option, other] of cases) {
+    const app = createApplication(t)
+    await t.rejects(async () => await app.register(latency, { server: false, ...options }), {
+      code: 'FST_LATENCY_ERR_OPTION_INVALID',
+      message: `Option "${option}" must be a name whose samples have other names than those of "${other}"; received `
     })
   }
+  const app = createApplication(t)
+  await app.register(latency, { server: false })
+  await t.resolves(async () => await app.register(latency, { histogram: { name: `${name}_total` } }))
+  await t.rejects(async () => await app.register(latency, { histogram: { name: `${name}_count` } }),
+    { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: `of "${name}"; received` })
+})
+
+t.test('every error that leaves a registration has a code, and its cause', async t => {
+  const thrown = new Error('boom')
+  const boom = (): never => { throw thrown }
+  const throwing = new Proxy({}, { get: boom, ownKeys: boom, getPrototypeOf: boom })
+  const getter = (key: string): object => Object.defineProperty({}, key, { get: boom, enumerable: true })
+  const registry = (methods: object): RegistryLike => Object.assign(new Registry(), methods)
+  const { proxy: revoked, revoke } = Proxy.revocable({}, {})
+  revoke()
+  const invalid = 'FST_LATENCY_ERR_OPTION_INVALID'
+  const failed = 'FST_LATENCY_ERR_REGISTRY_FAILED'
+  const cases: Array<[options: object, code: string, message: string]> = [
+    [throwing, invalid, 'Option "options" must be a value that can be read; received one that throws: boom'],
+    [getter('labels'), invalid, 'Option "labels" must be a value'],
+    [{ histogram: getter('buckets') }, invalid, 'Option "histogram.buckets" must be'],
+    [{ histogram: { buckets: new Proxy([1], { get: boom }) } }, invalid, 'Option "histogram.buckets" must be'],
+    [{ server: { auth: getter('users') } }, invalid, 'Option "server.auth.users" must be'],
+    ...['histogram', 'timeToFirstByte', 'labels', 'constLabels', 'server', 'scrape', 'registry']
+      .map((option): typeof cases[number] => [{ [option]: throwing }, invalid, `Option "${option}" must be`]),
+    [{ labels: getter('a') }, invalid, 'Option "labels" must be'],
+    [{ constLabels: getter('a') }, invalid, 'Option "constLabels" must be'],
+    [{ registry: registry({ registerMetric: boom }) }, failed,
+      `A registry has failed (that of the option "registry"): registerMetric() failed for "${name}": boom`],
+    [{ registry: registry({ getSingleMetric: boom }) }, failed, `: getSingleMetric() failed for "${name}": boom`]
+  ]
+  for (const [options, code, message] of cases) {
+    const app = createApplication(t)
+    Object.setPrototypeOf(options, { server: false })
+    await t.rejects(async () => await app.register(latency, options), { code, message, cause: thrown }, message)
+  }
+  for (const [options, message] of [
+    [{ registry: revoked }, 'Option "registry" must be a value that can be read'],
+    [{ labels: revoked }, 'Option "labels" must be a value that can be read'],
+    [{ registry: registry({ getSingleMetric: () => null }) }, 'it returned null, which is no metric'],
+    [{ registry: registry({ getSingleMetric: async () => {} }) }, 'it returned Promise { undefined'],
+    [{ registry: registry({ getSingleMetric: () => revoked }) }, 'getSingleMetric() failed for']
+  ] as Array<[options: Options, message: string]>) {
+    const app = createApplication(t)
+    const refused = app.register(latency, { server: false, ...options })
+    await t.rejects(async () => await refused, { code: /^FST_LATENCY_ERR_/, message, cause: TypeError }, message)
+  }
+  const app = createApplication(t)
+  app.get('/metrics', async () => 'x')
+  await t.rejects(async () => await app.register(latency, { server: false, endpoint: '/metrics' }), {
+    code: 'FST_LATENCY_ERR_REGISTRATION_FAILED', cause: { message: /already declared for route '\/metrics'$/ }
+  })
+})
+
+t.test('what a registration that fails half-way has registered leaves the registry with the application', async t => {
+  const registry = new Registry()
+  const gauge = new Gauge({ name: 'http_requests_aborted_total', help: 'x', registers: [registry] })
+  const app = createApplication(t)
+  await t.rejects(async () => await app.register(latency, { server: false, registry, timeToFirstByte: true }),
+    { code: 'FST_LATENCY_ERR_NAME_TAKEN' })
+  await app.close()
+  t.same(registry.getMetricsAsArray(), [gauge])
 })
 
 t.test('a child context may repeat the registration of its parent', async t => {
@@ -204,19 +302,38 @@ t.test('what an application has one of is decided once', async t => {
   await app.register(latency, { server: anyPort, processMetrics: false })
   const same = { server: anyPort, processMetrics: false, histogram: { name: 'second' } }
   await t.resolves(async () => await app.register(latency, same))
+  await t.rejects(async () => await app.register(latency, { server: { port: 9000 }, histogram: { name: 'third' } }), {
+    code: 'FST_LATENCY_ERR_OPTION_CONFLICT',
+    message: 'The first registration of an application decides what it has one of, and a later one may leave it out: ' +
+      '"server.host" is \'127.0.0.1\' at first, and then not set; "server.port" is 0 at first, and then 9000'
+  })
 
-  const scrape = { concurrency: 2 }
-  for (const [options, message] of [
-    [{ server: { port: 9000 } }, /^Option "server.host" is already '127.0.0.1' for .*; it cannot also be undefined$/],
-    [{ server: { ...anyPort, port: 9000 } }, /^Option "server.port" is already 0 for .*; it cannot also be 9000$/],
-    [{ server: false }, /^Option "server" is already \{ host: .*\} for this application; it cannot also be false$/],
-    [{ scrape }, /^Option "scrape.concurrency" is already \d+ for this application; it cannot also be 2$/],
-    [{ processMetrics: true }, 'Option "processMetrics" is already false for this application; it cannot also be true']
-  ] as const) {
+  const other = createApplication(t)
+  await other.register(latency, { server: anyPort, processMetrics: false })
+  await t.rejects(async () => await other.register(latency, { processMetrics: true }), {
+    code: 'FST_LATENCY_ERR_OPTION_CONFLICT',
+    message: ': "processMetrics" is false at first, and then true'
+  })
+})
+
+t.test('which options differ between two registrations is said, with short values and no secrets', async t => {
+  const https = { certFile: 'test/fixtures/localhost.pem', keyFile: 'test/fixtures/localhost.pem' }
+  const cases: Array<[first: Options['server'], second: Options['server'], difference: string]> = [
+    [false, {}, '"server" is false at first, and then an object'],
+    [true, false, '"server" is an object at first, and then false'],
+    [{ auth: { tokens: ['hunter2'] } }, { auth: { tokens: ['hunter3'] } },
+      '"server.auth" is a value that is not shown at first, and then another one'],
+    [{ auth: { users: { a: 'hunter2' } } }, { auth: { users: { a: 'hunter3' } } },
+      '"server.auth" is a value that is not shown at first, and then another one'],
+    [{}, { auth: { tokens: ['hunter2'] } }, '"server.auth" is not set at first, and then a value that is not shown'],
+    [{}, { https }, '"server.https" is not set at first, and then an object'],
+    [{ path: `/${'x'.repeat(1000)}` }, {}, `"server.path" is '/${'x'.repeat(79)}'... 921 more characters at first, and`]
+  ]
+  for (const [server, second, difference] of cases) {
     const app = createApplication(t)
-    await app.register(latency, { server: anyPort, processMetrics: false })
-    await t.rejects(async () => await app.register(latency, options), {
-      code: 'FST_LATENCY_ERR_OPTION_CONFLICT', message
+    await app.register(latency, { server: server! })
+    await t.rejects(async () => await app.register(latency, { server: second!, histogram: { name: 'second' } }), {
+      code: 'FST_LATENCY_ERR_OPTION_CONFLICT', message: `: ${difference}`
     })
   }
 })
@@ -325,13 +442,15 @@ t.test('a registration that is refused leaves nothing in the registry', async t 
   const registry = new Registry()
   const app = createApplication(t)
   await app.register(latency, { registry, server: false })
+  // eslint-disable-next-line no-new -- it registers itself
+  new Gauge({ name: 'foreign', help: 'x', registers: [registry] })
   const before = registry.getMetricsAsArray().length
   const refused = async (options: Options): Promise<unknown> => {
     const other = createApplication(t)
     return other.register(latency, { registry, server: false, ...options })
   }
   const histogram = { name: 'left_behind' }
-  await t.rejects(refused({ histogram, timeToFirstByte: { name: 'http_requests_in_flight' } }),
+  await t.rejects(refused({ histogram, timeToFirstByte: { name: 'foreign' } }),
     { code: 'FST_LATENCY_ERR_NAME_TAKEN' })
   await t.rejects(refused({ histogram, timeToFirstByte: { name: 'http_request_duration_seconds' } }),
     { code: 'FST_LATENCY_ERR_HISTOGRAM_CONFLICT' })
@@ -362,6 +481,15 @@ t.test('default labels of the registry are on every series that has no label of 
   const read = await scrape(first.app.latency.url)
   const closing = read.samples('http_requests_rejected_total').filter(({ labels }) => labels.reason === 'closing')
   t.same(closing.map(({ labels }) => labels.env).sort(), ['prod', 'x'])
+})
+
+t.test('series that differ in an empty constant label only are one, which is to Prometheus no label', async t => {
+  const registry = new Registry()
+  const first = await createListening(t, { registry, constLabels: { tier: '' }, histogram: { name: 'first_seconds' } })
+  await createListening(t, { registry, histogram: { name: 'second_seconds' } })
+  const read = await scrape(first.app.latency.url)
+  const closing = read.samples('http_requests_rejected_total').filter(({ labels }) => labels.reason === 'closing')
+  t.same(closing.map(({ labels }) => ({ ...labels })), [{ reason: 'closing' }])
 })
 
 t.test('options may be inherited', async t => {

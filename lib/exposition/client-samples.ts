@@ -302,7 +302,7 @@ class SeriesTable {
     for (const labels of this.#sets) {
       if (labelSets.length % samplesPerStep === samplesPerStep - 1) yield
       const labelSet = labelNames.map(name => textOf(name, Object.hasOwn(labels, name) ? labels[name] : undefined))
-      // A label without a value is none.
+      // To Prometheus, a label with an empty value is a missing label.
       const key = JSON.stringify(labelSet.map(value => value ?? ''))
       if (keys.has(key)) throw new TypeError(`two series have the labels ${describe(labels)}`)
       keys.add(key)

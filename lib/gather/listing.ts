@@ -42,7 +42,8 @@ export function listMetrics (
   for (const { registry, title, mayBeHidden } of registries) {
     const fail = (cause: unknown): void => {
       broken.add(title)
-      warnOnce(`registry ${title}`, () => new FST_LATENCY_ERR_REGISTRY_FAILED(title, describe(cause), causeOf(cause)))
+      warnOnce(`registry ${title}`, () => new FST_LATENCY_ERR_REGISTRY_FAILED(
+        title, `metrics of it are left out of scrapes: ${describe(cause)}`, causeOf(cause)))
     }
     const own = [...leases].filter(lease => lease.registry === registry)
     for (const metric of metricsOf(registry, own, fail)) {

@@ -2,7 +2,7 @@ import { register as globalRegistry, Registry } from 'prom-client'
 import type { RegistryLike } from '../../index'
 import {
   causeOf, describe, FST_LATENCY_ERR_METRIC_FAILED, FST_LATENCY_ERR_METRIC_INVALID, FST_LATENCY_ERR_REGISTRY_FAILED,
-  printable, type WarnOnce
+  givenRegistry, printable, type WarnOnce
 } from '../errors'
 import { fromClientMetricInSteps, InvalidMetric, isLabelName, type ClientMetric } from '../exposition/client-samples'
 import { isAskedFor, namesOf } from '../exposition/sample-names'
@@ -177,7 +177,7 @@ function createDeadline (timeoutMs: number): Deadline {
   }
 }
 
-const hiddenFamilies = {
+export const hiddenFamilies = {
   type: 'gauge',
   name: 'fastify_latency_hidden_families',
   help: 'Metric families left out of this scrape because an earlier registry holds one of the same name.',
@@ -242,7 +242,7 @@ async function readDefaultLabels (registry: RegistryLike, warnOnce: WarnOnce): P
     return Object.fromEntries(labels)
   } catch (error) {
     warnOnce('default labels', () =>
-      new FST_LATENCY_ERR_REGISTRY_FAILED('a registry', `its default labels: ${describe(error)}`, causeOf(error)))
+      new FST_LATENCY_ERR_REGISTRY_FAILED(givenRegistry, `its default labels: ${describe(error)}`, causeOf(error)))
     return {}
   }
 }

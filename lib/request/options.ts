@@ -1,9 +1,10 @@
 import type { FastifyContextConfig } from 'fastify'
 import type { LabelSource, Options, RegistryLike } from '../../index'
 import {
-  check, isBoolean, isFunction, isObject, isObjectOrBoolean, isPositiveInteger, isText, optional, readObject
+  check, isBoolean, isFunction, isObject, isObjectOrBoolean, isPositiveInteger, isText, optional, readable, readObject
 } from '../checks'
 import { describe } from '../errors'
+import { hintAboutLabels, hintAboutSource } from '../option-hints'
 import { parseHistogramOptions, type HistogramConfig } from '../histogram/options'
 import { labelSources } from './label-sources'
 import { measures, type Measure, type MeasuredConfig } from './measures'
@@ -33,11 +34,11 @@ const registryMethods: ReadonlyArray<keyof RegistryLike> =
   ['registerMetric', 'getSingleMetric', 'removeSingleMetric', 'getMetricsAsArray', 'getMetricsAsJSON']
 
 export function parseRequestOptions (given: Readonly<Record<string, unknown>>): RequestConfig {
-  const labels = parseLabels(given.labels)
+  const labels = readable('labels', () => parseLabels(given.labels))
   return {
     ...parseMeasures(given),
     labels,
-    constLabels: parseConstLabels(given.constLabels, labels),
+    constLabels: readable('constLabels', () => parseConstLabels(given.constLabels, labels)),
     ignore: optional('ignore', given.ignore, isFunction<NonNullable<Options['ignore']>>, 'a function'),
     routes: optional('routes', given.routes, isFunction<NonNullable<Options['routes']>>, 'a function'),
     seriesLimit: optional('seriesLimit', given.seriesLimit, isPositiveInteger, 'an integer from 1') ?? 2000,
@@ -51,8 +52,8 @@ export function parseRequestOptions (given: Readonly<Record<string, unknown>>): 
 }
 
 function parseMeasures (given: Readonly<Record<string, unknown>>): MeasuredConfig {
-  return Object.fromEntries(measures.map(measure =>
-    [measure.option, parseMeasure(measure, given[measure.option])])) as unknown as MeasuredConfig
+  const histograms = measures.map(measure => [measure.option, parseMeasure(measure, given[measure.option])])
+  return Object.fromEntries(histograms) as MeasuredConfig
 }
 
 /**
@@ -67,12 +68,14 @@ function parseMeasure (measure: Measure, value: unknown): HistogramConfig | unde
 }
 
 function parseLabels (value: unknown): RequestConfig['labels'] {
-  const labels = { ...optional('labels', value, isObject, 'an object') ?? defaultLabels }
-  const names: readonly unknown[] = Object.keys(labelSources)
-  const rule = `${names.map(describe).join(', ')} or a function`
-  for (const [name, source] of Object.entries(labels)) {
+  const sources = Object.keys(labelSources)
+  check('labels', value === undefined || isObject(value), 'an object', value, hintAboutLabels(value, sources))
+  const labels = { ...value ?? defaultLabels }
+  const rule = `${sources.map(describe).join(', ')} or a function`
+  for (const [name, source] of Object.entries<unknown>(labels)) {
     checkLabelName('labels', name)
-    check(`labels.${name}`, typeof source === 'function' || names.includes(source), rule, source)
+    const valid = typeof source === 'function' || sources.includes(source as string)
+    check(`labels.${name}`, valid, rule, source, hintAboutSource(source, sources))
   }
   return Object.freeze(labels as Record<string, LabelSource>)
 }
@@ -94,6 +97,10 @@ function parseConstLabels (value: unknown, labels: RequestConfig['labels']): Req
 export function parseRouteConfig (
   config: FastifyContextConfig | undefined
 ): { recorded: boolean, route: string | undefined } {
+  return readable('config.latency', () => readRouteConfig(config))
+}
+
+function readRouteConfig (config: FastifyContextConfig | undefined): ReturnType<typeof parseRouteConfig> {
   const given = config?.latency
   if (given === undefined || given === false) return { recorded: given === undefined, route: undefined }
   check('config.latency', isObject(given), 'false or an object', given)

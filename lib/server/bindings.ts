@@ -4,13 +4,33 @@ import type { RequestListener, Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { mostAtOnce } from './connections'
+import { describe } from '../errors'
 import { clearTimeout, setTimeout, type Timer } from '../timers'
+import type { ServerConfig } from './options'
 
 const firstRetryMs = 1000
 const longestRetryMs = 10_000
 
 /** The codes of the errors that say that this machine has no such address. */
 const missingAddressCodes: ReadonlyArray<string | undefined> = ['EADDRNOTAVAIL', 'EAFNOSUPPORT']
+
+const otherHost = 'Let "server.host" be an address of this machine, or a name of one'
+
+/** What helps, by the code of the operating system's error. */
+const cures: ReadonlyMap<string | undefined, string> = new Map([
+  ['EADDRINUSE', 'Another process, or another application in this process, has this port. ' +
+    'Give this application another "server.port", or "server: false" if it needs no metrics server'],
+  ['EACCES', 'The operating system keeps this port for others. Give another "server.port", such as one from 1024 on'],
+  ['EADDRNOTAVAIL', otherHost],
+  ['EAFNOSUPPORT', otherHost],
+  ['ENOTFOUND', otherHost]
+])
+
+/** Why the metrics server cannot listen, what becomes of it, and what helps. */
+export function reasonOf (error: NodeJS.ErrnoException, { start }: Pick<ServerConfig, 'start'>): string {
+  const outcome = start === 'listen' ? 'The application goes on, and binding is tried again' : undefined
+  return [describe(error), outcome, cures.get(error.code)].filter(text => text !== undefined).join('. ')
+}
 
 /** The delay before binding is tried again. `attempt` counts the failed attempts from 0. */
 export function retryDelayMs (attempt: number): number {

@@ -59,7 +59,7 @@ const usersRule = 'an object of at least one user name and its password, all of 
 export function parseServerOptions (server: unknown): ServerConfig | false | undefined {
   if (server === undefined || server === false) return server
   if (server === true) return defaultServer
-  check('server', isObject(server), 'a boolean or an object', server)
+  optional('server', server, isObject, 'a boolean or an object')
   const given = readObject('server', server, options)
   return Object.freeze({
     host: optional('server.host', given.host, isText, 'a string that is not empty'),
@@ -88,31 +88,50 @@ function parseLive (live: unknown): ServerConfig['live'] {
 }
 
 function parseHttps (https: unknown): HttpsConfig {
+  check('server.https', isObject(https), 'an object', unlessSecret(https))
   const given = readObject('server.https', https, ['certFile', 'keyFile', 'clientCaFile'])
-  const rule = 'the name of a file'
-  check('server.https.certFile', isText(given.certFile), rule, given.certFile)
-  check('server.https.keyFile', isText(given.keyFile), rule, given.keyFile)
+  const fileOf = (option: keyof HttpsConfig): string => {
+    const file = given[option]
+    check(`server.https.${option}`, isFileName(file), 'the name of a file', unlessSecret(file))
+    return file as string
+  }
   return Object.freeze({
-    certFile: given.certFile as string,
-    keyFile: given.keyFile as string,
-    clientCaFile: optional('server.https.clientCaFile', given.clientCaFile, isText, rule)
+    certFile: fileOf('certFile'),
+    keyFile: fileOf('keyFile'),
+    clientCaFile: given.clientCaFile === undefined ? undefined : fileOf('clientCaFile')
   })
 }
 
-/** Reads the option `auth`, and keeps passwords and tokens out of error messages. */
+/** What a message may show in place of a value that may be a private key. */
+function unlessSecret (value: unknown): unknown {
+  return (typeof value === 'object' && value !== null) || isText(value) ? hidden : value
+}
+
+/** Whether a value is a text, and not the contents of a PEM file. */
+function isFileName (value: unknown): boolean {
+  return isText(value) && !value.includes('-----')
+}
+
+/** Shows itself in messages in place of passwords and tokens. */
+const hidden = Object.freeze({ [inspect.custom]: () => 'a value that is not shown' })
+
+/** Reads the option `auth`, and keeps passwords and tokens out of messages. */
 function parseAuth (auth: unknown): AuthConfig {
-  const hidden = Object.freeze({ [inspect.custom]: () => 'a value that is not shown' })
   const rule = 'an object with either "users" or "tokens"'
   check('server.auth', isObject(auth), rule, hidden)
   const { users, tokens } = readObject('server.auth', auth, ['users', 'tokens'])
   check('server.auth', (users === undefined) !== (tokens === undefined), rule, hidden)
   if (users !== undefined) {
     check('server.auth.users', isUsers(users), usersRule, hidden)
-    return Object.freeze({ users: Object.freeze({ ...users as Record<string, string> }), tokens: undefined })
+    return secret({ users: Object.freeze({ ...users as Record<string, string> }), tokens: undefined })
   }
   const tokensRule = 'an array of at least one token, [A-Za-z0-9._~+/-]+=* (RFC 6750)'
   check('server.auth.tokens', isTokens(tokens), tokensRule, isUnset(tokens) ? [undefined] : hidden)
-  return Object.freeze({ users: undefined, tokens: Object.freeze([...tokens as string[]]) })
+  return secret({ users: undefined, tokens: Object.freeze([...tokens as string[]]) })
+}
+
+function secret (auth: AuthConfig): AuthConfig {
+  return Object.freeze(Object.assign(Object.create(hidden), auth))
 }
 
 function isPort (value: unknown): value is number {

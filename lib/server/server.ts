@@ -7,11 +7,11 @@ import Fastify, {
 } from 'fastify'
 import { authenticate } from './authentication'
 import { AuthenticationFailures } from './authentication-failures'
-import { Bindings, retryDelayMs } from './bindings'
+import { Bindings, reasonOf, retryDelayMs } from './bindings'
 import { Certificates } from './certificates'
 import { Connections, maxConnections } from './connections'
 import {
-  createWarnOnce, describe, FST_LATENCY_ERR_CLUSTER_PORT, FST_LATENCY_ERR_CONNECTION_LIMIT,
+  createWarnOnce, FST_LATENCY_ERR_CLUSTER_PORT, FST_LATENCY_ERR_CONNECTION_LIMIT,
   FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_CLOSED, FST_LATENCY_ERR_SERVER_LISTEN, warn, type Log
 } from '../errors'
 import { EndingObserver } from '../http/endings'
@@ -182,7 +182,7 @@ export class MetricsServer {
   #listenError (host: string, port: number, error: NodeJS.ErrnoException): FastifyError {
     return error.code === 'EADDRINUSE' && this.#options.isPortOfApplication(port)
       ? new FST_LATENCY_ERR_PORT_OF_APPLICATION(port, { cause: error })
-      : new FST_LATENCY_ERR_SERVER_LISTEN(host, port, describe(error) + cureOf(error), { cause: error })
+      : new FST_LATENCY_ERR_SERVER_LISTEN(host, port, reasonOf(error, this.#options.config), { cause: error })
   }
 
   /** Warns of a failure to listen, once until the server listens. Returns whether to try again. */
@@ -346,13 +346,6 @@ function answerError (reply: FastifyReply, status = 500): void {
 
 function isLoopback (address: string): boolean {
   return isIPv6(address) ? address === '::1' || address.startsWith('::ffff:127.') : address.startsWith('127.')
-}
-
-/** What can be done about a failure to listen. */
-function cureOf ({ code }: NodeJS.ErrnoException): string {
-  return code === 'EADDRINUSE'
-    ? '. Another process has this port, as a second application does with the default: free it, or set "server.port"'
-    : ''
 }
 
 /** Waits for a promise, but not longer than `ms`. */

@@ -46,7 +46,11 @@ t.test('with a taken port the application serves; the failure is logged, ' +
   let address = ''
   const warning = await warningOf(async () => { address = await app.listen({ host: '127.0.0.1', port: 0 }) })
   t.match(warning, {
-    name: 'FastifyLatencyWarning', code: 'FST_LATENCY_ERR_SERVER_LISTEN', message: /port \d+: listen EADDRINUSE/
+    name: 'FastifyLatencyWarning',
+    code: 'FST_LATENCY_ERR_SERVER_LISTEN',
+    message: new RegExp(`port ${port}: listen EADDRINUSE: address already in use 127.0.0.1:${port}. ` +
+      'The application goes on, and binding is tried again. Another process, .* has this port. ' +
+      'Give .* another "server.port", or "server: false" if it needs no metrics server$')
   })
   t.equal(await (await fetch(address)).text(), 'Hello World')
   t.equal(app.latency.url, null)
@@ -81,6 +85,24 @@ t.test('a port that stays taken is warned of once, and so is another reason', as
   t.equal(warnings.length, 1)
   t.equal(lines.filter(({ level }) => level >= 40).length, 1)
   t.equal(lines.at(-1)!.msg, `Metrics at ${app.latency.url}`)
+})
+
+t.test('a failure to listen says what becomes of the application, and what helps', async t => {
+  const cases: Array<[start: 'listen' | 'ready', code: string, message: RegExp]> = [
+    ['listen', 'EACCES', /: x\. The application goes on, and binding is tried again\. .* another "server\.port", /],
+    ['ready', 'EACCES', /: x\. The operating system keeps this port/],
+    ['ready', 'EADDRINUSE', /: x\. Another process/],
+    ['ready', 'EADDRNOTAVAIL', /: x\. Let "server\.host" be an address of this machine/],
+    ['listen', 'ENOTFOUND', /: x\. The application goes on, .* again\. Let "server\.host" be /],
+    ['listen', 'EOTHER', /: x\. The application goes on, and binding is tried again$/],
+    ['ready', 'EOTHER', /: x$/]
+  ]
+  for (const [start, code, message] of cases) {
+    const app = createApplication(t)
+    await app.register(latency, { server: { host: '127.0.0.1', port: 1, start } })
+    app.latency.server!.server.listen = () => { throw Object.assign(new Error('x'), { code }) }
+    await t.rejects(app.latency.start(), { code: 'FST_LATENCY_ERR_SERVER_LISTEN', message })
+  }
 })
 
 t.test('the port of the application itself is told apart, and not tried again', async t => {

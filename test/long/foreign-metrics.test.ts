@@ -46,6 +46,13 @@ t.test('a metric that readers would refuse is left out of every page, counted an
     'a label that has no text': foreign('gauge', [{ value: 1, labels: { a: throwing } }]),
     'revoked labels': foreign('gauge', [{ value: 1, labels: revoked }]),
     'two equal series': foreign('gauge', [{ value: 1, labels: { a: 1 } }, { value: 2, labels: { a: '1' } }]),
+    'two series that differ in an empty label': foreign('gauge', [{ value: 1 }, { value: 2, labels: { a: '' } }]),
+    'two series that differ in an undefined label':
+      foreign('gauge', [{ value: 1, labels: { a: undefined } }, { value: 2, labels: { a: '' } }]),
+    'two histograms that differ in an empty label': foreign('histogram', [
+      ...distribution([['+Inf', 1]]),
+      ...distribution([['+Inf', 1]]).map(sample => ({ ...sample, labels: { ...sample.labels, a: '' } }))
+    ]),
     'two series that UTF-8 makes equal':
       foreign('gauge', [{ value: 1, labels: { a: '\ud800' } }, { value: 2, labels: { a: '\udfff' } }]),
     'a value that injects a line': foreign('gauge', [{ value: '1\ninjected 1' }]),
