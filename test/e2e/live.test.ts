@@ -62,6 +62,7 @@ async function state (page: Page): Promise<string> {
 
 /** What a button of the page copies. */
 async function copied (page: Page, id: string): Promise<string> {
+  await page.locator('#done').evaluate(done => { done.textContent = '' })
   await page.locator(`[data-query="${id}"]`).click()
   return until('the copy', async () => {
     const text = await page.locator('#done').textContent()
