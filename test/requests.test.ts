@@ -15,6 +15,7 @@ import { Recorder } from '../lib/request/recorder'
 import { anyPort, createApplication, createListening, listen, registryOf, scrape } from './helpers/application'
 import { Connection } from './helpers/connection'
 import { Gate } from './helpers/gate'
+import { until } from './helpers/until'
 
 const name = 'http_request_duration_seconds'
 
@@ -114,6 +115,33 @@ t.test('of several applications that share a registry, the oldest request is tha
   t.equal(read.value('http_requests_in_flight', { method: 'GET', route: '/wait' }), 2)
   released.open()
   await Promise.all(apps.map(({ reply }) => reply))
+})
+
+t.test('a request whose reply was sent is not open, whatever an earlier onResponse hook does', async t => {
+  const [reached, released] = [new Gate(), new Gate()]
+  const app = createApplication(t)
+  app.addHook('onResponse', async ({ url }) => {
+    if (url === '/fails') throw new Error('not today')
+    reached.open()
+    await released.passed()
+  })
+  await app.register(latency, { server: anyPort })
+  for (const path of ['/fails', '/waits']) app.get(path, async () => 'x')
+  const address = await listen(app)
+  const failed = await Connection.open(address)
+  failed.send('GET /fails HTTP/1.1\nhost: x\n\n')
+  await failed.until('200 OK')
+  await (await fetch(`${address}/waits`)).text()
+  await reached.passed()
+  for (const name of ['http_requests_in_flight', 'http_request_oldest_seconds']) {
+    t.same((await scrape(app.latency.url)).samples(name), [], name)
+  }
+  released.open()
+  failed.leave()
+  await until('both to be counted', async () => {
+    const counts = (await scrape(app.latency.url)).samples('http_request_duration_seconds_count')
+    return counts.length === 2 && counts.every(({ value }) => value === 1)
+  })
 })
 
 t.test('pipelined requests are in flight, each of them', async t => {

@@ -30,6 +30,8 @@ export function * readOpenRequests ({ replies, routeOf, fact }: OpenRequestsOpti
   let seen = 0
   for (const reply of replies) {
     if (++seen % requestsPerStep === 0) yield
+    // The reply was sent, but an earlier `onResponse` hook of the application is at work, or has failed.
+    if (reply.raw.writableFinished) continue
     const kind = longLivedKind(reply)
     if ((kind === undefined) === (fact === 'long lived')) continue
     const { request } = reply
