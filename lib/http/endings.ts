@@ -1,6 +1,8 @@
 import { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { hasKnownLength, isHeadOfEventStream, sentHead, statusIn, watchConnection } from './sent-head'
+import {
+  hasKnownLength, isAnsweredPastReply, isHeadOfEventStream, sentHead, statusIn, watchConnection
+} from './sent-head'
 
 /**
  * How a request ended:
@@ -352,9 +354,9 @@ function endingOfConnection (reply: FastifyReply): Ending {
   return code?.startsWith('HPE_') === true && code !== clientEnded ? 'malformed' : 'aborted_before_reply'
 }
 
-/** Whether somebody has ended the connection of a request in place of its reply, and all was sent. */
-function wasEnded ({ request, raw }: FastifyReply): boolean {
-  return !raw.headersSent && transportOf(request)?.writableFinished === true
+/** Whether somebody has answered a request past its reply, and has sent all before the connection closed. */
+function wasEnded (reply: FastifyReply): boolean {
+  return isAnsweredPastReply(reply) && transportOf(reply.request)?.writableFinished === true
 }
 
 /**

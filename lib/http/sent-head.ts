@@ -47,15 +47,22 @@ export function sentHead (reply: FastifyReply): SentHead | undefined {
  * the connection: whoever accepts or refuses it, ws for example, writes the answer like that. What is written later is
  * not looked at.
  */
-export function watchConnection ({ raw }: FastifyReply, connection: Duplex): void {
+export function watchConnection (reply: FastifyReply, connection: Duplex): void {
+  const { raw }: { raw: RawReply } = reply
   const { write, end } = connection
   const noting = <F extends (...parameters: any[]) => unknown>(send: F): F => function (this: Duplex, ...parameters) {
     Object.assign(connection, { write, end })
     const head = /^HTTP\/1\.[01] \d{3}[^]*?\r\n\r\n/.exec(String(parameters[0]))?.[0]
-    if (head !== undefined) headsOnConnections.set(raw, head)
+    // What the reply itself sends comes to the connection too.
+    if (head !== undefined && raw._header === null) headsOnConnections.set(raw, head)
     return send.apply(this, parameters)
   } as F
   Object.assign(connection, { write: noting(write), end: noting(end) })
+}
+
+/** Whether an answer was written to the connection of a request, past its reply. */
+export function isAnsweredPastReply ({ raw }: FastifyReply): boolean {
+  return headsOnConnections.has(raw)
 }
 
 /**
