@@ -33,6 +33,8 @@ export async function prepare (subject: Subject): Promise<Prepared> {
   const [response] = await once(get(url, { agent }), 'response') as [IncomingMessage]
   await once(response.resume(), 'end')
   const [request, reply] = seen!
+  // Node.js closes a reply after its `onResponse` hooks have begun.
+  Object.assign(reply.raw, { _closed: false })
   // Fastify calls the hooks of all routes from one place, so that V8 cannot inline them there.
   for (let index = 0; index < 8; index++) call([createEmptyHook()], request, reply, requestsPerBlock)
   return {

@@ -1,4 +1,5 @@
 import { channel } from 'node:diagnostics_channel'
+import { STATUS_CODES } from 'node:http'
 import { Socket } from 'node:net'
 import { median, type Figures, type Part } from '../part'
 import { createApplication, subjects, type Subject } from '../subjects'
@@ -9,11 +10,15 @@ const requestsPerBlock = 10_000
 /** As much of a response as Fastify and the plugins use, without what Node.js does. */
 class LightResponse {
   statusCode = 200
+  statusMessage: string | undefined
   headersSent = false
   writableEnded = false
   writableFinished = false
   destroyed = false
   readonly socket: Socket
+  // Node.js notes these for each reply.
+  _header: string | null = null
+  _contentLength: number | null = null
   #onFinish: Array<() => void> = []
 
   constructor (socket: Socket) {
@@ -35,7 +40,10 @@ class LightResponse {
 
   writeHead (status: number): this {
     this.statusCode = status
+    this.statusMessage = STATUS_CODES[status]
     this.headersSent = true
+    this._header = 'HTTP/1.1 200 OK\r\n\r\n'
+    this._contentLength = 11
     return this
   }
 
