@@ -25,6 +25,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
     // Registrations may share a histogram, which is then listed once.
     histograms: [...new Map(histograms.map(histogram => [histogram.name, histogram])).values()],
     inFlight: registrations.some(({ config }) => config.inFlight),
+    processMetrics,
     objective: typeof server.live === 'object' ? server.live.objective : undefined,
     tables: [
       ...registrations.map(({ config }) => table(`Histogram ${config.histogram.name}`, {

@@ -1,5 +1,7 @@
 import fs from 'node:fs/promises'
+import path from 'node:path'
 import t from 'tap'
+import ts from 'typescript'
 import type { FastifyInstance } from 'fastify'
 import latency from '../lib'
 import type { Answer, Sample } from '../lib/pages/browser/feed'
@@ -12,6 +14,7 @@ import { TimeSlices } from '../lib/time-slices'
 import { anyPort, createApplication, createListening, listen, registryOf } from './helpers/application'
 import { Gate } from './helpers/gate'
 import { familyOf, observe } from './helpers/histogram'
+import { root } from './helpers/repository'
 import { until } from './helpers/until'
 
 function dataOf (page: string): unknown {
@@ -48,12 +51,32 @@ t.test('its scripts and style, uPlot included, are less than 120 kB before compr
   // A module may import others, which are added while this loop runs.
   for (const file of files) {
     const text = await read(file)
-    for (const [, name] of text.matchAll(/^import .* from '\.\/(.*)';$/gm)) files.add(`/live/${name!}`)
+    for (const [, name] of text.matchAll(/from '\.\/(\w+)'/g)) files.add(`/live/${name!}`)
     bytes += text.length
   }
   t.ok(files.has('/live/quantile'), [...files].join(' '))
   t.ok(bytes < 120_000, `${bytes} bytes`)
 })
+
+t.test('its modules are those that were built, but for white space', async t => {
+  const { app } = await createListening(t, {})
+  const folder = path.join(root, 'dist/lib/pages/browser')
+  for (const file of (await fs.readdir(folder)).filter(file => file.endsWith('.js') && file !== 'feed.js')) {
+    const served = await (await fetch(new URL(`/live/${path.parse(file).name}`, app.latency.url!))).text()
+    t.same(tokensOf(served), tokensOf(await fs.readFile(path.join(folder, file), 'utf8')), file)
+  }
+})
+
+/** The words, strings and signs of a module, without the semicolons and commas that may be left out. */
+function tokensOf (text: string): string[] {
+  const tokens: string[] = []
+  const add = (node: ts.Node): void => {
+    if (node.getChildCount() === 0) tokens.push(node.getText())
+    node.getChildren().forEach(add)
+  }
+  add(ts.createSourceFile('module.js', text, ts.ScriptTarget.Latest, true))
+  return tokens.filter(token => !['', ';', ','].includes(token))
+}
 
 t.test('where only a bundle of the application is, the page says why it does nothing', async t => {
   const { app } = await createListening(t, {})
@@ -101,7 +124,8 @@ t.test('it knows where the metrics are, and what is in which label, of every his
       },
       { name: 'b_seconds', upperBounds: [2] }
     ],
-    inFlight: false
+    inFlight: false,
+    processMetrics: false
   })
 })
 
@@ -222,6 +246,8 @@ t.test('its data begin with everything since the start, of every kind of ending'
     'application rejected bad_url': 1,
     'GET /held in flight ': 2
   })
+  t.ok(values['GET /held oldest ']! > 0)
+  t.ok(answer.busy > 0 && answer.busy <= 1, String(answer.busy))
   t.ok(values['GET /a sum']! > 0)
   t.ok(answer.uptime > 0 && answer.nextMs <= 1000)
   t.equal((await ask(app, { generation: answer.generation, last: answer.last })).all, undefined)
@@ -339,15 +365,25 @@ t.test('series are added up by what the histogram distinguishes', async t => {
       labelNames: ['method', 'route'],
       labelSets: [['GET', '/a'], ['PUT', '/a']],
       values: Float64Array.of(1, 1)
+    },
+    {
+      ...common,
+      type: 'gauge',
+      name: 'http_request_oldest_seconds',
+      labelNames: ['method', 'route'],
+      labelSets: [['GET', '/a'], ['PUT', '/a']],
+      values: Float64Array.of(1.5, 1)
     }
   ]
   const tally = new Tally({ name: 'x', upperBounds: [1], routeLabel: 'route' }, new TimeSlices())
   for (let time = 0; time < 2; time++) {
     const { counts, gauges } = await tally.read(families)
     t.same(tally.rows, [[null, '/a', 0], [null, '', 3]])
-    t.same(tally.cells, [[6, 0, 'aborted', 'in_reply'], [7, 1, 'aborted', ''], [8, 0, 'in flight', '']])
-    t.same([...counts], [4, 6, 1.5, 5, 6, 2, 7, 5, 0])
-    t.same(gauges, [8, 2])
+    t.same(tally.cells, [
+      [6, 0, 'aborted', 'in_reply'], [7, 1, 'aborted', ''], [8, 0, 'in flight', ''], [9, 0, 'oldest', '']
+    ])
+    t.same([...counts], [4, 6, 1.5, 5, 6, 2, 7, 5, 0, 0])
+    t.same(gauges, [8, 2, 9, 1.5])
   }
   const plain = new Tally({ name: 'x', upperBounds: [1], methodLabel: 'route' }, new TimeSlices())
   await plain.read(families.slice(1))

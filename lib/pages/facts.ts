@@ -9,6 +9,8 @@ export interface Facts {
   readonly histograms: readonly ShownHistogram[]
   /** Whether requests in flight are counted. */
   readonly inFlight: boolean
+  /** Whether the metrics of the process are served. */
+  readonly processMetrics: boolean
   /** Undefined: no objective is configured. */
   readonly objective: Objective | undefined
   /** The options in effect. */

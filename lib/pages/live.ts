@@ -36,7 +36,7 @@ const withoutFiles = "document.querySelector('#state').textContent = 'The files 
 
 /** The other files of the page: the address and content type of each, and a function that reads its content. */
 const parts: ReadonlyArray<[url: string, type: string, read: () => string | Promise<string | Buffer>]> = [
-  ['/live/page.css', css, () => style.replace(/\s*([{};:,])\s+/g, '$1')],
+  ['/live/page.css', css, () => style.replace(/\s*([{};:,])\s+/g, '$1').replaceAll(';}', '}')],
   ['/live/icon.svg', 'image/svg+xml', () => icon],
   ['/live/uplot.js', javaScript, () => readUplot('uPlot.iife.min.js').catch(() => withoutFiles)],
   ...modules.map((name): [string, string, () => Promise<string>] =>
@@ -56,10 +56,13 @@ async function readUplot (file: string): Promise<Buffer> {
   return readFile(createRequire(__filename).resolve(`uplot/dist/${file}`))
 }
 
-/** Reads a module, and leaves out its indentation, which is a tenth of it, and the address of its source. */
+/** What white space around it means nothing, except in a string or a template, which are the first group. */
+const signs = /('(?:\\.|[^'\\])*'|`[^`]*`)|\s*([-+*/]?=(?!=)|[{}()[\];,:?<>&|]|=>|[!=]==|&&|\|\||\?\?)\s*/g
+
+/** Reads a module, and leaves out the address of its source, and the white space that means nothing. */
 async function readModule (name: string): Promise<string> {
   const text = await readFile(path.join(__dirname, 'browser', `${name}.js`), 'utf8')
-  return text.replace(/^ +|^\/\/# source.*/gm, '')
+  return text.replace(/^\/\/# source.*/m, '').replace(signs, (_found, quoted, sign) => quoted ?? sign)
 }
 
 /** Declares the page at `/live`, unless one of its addresses is taken. Returns whether the page was declared. */
@@ -122,8 +125,10 @@ function declareData (app: FastifyInstance, { facts, gather, slices }: LiveOptio
   })
 }
 
-function pageData ({ histograms, inFlight, objective }: Facts): PageData {
-  return { histograms, inFlight, objective: objective && { ...objective, histogram: histograms[0]!.name } }
+function pageData ({ histograms, inFlight, processMetrics, objective }: Facts): PageData {
+  return {
+    histograms, inFlight, processMetrics, objective: objective && { ...objective, histogram: histograms[0]!.name }
+  }
 }
 
 /** A number at the top of the page: its id, its name, and what it means. `browser/page.ts` fills it in. */
@@ -146,8 +151,9 @@ function endings ({ inFlight, histograms }: Facts): NumberCard[] {
     hasStatus && ['status-4', '4xx', 'refused'],
     hasStatus && ['status-5', '5xx', 'failed'],
     ['aborted', 'Aborted', 'the client left'],
-    ['rejected', 'Rejected', 'before any hook'],
+    ['rejected', 'Rejected', 'before hooks'],
     inFlight && ['in-flight', 'In flight', 'right now'],
+    inFlight && ['oldest', 'Oldest', 'in flight'],
     inFlight && ['long-lived', 'Long-lived', 'open now'],
     ['loop-busy', 'Event loop', 'busy']
   ]
@@ -248,7 +254,8 @@ stand below each number. A quantile above the last bound is only known to be mor
 <p><strong>Is it the CPU, or something that the application waits for?</strong> While the event loop is busy, every
 request waits for it. If requests are slow and the event loop is not busy, they wait for something else, such as a
 database. Hatched times in the charts are those in which the event loop did not turn at all, and nothing could be
-answered. What waited meanwhile is counted when it has been answered, and is drawn right after.</p>
+answered. What waited meanwhile is counted when it has been answered, and is drawn right after. A latency begins when
+the application gets to a request: how long the request waited for that is in none of these numbers.</p>
 <p>Choose a row of the table to see its requests alone; choose it once more, or press Escape, to see all. The buttons
 with two squares copy the query that gives the same number in Prometheus. In the charts, requests are those of each
 second, and quantiles those of the 10 seconds before. The server remembers 5 minutes while this page is open somewhere.
@@ -269,8 +276,7 @@ function renderWindow ([value, name]: readonly [value: string, name: string]): s
 
 function renderNumber ([id, name, meaning]: NumberCard): string {
   const value = '<data value="NaN">–</data><small></small>'
-  const button = id === 'loop-busy' || id === 'budget' ? '' : copyButton(id, name)
-  const term = `<dt>${name} <span>${meaning}</span>${button}</dt>`
+  const term = `<dt>${name} <span>${meaning}</span>${copyButton(id, name)}</dt>`
   return `<div id="${id}" data-name="${name}">${term}<dd>${value}</dd></div>`
 }
 
@@ -301,9 +307,8 @@ const heatKey = '<p class="keys">requests per second: 0 <i class="scale"></i> <d
  */
 function chart (id: string, name: string, about: string): string {
   const slider = 'role="slider" aria-valuemin="0" aria-valuemax="0" aria-valuenow="0" aria-valuetext="nothing yet"'
-  const button = id === 'loop' ? '' : copyButton(id, name)
   return `<figure id="${id}">
-<figcaption><h2 id="${id}-name">${name}</h2>${button}${about}</figcaption>
+<figcaption><h2 id="${id}-name">${name}</h2>${copyButton(id, name)}${about}</figcaption>
 <div class="plot" tabindex="0" aria-labelledby="${id}-name" ${slider}></div>
 </figure>`
 }

@@ -37,6 +37,7 @@ select { max-width: 100%; font-family: ui-monospace, monospace; }
 #state { flex: 1; color: var(--muted); font-size: .875rem; }
 #state::before { content: ""; display: inline-block; width: .55rem; height: .55rem; margin-right: .45rem; border-radius: 50%; background: var(--muted); }
 #state[data-state=live]::before { background: var(--p50); }
+#state[data-state=busy]::before { background: var(--status-4); }
 #state[data-state=lost] { color: var(--error); font-weight: 600; }
 #state[data-state=lost]::before { background: var(--error); }
 #pause { min-width: 5rem; }
@@ -56,8 +57,9 @@ fieldset input:focus-visible + span { outline: 2px solid var(--focus); outline-o
 .scope { display: flex; align-items: center; gap: .75rem; margin-left: auto; min-width: 0; }
 #chosen { color: var(--text); overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: .6rem; margin: 0; }
-#endings { grid-template-columns: repeat(auto-fit, minmax(7.6rem, 1fr)); margin-top: .6rem; }
+#endings { grid-template-columns: repeat(auto-fit, minmax(6.9rem, 1fr)); margin-top: .6rem; }
 #endings div { padding: .5rem .7rem; }
+#endings dt { font-size: .8125rem; padding-right: .9rem; }
 #endings dt span { display: block; font-size: .75rem; }
 #endings small { height: 2.6em; white-space: normal; overflow-wrap: anywhere; }
 dl div, figure, .table, .notes, #objective, #changed { background: var(--panel); border: 1px solid var(--line); border-radius: .6rem; }
@@ -179,7 +181,7 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
   #rate { grid-column: span 2; }
   #endings { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .4rem; margin-top: .4rem; }
   dl div, #endings div { padding: .45rem .6rem; }
-  #endings dt { font-size: .8125rem; padding-right: .9rem; }
+  #loop-busy { grid-column: span 3; }
   dt span { display: block; font-size: .75rem; overflow: hidden; text-overflow: ellipsis; }
   data { font-size: 1.4rem; }
   .charts { gap: .5rem; margin: .5rem 0; }

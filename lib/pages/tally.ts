@@ -11,6 +11,7 @@ const kinds: Readonly<Record<string, { readonly kind: CellKind, readonly nameLab
   http_requests_aborted_total: { kind: 'aborted', nameLabel: 'phase' },
   http_requests_rejected_total: { kind: 'rejected', nameLabel: 'reason' },
   http_requests_in_flight: { kind: 'in flight' },
+  http_request_oldest_seconds: { kind: 'oldest' },
   http_long_lived_requests: { kind: 'long lived', nameLabel: 'kind' }
 }
 
@@ -116,7 +117,7 @@ export class Tally {
   ): void {
     const { methodLabel, routeLabel } = this.#histogram
     const { kind, nameLabel } = kinds[name]!
-    const sums = new Map<number, number>()
+    const found = new Map<number, number>()
     for (const [series, labelSet] of labelSets.entries()) {
       const label = (name: string): string => labelSet[labelNames.indexOf(name)] ?? ''
       const row = kind === 'rejected'
@@ -125,10 +126,11 @@ export class Tally {
           methodLabel === undefined ? null : label('method'), routeLabel === undefined ? null : label('route')
         )
       const id = this.#cell(row, kind, nameLabel === undefined ? '' : label(nameLabel))
-      sums.set(id, (sums.get(id) ?? 0) + values[series]!)
+      const [value, other] = [values[series]!, found.get(id) ?? 0]
+      found.set(id, kind === 'oldest' ? Math.max(other, value) : other + value)
     }
-    if (type === 'gauge') for (const [id, value] of sums) gauges.push(id, value)
-    else added.push(...sums)
+    if (type === 'gauge') for (const [id, value] of found) gauges.push(id, roundSeconds(value))
+    else added.push(...found)
   }
 
   #row (method: string | null, route: string | null): number {

@@ -84,6 +84,7 @@ export class Watch {
       now: clockSeconds(),
       nextMs: Math.max(Math.round(this.#dueMs - performance.now()), 0),
       uptime: process.uptime(),
+      busy: round(performance.eventLoopUtilization().utilization),
       last: this.#last,
       gauges: this.#reading!.gauges,
       ...objective !== undefined && { objective }

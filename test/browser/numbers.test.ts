@@ -1,5 +1,5 @@
 import t from 'tap'
-import { changeOf, changesOf } from '../../lib/pages/browser/changes'
+import { changeOf, changesOf, sinceWhen } from '../../lib/pages/browser/changes'
 import type { Answer, CellDefinition, RowDefinition, Sample } from '../../lib/pages/browser/feed'
 import {
   formatBound, formatBucket, formatCount, formatCounts, formatEstimate, formatPercentage, formatRate, formatSeconds,
@@ -39,7 +39,8 @@ const upperBounds = [0.1, 1]
 const rows: readonly RowDefinition[] = [['GET', '/a', 0], ['GET', '/b', 5]]
 const cells: readonly CellDefinition[] = [
   [4, 0, 'status', '200'], [9, 1, 'status', '503'], [10, 0, 'aborted', 'in_reply'], [11, -1, 'rejected', 'bad_url'],
-  [12, 0, 'in flight', ''], [13, 1, 'long lived', 'stream'], [14, 0, 'status', '404']
+  [12, 0, 'in flight', ''], [13, 1, 'long lived', 'stream'], [14, 0, 'status', '404'], [15, 0, 'oldest', ''],
+  [16, 1, 'oldest', '']
 ]
 
 interface Second {
@@ -79,6 +80,7 @@ class Server {
       now: this.#time,
       nextMs: 1000,
       uptime: 500,
+      busy: 0.25,
       last: this.#last,
       gauges: [],
       samples,
@@ -114,12 +116,14 @@ t.test('before the first answer nothing is known', async t => {
   t.same(history.marks(), [])
   t.same(history.known, { generation: '', last: -1 })
   t.ok(Number.isNaN(history.time))
+  t.ok(Number.isNaN(history.busySinceStart))
 })
 
 t.test('what was counted before the page was opened is known since the start, and is in no window', async t => {
   const { history } = historyOf([0, 5, 2, 1, 3, 9.5, 4, 6, 11, 3], { counts: [1, 2, 3, 0.5, 14, 2] })
   const all = history.sinceStart()!
   t.equal(all.seconds, 500)
+  t.equal(history.busySinceStart, 0.25)
   t.same(bucketsOf(all), { '/a': [5, 7, 8], '/b': [0, 0, 0] })
   t.same(all.total.counts, { buckets: [5, 7, 8], sum: 10, statuses: { 200: 6, 404: 2 }, aborted: {} })
   t.same(all.rejected, { bad_url: 3 })
@@ -145,21 +149,23 @@ t.test('a first answer may bring the samples of minutes, whose counts are in its
 
 t.test('rows and cells may be new in a sample', async t => {
   const { history, server } = historyOf([])
-  const sample = server.sample({ counts: [15, 2, 18, 0.1, 19, 2] })
-  history.add(server.answer([{ ...sample, rows: [['PUT', '/c', 15]], cells: [[19, 2, 'status', '201']] }]), 1001)
+  const sample = server.sample({ counts: [25, 2, 28, 0.1, 29, 2] })
+  history.add(server.answer([{ ...sample, rows: [['PUT', '/c', 25]], cells: [[29, 2, 'status', '201']] }]), 1001)
   const { counts } = history.over(60)!.rows.get(rowKey('PUT', '/c'))!
   t.same(counts, { buckets: [2, 2, 2], sum: 0.1, statuses: { 201: 2 }, aborted: {} })
 })
 
 t.test('gauges are those of the last answer', async t => {
   const { history, server } = historyOf([])
-  history.add(server.answer([server.sample({})], { gauges: [12, 4, 13, 2] }), server.time)
+  history.add(server.answer([server.sample({})], { gauges: [12, 4, 13, 2, 15, 7.5, 16, 0.5] }), server.time)
   for (const { rows, total } of [history.over(60)!, history.sinceStart()!]) {
-    t.match([...rows.values()], [{ inFlight: 4, longLived: {} }, { inFlight: 0, longLived: { stream: 2 } }])
-    t.match(total, { inFlight: 4, longLived: { stream: 2 } })
+    t.match([...rows.values()], [
+      { inFlight: 4, oldest: 7.5, longLived: {} }, { inFlight: 0, oldest: 0.5, longLived: { stream: 2 } }
+    ])
+    t.match(total, { inFlight: 4, oldest: 7.5, longLived: { stream: 2 } })
   }
   history.add(server.answer([server.sample({})]), server.time)
-  t.match(history.over(60)!.total, { inFlight: 0, longLived: {} })
+  t.match(history.over(60)!.total, { inFlight: 0, oldest: 0, longLived: {} })
 })
 
 t.test('a window holds the samples of its time, and the oldest are forgotten', async t => {
@@ -274,6 +280,7 @@ t.test('without labels there is one row, and no status', async t => {
     route: undefined,
     counts: { buckets: [1, 2], sum: 0.5, statuses: {}, aborted: { in_reply: 2 } },
     inFlight: 0,
+    oldest: 0,
     longLived: {}
   }])
   t.same(labelsOf(rowKey(undefined, undefined)), {})
@@ -324,27 +331,68 @@ t.test('rows are compared only if the window before is known', async t => {
 
 t.test('queries name the histogram, its labels and the window', async t => {
   const histogram = { name: 'x_seconds', upperBounds, methodLabel: 'verb', routeLabel: 'path', statusLabel: 'code' }
-  const row = queries({ histogram, method: 'GET', route: '/"\\\n', seconds: 60 })
+  const row = queries({ histogram, method: 'GET', route: '/"\\\n', seconds: 60, processMetrics: true })
   t.equal(row.p99,
     'histogram_quantile(0.99, sum by (le) (rate(x_seconds_bucket{verb="GET",path="/\\"\\\\\\n"}[60s])))')
   t.equal(row['status-4'], 'sum(increase(x_seconds_count{verb="GET",path="/\\"\\\\\\n",code=~"4.*"}[60s]))')
   t.equal(row.aborted, 'sum(increase(http_requests_aborted_total{method="GET",route="/\\"\\\\\\n"}[60s]))')
   t.equal(row.rejected, undefined)
 
-  const all = queries({ histogram, method: undefined, route: undefined, seconds: undefined })
-  t.equal(all.rate, 'sum(x_seconds_count)')
+  t.equal(row.oldest, 'max(http_request_oldest_seconds{method="GET",route="/\\"\\\\\\n"})')
+  t.equal(row['loop-busy'], 'sum(rate(nodejs_eventloop_active_seconds_total[60s])) / ' +
+    '(sum(rate(nodejs_eventloop_active_seconds_total[60s])) + sum(rate(nodejs_eventloop_idle_seconds_total[60s])))')
+  t.equal(row.loop, 'sum(irate(nodejs_eventloop_active_seconds_total[5m]))')
+  t.notMatch(row.failures, 'rejected')
+
+  const all = queries({ histogram, seconds: undefined, processMetrics: true })
+  t.equal(all.rate, 'sum(x_seconds_count) / (time() - max(process_start_time_seconds))')
+  t.equal(all.failures, 'sum by (code) (irate(x_seconds_count{code=~"[45].*"}[5m])) or ' +
+    'label_replace(sum(irate(http_requests_aborted_total[5m])), "ending", "aborted", "", "") or ' +
+    'label_replace(sum(irate(http_requests_rejected_total[5m])), "ending", "rejected", "", "")')
   t.equal(all.mean, 'sum(x_seconds_sum) / sum(x_seconds_count)')
   t.equal(all.rejected, 'sum(http_requests_rejected_total)')
   t.equal(all['in-flight'], 'sum(http_requests_in_flight)')
 
-  const plain = queries({ histogram: { name: 'y', upperBounds }, method: undefined, route: undefined, seconds: 10 })
+  const plain = queries({ histogram: { name: 'y', upperBounds }, seconds: 10, processMetrics: false })
   t.equal(plain.rate, 'sum(rate(y_count[10s]))')
   t.equal(plain['status-5'], undefined)
-  t.equal(plain.failures, undefined)
+  t.notMatch(plain.failures, 'y_count')
+  t.equal(plain['loop-busy'], undefined)
+  t.equal(queries({ histogram, seconds: undefined, processMetrics: false }).rate, undefined)
 
   t.equal(burnQuery('x', 1, 0.99, 300),
     '(1 - sum(rate(x_bucket{le="1.0"}[300s])) / sum(rate(x_count[300s]))) / (1 - 0.99)')
   t.match(burnQuery('x', 0.25, 0.99, 300), 'le="0.25"')
+})
+
+t.test('a request that hangs stands out most, whether the window before is known or not', async t => {
+  const hung: Array<[gauges: number[], before: number[], text: string | undefined]> = [
+    [[12, 2, 15, 32], [], '2 open, the oldest for 32.0 s'],
+    [[12, 2, 15, 9], [], undefined],
+    [[12, 1, 15, 32], [2, 1, 3, 30], undefined]
+  ]
+  for (const [gauges, counts, text] of hung) {
+    const { history, server } = historyOf([])
+    history.add(server.answer([server.sample({ counts })], { gauges }), server.time + 1000)
+    t.equal(changesOf(upperBounds, history.over(60)!, undefined).get(rowKey('GET', '/a'))?.text, text)
+  }
+})
+
+t.test('since when a share has been another one is the point that divides the others best', async t => {
+  const before = Array.from({ length: 30 }, () => ({ counts: [0, 10, 4, 10] }))
+  const failing = Array.from({ length: 9 }, () => ({ counts: [5, 4, 9, 4, 0, 6, 4, 6] }))
+  const { history } = historyOf([], ...before, ...failing)
+  t.equal(sinceWhen(history.points([], 10, 300), ({ rates }) => rates['5xx']), 1031)
+  t.equal(sinceWhen(history.points([], 10, 300), ({ rates }) => rates['4xx']), undefined)
+  t.equal(sinceWhen([], ({ rates }) => rates['4xx']), undefined)
+  const slow = historyOf([], ...before, ...Array.from({ length: 9 }, () => ({ counts: [2, 10, 4, 10] }))).history
+  const { part } = changesOf(upperBounds, slow.over(9)!, slow.over(9, 9)).get(rowKey('GET', '/a'))!
+  t.equal(sinceWhen(slow.points([], 10, 300), part!), 1031)
+  const { part: failed } = changesOf(upperBounds, history.over(9)!, history.over(9, 9)).get(rowKey('GET', '/b')) ?? {}
+  t.equal(failed, undefined, 'a new row has no share that was another one before')
+  const { history: refusing } = historyOf([], { counts: [0, 100, 4, 100] }, { counts: [0, 100, 14, 100] })
+  const { part: refused } = changesOf(upperBounds, refusing.over(1)!, refusing.over(1, 1)).get(rowKey('GET', '/a'))!
+  t.equal(sinceWhen(refusing.points([], 10, 300), refused!), 1002)
 })
 
 t.test('a class of statuses is told by the first digit', async t => {
@@ -366,7 +414,7 @@ t.test('numbers keep their width, and say no more than is known', async t => {
   t.equal(formatBucket(0.5, 1), '500 ms to 1 s')
   t.equal(formatBucket(10, Infinity), 'more than 10 s')
   t.equal(formatBucket(-Infinity, 0), 'at most 0 ms')
-  t.same([0, 0.25, 99.94, 99.96, 1234.5].map(formatRate), ['0.0', '0.3', '99.9', '100', '1,235'])
+  t.same([0, 0.0028, 0.25, 99.94, 99.96, 1234.5].map(formatRate), ['0.0', '0.0028', '0.3', '99.9', '100', '1,235'])
   t.equal(formatCount(1234567), '1,234,567')
   t.same([[0, 0], [1, 1e6], [1, 3], [999_999, 1e6], [5, 5]].map(([part, whole]) => formatShare(part!, whole!)), [
     '0 %', '< 0.01 %', '33.3 %', '> 99.9 %', '100 %'

@@ -1,20 +1,14 @@
 import { readFileSync } from 'node:fs'
 import { request } from 'node:http'
 import Fastify, { type FastifyInstance } from 'fastify'
-import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import type { Options } from '../..'
 import { missing, noPrometheus, Program, startEach, startExample, until } from './programs'
 import latency from '../../lib'
 import { openPage, startBrowser } from './browser'
+import { copied, isLive, live, number, row, send, shows, state } from './live-page'
 
 const skip = missing('chromium')
-
-const live = (metrics: string): string => new URL('/live', metrics).href
-
-async function number (page: Page, id: string): Promise<number> {
-  return Number(await page.locator(`#${id} data`).getAttribute('value'))
-}
 
 /** An application with the plugin as it was built, which has the modules that browsers get. */
 async function startApplication (
@@ -27,47 +21,6 @@ async function startApplication (
   const address = await app.listen({ host: '127.0.0.1', port: 0 })
   await app.latency.start()
   return { app, address }
-}
-
-/** Waits for the page to show something. */
-async function shows (page: Page, what: string, check: () => Promise<boolean>): Promise<void> {
-  try {
-    await until(what, check)
-  } catch (error) {
-    throw new Error(`${(error as Error).message}; the page shows: ${await page.locator('body').innerText()}`)
-  }
-}
-
-async function send (requests: number, address: string, options?: RequestInit): Promise<void> {
-  for (let index = 0; index < requests; index++) await (await fetch(address, options)).text()
-}
-
-/** The cells of the row with this route and method, by the names of their columns. Undefined: there is none. */
-async function row (page: Page, route: string, method?: string): Promise<Record<string, string> | undefined> {
-  const rows = await page.evaluate(`[...document.querySelectorAll('#routes tbody tr')].map(row =>
-    Object.fromEntries([...row.cells].map(cell => [cell.dataset.name, cell.firstElementChild.textContent])))`)
-  return (rows as Array<Record<string, string>>).find(({ Route, Method }) =>
-    Route === route && (method === undefined || Method === method))
-}
-
-/** Waits until the page has had its first answers. */
-async function isLive (page: Page): Promise<void> {
-  await shows(page, 'that it is live', async () =>
-    (await state(page)).startsWith('Live') && await number(page, 'rate') >= 0)
-}
-
-async function state (page: Page): Promise<string> {
-  return page.locator('#state').innerText()
-}
-
-/** What a button of the page copies. */
-async function copied (page: Page, id: string): Promise<string> {
-  await page.locator('#done').evaluate(done => { done.textContent = '' })
-  await page.locator(`[data-query="${id}"]`).click()
-  return until('the copy', async () => {
-    const text = await page.locator('#done').textContent()
-    return text !== '' && text!.replace('Copied: ', '')
-  })
 }
 
 t.test('the numbers on the page are those of histogram_quantile in Prometheus for the same requests', {
@@ -132,7 +85,8 @@ t.test('it moves, and tells routes apart', { skip }, async t => {
   await shows(page, 'the other route', async () => await row(page, '/orders', 'POST') !== undefined)
 
   t.same(await page.locator('#routes thead th').allInnerTexts(), [
-    'Route', 'Method', 'Requests', 'Time in total', 'Mean', 'p50', 'p90', 'p99', '3xx', '4xx', '5xx', 'Aborted', 'Open'
+    'Route', 'Method', 'Requests', 'Time in total', 'Mean', 'p50', 'p90', 'p99', '3xx', '4xx', '5xx', 'Aborted', 'Open',
+    'Oldest'
   ])
   await shows(page, 'something in the heat map', async () => /[1-9]/.test(await page.locator('#heat data').innerText()))
   t.match(await page.locator('.notes').innerText(), /Quantiles are estimates/)
@@ -414,7 +368,7 @@ t.test('it says so while the application does not turn, and marks the time after
   await (await waiting).text()
   await shows(page, 'the stall', async () => /did not turn for [34]\.\d\d s until/.test(await state(page)))
   const seen = await page.evaluate('window.seen') as string[]
-  t.ok(seen.some(text => /^No answer: the application does not turn for \d s$/.test(text)), seen.join('; '))
+  t.ok(seen.some(text => /^No answer: the application does not turn, or cannot be reached for \d s$/.test(text)), seen.join('; '))
   await shows(page, 'the request after it', async () => (await page.locator('#rate small').innerText()) === '6 in all')
   t.match(await page.locator('#loop-busy small').innerText(), /^longest stall [34]/)
   // The last points of the charts know the time before, the stall, and what came after.
@@ -472,7 +426,7 @@ t.test('a storm of 401 and 429 is seen, in the numbers, in the table and in the 
 t.test('the table finds a row: by any column, by a text, by its number, and with 500 routes', { skip }, async t => {
   const { app, address } = await startApplication(t, { histogram: { buckets: [0.001, 10] } }, app => {
     for (let index = 0; index < 500; index++) app.get(`/route-${index}`, async () => 'x')
-    app.get('/route-7/slow', async () => new Promise(resolve => setTimeout(() => resolve('x'), 50)))
+    app.get('/route-7/slow', async () => new Promise(resolve => setTimeout(() => resolve('x'), 500)))
   })
   for (let index = 0; index < 500; index++) await app.inject(`/route-${index}`)
   await send(1, `${address}/route-7/slow`)
@@ -571,7 +525,7 @@ t.test('what it shows can be saved as JSON and as a picture', { skip }, async t 
   t.match(json, {
     histogram: { name: 'http_request_duration_seconds' },
     rows: [{ method: 'GET', route: '/a', counts: { statuses: { 200: 4 } } }],
-    promql: { rate: 'sum(http_request_duration_seconds_count)' }
+    promql: { 'status-2': 'sum(http_request_duration_seconds_count{status_code=~"2.*"})' }
   })
   t.equal((await save('Save PNG')).subarray(1, 4).toString(), 'PNG')
   t.same(complaints, [])

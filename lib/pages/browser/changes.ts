@@ -1,5 +1,5 @@
-import { formatEstimate, formatRate, formatShare } from './format'
-import type { Increase } from './history'
+import { formatCount, formatEstimate, formatRate, formatShare, formatTotal } from './format'
+import type { Increase, Point } from './history'
 import { estimateQuantile } from './quantile'
 import { requestsOf, statusClass, sumOf, type Row } from './rows'
 
@@ -8,6 +8,8 @@ export interface Change {
   /** How sure it is that this is no chance, in standard deviations. */
   readonly weight: number
   readonly text: string
+  /** The requests of a point whose share has changed, per second. Undefined: it is not a share that has changed. */
+  readonly part?: (point: Point) => number
 }
 
 /** Below this many standard deviations, a difference may well be chance, and is not told. */
@@ -15,6 +17,10 @@ const least = 4
 
 /** A difference in share or rate that is smaller than this is of no interest, however sure. */
 const leastRatio = 1.3
+
+/** A request that has been open for longer than this, and for this many times the mean of its route, hangs. */
+const hangingSeconds = 10
+const hangingMeans = 10
 
 /** With fewer requests in a window, its quantiles are not compared. */
 const leastRequests = 20
@@ -26,7 +32,7 @@ export function changeOf (
   const requests = requestsOf(now)
   const requestsBefore = before === undefined ? 0 : requestsOf(before)
   const changes: Change[] = []
-  const shares: ReadonlyArray<[name: string, count: (row: Row) => number]> = [
+  const shares: ReadonlyArray<[name: '5xx' | '4xx' | 'aborted', count: (row: Row) => number]> = [
     ['5xx', row => statusClass(row, '5')],
     ['4xx', row => statusClass(row, '4')],
     ['aborted', row => sumOf(row.counts.aborted)]
@@ -36,7 +42,9 @@ export function changeOf (
     const weight = differenceOfShares(part, requests, partBefore, requestsBefore)
     if (!isApart(part / requests, partBefore / requestsBefore)) continue
     changes.push({
-      weight, text: `${name} ${formatShare(partBefore, requestsBefore)} → ${formatShare(part, requests)}`
+      weight,
+      text: `${name} ${formatShare(partBefore, requestsBefore)} → ${formatShare(part, requests)}`,
+      part: ({ rates }) => rates[name]
     })
   }
   if (before !== undefined && requests >= leastRequests && requestsBefore >= leastRequests) {
@@ -46,7 +54,14 @@ export function changeOf (
     const [slow, slowBefore] = [requests - now.counts.buckets[bucket]!, requestsBefore - before.counts.buckets[bucket]!]
     const weight = differenceOfShares(slow, requests, slowBefore, requestsBefore)
     const [valueBefore, value] = p99.map(({ value, upper }) => upper === Infinity ? Infinity : value)
-    if (isApart(value!, valueBefore!)) changes.push({ weight, text: `p99 ${p99.map(formatEstimate).join(' → ')}` })
+    if (isApart(value!, valueBefore!)) {
+      changes.push({
+        weight,
+        text: `p99 ${p99.map(formatEstimate).join(' → ')}`,
+        part: ({ bucketCounts, from, time }) =>
+          bucketCounts.slice(bucket + 1).reduce((sum, count) => sum + count, 0) / (time - from)
+      })
+    }
   }
   const expected = requestsBefore * ratioOfSeconds
   if (isApart(requests, expected)) {
@@ -64,12 +79,43 @@ export function changesOf (
 ): Map<string, Change> {
   const changes = new Map<string, Change>()
   // Half a window says nothing about the whole one.
-  if (before === undefined || before.seconds < now.seconds / 2) return changes
+  const compared = before === undefined || before.seconds < now.seconds / 2 ? undefined : before
   for (const [key, row] of now.rows) {
-    const change = changeOf(upperBounds, row, before.rows.get(key), now.seconds / before.seconds)
+    const change = hangingOf(row) ??
+      (compared && changeOf(upperBounds, row, compared.rows.get(key), now.seconds / compared.seconds))
     if (change !== undefined) changes.set(key, change)
   }
   return changes
+}
+
+/** A request that hangs is never counted, and stands out more than anything that is. */
+function hangingOf (row: Row): Change | undefined {
+  const { inFlight, oldest, counts } = row
+  const mean = counts.sum / Math.max(requestsOf(row), 1)
+  if (oldest < Math.max(hangingSeconds, hangingMeans * mean)) return undefined
+  return { weight: 1e6 + oldest, text: `${formatCount(inFlight)} open, the oldest for ${formatTotal(oldest)}` }
+}
+
+/**
+ * The time since when the share of a part has been another one: that of the point which divides the points into two
+ * groups whose shares differ most surely. Undefined: they do not differ.
+ */
+export function sinceWhen (points: readonly Point[], part: (point: Point) => number): number | undefined {
+  const counted = points.map(point => {
+    const seconds = point.time - point.from
+    return [part(point) * seconds, point.rates.all * seconds] as const
+  })
+  const sum = (index: 0 | 1): number => counted.reduce((sum, counts) => sum + counts[index], 0)
+  const [parts, wholes] = [sum(0), sum(1)]
+  let [partBefore, wholeBefore, most] = [0, 0, 0]
+  let since: number | undefined
+  points.forEach(({ from }, index) => {
+    const weight = differenceOfShares(parts - partBefore, wholes - wholeBefore, partBefore, wholeBefore)
+    if (weight > most) [most, since] = [weight, from]
+    partBefore += counted[index]![0]
+    wholeBefore += counted[index]![1]
+  })
+  return since
 }
 
 /** How many standard deviations two shares are apart, if they were of the same kind of requests. */

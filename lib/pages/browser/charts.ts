@@ -19,6 +19,8 @@ export const failures: ReadonlyArray<[name: keyof Endings, dash: number[]]> = [
 export const spans = [60, 300] as const
 
 const axisWidth = 64
+/** The height above a chart in which its marks are named. */
+const namesHeight = 20
 const font = '12px system-ui, sans-serif'
 
 /** Times before this are not drawn on the logarithmic scale of the latency. */
@@ -48,6 +50,7 @@ export class Charts {
   #cursor: number | null = null
   readonly #cell: string
   readonly #hatching: CanvasPattern
+  readonly #markName = colour('--error')
 
   /** `onCursor` is called when the cursor has moved. */
   constructor (upperBounds: readonly number[], onCursor: () => void) {
@@ -142,7 +145,7 @@ export class Charts {
     const chart = new Chart({
       width: element.clientWidth,
       height: element.clientHeight,
-      padding: [8, 18, 0, 0],
+      padding: [namesHeight, 18, 0, 0],
       legend: { show: false },
       cursor: {
         sync: { key: 'live', scales: ['x', null] },
@@ -152,7 +155,7 @@ export class Charts {
       },
       scales: { x: { time: false }, ...scales },
       axes: [
-        { ...lines, size: 26, splits: timeSplits, values: agoLabels },
+        { ...lines, size: 30, gap: 10, splits: timeSplits, values: agoLabels },
         { ...lines, size: axisWidth, ...yAxis, grid: { ...grid, ...yAxis.grid } }
       ],
       series: [{}, ...series],
@@ -241,26 +244,23 @@ export class Charts {
   }
 
   /** Writes above the marks what they are, as far as there is room. */
-  #nameMarks (chart: UPlot): void {
-    clipped(chart, context => {
-      context.font = font.replace('12px', `${12 * devicePixelRatio}px`)
-      context.textBaseline = 'top'
-      context.textAlign = 'left'
-      let end = -Infinity
-      for (const mark of this.#marks) {
-        const text = describeMark(mark)
-        const { width } = context.measureText(text)
-        const middle = chart.valToPos((mark.from + mark.time) / 2, 'x', true)
-        const most = chart.bbox.left + chart.bbox.width - width
-        const left = Math.max(Math.min(middle - width / 2, most), chart.bbox.left)
-        if (left < end) continue
-        end = left + width + 8
-        context.fillStyle = colour('--panel')
-        context.fillRect(left - 3, chart.bbox.top, width + 6, 16 * devicePixelRatio)
-        context.fillStyle = colour('--error')
-        context.fillText(text, left, chart.bbox.top + 2)
-      }
-    })
+  #nameMarks ({ ctx, bbox, valToPos }: UPlot): void {
+    ctx.save()
+    ctx.font = font.replace('12px', `${12 * devicePixelRatio}px`)
+    ctx.textBaseline = 'top'
+    ctx.textAlign = 'left'
+    ctx.fillStyle = this.#markName
+    let end = -Infinity
+    for (const mark of this.#marks) {
+      const text = describeMark(mark)
+      const { width } = ctx.measureText(text)
+      const middle = valToPos((mark.from + mark.time) / 2, 'x', true)
+      const left = Math.max(Math.min(middle - width / 2, bbox.left + bbox.width - width), bbox.left)
+      if (left < end || middle < bbox.left) continue
+      end = left + width + 8
+      ctx.fillText(text, left, 2)
+    }
+    ctx.restore()
   }
 
   /** How opaque a cell is. The scale is logarithmic, because one slow request among a hundred has to be visible. */

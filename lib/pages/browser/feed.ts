@@ -24,6 +24,8 @@ export interface PageData {
   readonly histograms: readonly ShownHistogram[]
   /** Whether open requests are counted. */
   readonly inFlight: boolean
+  /** Whether Prometheus reads metrics of the process. */
+  readonly processMetrics: boolean
   /** The objective, and the name of the histogram that it is about. */
   readonly objective?: (Objective & { readonly histogram: string }) | undefined
 }
@@ -34,11 +36,12 @@ export interface PageData {
  */
 export type RowDefinition = readonly [method: string | null, route: string | null, first: number]
 
-export type CellKind = 'status' | 'aborted' | 'rejected' | 'in flight' | 'long lived'
+export type CellKind = 'status' | 'aborted' | 'rejected' | 'in flight' | 'oldest' | 'long lived'
 
 /**
- * A further number of a row, such as the count of one status. The row is -1 for numbers of the whole application. The
- * name is the status, the phase of the abort, the reason of the rejection, or the kind of long-lived request.
+ * A further number of a row, such as the count of one status, or the age of the oldest open request in seconds. The row
+ * is -1 for numbers of the whole application. The name is the status, the phase of the abort, the reason of the
+ * rejection, or the kind of long-lived request.
  */
 export type CellDefinition = readonly [id: number, row: number, kind: CellKind, name: string]
 
@@ -81,6 +84,8 @@ export interface Answer {
   readonly nextMs: number
   /** For how long the process has been running, in seconds. */
   readonly uptime: number
+  /** The share of that time in which the event loop was busy. */
+  readonly busy: number
   /** The id of the last sample. */
   readonly last: number
   /** The ids and values of the gauges, as of the last sample. */

@@ -1,6 +1,7 @@
 const unpadded = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 })
 const padded = new Intl.NumberFormat('en', { minimumSignificantDigits: 3, maximumSignificantDigits: 3 })
 const wholeNumber = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
+const twoDigits = new Intl.NumberFormat('en', { maximumSignificantDigits: 2 })
 const oneDecimal = new Intl.NumberFormat('en', { minimumFractionDigits: 1, maximumFractionDigits: 1 })
 
 export const nothing = '–'
@@ -40,8 +41,9 @@ export function formatBucket (lower: number, upper: number): string {
   return `${from.endsWith(unit) || lower === 0 ? from.slice(0, from.indexOf(' ')) : from} to ${to}`
 }
 
-/** A rate per second. */
+/** A rate per second. That of some requests per hour is not written as 0. */
 export function formatRate (rate: number): string {
+  if (rate > 0 && rate < 0.095) return twoDigits.format(rate)
   return rate < 99.95 ? oneDecimal.format(rate) : wholeNumber.format(rate)
 }
 

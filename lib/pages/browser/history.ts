@@ -71,6 +71,7 @@ export class History {
   #generation: Generation | undefined
   #last = -1
   #uptime = 0
+  #busy = NaN
   #gauges: number[] = []
 
   constructor (upperBounds: readonly number[], keepSeconds: number) {
@@ -81,6 +82,11 @@ export class History {
   /** What the server needs to know to send only what is new. */
   get known (): { generation: string, last: number } {
     return { generation: this.#generation?.name ?? '', last: this.#last }
+  }
+
+  /** The share of the time since the process started in which its event loop was busy. NaN: there is no answer yet. */
+  get busySinceStart (): number {
+    return this.#busy
   }
 
   /** The time of the last sample, by the clock of the page. NaN: there is none. */
@@ -108,6 +114,7 @@ export class History {
     }
     this.#last = answer.last
     this.#uptime = answer.uptime
+    this.#busy = answer.busy
     this.#gauges = []
     addTo(this.#gauges, answer.gauges)
     const begin = this.time - this.#keepSeconds - toleranceSeconds

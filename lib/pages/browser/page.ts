@@ -1,6 +1,6 @@
 // The page at `/live`. It asks the metrics server once a second, and shows the answers. This file needs a browser; all
 // computation is in the other modules.
-import { changesOf, type Change } from './changes'
+import { changesOf, sinceWhen, type Change } from './changes'
 import { Charts, describePoint, failures, formatClock, quantiles, spans, type Marked } from './charts'
 import { find, setText } from './elements'
 import type { Answer, ObjectiveWindow, PageData, ShownHistogram } from './feed'
@@ -23,8 +23,12 @@ const keepSeconds = 600
 const quantileSeconds = 10
 /** A stall is mentioned for this long. */
 const mentionSeconds = 60
+/** An event loop that was busy for more than this share of these seconds is said to be busy. */
+const busyShare = 0.9
+const busySeconds = 3
 
-const { histograms, inFlight: hasOpen, objective } = JSON.parse(document.body.dataset.page!) as PageData
+const { histograms, inFlight: hasOpen, processMetrics, objective } =
+  JSON.parse(document.body.dataset.page!) as PageData
 
 const state = find('#state')
 const select = find<HTMLSelectElement>('#histogram')
@@ -38,6 +42,8 @@ let table: Table
 let points: Point[] = []
 let marks: Marked[] = []
 let changes: ReadonlyMap<string, Change> = new Map()
+/** Since when the changes that are named have been there. */
+let sinceTimes = new Map<string, number>()
 let objectiveWindows: readonly ObjectiveWindow[] | undefined
 /** What the numbers and the table are about. Undefined: since the server started. */
 let windowSeconds: number | undefined = 60
@@ -197,7 +203,11 @@ function showState (): void {
   if (Number.isNaN(answeredMs)) return setState('', 'Connecting', '')
   if (paused) return setState('paused', `Paused at ${formatClock(history.time)}`, '')
   if (waiting !== undefined) {
-    return setState('lost', 'No answer: the application does not turn', `for ${Math.floor(waiting)} s`)
+    return setState('lost', 'No answer: the application does not turn, or cannot be reached',
+      `for ${Math.floor(waiting)} s`)
+  }
+  if (busyOver(busySeconds) > busyShare) {
+    return setState('busy', 'Live; the event loop is busy all the time, and every request waits for it', '')
   }
   const stall = marks.findLast(({ kind }) => kind === 'stall')
   if (stall !== undefined && history.time - stall.time < mentionSeconds) {
@@ -237,26 +247,45 @@ function showNumbers (increase: Increase | undefined, row: Row): void {
     const bucket = Number.isNaN(value) ? '' : `bucket ${formatBucket(lower, upper)}`
     setNumber(name, value, () => formatEstimate(estimate), bucket)
   }
-  const share = (part: number): string => all === 0 || part === 0 ? '' : `${formatShare(part, all)}; `
+  const share = (part: number): string => all === 0 || part === 0 ? '' : formatShare(part, all)
+  const note = (...parts: string[]): string => parts.filter(part => part !== '').join('; ')
   for (const digit of ['2', '3', '4', '5']) {
     const part = statusClass(row, digit)
     const statuses = digit === '2' ? '' : formatCounts(statusesOf(row, digit))
-    setNumber(`status-${digit}`, isKnown ? part : NaN, formatCount, (share(part) + statuses).replace(/; $/, ''))
+    setNumber(`status-${digit}`, isKnown ? part : NaN, formatCount, note(share(part), statuses))
   }
   const aborted = sumOf(counts.aborted)
-  setNumber('aborted', isKnown ? aborted : NaN, formatCount, share(aborted) + formatCounts(counts.aborted))
+  setNumber('aborted', isKnown ? aborted : NaN, formatCount, note(share(aborted), formatCounts(counts.aborted)))
   const rejected = increase?.rejected ?? {}
   const hasRejected = isKnown && table.chosen === undefined
   setNumber('rejected', hasRejected ? sumOf(rejected) : NaN, formatCount, hasRejected ? formatCounts(rejected) : '')
   setNumber('in-flight', isKnown ? row.inFlight : NaN, formatCount, '')
+  const oldest = row.oldest === 0
+    ? undefined
+    : [...increase?.rows ?? []].find(([, { oldest }]) => oldest === row.oldest)?.[0]
+  setNumber('oldest', isKnown ? row.oldest : NaN, age => age === 0 ? nothing : formatTotal(age),
+    oldest === undefined ? '' : rowName(oldest))
   setNumber('long-lived', isKnown ? sumOf(row.longLived) : NaN, formatCount, formatCounts(row.longLived))
-  const begin = history.time - (windowSeconds ?? spans[1])
-  const recent = points.filter(({ time, busy }) => time > begin && !Number.isNaN(busy))
-  const seconds = recent.reduce((sum, { from, time }) => sum + time - from, 0)
-  const busy = recent.reduce((sum, { from, time, busy }) => sum + busy * (time - from), 0)
-  const longest = Math.max(0, ...recent.map(({ stall }) => stall))
-  setNumber('loop-busy', seconds === 0 ? NaN : busy / seconds, formatPercentage,
-    seconds === 0 ? '' : `longest stall ${formatSeconds(longest)}`)
+  const busy = windowSeconds === undefined ? history.busySinceStart : busyOver(windowSeconds)
+  const longest = Math.max(0, ...pointsOver(windowSeconds ?? spans[1]).map(({ stall }) => stall))
+  const isShorter = windowSeconds === undefined ? ' in the last 5 min' : ''
+  setNumber('loop-busy', busy, formatPercentage, `longest stall ${formatSeconds(longest)}${isShorter}`)
+}
+
+/** The points of the last seconds for which it is known how busy the event loop was. */
+function pointsOver (seconds: number): Point[] {
+  const begin = history.time - seconds
+  return points.filter(({ time, busy }) => time > begin && !Number.isNaN(busy))
+}
+
+/** The share of the last seconds in which the event loop was busy. NaN: nothing is known of them. */
+function busyOver (seconds: number): number {
+  let [all, busy] = [0, 0]
+  for (const point of pointsOver(seconds)) {
+    all += point.time - point.from
+    busy += point.busy * (point.time - point.from)
+  }
+  return busy / all
 }
 
 function setNumber (id: string, value: number, format: (value: number) => string, note: string): void {
@@ -276,20 +305,32 @@ function setNumber (id: string, value: number, format: (value: number) => string
 function showChanges (increase: Increase | undefined): void {
   const list = find('#changes')
   const most = [...changes].sort(([, a], [, b]) => b.weight - a.weight).slice(0, 3)
-  const texts = most.map(([key, { text }]) => `${rowName(key)}: ${text}`)
-  if (list.dataset.shown !== texts.join('\n')) {
-    list.dataset.shown = texts.join('\n')
-    list.replaceChildren(...most.map(([key], index) => {
-      const button = document.createElement('button')
-      button.type = 'button'
-      button.textContent = texts[index]!
-      button.onclick = () => table.choose(key)
-      return button
-    }))
-  }
+  const texts = changeTexts(most)
+  // The buttons stay, because one that is replaced loses the focus.
+  while (list.children.length > most.length) list.lastElementChild!.remove()
+  most.forEach(([key], index) => {
+    const button = list.children[index] as HTMLButtonElement ?? list.appendChild(document.createElement('button'))
+    button.type = 'button'
+    setText(button, texts[index]!)
+    button.onclick = () => table.choose(key)
+  })
   const nothingText = windowSeconds === undefined || increase === undefined ? '' : 'nothing beyond chance'
   setText(find('#unchanged'), texts.length > 0 ? '' : nothingText)
   find('#changed').hidden = windowSeconds === undefined
+}
+
+/** What has changed of rows, and since when. The time is computed once, when a change is new. */
+function changeTexts (all: ReadonlyArray<[key: string, change: Change]>): string[] {
+  const known = sinceTimes
+  sinceTimes = new Map()
+  return all.map(([key, { text, part }]) => {
+    if (part === undefined || windowSeconds === undefined) return `${rowName(key)}: ${text}`
+    const id = `${windowSeconds} ${key} ${text.split(' ')[0]}`
+    const since = known.get(id) ?? sinceWhen(history.points([], quantileSeconds, 2 * windowSeconds, key), part)
+    if (since === undefined) return `${rowName(key)}: ${text}`
+    sinceTimes.set(id, since)
+    return `${rowName(key)}: ${text} since ${formatClock(since)}`
+  })
 }
 
 function showObjective (): void {
@@ -352,10 +393,13 @@ function secondsOf ({ value }: HTMLInputElement): number | undefined {
 
 /** The queries of all numbers as they are shown. */
 function shownQueries (): Readonly<Record<string, string | undefined>> {
-  const burns = (objectiveWindows ?? []).map(({ seconds }) =>
-    [`burn-${seconds}`, burnQuery(objective!.histogram, objective!.latency, objective!.share, seconds)])
+  const burns = (objectiveWindows ?? []).flatMap(({ seconds }) => {
+    const query = burnQuery(objective!.histogram, objective!.latency, objective!.share, seconds)
+    // The budget is that of the longest window, which is the last.
+    return [[`burn-${seconds}`, query], ['budget', `1 - ${query}`]]
+  })
   return {
-    ...queries({ histogram, ...labelsOf(table.chosen), seconds: windowSeconds }),
+    ...queries({ histogram, ...labelsOf(table.chosen), seconds: windowSeconds, processMetrics }),
     ...Object.fromEntries(burns)
   }
 }

@@ -8,7 +8,18 @@ export interface Scope {
   readonly route?: string | undefined
   /** The window in seconds. Undefined: since the server started. */
   readonly seconds: number | undefined
+  /** Whether Prometheus has the metrics of the process. */
+  readonly processMetrics: boolean
 }
+
+/**
+ * A chart shows what there is between two samples. So does `irate()`, which takes the last two samples of this range,
+ * however far they are apart.
+ */
+const chartRange = '[5m]'
+
+/** The range of the quantiles at a point of their chart. */
+const quantileRange = '[10s]'
 
 type Matchers = ReadonlyArray<readonly [label: string | undefined, matcher: string]>
 
@@ -17,12 +28,13 @@ type Matchers = ReadonlyArray<readonly [label: string | undefined, matcher: stri
  * cannot tell.
  */
 export function queries (scope: Scope): Readonly<Record<string, string | undefined>> {
-  const { histogram: { name, methodLabel, routeLabel, statusLabel }, method, route, seconds } = scope
+  const { histogram: { name, methodLabel, routeLabel, statusLabel }, method, route, seconds, processMetrics } = scope
   const chosen: Matchers = [[methodLabel, equals(method)], [routeLabel, equals(route)]]
   // The other metrics always have these names of labels.
   const chosenOfOthers: Matchers = [
     [methodLabel && 'method', equals(method)], [routeLabel && 'route', equals(route)]
   ]
+  const isRow = method !== undefined || route !== undefined
   const grown = (metric: string, matchers: Matchers): string => {
     const series = `${metric}${selector(matchers)}`
     return seconds === undefined ? series : `increase(${series}[${seconds}s])`
@@ -34,12 +46,27 @@ export function queries (scope: Scope): Readonly<Record<string, string | undefin
   const count = (matchers: Matchers): string => `sum(${grown(`${name}_count`, [...chosen, ...matchers])})`
   const quantile = (q: number): string =>
     `histogram_quantile(${q}, sum by (le) (${rate(`${name}_bucket`, chosen)}))`
+  const line = (value: string, label: string, query: string): string =>
+    `label_replace(${query}, "${label}", "${value}", "", "")`
+  const quantileLine = (q: number): string => line(String(q), 'quantile',
+    `histogram_quantile(${q}, sum by (le) (rate(${name}_bucket${selector(chosen)}${quantileRange})))`)
+  const chart = (metric: string, matchers: Matchers): string => `(irate(${metric}${selector(matchers)}${chartRange}))`
+  const failures = [
+    ...statusLabel === undefined
+      ? []
+      : [`sum by (${statusLabel}) ${chart(`${name}_count`, [...chosen, [statusLabel, '=~"[45].*"']])}`],
+    line('aborted', 'ending', `sum${chart('http_requests_aborted_total', chosenOfOthers)}`),
+    ...isRow ? [] : [line('rejected', 'ending', `sum${chart('http_requests_rejected_total', [])}`)]
+  ]
+  const [active, idle] = ['active', 'idle'].map(state => `sum(${rate(`nodejs_eventloop_${state}_seconds_total`, [])})`)
+  const ofProcess = (query: string): string | undefined => processMetrics ? query : undefined
   const withStatus = (status: string): string | undefined =>
     statusLabel === undefined ? undefined : count([[statusLabel, `=~"${status}.*"`]])
-  const isRow = method !== undefined || route !== undefined
   const onlyOf = (metric: string): string => `sum(${metric}${selector(chosenOfOthers)})`
   return {
-    rate: seconds === undefined ? count([]) : `sum(${rate(`${name}_count`, chosen)})`,
+    rate: seconds === undefined
+      ? ofProcess(`${count([])} / (time() - max(process_start_time_seconds))`)
+      : `sum(${rate(`${name}_count`, chosen)})`,
     mean: `sum(${rate(`${name}_sum`, chosen)}) / sum(${rate(`${name}_count`, chosen)})`,
     p50: quantile(0.5),
     p90: quantile(0.9),
@@ -51,13 +78,14 @@ export function queries (scope: Scope): Readonly<Record<string, string | undefin
     aborted: `sum(${grown('http_requests_aborted_total', chosenOfOthers)})`,
     rejected: isRow ? undefined : `sum(${grown('http_requests_rejected_total', [])})`,
     'in-flight': onlyOf('http_requests_in_flight'),
+    oldest: `max(http_request_oldest_seconds${selector(chosenOfOthers)})`,
     'long-lived': onlyOf('http_long_lived_requests'),
-    heat: `sum by (le) (${rate(`${name}_bucket`, chosen)})`,
-    quantiles: quantile(0.99),
-    rates: `sum(${rate(`${name}_count`, chosen)})`,
-    failures: statusLabel === undefined
-      ? undefined
-      : `sum by (${statusLabel}) (${rate(`${name}_count`, [...chosen, [statusLabel, '=~"[45].*"']])})`
+    'loop-busy': ofProcess(`${active} / (${active} + ${idle})`),
+    heat: `sum by (le) ${chart(`${name}_bucket`, chosen)}`,
+    quantiles: [0.5, 0.9, 0.99].map(quantileLine).join(' or '),
+    rates: `sum${chart(`${name}_count`, chosen)}`,
+    failures: failures.join(' or '),
+    loop: ofProcess(`sum${chart('nodejs_eventloop_active_seconds_total', [])}`)
   }
 }
 

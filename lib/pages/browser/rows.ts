@@ -19,6 +19,8 @@ export interface Row {
   readonly counts: Counts
   /** The requests that wait for the rest of their reply. */
   inFlight: number
+  /** The age of the oldest of these in seconds. */
+  oldest: number
   /** Event streams and upgraded connections that are open, by kind. */
   readonly longLived: Record<string, number>
 }
@@ -74,18 +76,20 @@ export function addNumbers (
     if (cell === undefined || number === 0) return
     const [,, kind, name] = cell
     if (kind === 'rejected') return addCount(rejected, name, number)
-    for (const { counts, longLived } of [found[row]!, total]) {
-      if (kind === 'status') addCount(counts.statuses, name, number)
-      else if (kind === 'aborted') addCount(counts.aborted, name, number)
-      else if (kind === 'long lived') addCount(longLived, name, number)
+    for (const one of [found[row]!, total]) {
+      if (kind === 'status') addCount(one.counts.statuses, name, number)
+      else if (kind === 'aborted') addCount(one.counts.aborted, name, number)
+      else if (kind === 'long lived') addCount(one.longLived, name, number)
+      else if (kind === 'in flight') one.inFlight += number
+      else one.oldest = Math.max(one.oldest, number)
     }
-    if (kind === 'in flight') for (const one of [found[row]!, total]) one.inFlight += number
   })
 }
 
 export function emptyRow (upperBounds: readonly number[], method?: string, route?: string): Row {
   const buckets = [...upperBounds, Infinity].map(() => 0)
-  return { method, route, counts: { buckets, sum: 0, statuses: {}, aborted: {} }, inFlight: 0, longLived: {} }
+  const counts = { buckets, sum: 0, statuses: {}, aborted: {} }
+  return { method, route, counts, inFlight: 0, oldest: 0, longLived: {} }
 }
 
 export function requestsOf ({ counts }: Row): number {

@@ -89,7 +89,11 @@ function columnsOf ({ histogram, hasOpen }: TableOptions): Column[] {
       ? []
       : ['3', '4', '5'].map(digit => countColumn(`${digit}xx`, ({ row }) => statusClass(row, digit), digit)),
     countColumn('Aborted', ({ row }) => sumOf(row.counts.aborted), 'aborted'),
-    hasOpen && countColumn('Open', ({ row }) => row.inFlight + sumOf(row.longLived))
+    hasOpen && countColumn('Open', ({ row }) => row.inFlight + sumOf(row.longLived)),
+    hasOpen && {
+      ...countColumn('Oldest', ({ row }) => row.oldest),
+      text: ({ row }) => row.oldest === 0 ? '0' : formatTotal(row.oldest)
+    }
   ]
   return columns.filter(column => column !== false)
 }
@@ -233,7 +237,7 @@ export class Table {
     const { key, row } = shown
     let element = this.#elements.get(key)
     if (element === undefined) this.#elements.set(key, element = this.#createRow(key))
-    element.row.classList.toggle('idle', requestsOf(row) === 0)
+    element.row.classList.toggle('idle', requestsOf(row) + row.inFlight === 0)
     element.row.classList.toggle('chosen', key === this.#chosen)
     element.row.querySelector('button')!.ariaPressed = String(key === this.#chosen)
     this.#columns.forEach(({ text, note, value, alarm }, index) => {

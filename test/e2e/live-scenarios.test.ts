@@ -1,0 +1,334 @@
+/**
+ * What the live page shows of applications in trouble: the numbers are those that the client has counted, and those
+ * that Prometheus answers to the queries that the page copies. With a folder in the environment variable `PICTURES`,
+ * each scenario leaves pictures of the page in it.
+ */
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+import { openPage, startBrowser } from './browser'
+import { copied, isLive, live, number, row, send, shows, state } from './live-page'
+import { installations, missing, noPrometheus, Program, type Prometheus, until } from './programs'
+
+const skip = missing('chromium') || noPrometheus()
+const { PICTURES: pictures } = process.env
+
+/** How the page is looked at. */
+const looks: Readonly<Record<string, BrowserContextOptions>> = {
+  light: { colorScheme: 'light', viewport: { width: 1280, height: 900 } },
+  dark: { colorScheme: 'dark', viewport: { width: 1280, height: 900 } },
+  phone: { colorScheme: 'light', viewport: { width: 390, height: 844 }, isMobile: true }
+}
+
+/** What the client has counted, by what the page calls it. */
+type Counted = Readonly<Record<string, number>>
+
+interface Scene {
+  readonly t: Test
+  readonly page: Page
+  readonly address: string
+  readonly metrics: string
+  /** What the application is asked to do, beside requests that are counted. */
+  readonly order: (what: string) => Promise<unknown>
+  /** Ends the application, and starts it again at the same addresses. */
+  readonly restart: () => Promise<void>
+}
+
+interface Scenario {
+  readonly env?: Readonly<Record<string, string>>
+  /**
+   * Requests that are sent before the page and Prometheus look. Every series is there then, with so many requests that
+   * Prometheus estimates alike for all buckets what was at the ends of its window.
+   */
+  readonly before: (address: string) => Promise<unknown>
+  /** Makes trouble. Resolves to what the client has counted since the page was opened. */
+  readonly run: (scene: Scene) => Promise<Counted>
+  /** Looks at what else the page shows. */
+  readonly check: (scene: Scene) => Promise<void>
+  /** Whether the application that runs at the end is another one, which knows nothing of the first. */
+  readonly isAnother?: boolean
+}
+
+/** Sends requests at a rate, however long they take. */
+async function sendAtRate (perSecond: number, seconds: number, addressOf: (index: number) => string): Promise<number> {
+  const sent: Array<Promise<unknown>> = []
+  const start = performance.now()
+  while (sent.length < perSecond * seconds) {
+    await sleep(Math.max(start + 1000 * sent.length / perSecond - performance.now(), 0))
+    sent.push(fetch(addressOf(sent.length)).then(response => response.text()))
+  }
+  await Promise.all(sent)
+  return sent.length
+}
+
+/** Sends some requests to each of these paths. */
+function warmUp (...paths: string[]): Scenario['before'] {
+  return async address => { for (const path of paths) await send(20, address + path) }
+}
+
+/** Sends requests, and leaves before they are answered. */
+async function leave (times: number, address: string, path: string): Promise<void> {
+  const { hostname, port } = new URL(address)
+  for (let index = 0; index < times; index++) {
+    const socket = connect(Number(port), hostname)
+    socket.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`, () => socket.destroy())
+    await once(socket, 'close')
+  }
+}
+
+const tenant = (address: string, index: number): string => `${address}/tenants/${index}/orders`
+
+const changes = (page: Page): Promise<string> => page.locator('#changes').innerText()
+
+const scenarios: Readonly<Record<string, Scenario>> = {
+  steady: {
+    before: warmUp('/', '/items/1'),
+    run: async ({ address }) => ({
+      'status-2': await sendAtRate(40, 8, index => `${address}${index % 2 === 0 ? '/' : `/items/${index}`}`)
+    }),
+    check: async ({ t, page }) => {
+      t.match(await state(page), /^Live/)
+      t.match(await row(page, '/items/:id'), { Requests: '160', '4xx': '0', '5xx': '0' })
+    }
+  },
+
+  'a stall of 4 s': {
+    before: warmUp('/', '/checkout'),
+    run: async ({ t, page, address, metrics, order }) => {
+      const counted = await sendAtRate(20, 3, () => `${address}/`)
+      await order('database')
+      const slow = sendAtRate(100, 0.05, () => `${address}/checkout`)
+      await until('them to be open', async () =>
+        /in_flight{.*checkout"} [1-9]/.test(await (await fetch(metrics)).text()))
+      const stall = order('stall?ms=4000')
+      await shows(page, 'that there is no answer', async () =>
+        /^No answer: the application does not turn, or cannot be reached for \d s$/.test(await state(page)))
+      t.equal(await page.locator('#state').getAttribute('data-state'), 'lost')
+      if (pictures !== undefined) await page.screenshot({ path: join(pictures, 'a stall, while it lasts.png') })
+      await stall
+      return { 'status-2': counted + await slow + await sendAtRate(20, 3, () => `${address}/`) }
+    },
+    check: async ({ t, page }) => {
+      t.match(await state(page), /^Live; the event loop did not turn for [34]\.\d+ s until /)
+      t.match(await page.locator('#loop-busy small').innerText(), /^longest stall [34]\.\d+ s$/)
+      const { p99 } = (await row(page, '/checkout'))!
+      t.match(p99, /^[3-9]\.\d+ s$/, 'what was open is slow')
+    }
+  },
+
+  'a storm of 401': {
+    before: warmUp('/', '/login'),
+    run: async ({ address }) => {
+      const good = await sendAtRate(20, 2, () => `${address}/`)
+      return { 'status-2': good, 'status-4': await sendAtRate(100, 3, () => `${address}/login`) }
+    },
+    check: async ({ t, page }) => {
+      t.equal(await page.locator('#status-4 small').innerText(), '88.2 %; 401: 300')
+      t.match(await row(page, '/login'), { '4xx': '300', '5xx': '0' })
+    }
+  },
+
+  'a storm of 429': {
+    before: warmUp('/', '/search'),
+    run: async ({ page, address }) => {
+      await page.getByRole('radio', { name: '10 s' }).check()
+      const good = await sendAtRate(20, 12, () => `${address}/`)
+      return { 'status-2': good, 'status-4': await sendAtRate(60, 5, () => `${address}/search`) }
+    },
+    check: async ({ t, page }) => {
+      t.equal(await page.locator('#status-4 small').innerText(), '55.6 %; 429: 300')
+      await page.getByRole('radio', { name: '10 s' }).check()
+      t.match(await changes(page), 'GET /search: ')
+    }
+  },
+
+  'a route that hangs': {
+    before: warmUp('/'),
+    run: async ({ page, address }) => {
+      for (let index = 0; index < 3; index++) fetch(`${address}/hangs`).catch(() => {})
+      const counted = await sendAtRate(20, 4, () => `${address}/`)
+      await shows(page, 'that it hangs', async () => /GET \/hangs: 3 open, the oldest for 1\d/.test(await changes(page)))
+      return { 'status-2': counted, 'in-flight': 3 }
+    },
+    check: async ({ t, page }) => {
+      t.ok(await number(page, 'oldest') > 10)
+      t.equal(await page.locator('#oldest small').innerText(), 'GET /hangs')
+      t.match(await row(page, '/hangs'), { Requests: '0', Open: '3', Oldest: /^\d\d\.\d s$/ })
+      await page.getByRole('columnheader', { name: 'Oldest' }).getByRole('button').click()
+      t.equal(await page.locator('#routes tbody th button').first().innerText(), '/hangs')
+    }
+  },
+
+  'a route that fails one in a hundred': {
+    // The hundredth fails.
+    before: warmUp(...Array.from({ length: 10 }, () => '/flaky')),
+    run: async ({ address }) => ({
+      'status-2': await sendAtRate(100, 4, () => `${address}/flaky`) - 4, 'status-5': 4
+    }),
+    check: async ({ t, page }) => {
+      t.equal(await page.locator('#status-5 small').innerText(), '1 %; 500: 4')
+      t.match(await row(page, '/flaky'), { Requests: '400', '5xx': '4' })
+    }
+  },
+
+  'a deploy': {
+    before: warmUp('/'),
+    isAnother: true,
+    run: async ({ page, address, restart }) => {
+      const counted = await sendAtRate(20, 3, () => `${address}/`)
+      await shows(page, 'them', async () => await number(page, 'status-2') === counted)
+      await sleep(1500) // Prometheus scrapes once more before the end.
+      await restart()
+      return { 'status-2': counted + await sendAtRate(20, 3, () => `${address}/`) }
+    },
+    check: async ({ t, page }) => {
+      t.match(await state(page), /^Live/)
+      await page.getByRole('radio', { name: 'Since start' }).check()
+      t.equal(await number(page, 'status-2'), 60, 'those of the one that runs')
+    }
+  },
+
+  '500 routes': {
+    env: { ROUTES: '500' },
+    before: async address => { for (let index = 0; index < 500; index++) await send(1, tenant(address, index)) },
+    run: async ({ address }) => ({
+      'status-2': await sendAtRate(200, 5, index => tenant(address, index % 500))
+    }),
+    check: async ({ t, page }) => {
+      await page.locator('#filter').fill('/tenants/49')
+      const texts = await page.locator('#routes tbody th button').allInnerTexts()
+      t.equal(texts.length, 11)
+      t.match(await row(page, '/tenants/499/orders'), { Requests: '2' })
+      await page.locator('#filter').fill('')
+    }
+  },
+
+  'clients that leave': {
+    before: async address => {
+      await warmUp('/')(address)
+      await leave(10, address, '/hangs')
+    },
+    run: async ({ address }) => {
+      await sendAtRate(20, 2, () => `${address}/`)
+      await leave(25, address, '/hangs')
+      return { 'status-2': 40, aborted: 25, 'status-4': 25 }
+    },
+    check: async ({ t, page }) => {
+      t.match(await page.locator('#aborted small').innerText(), '38.5 %; before reply: 25')
+      t.match(await row(page, '/hangs'), { Requests: '25', Aborted: '25', '4xx': '25' })
+    }
+  },
+
+  '10 requests an hour': {
+    env: { UPTIME: '3600' },
+    before: async address => send(1, address),
+    run: async ({ page, address }) => {
+      await page.getByRole('radio', { name: '10 s' }).check()
+      await sendAtRate(3, 3, () => `${address}/`)
+      await shows(page, 'that there are no requests', async () => (await state(page)) === 'Live; no requests')
+      return { 'status-2': 9 }
+    },
+    check: async ({ t, page }) => {
+      await page.getByRole('radio', { name: 'Since start' }).check()
+      t.match(await page.locator('#rate').innerText(), /0\.0028\s+10 in all/)
+      await page.getByRole('radio', { name: '10 s' }).check()
+      t.match(await page.locator('#rate').innerText(), /0\.0\s+0 in all/)
+      t.equal(await page.locator('#p99 data').innerText(), '–')
+    }
+  }
+}
+
+/**
+ * By how much a number may differ from what Prometheus says: by a share of it, and by an amount. `increase` and `rate`
+ * estimate what was at the ends of the window, and the two read what changes at different times.
+ */
+type Tolerances = Readonly<Record<string, readonly [share: number, amount: number]>>
+
+const counts = ['status-2', 'status-3', 'status-4', 'status-5', 'aborted', 'rejected', 'in-flight']
+const latencies = ['mean', 'p50', 'p90', 'p99']
+
+const tolerances = (ofCounts: number, ofLatencies: number): Tolerances => ({
+  ...Object.fromEntries(counts.map(id => [id, [ofCounts, 0]])),
+  ...Object.fromEntries(latencies.map(id => [id, [ofLatencies, 0]])),
+  oldest: [0, 4],
+  'loop-busy': [0, 0.1]
+})
+
+const estimated = tolerances(0.2, 0.05)
+const exact: Tolerances = { ...tolerances(0, 1e-9), rate: [0.1, 0] }
+
+/** Compares numbers of the page with what Prometheus answers to the queries that are copied. */
+async function compare ({ t, page }: Scene, prometheus: Prometheus, tolerances: Tolerances): Promise<void> {
+  for (const [id, [share, amount]] of Object.entries(tolerances)) {
+    const query = await copied(page, id)
+    let text = ''
+    await until(`the answer of ${prometheus.name}`, async () => {
+      // What is not there is 0 on one side or the other.
+      const [value, shown] = (await Promise.all([prometheus.value(query), number(page, id)])).map(one => one || 0)
+      text = `${id}: ${query} is ${value}, shown is ${shown}`
+      return Math.abs(value! - shown!) <= share * Math.abs(shown!) + amount
+    }).then(() => t.pass(text), () => t.fail(text))
+  }
+}
+
+/** Leaves pictures of a page in all looks. */
+async function takePictures (browser: Browser, page: Page, name: string): Promise<void> {
+  for (const [look, options] of Object.entries(looks)) {
+    const { page: other } = await openPage(browser, page.url(), options)
+    await isLive(other)
+    await other.screenshot({ path: join(pictures!, `${name}, ${look}.png`), fullPage: true })
+    await other.close()
+  }
+}
+
+t.test('the numbers are those of the client and of Prometheus', { skip }, async t => {
+  const browser = await startBrowser(t)
+  t.jobs = 4
+  await Promise.all(Object.entries(scenarios).map(([name, scenario]) => t.test(name, async t => {
+    const { env, before, run, check, isAnother } = scenario
+    const start = async (more: object): Promise<{ application: Program, address: string, metrics: string }> => {
+      const application = new Program(t, process.execPath, ['dist/test/fixtures/troubled.js'], {
+        env: { ...process.env, ...env, ...more }
+      })
+      const [, address, metrics] = await application.printed(/(http:\S+)\s+(http:\S+)/)
+      return { application, address: address!, metrics: metrics! }
+    }
+    const { application, address, metrics } = await start({})
+    await before(address)
+    const prometheus = await installations[0]!.start(t, 'global: { scrape_interval: 1s }\n' +
+      `scrape_configs: [{ job_name: x, static_configs: [{ targets: ['${new URL(metrics).host}'] }] }]\n`)
+    await until('a first scrape', () => prometheus.value('sum(http_request_duration_seconds_count)'))
+    const { page, complaints } = await openPage(browser, live(metrics), looks.light)
+    await isLive(page)
+    const scene: Scene = {
+      t,
+      page,
+      address,
+      metrics,
+      order: async what => fetch(`${address}/-/${what}`),
+      restart: async () => {
+        await application.stop('SIGTERM')
+        await start({ PORT: new URL(address).port, METRICS_PORT: new URL(metrics).port })
+      }
+    }
+
+    const counted = await run(scene)
+    await page.getByRole('radio', { name: '5 min' }).check()
+    for (const [id, count] of Object.entries(counted)) {
+      await shows(page, `${count} ${id}`, async () => await number(page, id) === count)
+    }
+    if (pictures !== undefined) await takePictures(browser, page, name)
+    await check(scene)
+    await page.getByRole('radio', { name: '5 min' }).check()
+    await compare(scene, prometheus, estimated)
+    if (isAnother !== true) {
+      await page.getByRole('radio', { name: 'Since start' }).check()
+      await compare(scene, prometheus, exact)
+    }
+    t.same(complaints.filter(complaint => !/ERR_(CONNECTION|EMPTY)/.test(complaint)), [])
+    await page.close()
+  })))
+})
