@@ -7,6 +7,7 @@ import latency from '../lib'
 import type { Answer, Sample } from '../lib/pages/browser/feed'
 import { Budget } from '../lib/pages/objective'
 import { RecentSamples } from '../lib/pages/recent-samples'
+import { style } from '../lib/pages/style'
 import { Tally } from '../lib/pages/tally'
 import { keepMs } from '../lib/pages/watch'
 import type { Points } from '../lib/snapshot'
@@ -77,6 +78,56 @@ function tokensOf (text: string): string[] {
   add(ts.createSourceFile('module.js', text, ts.ScriptTarget.Latest, true))
   return tokens.filter(token => !['', ';', ','].includes(token))
 }
+
+/** How lines of one chart are coloured, by the custom properties of the style. */
+const charts = [['p50', 'p90', 'p99'], ['status-5', 'status-4', 'aborted', 'rejected']]
+
+/**
+ * What people who lack one kind of cone see of a colour, as linear RGB: Machado, Oliveira and Fernandes, "A
+ * Physiologically-based Model for Simulation of Color Vision Deficiency", 2009, for a severity of 1.
+ */
+const eyes: Readonly<Record<string, number[][]>> = {
+  usual: [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+  protanopia: [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+  deuteranopia: [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+  tritanopia: [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]]
+}
+
+function multiply (matrix: number[][], vector: number[]): number[] {
+  return matrix.map(row => row.reduce((sum, factor, index) => sum + factor * vector[index]!, 0))
+}
+
+function linearRgb (colour: string): number[] {
+  return [1, 3, 5].map(index => parseInt(colour.slice(index, index + 2), 16) / 255)
+    .map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+}
+
+/** The coordinates L*, a* and b* of CIELAB, in which distances are about those that people see. */
+function lab (rgb: number[]): number[] {
+  const xyz = multiply([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]],
+    rgb.map(value => Math.min(Math.max(value, 0), 1)))
+  const [x, y, z] = xyz.map((value, index) => value / [0.9505, 1, 1.089][index]!)
+    .map(value => value > 0.008856 ? Math.cbrt(value) : 7.787 * value + 16 / 116) as [number, number, number]
+  return [116 * y - 16, 500 * (x - y), 200 * (y - z)]
+}
+
+t.test('the lines of a chart differ in colour for everybody, in light and dark', async t => {
+  const schemes = [...style.matchAll(/:root \{[^}]*\}/g)].map(([rules]) =>
+    new Map([...rules.matchAll(/--([\w-]+): (#[0-9a-f]{6});/g)].map(([, name, colour]) => [name!, colour!])))
+  t.equal(schemes.length, 2)
+  for (const [scheme, colours] of schemes.entries()) {
+    for (const [eye, matrix] of Object.entries(eyes)) {
+      for (const names of charts) {
+        const seen = names.map(name => lab(multiply(matrix, linearRgb(colours.get(name)!))))
+        seen.forEach((one, index) => seen.slice(0, index).forEach((other, otherIndex) => {
+          const distance = Math.hypot(...one.map((value, axis) => value - other[axis]!))
+          // From about 10 on, two colours are told apart at a glance.
+          t.ok(distance >= 20, `${scheme} ${eye} ${names[otherIndex]!} ${names[index]!}: ${distance.toFixed(1)}`)
+        }))
+      }
+    }
+  }
+})
 
 t.test('where only a bundle of the application is, the page says why it does nothing', async t => {
   const { app } = await createListening(t, {})

@@ -7,15 +7,15 @@ export const style = `
   color-scheme: light dark;
   font: 16px/1.45 system-ui, sans-serif;
   --page: #f6f7f9; --panel: #fff; --text: #17202c; --muted: #5a6675; --line: #e1e5eb; --focus: #1a5fd0;
-  --p50: #00866a; --p90: #1a66cc; --p99: #b35c00; --rate: #54709a; --rate-fill: #54709a26; --error: #b8203a;
+  --p50: #00866a; --p90: #1450b4; --p99: #b35c00; --rate: #54709a; --rate-fill: #54709a26; --error: #b8203a;
   --status-5: #b8203a; --status-4: #a06000; --aborted: #7a3fb5; --rejected: #2f6f8f; --mark: #b8203a55;
   --heat: #0c3c86;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #0f141b; --panel: #171e27; --text: #e6ebf2; --muted: #98a5b5; --line: #29323e; --focus: #7fb0ff;
-    --p50: #3fcfa8; --p90: #7fb0ff; --p99: #ffad5c; --rate: #8fa6c7; --rate-fill: #8fa6c733; --error: #ff7a8c;
-    --status-5: #ff7a8c; --status-4: #f0b429; --aborted: #c9a0ff; --rejected: #7cc7e8; --mark: #ff7a8c66;
+    --p50: #52dcb6; --p90: #6f9dff; --p99: #ffad5c; --rate: #8fa6c7; --rate-fill: #8fa6c733; --error: #ff7a8c;
+    --status-5: #ff7a8c; --status-4: #f0b429; --aborted: #b58cff; --rejected: #92dcf5; --mark: #ff7a8c66;
     --heat: #b9d6ff;
   }
 }
@@ -58,7 +58,7 @@ fieldset input:focus-visible + span { outline: 2px solid var(--focus); outline-o
 #chosen { color: var(--text); overflow-wrap: anywhere; }
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: .6rem; margin: 0; }
 #endings { grid-template-columns: repeat(auto-fit, minmax(6.9rem, 1fr)); margin-top: .6rem; }
-#endings div { padding: .5rem .7rem; }
+#endings div { padding: .5rem .55rem; }
 #endings dt { font-size: .8125rem; padding-right: .9rem; }
 #endings dt span { display: block; font-size: .75rem; }
 #endings small { height: 2.6em; white-space: normal; overflow-wrap: anywhere; }
@@ -122,9 +122,12 @@ figcaption h2 { color: var(--text); font-size: .875rem; }
 input[type=search] { font: inherit; font-size: .875rem; color: inherit; background: var(--page); border: 1px solid var(--line); border-radius: .4rem; min-height: 2rem; padding: .2rem .7rem; width: 14rem; max-width: 100%; }
 .sort { display: none; }
 .scroll { overflow-x: auto; }
-table { width: 100%; border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .5rem; text-align: right; vertical-align: top; white-space: nowrap; border-top: 1px solid var(--line); }
-thead th { border-top: 0; padding: .1rem 0; color: var(--muted); font-weight: 400; }
+table, thead, tbody { display: block; min-width: fit-content; }
+table { font-size: .875rem; font-variant-numeric: tabular-nums; }
+tr { display: grid; grid-template-columns: var(--columns); }
+tbody tr { border-top: 1px solid var(--line); content-visibility: auto; contain-intrinsic-size: auto 2.6rem; }
+th, td { padding: .3rem .5rem; text-align: right; white-space: nowrap; }
+thead th { padding: .1rem 0; color: var(--muted); font-weight: 400; }
 thead button { border: 0; background: none; padding: .1rem .5rem; min-height: 1.8rem; white-space: nowrap; }
 thead button:hover { text-decoration: underline; }
 thead [aria-sort] button { color: var(--text); font-weight: 600; }
@@ -132,7 +135,7 @@ thead [aria-sort=ascending] button::after { content: " ↑"; }
 thead [aria-sort=descending] button::after { content: " ↓"; }
 th.text, td.text { text-align: left; }
 tbody th { font-weight: 400; }
-tbody th.route { min-width: 12rem; white-space: normal; }
+tbody th.route { white-space: normal; }
 tbody th.route button { font-family: ui-monospace, monospace; font-size: .8125rem; overflow-wrap: anywhere; }
 tbody th small { color: var(--error); font-family: system-ui, sans-serif; white-space: normal; }
 tbody small:empty { display: none; }
@@ -191,12 +194,12 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
 
   .sort { display: inline; }
   input[type=search] { width: 9rem; }
-  #routes, #routes tbody { display: block; }
   #routes thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-  #routes tbody tr { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .2rem .4rem; padding: .5rem .75rem; border-top: 1px solid var(--line); }
+  #routes, #routes thead, #routes tbody { min-width: 0; }
+  #routes tbody tr { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .2rem .4rem; padding: .5rem .75rem; contain-intrinsic-size: auto 8rem; }
   #routes tbody tr.chosen { box-shadow: inset .25rem 0 var(--rate); }
   tbody tr.chosen th { box-shadow: none; }
-  #routes th, #routes td { border: 0; padding: 0; text-align: left; min-width: 0; }
+  #routes th, #routes td { padding: 0; text-align: left; min-width: 0; }
   #routes th.route { grid-column: span 2; }
   #routes td:has([data-alarm=""]) { display: none; }
   #routes td::before { content: attr(data-name); display: block; font-size: .6875rem; color: var(--muted); overflow: hidden; text-overflow: ellipsis; }

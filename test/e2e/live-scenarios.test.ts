@@ -279,7 +279,10 @@ async function takePictures (browser: Browser, page: Page, name: string): Promis
   for (const [look, options] of Object.entries(looks)) {
     const { page: other } = await openPage(browser, page.url(), options)
     await isLive(other)
-    await other.screenshot({ path: join(pictures!, `${name}, ${look}.png`), fullPage: true })
+    // All of it has to be in the window, because rows that are not are not drawn.
+    const height = await other.evaluate('document.documentElement.scrollHeight') as number
+    await other.setViewportSize({ width: options.viewport!.width, height: Math.min(height, 2500) })
+    await other.screenshot({ path: join(pictures!, `${name}, ${look}.png`) })
     await other.close()
   }
 }

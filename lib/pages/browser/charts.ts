@@ -85,8 +85,8 @@ export class Charts {
     for (const { element } of this.#plots) this.#resizes.observe(element)
   }
 
-  /** Draws points and marks up to a time. */
-  draw (points: readonly Point[], marks: readonly Marked[], end: number): void {
+  /** Takes points and marks up to a time. Returns what draws them, chart by chart. */
+  steps (points: readonly Point[], marks: readonly Marked[], end: number): Array<() => void> {
     this.#points = points
     this.#marks = marks
     const bucketRates = points.flatMap(point => point.bucketCounts.map(count => count / cellSeconds(point)))
@@ -107,12 +107,10 @@ export class Charts {
       if (kind !== 'stall') insertBreak(times, data, from + 0.001 * (index + 1))
     }
     const span = Math.min(Math.max(end - (points[0]?.from ?? end), spans[0]), spans[1])
-    this.#plots.forEach(({ chart }, index) => {
-      chart.batch(() => {
-        chart.setData([times, ...data[index]!] as UPlot.AlignedData, false)
-        chart.setScale('x', { min: end - span, max: end })
-      })
-    })
+    return this.#plots.map(({ chart }, index) => () => chart.batch(() => {
+      chart.setData([times, ...data[index]!] as UPlot.AlignedData, false)
+      chart.setScale('x', { min: end - span, max: end })
+    }))
   }
 
   /** The requests per second that the last colour of the heat map stands for. */

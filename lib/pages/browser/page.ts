@@ -122,7 +122,7 @@ async function ask (): Promise<number> {
   objectiveWindows = content.objective
   answeredMs = receivedMs
   trouble = undefined
-  if (!paused) draw()
+  if (!paused) drawInFrames()
   return Math.min(Math.max(content.nextMs + 30, 100), 2000)
 }
 
@@ -157,29 +157,58 @@ function waitingSeconds (): number | undefined {
   return waitingMs > missedMs ? waitingMs / 1000 : undefined
 }
 
+/** What draws the parts of the page. If there is something newer to draw, the rest of it is left out. */
+let drawing: Array<() => void> = []
+
 function draw (): void {
+  drawing = steps()
+  for (const step of drawing) step()
+}
+
+/** Draws one part of the page in each frame, so that none takes long. */
+async function drawInFrames (): Promise<void> {
+  const own = drawing = steps()
+  for (const step of own) {
+    await new Promise(requestAnimationFrame)
+    if (drawing !== own) return
+    step()
+  }
+}
+
+/** What draws the parts of the page, one after the other. */
+function steps (): Array<() => void> {
   const increase = windowSeconds === undefined ? history.sinceStart() : history.over(windowSeconds)
   const before = windowSeconds === undefined ? undefined : history.over(windowSeconds, windowSeconds)
   changes = increase === undefined ? new Map() : changesOf(histogram.upperBounds, increase, before)
   points = history.points(quantiles.map(([, q]) => q), quantileSeconds, spans[1], table.chosen)
   marks = history.marks()
-  const chosen = chosenRow(increase)
-  showScope(increase)
-  showNumbers(increase, chosen)
-  showChanges(increase)
-  showObjective()
-  table.show(increase, changes, `By route and method, ${windowText()}`)
-  drawCharts()
-  keepLink()
-  showState()
+  return [
+    () => {
+      showScope(increase)
+      showNumbers(increase, chosenRow(increase))
+      showChanges(increase)
+      showObjective()
+      keepLink()
+      showState()
+    },
+    ...chartSteps(),
+    () => table.show(increase, changes, `By route and method, ${windowText()}`)
+  ]
 }
 
 function drawCharts (): void {
+  for (const step of chartSteps()) step()
+}
+
+function chartSteps (): Array<() => void> {
   const isWaiting = waitingSeconds() !== undefined && !paused
   const end = isWaiting || Number.isNaN(history.time) ? clock(performance.now()) : history.time
-  charts.draw(points, isWaiting ? [...marks, { from: history.time, time: end, kind: 'waiting' }] : marks, end)
-  setText(find('#heat data'), formatRate(charts.most).replace('.0', ''))
-  showPoint()
+  const shownMarks = isWaiting ? [...marks, { from: history.time, time: end, kind: 'waiting' as const }] : marks
+  const showKeys = (): void => {
+    setText(find('#heat data'), formatRate(charts.most).replace('.0', ''))
+    showPoint()
+  }
+  return [...charts.steps(points, shownMarks, end), showKeys]
 }
 
 /** The chosen row, or what all requests are together. */

@@ -27,6 +27,8 @@ interface Column {
   /** A second line, such as the bucket of an estimate. */
   readonly note?: (shown: Shown) => string
   readonly isText?: boolean
+  /** The width in rem that its texts need. Columns keep their widths whatever is in them. */
+  readonly width: number
   /** The kind of bad news that a number above 0 is. */
   readonly alarm?: string
 }
@@ -59,6 +61,7 @@ function columnsOf ({ histogram, hasOpen }: TableOptions): Column[] {
     {
       id: 'requests',
       name: 'Requests',
+      width: 6,
       value: ({ row }) => requestsOf(row),
       text: ({ row }) => formatCount(requestsOf(row)),
       note: ({ row, seconds }) => requestsOf(row) === 0 ? '' : `${formatRate(requestsOf(row) / seconds)}/s`
@@ -66,18 +69,21 @@ function columnsOf ({ histogram, hasOpen }: TableOptions): Column[] {
     {
       id: 'total',
       name: 'Time in total',
+      width: 6.8,
       value: ({ row }) => row.counts.sum,
       text: ({ row }) => requestsOf(row) === 0 ? nothing : formatTotal(row.counts.sum)
     },
     {
       id: 'mean',
       name: 'Mean',
+      width: 5.6,
       value: ({ row }) => row.counts.sum / requestsOf(row),
       text: ({ row }) => formatSeconds(row.counts.sum / requestsOf(row))
     },
     ...quantiles.map(([name]): Column => ({
       id: name,
       name,
+      width: 6.6,
       value: ({ estimates }) => estimates.get(name)!.value,
       text: ({ estimates }) => formatEstimate(estimates.get(name)!),
       note: ({ estimates }) => {
@@ -103,11 +109,12 @@ function changeText ({ change }: Shown): string {
 }
 
 function textColumn (id: string, name: string, text: (shown: Shown) => string): Column {
-  return { id, name, isText: true, value: text, text }
+  return { id, name, width: id === 'route' ? 12 : 5.5, isText: true, value: text, text }
 }
 
 function countColumn (name: string, value: (shown: Shown) => number, alarm = 'some'): Column {
-  return { id: name.toLowerCase().replace(' ', '-'), name, value, text: shown => formatCount(value(shown)), alarm }
+  const width = 1.5 + name.length / 2
+  return { id: name.toLowerCase(), name, width, value, text: shown => formatCount(value(shown)), alarm }
 }
 
 /** The cells of a row, and what is in them, which is quicker to look up here than in the document. */
@@ -144,8 +151,11 @@ export class Table {
     this.#sortedBy = index === -1 ? this.#columns.findIndex(({ id }) => id === 'total') : index
     this.#descending = index === -1 || order !== 'ascending'
     const heads = document.createElement('tr')
+    heads.role = 'row'
     heads.append(...this.#columns.map((column, index) => this.#createHead(column, index)))
     find('#routes thead').replaceChildren(heads)
+    const widths = this.#columns.map(({ width }, index) => `minmax(${width}rem, ${index === 0 ? 4 : 1}fr)`)
+    find('#routes').style.setProperty('--columns', widths.join(' '))
     this.#body.replaceChildren()
     this.#sort.replaceChildren(...this.#columns.map(({ id, name }) => new Option(name, id)))
     this.#sort.onchange = () => this.#sortBy(this.#sort.selectedIndex)
@@ -265,6 +275,7 @@ export class Table {
 
   #createHead ({ name, isText }: Column, index: number): HTMLTableCellElement {
     const [head, button] = [document.createElement('th'), document.createElement('button')]
+    head.role = 'columnheader'
     head.scope = 'col'
     if (isText === true) head.className = 'text'
     button.type = 'button'
@@ -281,7 +292,8 @@ export class Table {
   #createRow (key: string): Element {
     const row = document.createElement('tr')
     row.onclick = () => this.choose(this.#chosen === key ? undefined : key)
-    // On a phone the cells of a row are laid out in lines, and browsers then forget that they are cells.
+    // Rows that are laid out as grids are laid out one by one, and only those that are seen. Browsers then forget that
+    // they are rows.
     row.role = 'row'
     const element: Element = { row, texts: [], notes: [], shown: [] }
     this.#columns.forEach(({ id, name, isText }, index) => {
