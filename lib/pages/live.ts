@@ -147,7 +147,7 @@ function endings ({ inFlight, histograms }: Facts): NumberCard[] {
   const hasStatus = histograms.some(({ statusLabel }) => statusLabel !== undefined)
   const cards: ReadonlyArray<NumberCard | false> = [
     hasStatus && ['status-2', '2xx', 'answered'],
-    hasStatus && ['status-3', '3xx', 'led elsewhere'],
+    hasStatus && ['status-3', '3xx', 'redirected'],
     hasStatus && ['status-4', '4xx', 'refused'],
     hasStatus && ['status-5', '5xx', 'failed'],
     ['aborted', 'Aborted', 'the client left'],

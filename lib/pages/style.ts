@@ -163,6 +163,9 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
   .charts { grid-template-columns: repeat(3, minmax(0, 1fr)); }
   #heat .plot { min-height: 24rem; }
 }
+@media (max-width: 70rem) {
+  dt span { display: block; font-size: .75rem; overflow: hidden; text-overflow: ellipsis; }
+}
 @media (max-width: 56rem) {
   .charts { grid-template-columns: minmax(0, 1fr); }
   #quantiles, #failures { order: -1; }
@@ -185,7 +188,6 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
   #endings { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .4rem; margin-top: .4rem; }
   dl div, #endings div { padding: .45rem .6rem; }
   #loop-busy { grid-column: span 3; }
-  dt span { display: block; font-size: .75rem; overflow: hidden; text-overflow: ellipsis; }
   data { font-size: 1.4rem; }
   .charts { gap: .5rem; margin: .5rem 0; }
   figure { padding: .55rem .6rem .3rem; }

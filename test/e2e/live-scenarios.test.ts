@@ -158,7 +158,7 @@ const scenarios: Readonly<Record<string, Scenario>> = {
       t.equal(await page.locator('#oldest small').innerText(), 'GET /hangs')
       t.match(await row(page, '/hangs'), { Requests: '0', Open: '3', Oldest: /^\d\d\.\d s$/ })
       await page.getByRole('columnheader', { name: 'Oldest' }).getByRole('button').click()
-      t.equal(await page.locator('#routes tbody th button').first().innerText(), '/hangs')
+      t.equal(await page.locator('#routes tbody th button').first().textContent(), '/hangs')
     }
   },
 
@@ -199,7 +199,7 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     }),
     check: async ({ t, page }) => {
       await page.locator('#filter').fill('/tenants/49')
-      const texts = await page.locator('#routes tbody th button').allInnerTexts()
+      const texts = await page.locator('#routes tbody th button').allTextContents()
       t.equal(texts.length, 11)
       t.match(await row(page, '/tenants/499/orders'), { Requests: '2' })
       await page.locator('#filter').fill('')
@@ -274,6 +274,16 @@ async function compare ({ t, page }: Scene, prometheus: Prometheus, tolerances: 
   }
 }
 
+async function startTroubled (
+  t: Test, env: NodeJS.ProcessEnv
+): Promise<{ application: Program, address: string, metrics: string }> {
+  const application = new Program(t, process.execPath, ['dist/test/fixtures/troubled.js'], {
+    env: { ...process.env, ...env }
+  })
+  const [, address, metrics] = await application.printed(/(http:\S+)\s+(http:\S+)/)
+  return { application, address: address!, metrics: metrics! }
+}
+
 /** Leaves pictures of a page in all looks. */
 async function takePictures (browser: Browser, page: Page, name: string): Promise<void> {
   for (const [look, options] of Object.entries(looks)) {
@@ -292,14 +302,7 @@ t.test('the numbers are those of the client and of Prometheus', { skip }, async 
   t.jobs = 4
   await Promise.all(Object.entries(scenarios).map(([name, scenario]) => t.test(name, async t => {
     const { env, before, run, check, isAnother } = scenario
-    const start = async (more: object): Promise<{ application: Program, address: string, metrics: string }> => {
-      const application = new Program(t, process.execPath, ['dist/test/fixtures/troubled.js'], {
-        env: { ...process.env, ...env, ...more }
-      })
-      const [, address, metrics] = await application.printed(/(http:\S+)\s+(http:\S+)/)
-      return { application, address: address!, metrics: metrics! }
-    }
-    const { application, address, metrics } = await start({})
+    const { application, address, metrics } = await startTroubled(t, { ...env })
     await before(address)
     const prometheus = await installations[0]!.start(t, 'global: { scrape_interval: 1s }\n' +
       `scrape_configs: [{ job_name: x, static_configs: [{ targets: ['${new URL(metrics).host}'] }] }]\n`)
@@ -314,7 +317,7 @@ t.test('the numbers are those of the client and of Prometheus', { skip }, async 
       order: async what => fetch(`${address}/-/${what}`),
       restart: async () => {
         await application.stop('SIGTERM')
-        await start({ PORT: new URL(address).port, METRICS_PORT: new URL(metrics).port })
+        await startTroubled(t, { PORT: new URL(address).port, METRICS_PORT: new URL(metrics).port })
       }
     }
 
@@ -335,3 +338,44 @@ t.test('the numbers are those of the client and of Prometheus', { skip }, async 
     await page.close()
   })))
 })
+
+t.test('the page says which route is in trouble, since when, and whether it is the CPU', { skip }, async t => {
+  const { address, metrics } = await startTroubled(t, {})
+  const { page, complaints } = await openPage(await startBrowser(t), `${live(metrics)}#window=10`, looks.light)
+  await isLive(page)
+  const paths = ['/', '/items/1', '/checkout']
+  const timer = setInterval(() => {
+    for (const path of paths) fetch(address + path).then(response => response.text()).catch(() => {})
+  }, 50)
+  t.teardown(() => clearInterval(timer))
+  await shows(page, 'two windows of traffic', async () => Number(await plotValue(page, 'aria-valuemax')) >= 22)
+
+  // The database becomes slow.
+  const began = Date.now()
+  await fetch(`${address}/-/database`)
+  const change = /^GET \/checkout: p99 \S+ \S+ → \S+ \S+ since (.+)$/m
+  await shows(page, 'what is slow', async () => change.test(await changes(page)))
+  t.comment(`after ${Math.round((Date.now() - began) / 1000)} s: ${await changes(page)}; ` +
+    `event loop busy ${await page.locator('#loop-busy data').innerText()}`)
+  const [, since] = change.exec(await changes(page))!
+  const times = await page.evaluate(`Array.from({ length: 8 }, (_second, index) =>
+    new Date(${began} + 1000 * (index - 3)).toLocaleTimeString())`) as string[]
+  t.ok(times.includes(since!), `${since!} is one of ${times.join(', ')}`)
+  t.ok(await number(page, 'loop-busy') < 0.6, 'it is not the CPU')
+  t.notMatch(await state(page), 'busy')
+  await page.getByRole('button', { name: change }).click()
+  t.equal(await page.locator('#chosen').innerText(), 'GET /checkout only')
+  if (pictures !== undefined) await page.screenshot({ path: join(pictures, 'an incident, the database.png') })
+
+  // Something computes for long, between short turns.
+  fetch(`${address}/-/stall?ms=300&times=40`).catch(() => {})
+  await shows(page, 'that it is the CPU', async () =>
+    (await state(page)) === 'Live; the event loop is busy all the time, and every request waits for it')
+  t.comment(await state(page))
+  if (pictures !== undefined) await page.screenshot({ path: join(pictures, 'an incident, the CPU.png') })
+  t.same(complaints, [])
+})
+
+async function plotValue (page: Page, name: string): Promise<string> {
+  return (await page.locator('#rates .plot').getAttribute(name))!
+}

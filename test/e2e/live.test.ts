@@ -178,11 +178,11 @@ t.test('it can be used with the keyboard alone', { skip }, async t => {
   t.not(await plot.getAttribute('aria-valuetext'), first)
   t.match(first, /requests per second, p50 /)
 
-  const routes = page.locator('#routes tbody th')
-  t.same(await routes.allInnerTexts(), ['/orders', '/users/:id'])
+  const routes = page.locator('#routes tbody th button')
+  t.same(await routes.allTextContents(), ['/orders', '/users/:id'])
   await page.getByRole('button', { name: 'Requests', exact: true }).focus()
   await page.keyboard.press('Enter')
-  t.same(await routes.allInnerTexts(), ['/users/:id', '/orders'])
+  t.same(await routes.allTextContents(), ['/users/:id', '/orders'])
   t.same(complaints, [])
 })
 
@@ -207,6 +207,28 @@ t.test('it fits a phone, and follows light and dark', { skip }, async t => {
   t.not(await background(), light[0])
   await shows(page, 'charts in other colours', async () => await pixel() !== light[1])
   t.same(complaints, [])
+})
+
+t.test('it fits every window, and 60 routes with long names', { skip }, async t => {
+  const { app } = await startApplication(t, {}, app => {
+    for (let index = 0; index < 60; index++) app.get(`/organizations/:organization/bills-${index}/:id`, async () => 'x')
+  })
+  for (let index = 0; index < 60; index++) await app.inject(`/organizations/acme/bills-${index}/1`)
+  const browser = await startBrowser(t)
+  for (const width of [390, 768, 1024, 1440, 2560]) {
+    const { page } = await openPage(browser, `${live(app.latency.url!)}#window=start`, {
+      viewport: { width, height: 900 }
+    })
+    await isLive(page)
+    t.equal(await page.evaluate('document.documentElement.scrollWidth'), width)
+    const names = page.locator('#routes tbody th button')
+    t.equal(await names.count(), 60)
+    // What is cut off is wider than its box.
+    const cutOff = await page.evaluate(`[...document.querySelectorAll('#routes tbody th button, dt, dt span')]
+      .filter(one => one.clientWidth > 0 && one.scrollWidth > one.clientWidth + 1).map(one => one.innerText)`)
+    t.same(cutOff, [], String(width))
+    await page.close()
+  }
 })
 
 t.test('what changes once a second moves nothing else', { skip }, async t => {
@@ -435,11 +457,11 @@ t.test('the table finds a row: by any column, by a text, by its number, and with
   await page.getByRole('radio', { name: 'Since start' }).check()
   const routes = page.locator('#routes tbody th button')
   await shows(page, 'rows', async () => await routes.count() === 100)
-  t.equal(await routes.first().innerText(), '/route-7/slow')
+  t.equal(await routes.first().textContent(), '/route-7/slow')
   t.match(await row(page, '/route-7/slow'), { Requests: '1', p99: /^9/ })
-  t.equal(await page.locator('#routes tbody tr').first().locator('td.p99 small').innerText(), '1 ms to 10 s')
+  t.equal(await page.locator('#routes tbody tr').first().locator('td.p99 small').textContent(), '1 ms to 10 s')
   await page.getByRole('columnheader', { name: 'Route' }).getByRole('button').click()
-  t.same((await routes.allInnerTexts()).slice(0, 4), ['/route-0', '/route-1', '/route-2', '/route-3'])
+  t.same((await routes.allTextContents()).slice(0, 4), ['/route-0', '/route-1', '/route-2', '/route-3'])
   await page.locator('#filter').fill('get ROUTE-49')
   t.equal(await routes.count(), 11)
   await page.locator('#filter').fill('nothing like that')

@@ -183,6 +183,8 @@ function steps (): Array<() => void> {
   points = history.points(quantiles.map(([, q]) => q), quantileSeconds, spans[1], table.chosen)
   marks = history.marks()
   return [
+    ...chartSteps(),
+    () => table.show(increase, changes, `By route and method, ${windowText()}`),
     () => {
       showScope(increase)
       showNumbers(increase, chosenRow(increase))
@@ -190,9 +192,7 @@ function steps (): Array<() => void> {
       showObjective()
       keepLink()
       showState()
-    },
-    ...chartSteps(),
-    () => table.show(increase, changes, `By route and method, ${windowText()}`)
+    }
   ]
 }
 
