@@ -85,8 +85,8 @@ export class Charts {
     for (const { element } of this.#plots) this.#resizes.observe(element)
   }
 
-  /** Takes points and marks up to a time. Returns what draws them, chart by chart. */
-  steps (points: readonly Point[], marks: readonly Marked[], end: number): Array<() => void> {
+  /** Draws points and marks up to a time, chart by chart. */
+  * draw (points: readonly Point[], marks: readonly Marked[], end: number): Generator<undefined, void> {
     this.#points = points
     this.#marks = marks
     const bucketRates = points.flatMap(point => point.bucketCounts.map(count => count / cellSeconds(point)))
@@ -107,10 +107,13 @@ export class Charts {
       if (kind !== 'stall') insertBreak(times, data, from + 0.001 * (index + 1))
     }
     const span = Math.min(Math.max(end - (points[0]?.from ?? end), spans[0]), spans[1])
-    return this.#plots.map(({ chart }, index) => () => chart.batch(() => {
-      chart.setData([times, ...data[index]!] as UPlot.AlignedData, false)
-      chart.setScale('x', { min: end - span, max: end })
-    }))
+    for (const [index, { chart }] of this.#plots.entries()) {
+      chart.batch(() => {
+        chart.setData([times, ...data[index]!] as UPlot.AlignedData, false)
+        chart.setScale('x', { min: end - span, max: end })
+      })
+      yield
+    }
   }
 
   /** The requests per second that the last colour of the heat map stands for. */

@@ -157,58 +157,55 @@ function waitingSeconds (): number | undefined {
   return waitingMs > missedMs ? waitingMs / 1000 : undefined
 }
 
-/** What draws the parts of the page. If there is something newer to draw, the rest of it is left out. */
-let drawing: Array<() => void> = []
+/** What draws the page, part by part. If there is something newer to draw, the rest of it is left out. */
+let drawing = parts()
 
 function draw (): void {
-  drawing = steps()
-  for (const step of drawing) step()
+  drawing = parts()
+  finish(drawing)
+}
+
+function finish (parts: Generator): void {
+  while (parts.next().done !== true);
 }
 
 /** Draws one part of the page in each frame, so that none takes long. */
 async function drawInFrames (): Promise<void> {
-  const own = drawing = steps()
-  for (const step of own) {
+  const own = drawing = parts()
+  while (true) {
     await new Promise(requestAnimationFrame)
-    if (drawing !== own) return
-    step()
+    if (drawing !== own || own.next().done === true) return
   }
 }
 
-/** What draws the parts of the page, one after the other. */
-function steps (): Array<() => void> {
+function * parts (): Generator<undefined, void> {
   const increase = windowSeconds === undefined ? history.sinceStart() : history.over(windowSeconds)
   const before = windowSeconds === undefined ? undefined : history.over(windowSeconds, windowSeconds)
   changes = increase === undefined ? new Map() : changesOf(histogram.upperBounds, increase, before)
+  yield
   points = history.points(quantiles.map(([, q]) => q), quantileSeconds, spans[1], table.chosen)
   marks = history.marks()
-  return [
-    ...chartSteps(),
-    () => table.show(increase, changes, `By route and method, ${windowText()}`),
-    () => {
-      showScope(increase)
-      showNumbers(increase, chosenRow(increase))
-      showChanges(increase)
-      showObjective()
-      keepLink()
-      showState()
-    }
-  ]
+  yield * chartParts()
+  yield * table.show(increase, changes, `By route and method, ${windowText()}`)
+  showScope(increase)
+  showNumbers(increase, chosenRow(increase))
+  showChanges(increase)
+  showObjective()
+  keepLink()
+  showState()
 }
 
 function drawCharts (): void {
-  for (const step of chartSteps()) step()
+  finish(chartParts())
 }
 
-function chartSteps (): Array<() => void> {
+function * chartParts (): Generator<undefined, void> {
   const isWaiting = waitingSeconds() !== undefined && !paused
   const end = isWaiting || Number.isNaN(history.time) ? clock(performance.now()) : history.time
-  const shownMarks = isWaiting ? [...marks, { from: history.time, time: end, kind: 'waiting' as const }] : marks
-  const showKeys = (): void => {
-    setText(find('#heat data'), formatRate(charts.most).replace('.0', ''))
-    showPoint()
-  }
-  return [...charts.steps(points, shownMarks, end), showKeys]
+  yield * charts.draw(points,
+    isWaiting ? [...marks, { from: history.time, time: end, kind: 'waiting' }] : marks, end)
+  setText(find('#heat data'), formatRate(charts.most).replace('.0', ''))
+  showPoint()
 }
 
 /** The chosen row, or what all requests are together. */

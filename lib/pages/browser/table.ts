@@ -36,6 +36,9 @@ interface Column {
 /** With more rows than this, the others are shown when they are asked for. */
 const firstRows = 100
 
+/** How many rows are shown in one part. */
+const rowsPerPart = 50
+
 /** The order of rows that change is kept for this long, so that a row can be read. */
 const keepOrderMs = 3000
 
@@ -185,7 +188,10 @@ export class Table {
     this.#onChange()
   }
 
-  show (increase: Increase | undefined, changes: ReadonlyMap<string, Change>, caption: string): void {
+  /** Shows rows, some in each part. */
+  * show (
+    increase: Increase | undefined, changes: ReadonlyMap<string, Change>, caption: string
+  ): Generator<undefined, void> {
     setText(find('#routes-name'), caption)
     this.#sort.selectedIndex = this.#sortedBy
     find('#routes thead').querySelectorAll('th').forEach((head, index) => {
@@ -194,15 +200,16 @@ export class Table {
     })
     const shown = this.#inOrder(this.#select(increase, changes))
     const visible = this.#all ? shown : shown.slice(0, firstRows)
-    const rows = visible.map(one => this.#showRow(one))
-    rows.forEach((row, index) => {
+    for (const [index, one] of visible.entries()) {
+      if (index % rowsPerPart === 0) yield
+      const row = this.#showRow(one)
       if (this.#body.children[index] !== row) this.#body.insertBefore(row, this.#body.children[index] ?? null)
-    })
-    while (this.#body.children.length > rows.length) this.#body.lastElementChild!.remove()
+    }
+    while (this.#body.children.length > visible.length) this.#body.lastElementChild!.remove()
     this.#more.hidden = visible.length === shown.length
     setText(this.#more, `Show all ${formatCount(shown.length)} rows`)
     const empty = find('#empty')
-    empty.hidden = rows.length > 0
+    empty.hidden = visible.length > 0
     setText(empty, increase === undefined || increase.rows.size === 0
       ? 'No requests yet. A route is here as soon as it has answered one.'
       : 'No route or method has this text.')
