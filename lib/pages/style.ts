@@ -184,6 +184,7 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
   #objective { grid-template-columns: minmax(0, 1fr); }
   #objective dl { gap: .4rem; }
   #objective dl div { padding: 0; }
+  #objective small, #objective dt span { white-space: normal; }
   #rate { grid-column: span 2; }
   #endings { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .4rem; margin-top: .4rem; }
   dl div, #endings div { padding: .45rem .6rem; }

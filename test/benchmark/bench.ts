@@ -15,6 +15,8 @@ import { http } from './parts/http'
 import { inFlight } from './parts/in-flight'
 import { inProcess } from './parts/in-process'
 import { install } from './parts/install'
+import { live } from './parts/live'
+import { liveFrames } from './parts/live-frames'
 import { load } from './parts/load'
 import { memory } from './parts/memory'
 import { openRequests } from './parts/open-requests'
@@ -32,6 +34,8 @@ const parts: Readonly<Record<string, Part>> = {
   scrape,
   rate,
   load,
+  live,
+  'live-frames': liveFrames,
   memory,
   'in-flight': inFlight,
   'open-requests': openRequests,

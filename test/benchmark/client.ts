@@ -79,6 +79,19 @@ const tasks = {
     return [performance.now() - start, bytes]
   },
 
+  /** Asks for what is new at the live page once a second, as so many pages do. */
+  async look (url: string, seconds: number, pages: number): Promise<void> {
+    await Promise.all(Array.from({ length: pages }, async () => {
+      let known = ''
+      for (let second = 0; second < seconds; second++) {
+        const due = performance.now() + 1000
+        const { generation, last } = await (await fetch(url + known)).json() as { generation: string, last: number }
+        known = `&generation=${generation}&last=${last}`
+        await sleep(Math.max(0, due - performance.now()))
+      }
+    }))
+  },
+
   /** How many scrapes were answered, by so many scrapers that each scrape once a second. */
   async scrapeEverySecond (url: string, seconds: number, scrapers: number): Promise<number> {
     let scrapes = 0

@@ -1,8 +1,8 @@
 import { chromium, type Browser, type BrowserContextOptions, type Page } from 'playwright-core'
 import type { Test } from 'tap'
 
-export async function startBrowser (t: Test): Promise<Browser> {
-  const browser = await chromium.launch({
+export async function launchBrowser (): Promise<Browser> {
+  return chromium.launch({
     // Where Debian has it, and the machines of GitHub too.
     executablePath: '/usr/bin/chromium',
     args: [
@@ -10,6 +10,10 @@ export async function startBrowser (t: Test): Promise<Browser> {
       '--disable-component-update', '--disable-sync'
     ]
   })
+}
+
+export async function startBrowser (t: Test): Promise<Browser> {
+  const browser = await launchBrowser()
   t.teardown(() => browser.close())
   return browser
 }
