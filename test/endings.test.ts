@@ -1,7 +1,11 @@
+import { once } from 'node:events'
+import { Readable } from 'node:stream'
 import Fastify from 'fastify'
 import t from 'tap'
 import latency from '../lib'
 import { anyPort, createApplication, listen, scrape } from './helpers/application'
+import { Connection, exchange } from './helpers/connection'
+import { until } from './helpers/until'
 import { Gates, play, scenarios, type Scenario } from './scenarios/endings'
 import type { Exposition } from './helpers/exposition'
 
@@ -52,3 +56,63 @@ for (const scenario of scenarios) {
     t.same(values(exposition, 'http_long_lived_requests'), {})
   })
 }
+
+t.test('a reply to a connection that has failed reaches nobody', async t => {
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  app.get('/late', async () => 'x')
+  app.get('/late/bytes', async () => Buffer.from('x'))
+  app.get('/late/stream', async (_request, reply) => {
+    return reply.type('text/event-stream').send(Readable.from(['data: x\n\n']))
+  })
+  app.get('/destroyed', async ({ raw }) => {
+    raw.destroy()
+    return 'x'
+  })
+  app.get('/failed', async ({ raw }) => {
+    raw.socket.destroy()
+    throw new Error('no')
+  })
+  app.get('/ended', async ({ raw }) => {
+    await once(raw.socket, 'end')
+    return 'x'
+  })
+  app.get('/reset', async ({ raw }) => {
+    await once(raw.socket, 'close')
+    return 'x'
+  })
+  const address = await listen(app)
+  const head = (path: string): string => `GET ${path} HTTP/1.1\nhost: x\n\n`
+  for (const path of ['/late', '/late/bytes', '/late/stream']) {
+    t.match(await exchange(address, `${head(path)}\0`), 'HTTP/1.1 400 ', 'which Fastify answers in place of it')
+  }
+  for (const path of ['/destroyed', '/failed']) t.equal(await exchange(address, head(path)), '')
+  for (const [path, leave] of [['/ended', 'end'], ['/reset', 'resetAndDestroy']] as const) {
+    const connection = await Connection.open(address)
+    const arrived = once(app.server, 'request')
+    connection.send(head(path))
+    await arrived
+    connection.socket[leave]()
+    await connection.closed()
+  }
+  await until('the end of all requests', async () =>
+    Object.keys(values(await scrape(app.latency.url), 'http_requests_in_flight')).length === 0)
+
+  const exposition = await scrape(app.latency.url)
+  const paths = ['/destroyed', '/ended', '/failed', '/late', '/late/bytes', '/late/stream', '/reset']
+  t.same(values(exposition, 'http_request_duration_seconds_count'),
+    Object.fromEntries(paths.map(path => [`GET ${path} 499`, 1])))
+  t.same(values(exposition, 'http_requests_aborted_total'),
+    Object.fromEntries(paths.map(path => [`GET ${path} before_reply`, 1])))
+})
+
+t.test('a reply that was sent is whole, whatever else comes on its connection', async t => {
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  app.get('/', (_request, reply) => { reply.send('x') })
+  t.match(await exchange(await listen(app), 'GET / HTTP/1.1\nhost: x\n\n\0'), /200 OK[^]*400 Bad Request/)
+
+  const exposition = await scrape(app.latency.url)
+  t.same(values(exposition, 'http_request_duration_seconds_count'), { 'GET / 200': 1 })
+  t.same(values(exposition, 'http_requests_aborted_total'), {})
+})

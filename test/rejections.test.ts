@@ -324,10 +324,9 @@ t.test('what others answer on the same server is not counted', async t => {
     else response.writeHead(Number(status), types[Number(type)]).end('{}')
   }
   app.server.on('checkExpectation', (_request, response) => { response.writeHead(417).end() })
-  const rests = { '': [0, 1, 2, 3], '/%zz': [0, 1, 2], [`/${'x'.repeat(101)}`]: [0, 1, 2] }
-  for (const [rest, kinds] of Object.entries(rests)) {
+  for (const rest of ['', '/%zz', `/${'x'.repeat(101)}`]) {
     for (const status of [400, 404, 414, 417, 500, 503]) {
-      for (const type of kinds) {
+      for (const type of [0, 1, 2, 3]) {
         await exchange(address, `GET /own/${status}/${type}${rest} HTTP/1.1\nhost: x\nconnection: close\n\n`)
       }
     }
@@ -398,6 +397,20 @@ t.test('no request is counted as rejected and observed too, whenever the hooks o
   await Promise.all(requests.map(async request => exchange(address, request)))
   await until('all to be observed', async () => await observed(app) === requests.length)
   t.same(await rejected(app), {})
+})
+
+t.test('what the router refuses is counted, however the client writes its target', async t => {
+  const { app, addresses } = await createRejecting(t, '127.0.0.1')
+  const refused = {
+    bad_url: ['/%zz', '/a"b%zz', '/%zz?x=%zz;y', '//%zz', 'http://x/%zz', 'HTTPS://x:80/%zz?x', 'http://x;y/%zz'],
+    long_parameter: [`/${'x'.repeat(101)}?x=1`, `http://x/${'x'.repeat(101)}`, `/%20${'x'.repeat(101)}`]
+  }
+  if (!('long_parameter' in rejections)) refused.long_parameter = []
+  for (const target of Object.values(refused).flat()) {
+    t.match(await exchange(addresses[0]!, `GET ${target} HTTP/1.1\nhost: x\nconnection: close\n\n`), /^HTTP\/1.1 4[01][04] /)
+  }
+  t.same(await rejected(app), Object.fromEntries(
+    Object.entries(refused).map(([reason, { length }]) => [reason, length]).filter(([, count]) => count !== 0)))
 })
 
 t.test('frameworkErrors may answer with any status', async t => {

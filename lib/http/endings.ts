@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import {
@@ -116,6 +117,17 @@ export class EndingObserver {
     const connection = this.#own((socket as Carrier)[kConnection])
     const latest = connection?.pipelined.at(-1) ?? connection?.reply ?? connection?.cutOff
     return latest?.request.raw.complete === false
+  }
+
+  /**
+   * To be called when an HTTP/1 connection fails, before anybody acts on that. What is written to it from then on
+   * reaches nobody, and Node.js keeps no trace of that.
+   */
+  failed (socket: Duplex): void {
+    const reply = this.#own((socket as Carrier)[kConnection])?.reply
+    if (reply === undefined || sent.has(reply.raw)) return
+    if (sentHead(reply) === undefined) sent.set(reply.raw, 'nothing')
+    else if (reply.raw.writableEnded && reply.raw.writableLength === 0) sent.set(reply.raw, 'all')
   }
 
   /**
@@ -322,14 +334,14 @@ function isReal (transport: Transport | undefined): transport is Transport {
 }
 
 /**
- * Whether replies were handed to the operating system when they finished. In Node.js 20 and 22, a reply also finishes
- * when its connection is destroyed while it waits to be sent.
+ * How much of a reply was handed to the operating system. It is noted only if it could not be told later: in Node.js 20
+ * and 22, a reply also finishes when its connection is destroyed while it waits to be sent.
  */
-const wereSent = new WeakMap<FastifyReply['raw'], boolean>()
+const sent = new WeakMap<FastifyReply['raw'], 'nothing' | 'part' | 'all'>()
 
 /** To be called before earlier `onResponse` hooks run, which may destroy the connection. */
 function watchFinish ({ raw }: FastifyReply, carrier: Carrier): void {
-  raw.prependOnceListener('finish', () => { wereSent.set(raw, !carrier.destroyed) })
+  raw.prependOnceListener('finish', () => { if (!sent.has(raw)) sent.set(raw, carrier.destroyed ? 'part' : 'all') })
 }
 
 /**
@@ -339,8 +351,8 @@ function watchFinish ({ raw }: FastifyReply, carrier: Carrier): void {
 function endingOfReply (reply: FastifyReply): Ending {
   const transport = transportOf(reply.request)
   const isDestroyed = transport?.destroyed === true && isReal(transport)
-  if (isDestroyed && (!transport.writableFinished || transport.aborted === true) && wereSent.get(reply.raw) !== true) {
-    if (sentHead(reply) === undefined) return 'aborted_before_reply'
+  if (isDestroyed && (!transport.writableFinished || transport.aborted === true) && sent.get(reply.raw) !== 'all') {
+    if (!wasWritten(reply)) return 'aborted_before_reply'
     return longLivedKind(reply) === undefined ? 'aborted_in_reply' : 'long_lived'
   }
   return endingOfSent(reply)
@@ -359,10 +371,14 @@ function endingOfConnection (reply: FastifyReply): Ending {
   // sent, because its connection is destroyed, counts as finished too.
   const isFinished = raw.writableFinished && (raw.socket === null || isHttp2(reply) || !isReal(transport))
   if (isFinished || (raw.writableEnded && !isReal(transport))) {
-    return wereSent.get(raw) === false ? endingOfReply(reply) : endingOfSent(reply)
+    return sent.get(raw) === 'part' ? endingOfReply(reply) : endingOfSent(reply)
   }
-  if (longLivedKind(reply) !== undefined) return 'long_lived'
-  if (hasBegun(reply)) return wasEnded(reply) ? 'replied' : 'aborted_in_reply'
+  if (sent.get(raw) === 'all') return endingOfSent(reply)
+  // The reply to a pipelined request may wait for the earlier replies.
+  if (wasWritten(reply) && raw.socket !== null) {
+    if (longLivedKind(reply) !== undefined) return 'long_lived'
+    return wasEnded(reply) ? 'replied' : 'aborted_in_reply'
+  }
   // An error of the connection belongs to this request only if the client has not sent all of the request yet.
   const code = request.raw.complete === false ? (transport?.errored as NodeJS.ErrnoException | null)?.code : undefined
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return 'timed_out'
@@ -377,9 +393,10 @@ function wasEnded (reply: FastifyReply): boolean {
 }
 
 /**
- * Whether anything of a reply was sent. The reply to a pipelined request may have been written and still wait for the
- * earlier replies.
+ * Whether anything of a reply was written to its connection. Nothing is, on a connection that has failed or was
+ * destroyed, though the reply has its head.
  */
-function hasBegun (reply: FastifyReply): boolean {
-  return sentHead(reply) !== undefined && reply.raw.socket !== null
+function wasWritten (reply: FastifyReply): boolean {
+  const transport = transportOf(reply.request) as Partial<Socket> | undefined
+  return sentHead(reply) !== undefined && sent.get(reply.raw) !== 'nothing' && transport?.bytesWritten !== 0
 }

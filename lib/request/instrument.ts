@@ -118,6 +118,7 @@ export class Instrument {
     for (const reason of rejectionReasons) rejected.declare({ ...constLabels, reason })
     this.#rejections = new RejectionObserver(this.#app, {
       isReceiving: socket => this.#endings.isReceiving(socket),
+      onConnectionFailure: socket => this.#endings.failed(socket),
       onRejection: reason => rejected.increment({ ...constLabels, reason })
     })
     return this.#rejections.settle

@@ -39,6 +39,8 @@ export interface RejectionObserverOptions {
    * connection is the end of that request, and no rejection.
    */
   readonly isReceiving: (socket: Socket) => boolean
+  /** Called when a connection fails, before the listeners of others. */
+  readonly onConnectionFailure: (socket: Socket) => void
   readonly onRejection: (reason: RejectionReason) => void
 }
 
@@ -145,8 +147,9 @@ export class RejectionObserver {
 
   #reasonOfRouter (request: RawRequest, status: number, length: number): RejectionReason | undefined {
     switch (status) {
-      case 400: return isDecodable(this.#pathOf(request)) ? undefined : 'bad_url'
-      case 414: return this.#hasLongPart(request) ? 'long_parameter' : undefined
+      case 400: return lengthsOfPath(request).includes(length - badUrlLength) ? 'bad_url' : undefined
+      // The router names a path that it has decoded.
+      case 414: return length > longParameterLength + this.#router.maxParamLength! ? 'long_parameter' : undefined
       case 500: return length === constraintFailedLength ? 'constraint_failed' : undefined
       case 503: return length === closingLength && this.#phase === 'closing' ? 'closing' : undefined
       default: return undefined
@@ -161,11 +164,6 @@ export class RejectionObserver {
   /** The part of a URL that the router decodes. */
   #pathOf (request: RawRequest): string {
     return request.url!.split(this.#router.useSemicolonDelimiter === true ? /[?#;]/ : /[?#]/, 1)[0]!
-  }
-
-  /** Whether a part of the path between two slashes has more characters than a parameter may have. */
-  #hasLongPart (request: RawRequest): boolean {
-    return this.#pathOf(request).split('/').some(({ length }) => length > this.#router.maxParamLength!)
   }
 
   /** Counts a rejection, unless another application on the same server has counted it. */
@@ -212,7 +210,10 @@ export class RejectionObserver {
     }
     this.#listen(server, 'connect', Object.assign(refuseConnect, { [kRefusesConnect]: true }))
     if (server.listenerCount('clientError') > 0) {
-      this.#listen(server, 'clientError', (error, socket) => this.#failed(error, socket))
+      this.#listen(server, 'clientError', (error, socket) => {
+        this.#options.onConnectionFailure(socket)
+        this.#failed(error, socket)
+      })
     } else {
       // Without a listener for `clientError`, Node.js answers the client. The closed connection then has the error.
       const event = server instanceof TlsServer ? 'secureConnection' : 'connection'
@@ -294,6 +295,19 @@ function lengthFromRouter (head: SentHead): number | undefined {
 /** The lengths of those answers of the router that are always the same. */
 const constraintFailedLength = 101
 const closingLength = 80
+
+/** The lengths of those answers of the router that name the path, without the path. */
+const badUrlLength = 109
+const longParameterLength = 123
+
+/**
+ * How long the path of a URL may be in an answer. The router takes it out of a URL that begins with a scheme and a
+ * host, and older versions of Fastify escape nothing in it.
+ */
+function lengthsOfPath (request: RawRequest): number[] {
+  const path = request.url!.replace(/^https?:\/\/[^/]+(?=\/)/i, '')
+  return [Buffer.byteLength(JSON.stringify(path)) - '""'.length, path.length]
+}
 
 function isDecodable (path: string): boolean {
   try {
