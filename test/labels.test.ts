@@ -4,6 +4,7 @@ import http2 from 'node:http2'
 import { setImmediate } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import t from 'tap'
+import type { RouteOptions } from 'fastify'
 import type { LabelSource, Options } from '..'
 import latency from '../lib'
 import { parseOptions } from '../lib/config'
@@ -275,6 +276,22 @@ t.test('config.latency leaves a route out, or names it', async t => {
   for (const path of ['/health', '/v2/users', '/plain']) await send(address + path)
   await send(`${address}/health`, 'HEAD')
   t.same(await counts(app.latency.url), [['GET /plain 200', 1], ['GET /users 200', 1]])
+})
+
+t.test('a route that is declared with the options of another one is a route of its own', async t => {
+  const { app, address } = await createListening(t, { labels: { route: 'route' } }, app => {
+    app.addHook('onRoute', route => {
+      const { url, method, config = {} } = route
+      if (method !== 'GET' || 'isAlias' in config) return
+      const declare = (prefix: string, latency?: false): unknown =>
+        app.route({ ...route, url: prefix + url, config: { ...config, isAlias: true, latency } } as RouteOptions)
+      declare('/alias')
+      declare('/left', false)
+    })
+    app.get('/a', async () => 'x')
+  })
+  for (const path of ['/left/a', '/alias/a', '/a', '/alias/a', '/left/a']) await send(address + path)
+  t.same(await counts(app.latency.url), [['/a', 1], ['/alias/a', 2]])
 })
 
 t.test('a wrong config.latency is refused when the route is declared', async t => {

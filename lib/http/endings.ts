@@ -53,8 +53,11 @@ export class EndingObserver {
   readonly #whenIdle: Array<() => void> = []
   /** Whether the two collections above were ever used. To look there takes as long as to record a request. */
   #isFollowed = false
-  /** Whether a connection may have closed before our `onResponse` hook, because of an earlier one. */
-  #watchesFinish = false
+  /**
+   * For how many further requests the end of the reply is watched, because the connection may close before our
+   * `onResponse` hook runs: an earlier hook may take time. If one did, all are watched.
+   */
+  #toWatch = 100
 
   /**
    * `onEnding` is called at the end of every request, and `onFailure` with what it throws when a connection has closed.
@@ -73,7 +76,7 @@ export class EndingObserver {
     connection.add(reply)
     const isUpgrade = (request.raw as { upgrade?: boolean }).upgrade === true
     if (isUpgrade) watchConnection(reply, connection.carrier as Transport)
-    if (isUpgrade || this.#watchesFinish) watchFinish(reply, connection.carrier)
+    if (this.#toWatch > 0 || isUpgrade) watchFinish(reply, connection.carrier)
     // A client may leave while an asynchronous hook holds up the hook that calls this method.
     if (connection.isClosed) this.#closed(connection)
   }
@@ -86,7 +89,8 @@ export class EndingObserver {
     const wasOpen = this.#connection(request, reply)?.remove(reply) === true
     const ending = endingOfReply(reply)
     // Node.js closes a reply in the turn in which it finishes: if the reply is closed, an earlier hook took time.
-    if (reply.raw.closed || ending === 'aborted_in_reply') this.#watchesFinish = true
+    if (reply.raw.closed || ending === 'aborted_in_reply') this.#toWatch = Infinity
+    else if (this.#toWatch > 0) this.#toWatch--
     if (!wasOpen && this.#ended.has(reply)) return
     const { elapsedTime } = reply
     this.#end(reply, ending, elapsedTime)
@@ -124,10 +128,14 @@ export class EndingObserver {
    * reaches nobody, and Node.js keeps no trace of that.
    */
   failed (socket: Duplex): void {
-    const reply = this.#own((socket as Carrier)[kConnection])?.reply
-    if (reply === undefined || sent.has(reply.raw)) return
-    if (sentHead(reply) === undefined) sent.set(reply.raw, 'nothing')
-    else if (reply.raw.writableEnded && reply.raw.writableLength === 0) sent.set(reply.raw, 'all')
+    const connection = this.#own((socket as Carrier)[kConnection])
+    if (connection?.reply === undefined) return
+    for (const reply of [connection.reply, ...connection.pipelined]) {
+      const { raw } = reply
+      if (sent.has(raw)) continue
+      if (sentHead(reply) === undefined) sent.set(raw, 'nothing')
+      else if (raw.writableEnded && raw.writableLength === 0) sent.set(raw, 'all')
+    }
   }
 
   /**
@@ -140,7 +148,8 @@ export class EndingObserver {
       this.#connections.delete(connection)
       connection.leave()
       const { carrier } = connection
-      if (carrier[kConnection] === undefined) carrier.off('close', EndingObserver.#onClose)
+      if (carrier[kConnection] !== undefined) continue
+      carrier.off('aborted', EndingObserver.#onClose).off('close', EndingObserver.#onClose)
     }
   }
 
@@ -181,8 +190,8 @@ export class EndingObserver {
     // There is one listener, however many observers there are: Node.js warns of more than ten.
     if (first !== undefined) return connection
     // In HTTP/1 it runs before the listeners of others, which may end a reply that can no longer be sent. In HTTP/2 the
-    // reply finishes in a listener of Node.js.
-    if (isHttp2(reply)) carrier.once('close', EndingObserver.#onClose)
+    // reply finishes in a listener of Node.js, and a stream that is reset without an error may never close.
+    if (isHttp2(reply)) carrier.once('aborted', EndingObserver.#onClose).once('close', EndingObserver.#onClose)
     else carrier.prependOnceListener('close', EndingObserver.#onClose)
     return connection
   }
@@ -341,7 +350,7 @@ const sent = new WeakMap<FastifyReply['raw'], 'nothing' | 'part' | 'all'>()
 
 /** To be called before earlier `onResponse` hooks run, which may destroy the connection. */
 function watchFinish ({ raw }: FastifyReply, carrier: Carrier): void {
-  raw.prependOnceListener('finish', () => { if (!sent.has(raw)) sent.set(raw, carrier.destroyed ? 'part' : 'all') })
+  raw.prependOnceListener('finish', () => { if (!sent.has(raw)) sent.set(raw, isBroken(carrier) ? 'part' : 'all') })
 }
 
 /**
@@ -350,8 +359,8 @@ function watchFinish ({ raw }: FastifyReply, carrier: Carrier): void {
  */
 function endingOfReply (reply: FastifyReply): Ending {
   const transport = transportOf(reply.request)
-  const isDestroyed = transport?.destroyed === true && isReal(transport)
-  if (isDestroyed && (!transport.writableFinished || transport.aborted === true) && sent.get(reply.raw) !== 'all') {
+  const isCut = isReal(transport) && isBroken(transport) && (!transport.writableFinished || transport.aborted === true)
+  if (isCut && sent.get(reply.raw) !== 'all') {
     if (!wasWritten(reply)) return 'aborted_before_reply'
     return longLivedKind(reply) === undefined ? 'aborted_in_reply' : 'long_lived'
   }
@@ -374,11 +383,10 @@ function endingOfConnection (reply: FastifyReply): Ending {
     return sent.get(raw) === 'part' ? endingOfReply(reply) : endingOfSent(reply)
   }
   if (sent.get(raw) === 'all') return endingOfSent(reply)
-  // The reply to a pipelined request may wait for the earlier replies.
-  if (wasWritten(reply) && raw.socket !== null) {
-    if (longLivedKind(reply) !== undefined) return 'long_lived'
-    return wasEnded(reply) ? 'replied' : 'aborted_in_reply'
-  }
+  const kind = longLivedKind(reply)
+  // Where an upgrade is imitated, nothing was written.
+  if (kind === 'upgrade' || (kind === 'stream' && wasWritten(reply))) return 'long_lived'
+  if (wasWritten(reply)) return wasEnded(reply) ? 'replied' : 'aborted_in_reply'
   // An error of the connection belongs to this request only if the client has not sent all of the request yet.
   const code = request.raw.complete === false ? (transport?.errored as NodeJS.ErrnoException | null)?.code : undefined
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return 'timed_out'
@@ -390,6 +398,11 @@ function wasEnded (reply: FastifyReply): boolean {
   if (!isAnsweredPastReply(reply)) return false
   const transport = transportOf(reply.request)
   return transport?.writableFinished === true || (!transport?.errored && !hasBody(sentHead(reply)!))
+}
+
+/** Whether a connection carries no more. If writing has failed, a reply finishes before the connection is destroyed. */
+function isBroken ({ destroyed, errored }: Carrier): boolean {
+  return destroyed || (errored ?? null) !== null
 }
 
 /**

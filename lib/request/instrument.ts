@@ -1,13 +1,15 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import { EndingObserver, longLivedKind, type Ending } from '../http/endings'
-import { sentStatus } from '../http/sent-head'
+import { isHeldBack, sentStatus } from '../http/sent-head'
 import type { Labels } from '../snapshot'
 import { readOpenRequests, type OpenRequestsFact } from './open-requests'
 import type { Recorder } from './recorder'
 import { RejectionObserver, rejectionReasons } from './rejections'
 import { handOutRouteConfigs } from './route-config'
 import { noteSchemes } from './scheme'
-import { noteHeaders, noteSentHeaders, sentHeadersOf, watchHeaders, type SentHeaders } from './sent-headers'
+import {
+  noteHeaders, noteSentHeaders, sentHeadersOf, watchHeaders, watchHeldHeaders, type SentHeaders
+} from './sent-headers'
 
 /** The part of a counter that an instrument uses. */
 export interface Counter {
@@ -154,7 +156,10 @@ export class Instrument {
   #headersSent (reply: FastifyReply): void {
     this.#attempt(() => {
       const headers = noteHeaders(reply)
-      queueMicrotask(() => this.#attempt(() => this.#recordHeadersOfOpen(reply, headers)))
+      queueMicrotask(() => this.#attempt(() => {
+        if (isHeldBack(reply.raw)) watchHeldHeaders(reply, () => this.#headersSent(reply))
+        else this.#recordHeadersOfOpen(reply, headers)
+      }))
     })
   }
 

@@ -103,7 +103,9 @@ export class Recorder {
     const slot = this.#find(reply, status, ending)
     if (slot === notRecorded) return false
     observe(this.#ofEnd, slot, { reply, ending, elapsedMs })
-    const headers = this.measuresHeaders ? sentHeadersOf(reply.request) : undefined
+    // Headers that were written may have waited for the replies to earlier requests of the connection.
+    const wereSent = this.measuresHeaders && ending !== 'aborted_before_reply'
+    const headers = wereSent ? sentHeadersOf(reply.request) : undefined
     if (headers !== undefined) observe(this.#ofHeaders, slot, { reply, ending, elapsedMs: headers.elapsedMs })
     return true
   }

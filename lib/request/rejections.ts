@@ -65,7 +65,6 @@ export class RejectionObserver {
    */
   readonly #unread = new WeakMap<Socket, WeakRef<RawRequest>>()
   readonly #router: RouterConfig
-  #phase: 'open' | 'closing' = 'open'
   /** Functions that take our listeners away. A server may outlive the application. */
   readonly #releases: Array<() => void> = []
 
@@ -76,10 +75,6 @@ export class RejectionObserver {
     this.#router = { ...config, ...config.routerOptions }
     if (app.server.listening) this.#start()
     else app.server.once('listening', () => this.#start())
-    app.addHook('preClose', done => {
-      this.#phase = 'closing'
-      done()
-    })
     app.addHook('onClose', async () => this.#stop())
   }
 
@@ -151,7 +146,7 @@ export class RejectionObserver {
       // The router names a path that it has decoded.
       case 414: return length > longParameterLength + this.#router.maxParamLength! ? 'long_parameter' : undefined
       case 500: return length === constraintFailedLength ? 'constraint_failed' : undefined
-      case 503: return length === closingLength && this.#phase === 'closing' ? 'closing' : undefined
+      case 503: return length === closingLength ? 'closing' : undefined
       default: return undefined
     }
   }
@@ -167,9 +162,10 @@ export class RejectionObserver {
   }
 
   /** Counts a rejection, unless another application on the same server has counted it. */
-  #reject (rejected: object, reason: RejectionReason): void {
-    if (kCounted in rejected) return
-    Object.assign(rejected, { [kCounted]: true })
+  #reject (rejected: object & { readonly stream?: object }, reason: RejectionReason): void {
+    const { stream = rejected } = rejected
+    if (kCounted in stream) return
+    Object.assign(stream, { [kCounted]: true })
     this.#options.onRejection(reason)
   }
 
@@ -198,13 +194,14 @@ export class RejectionObserver {
     this.#servers.push(server)
     if (this.#app.initialConfig.http2 === true) this.#followHttp2(server)
     this.#listen(server, 'dropRequest', (request: IncomingMessage) => {
-      this.seen(request)
+      this.answered(request)
       this.#reject(request, 'connection_limit')
     })
     const refuseConnect = (request: RawRequest, response: Socket | Http2ServerResponse): void => {
       if (!server.listeners('connect').every(listener => kRefusesConnect in listener)) return
       // Node.js does the same if nobody listens.
       if (response instanceof Socket) response.destroy()
+      else if (response.headersSent) return
       else response.writeHead(405).end()
       this.#reject(request, 'connect')
     }
@@ -302,11 +299,12 @@ const longParameterLength = 123
 
 /**
  * How long the path of a URL may be in an answer. The router takes it out of a URL that begins with a scheme and a
- * host, and older versions of Fastify escape nothing in it.
+ * host, if these are right. Older versions of Fastify escape nothing in it.
  */
 function lengthsOfPath (request: RawRequest): number[] {
-  const path = request.url!.replace(/^https?:\/\/[^/]+(?=\/)/i, '')
-  return [Buffer.byteLength(JSON.stringify(path)) - '""'.length, path.length]
+  const { url = '' } = request
+  return [url, url.replace(/^https?:\/\/[^/]+(?=\/)/i, '')]
+    .flatMap(path => [Buffer.byteLength(JSON.stringify(path)) - '""'.length, path.length])
 }
 
 function isDecodable (path: string): boolean {

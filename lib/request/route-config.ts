@@ -17,10 +17,17 @@ export function handOutRouteConfigs (app: FastifyInstance): void {
   app.addHook('onRoute', addHandOut)
 }
 
+/** The hooks that `addHandOut()` has added. */
+const handOuts = new WeakSet<object>()
+
 function addHandOut (route: RouteOptions): void {
   let config: FastifyContextConfig | undefined
-  // What is no function stays in its place, so that Fastify refuses it with the same error as ever.
-  route.onRequest = [handOutConfig].concat((route.onRequest === undefined ? [] : route.onRequest) as [])
+  // What is no function stays in its place, so that Fastify refuses it with the same error as ever. Whoever declares a
+  // route with the options of another one brings the hook of that route along.
+  const others = ([] as unknown[]).concat(route.onRequest === undefined ? [] : route.onRequest)
+    .filter(hook => typeof hook !== 'function' || !handOuts.has(hook))
+  route.onRequest = [handOutConfig, ...others as []]
+  handOuts.add(handOutConfig)
 
   function handOutConfig (request: Request, _reply: FastifyReply, done: () => void): void {
     request[kConfig] = config ??= request.routeOptions.config

@@ -140,13 +140,28 @@ export class Bindings {
 /** The time that the addresses of a name have to be found in. The boot may wait for them, and closing for the boot. */
 const lookupMs = 5000
 
+/**
+ * The lookups that have not ended. Node.js cannot give one up, and has few threads for them: with a second one for the
+ * same name, nobody in the process might get another name resolved.
+ */
+const lookups = new Map<string, Promise<string[]>>()
+
 async function addressesOf (host: string): Promise<string[]> {
+  const looking = lookups.get(host) ?? lookUp(host)
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`the name was not resolved in ${lookupMs} ms`)), lookupMs).unref()
+    looking.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
+}
+
+async function lookUp (host: string): Promise<string[]> {
+  const looking = new Promise<string[]>((resolve, reject) => {
     dns.lookup(host, { all: true }, (error, addresses) => {
-      clearTimeout(timer)
+      lookups.delete(host)
       if (error === null) resolve([...new Set(addresses.map(({ address }) => address))])
       else reject(error)
     })
   })
+  lookups.set(host, looking)
+  return looking
 }
