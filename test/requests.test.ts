@@ -215,8 +215,7 @@ t.test('an injected request that is aborted is counted', async t => {
   await app.register(latency, { server: anyPort, processMetrics: false })
   app.get('/', (_request, reply) => { reply.raw.destroy() })
   app.get('/begun', (_request, reply) => {
-    reply.raw.write('x')
-    reply.raw.destroy()
+    reply.raw.write('x', () => reply.raw.destroy())
   })
   await t.rejects(app.inject('/'))
   await t.rejects(app.inject('/begun'))
