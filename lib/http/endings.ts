@@ -314,6 +314,12 @@ function carrierOf (request: FastifyRequest, reply: FastifyReply): Carrier | und
   return typeof raw.once === 'function' && Object.isExtensible(raw) ? raw : undefined
 }
 
+/** The connection that carries a request, or undefined if that is imitated. HTTP/2 requests share one. */
+export function connectionOf (request: FastifyRequest): object | undefined {
+  const transport = transportOf(request) as (Transport & { session?: object }) | undefined
+  return isReal(transport) ? transport.session ?? transport : undefined
+}
+
 /**
  * The socket of an HTTP/1 request, or the stream of an HTTP/2 request. Many HTTP/2 requests share a socket. Of an
  * imitated request it may be anything.
