@@ -1,10 +1,11 @@
 import { describe } from './errors'
 
-/** Where each option belongs. `timeToFirstByte` has the parts of `histogram`. */
+/** Where each option belongs. `timeToFirstByte` and `queueTime` have the parts of `histogram`. */
 const paths = [
-  'histogram', 'histogram.name', 'histogram.help', 'histogram.buckets', 'timeToFirstByte', 'labels', 'constLabels',
-  'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'registry', 'processMetrics', 'endpoint',
-  'server', 'server.host', 'server.port', 'server.path', 'server.live', 'server.live.objective',
+  'histogram', 'histogram.name', 'histogram.help', 'histogram.buckets', 'histogram.from', 'timeToFirstByte',
+  'queueTime', 'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus',
+  'registry', 'processMetrics', 'endpoint', 'server', 'server.host', 'server.port', 'server.path', 'server.live',
+  'server.live.objective',
   'server.live.objective.latency', 'server.live.objective.share', 'server.start', 'server.lastScrapeSeconds',
   'server.https', 'server.https.certFile', 'server.https.keyFile', 'server.https.clientCaFile',
   'server.auth', 'server.auth.users', 'server.auth.tokens',

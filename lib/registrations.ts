@@ -14,11 +14,13 @@ import {
   Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeDefinition, type OwnMetric
 } from './gather/registered-metrics'
 import type { HistogramDefinition } from './histogram/family'
+import type { HistogramConfig } from './histogram/options'
 import { SeriesIndex } from './histogram/series-index'
 import type { ValueDefinition } from './histogram/values'
+import { Arrivals } from './http/arrivals'
 import { Instrument } from './request/instrument'
 import { labelsThatTell } from './request/label-sources'
-import { measures, type Measure } from './request/measures'
+import { measures, queueTime, type Measure } from './request/measures'
 import type { OpenRequestsFact } from './request/open-requests'
 import { Recorder } from './request/recorder'
 import { scrapeMetrics } from './scrape/scrape-metrics'
@@ -59,6 +61,11 @@ const metrics = {
     type: 'counter',
     name: 'http_requests_aborted_total',
     help: 'Requests whose connection was gone before all of the reply had been sent.'
+  },
+  busyTime: {
+    type: 'counter',
+    name: 'http_request_busy_seconds_total',
+    help: 'Time for which the event loop was busy, with anything, while requests were open, in seconds.'
   },
   longLivedEnded: {
     type: 'counter',
@@ -112,6 +119,7 @@ export class Registrations {
   /** Functions to call when the application closes. */
   readonly #releases: Array<() => void> = []
   readonly #registries = new Set<RegistryLike>()
+  #arrivals: Arrivals | undefined
   /** What keeps the metrics of the registrations in their registries. */
   readonly leases = new Set<Lease>()
 
@@ -146,27 +154,39 @@ export class Registrations {
     const labelNames = [...Object.keys(config.labels), ...Object.keys(config.constLabels)]
     this.#checkNames(config)
     const wanted = findHistograms(registry, config, labelNames)
+    const waits = findWaits(registry, config)
     if (this.#isRecorded(context, wanted, config)) return
-    for (const { measure, definition } of wanted) this.#checkUnit(measure, definition)
+    for (const { measure, definition } of [...wanted, ...waits]) this.#checkUnit(measure, definition)
     const measured = this.#registerHistograms(registry, wanted, labelNames)
     this.#registries.add(registry)
     this.#registrations.push({ context, config, measured })
     const instrument = this.#instruments.get(context) ?? this.#instrument(context, registry, config)
     instrument.add(this.#createRecorder(registry, measured, config))
     if (config.inFlight) this.#showOpen(registry, instrument)
+    if (config.busyTime) instrument.countBusyTime(this.#counter(registry, metrics.busyTime))
+    if (config.queueTime !== undefined) {
+      const { labels, ...histogram } = config.queueTime
+      const measured = this.#registerHistograms(registry, waits, waitLabels(config))
+      const recorded = { ...config, labels, histogram: { ...histogram, from: 'router' }, ignore: undefined } as const
+      instrument.addWaits(this.#createRecorder(registry, measured, recorded))
+    }
+    if (config.queueTime !== undefined || config.histogram.from === 'arrival') {
+      instrument.watchArrivals(this.#arrivals ??= new Arrivals(rootOf(context)))
+    }
   }
 
   /** Removes from all registries what this application has added. A registry may outlive the application. */
   release (): void {
     for (const instrument of this.#instruments.values()) instrument.release()
     for (const release of this.#releases) release()
+    this.#arrivals?.stop()
   }
 
   /** Checks that samples of the histograms have other names than those of all other metrics of this application. */
   #checkNames (config: Config): void {
     const others = [...namedMetrics]
     const registered = Array.from(this.leases, ({ metric }) => metric)
-    for (const { option } of measures) {
+    for (const { option } of [...measures, queueTime]) {
       if (config[option] === undefined) continue
       const { name } = config[option]
       const histogram: NamedMetric = { name, type: 'histogram' }
@@ -307,14 +327,27 @@ export class Registrations {
  * Throws if a registration with these options is not possible, before anything is changed.
  */
 function findHistograms (registry: RegistryLike, config: Config, labelNames: readonly string[]): Wanted[] {
-  return measures.flatMap((measure): Wanted[] => {
-    const histogram = config[measure.option]
-    if (histogram === undefined) return []
-    const definition = { ...histogram, unit: measure.unit }
-    const existing = find(registry, definition.name, RegisteredHistogram)
-    if (existing !== undefined) checkSame(existing, definition, labelNames, measure.option)
-    return [{ measure, definition, existing }]
-  })
+  return measures.flatMap(measure => findHistogram(registry, measure, config[measure.option], labelNames))
+}
+
+/** The histogram of how long requests waited, if there is to be one. It has labels of its own. */
+function findWaits (registry: RegistryLike, config: Config): Wanted[] {
+  return findHistogram(registry, queueTime, config.queueTime, waitLabels(config))
+}
+
+function waitLabels ({ queueTime, constLabels }: Config): string[] {
+  return [...Object.keys(queueTime?.labels ?? {}), ...Object.keys(constLabels)]
+}
+
+function findHistogram (
+  registry: RegistryLike, measure: Measure, histogram: HistogramConfig | undefined, labelNames: readonly string[]
+): Wanted[] {
+  if (histogram === undefined) return []
+  const { name, help, upperBounds } = histogram
+  const definition = { name, help, upperBounds, unit: measure.unit }
+  const existing = find(registry, name, RegisteredHistogram)
+  if (existing !== undefined) checkSame(existing, definition, labelNames, measure.option)
+  return [{ measure, definition, existing }]
 }
 
 function checkSame (
@@ -384,12 +417,12 @@ function recordingDifferences (first: Config, second: Config): string {
 
 /** The options that two registrations must have in common to record requests in the same way. */
 function recordingOptions (config: Config): Record<string, unknown> {
-  const { labels, constLabels, routes, ignore, seriesLimit, abortedStatus = 'reply' } = config
-  const measured = measures.map(({ option }) => {
+  const { labels, constLabels, routes, ignore, seriesLimit, busyTime, abortedStatus = 'reply' } = config
+  const measured = [...measures, queueTime].map(({ option }) => {
     const { upperBounds: buckets, ...histogram } = config[option] ?? { upperBounds: undefined }
     return [option, config[option] && { ...histogram, buckets }] as const
   })
-  return { labels, constLabels, routes, ignore, seriesLimit, abortedStatus, ...Object.fromEntries(measured) }
+  return { labels, constLabels, routes, ignore, seriesLimit, busyTime, abortedStatus, ...Object.fromEntries(measured) }
 }
 
 /**

@@ -36,7 +36,9 @@ function declaration<T extends ts.Node> (name: string, isKind: (node: ts.Node) =
 }
 
 function members (name: string): readonly ts.TypeElement[] {
-  return declaration(name, ts.isInterfaceDeclaration).members
+  const { members: own, heritageClauses = [] } = declaration(name, ts.isInterfaceDeclaration)
+  const extended = heritageClauses.flatMap(({ types }) => types.map(({ expression }) => expression.getText()))
+  return [...extended.filter(name => /Options$/.test(name)).flatMap(members), ...own]
 }
 
 /** The interfaces of index.d.ts that a type names, alone or in a union. */
@@ -110,7 +112,7 @@ t.test('the code knows the options that are declared, and no other', async t => 
 t.test('an option in another place is told where it belongs', async t => {
   const objects = ['', ...allOptions.filter(({ parts }) => parts.length > 0).map(({ path }) => path)]
   const isKnown = (path: string): boolean => allOptions.some(option => option.path === path)
-  for (const { path } of allOptions.filter(({ path }) => !path.startsWith('timeToFirstByte.'))) {
+  for (const { path } of allOptions.filter(({ path }) => !/^(?:timeToFirstByte|queueTime)\./.test(path))) {
     const name = path.split('.').at(-1)!
     for (const place of objects) {
       const given = place === '' ? name : `${place}.${name}`
@@ -165,8 +167,9 @@ t.test('every option that may be left out has a comment with its default, ' +
 
 t.test('to give a documented default changes nothing', async t => {
   for (const { path, documentedDefault = '' } of allOptions) {
-    const [first, ofFirstByte] = documentedDefault.split(/; (?:of `timeToFirstByte` )?/)
-    const text = path.startsWith('timeToFirstByte.') ? ofFirstByte ?? first! : first!
+    const [first, ...others] = documentedDefault.split('; of ')
+    const other = others.find(text => text.startsWith(`\`${path.split('.', 1)[0]!}\` `))
+    const text = other?.slice(other.indexOf(' ') + 1) ?? first!
     if (!isValue(text)) continue
     const value: unknown = runInNewContext(`(${text})`)
     const outer = path.includes('.') ? path.slice(0, path.lastIndexOf('.')) : undefined

@@ -81,7 +81,10 @@ t.test('it shows the options in effect, and no secret', async t => {
       seriesLimit: '2000',
       inFlight: 'true',
       abortedStatus: 'reply',
+      from: 'router',
       timeToFirstByte: 'none',
+      queueTime: 'none',
+      busyTime: 'false',
       endpoint: 'none'
     },
     'Histogram second_seconds': {
@@ -94,7 +97,10 @@ t.test('it shows the options in effect, and no secret', async t => {
       seriesLimit: '2000',
       inFlight: 'true',
       abortedStatus: '499',
+      from: 'router',
       timeToFirstByte: 'http_request_first_byte_seconds',
+      queueTime: 'none',
+      busyTime: 'false',
       endpoint: 'none'
     },
     'Metrics server': {

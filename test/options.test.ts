@@ -14,8 +14,11 @@ t.test('every option has a default', async t => {
     histogram: {
       name: 'http_request_duration_seconds',
       help: 'Time from receiving a request to handing its reply to the operating system, in seconds.',
-      upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+      upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      from: 'router'
     },
+    queueTime: undefined,
+    busyTime: false,
     labels: { method: 'method', route: 'route', status_code: 'status' },
     constLabels: {},
     routes: undefined,
@@ -44,6 +47,15 @@ t.test('every option has a default', async t => {
   t.same(parseOptions({ timeToFirstByte: true }).timeToFirstByte, firstByte)
   t.same(parseOptions({ timeToFirstByte: {} }).timeToFirstByte, firstByte)
   t.equal(parseOptions({ timeToFirstByte: false }).timeToFirstByte, undefined)
+  const queueTime = {
+    name: 'http_request_queue_seconds',
+    help: 'Estimated time for which requests waited for a busy event loop before it received them, in seconds.',
+    upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    labels: {}
+  }
+  t.same(parseOptions({ queueTime: true }).queueTime, queueTime)
+  t.same(parseOptions({ queueTime: {} }).queueTime, queueTime)
+  t.equal(parseOptions({ queueTime: false }).queueTime, undefined)
   t.same(defaultServer, {
     host: undefined,
     port: 8000,
@@ -61,7 +73,7 @@ t.test('legitimate values at the edges are kept', async t => {
   const tenant = (): string => 'x'
   const ignore = (): boolean => false
   const config = parseOptions({
-    histogram: { name: 'a:b', help: '\n', buckets: [-1, 0] },
+    histogram: { name: 'a:b', help: '\n', buckets: [-1, 0], from: 'arrival' },
     labels: { _a: 'status_class', tenant },
     constLabels: { empty: '' },
     ignore,
@@ -83,7 +95,7 @@ t.test('legitimate values at the edges are kept', async t => {
       auth: { tokens: ['t'] }
     }
   })
-  t.same(config.histogram, { name: 'a:b', help: '\n', upperBounds: [-1, 0] })
+  t.same(config.histogram, { name: 'a:b', help: '\n', upperBounds: [-1, 0], from: 'arrival' })
   t.same(config.labels, { _a: 'status_class', tenant })
   t.same(config.constLabels, { empty: '' })
   t.equal(config.ignore, ignore)
@@ -165,12 +177,13 @@ t.test('a prefix that is meant for names of metrics is refused, and does not rea
 t.test('unknown options are refused by name', async t => {
   const cases: Array<[options: unknown, message: string]> = [
     [{ histogramm: {} }, 'Unknown option "histogramm" (did you mean "histogram"?); known here: histogram, ' +
-      'timeToFirstByte, labels, constLabels, routes, ignore, seriesLimit, inFlight, abortedStatus, registry, ' +
-      'processMetrics, server, endpoint, scrape'],
+      'timeToFirstByte, queueTime, busyTime, labels, constLabels, routes, ignore, seriesLimit, inFlight, ' +
+      'abortedStatus, registry, processMetrics, server, endpoint, scrape'],
     [{ unheardOf: 1 }, 'Unknown option "unheardOf"; known here: histogram, '],
     [{ 'a\nb': 1 }, 'Unknown option "a\\nb"; known here: histogram, '],
     [{ histogram: { boundaries: [1] } },
-      'Unknown option "histogram.boundaries" (did you mean "histogram.buckets"?); known here: name, help, buckets'],
+      'Unknown option "histogram.boundaries" (did you mean "histogram.buckets"?); known here: name, help, ' +
+      'buckets, from'],
     [
       { server: { prot: 1 } }, 'Unknown option "server.prot" (did you mean "port"?); ' +
         'known here: host, port, path, live, start, lastScrapeSeconds, https, auth'
@@ -306,6 +319,14 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['abortedStatus', "a status code from 100 to 599, or 'reply'", 99, 600, 200.5, '499', ''],
     ['timeToFirstByte', 'a boolean or an object', null, 1, 'yes', []],
     ['routes', 'a function', {}, '/'],
+    ['histogram.from', "'router' or 'arrival'", 'client', true],
+    ['queueTime', 'a boolean or an object', null, 'yes', []],
+    ['queueTime.buckets', 'an array of at least one finite number, strictly increasing (+Inf is added by itself)', []],
+    ['queueTime.labels', object, null, ['a']],
+    ['queueTime.labels.a',
+      "'method', 'route', 'status', 'status_class', 'matched_route', 'sent_status', 'error_type', 'scheme', " +
+      "'protocol_version' or a function", 'url'],
+    ['busyTime', boolean, 1, {}],
     ['timeToFirstByte.name', name, ''],
     ['registry',
       'an object with the methods registerMetric, getSingleMetric, removeSingleMetric, getMetricsAsArray, ' +

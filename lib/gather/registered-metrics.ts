@@ -163,6 +163,10 @@ export class RegisteredCounter extends RegisteredMetric<ValuePoints> {
     this.#values.add(labels, 1)
   }
 
+  add (labels: Labels, amount: number): void {
+    this.#values.add(labels, amount)
+  }
+
   * readInSteps (): Steps<ValuePoints> {
     for (const update of this.updates) update()
     return mergeAll(this.#values.snapshot())

@@ -8,8 +8,10 @@ export interface HistogramConfig {
   readonly upperBounds: readonly number[]
 }
 
+export const histogramOptions = ['name', 'help', 'buckets']
+
 export function parseHistogramOptions (option: string, value: unknown, defaults: HistogramConfig): HistogramConfig {
-  const given = readObject(option, value, ['name', 'help', 'buckets'])
+  const given = readObject(option, value, histogramOptions)
   const nameRule = 'a metric name, [a-zA-Z_:][a-zA-Z0-9_:]*'
   const bucketsRule = 'an array of at least one finite number, strictly increasing (+Inf is added by itself)'
   const upperBounds = optional(`${option}.buckets`, given.buckets, isUpperBounds, bucketsRule) ?? defaults.upperBounds

@@ -323,6 +323,12 @@ function carrierOf (request: FastifyRequest, reply: FastifyReply): Carrier | und
   return typeof raw.once === 'function' && Object.isExtensible(raw) ? raw : undefined
 }
 
+/** The connection that carries a request, or undefined if that is imitated. HTTP/2 requests share one. */
+export function connectionOf (request: FastifyRequest): object | undefined {
+  const transport = transportOf(request) as (Transport & { session?: object }) | undefined
+  return isReal(transport) ? transport.session ?? transport : undefined
+}
+
 /**
  * The socket of an HTTP/1 request, or the stream of an HTTP/2 request. Many HTTP/2 requests share a socket. Of an
  * imitated request it may be anything.
@@ -378,11 +384,11 @@ function endingOfConnection (reply: FastifyReply): Ending {
   // reply to an injected request never becomes finished.
   // Node.js takes the connection away from an HTTP/1 reply that it has sent. A reply that is ended without having been
   // sent, because its connection is destroyed, counts as finished too.
-  const isFinished = raw.writableFinished && (raw.socket === null || isHttp2(reply) || !isReal(transport))
+  const isFinished = sent.get(raw) === 'all' ||
+    (raw.writableFinished && (raw.socket === null || isHttp2(reply) || !isReal(transport)))
   if (isFinished || (raw.writableEnded && !isReal(transport))) {
     return sent.get(raw) === 'part' ? endingOfReply(reply) : endingOfSent(reply)
   }
-  if (sent.get(raw) === 'all') return endingOfSent(reply)
   const kind = longLivedKind(reply)
   // Where an upgrade is imitated, nothing was written.
   if (kind === 'upgrade' || (kind === 'stream' && wasWritten(reply))) return 'long_lived'

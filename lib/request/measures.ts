@@ -25,6 +25,18 @@ export interface Measure<Option extends string = string> extends HistogramConfig
   readonly value: 'elapsed seconds' | ((reply: FastifyReply, ending: Ending) => number | undefined)
 }
 
+/** How long requests waited. The wait is that of the event loop, so that this histogram has labels of its own. */
+export const queueTime: Measure<'queueTime'> = {
+  option: 'queueTime',
+  isOnByDefault: false,
+  unit: 'seconds',
+  moment: 'end',
+  value: 'elapsed seconds',
+  name: 'http_request_queue_seconds',
+  help: 'Estimated time for which requests waited for a busy event loop before it received them, in seconds.',
+  upperBounds: defaultUpperBounds
+}
+
 /** Gives each row the type of its own option name. */
 function measure<Option extends string> (row: Measure<Option>): Measure<Option> {
   return row

@@ -5,27 +5,42 @@ import {
 } from '../checks'
 import { describe } from '../errors'
 import { hintAboutLabels, hintAboutSource } from '../option-hints'
-import { parseHistogramOptions, type HistogramConfig } from '../histogram/options'
+import { histogramOptions, parseHistogramOptions, type HistogramConfig } from '../histogram/options'
 import { labelSources } from './label-sources'
-import { measures, type Measure, type MeasuredConfig } from './measures'
+import { measures, queueTime, type Measure, type MeasuredConfig } from './measures'
 
 /** The options that say what is recorded of the requests of one registration, and how. */
 export interface RequestConfig extends MeasuredConfig {
+  readonly histogram: LatencyConfig
   readonly labels: Readonly<Record<string, LabelSource>>
   readonly constLabels: Readonly<Record<string, string>>
   readonly ignore: Options['ignore']
   readonly routes: Options['routes']
   readonly seriesLimit: number
   readonly inFlight: boolean
+  /** Undefined: it is not estimated how long requests waited. */
+  readonly queueTime: QueueTimeConfig | undefined
+  /** Whether to count for how long the event loop was busy while requests were open. */
+  readonly busyTime: boolean
   /** Undefined: an aborted request has the status of its reply. */
   readonly abortedStatus: number | undefined
   /** Undefined: the registry of the application's first registration. */
   readonly registry: RegistryLike | undefined
 }
 
+export interface LatencyConfig extends HistogramConfig {
+  /** The moment at which the latency begins. */
+  readonly from: 'router' | 'arrival'
+}
+
+export interface QueueTimeConfig extends HistogramConfig {
+  readonly labels: RequestConfig['labels']
+}
+
 export const requestOptions = [
   ...measures.map(({ option }) => option),
-  'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'registry'
+  'queueTime', 'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus',
+  'registry'
 ]
 
 const defaultLabels: RequestConfig['labels'] = { method: 'method', route: 'route', status_code: 'status' }
@@ -34,11 +49,15 @@ const registryMethods: ReadonlyArray<keyof RegistryLike> =
   ['registerMetric', 'getSingleMetric', 'removeSingleMetric', 'getMetricsAsArray', 'getMetricsAsJSON']
 
 export function parseRequestOptions (given: Readonly<Record<string, unknown>>): RequestConfig {
-  const labels = readable('labels', () => parseLabels(given.labels))
+  const labels = readable('labels', () => parseLabels('labels', given.labels, defaultLabels))
+  const queueTime = parseQueueTime(given.queueTime)
+  const varying = { ...labels, ...queueTime?.labels }
   return {
     ...parseMeasures(given),
+    queueTime,
+    busyTime: optional('busyTime', given.busyTime, isBoolean, 'a boolean') ?? false,
     labels,
-    constLabels: readable('constLabels', () => parseConstLabels(given.constLabels, labels)),
+    constLabels: readable('constLabels', () => parseConstLabels(given.constLabels, varying)),
     ignore: optional('ignore', given.ignore, isFunction<NonNullable<Options['ignore']>>, 'a function'),
     routes: optional('routes', given.routes, isFunction<NonNullable<Options['routes']>>, 'a function'),
     seriesLimit: optional('seriesLimit', given.seriesLimit, isPositiveInteger, 'an integer from 1') ?? 2000,
@@ -51,31 +70,53 @@ export function parseRequestOptions (given: Readonly<Record<string, unknown>>): 
   }
 }
 
-function parseMeasures (given: Readonly<Record<string, unknown>>): MeasuredConfig {
-  const histograms = measures.map(measure => [measure.option, parseMeasure(measure, given[measure.option])])
-  return Object.fromEntries(histograms) as MeasuredConfig
+function parseMeasures (given: Readonly<Record<string, unknown>>): MeasuredConfig & Pick<RequestConfig, 'histogram'> {
+  const histograms = measures.map(measure => {
+    const parse = measure.isOnByDefault ? parseLatency : parseMeasure
+    return [measure.option, parse(measure, given[measure.option])]
+  })
+  return Object.fromEntries(histograms) as MeasuredConfig & Pick<RequestConfig, 'histogram'>
+}
+
+function parseLatency (measure: Measure, value: unknown): LatencyConfig {
+  const { from, ...histogram } = readObject(measure.option, value, [...histogramOptions, 'from'])
+  return Object.freeze({
+    ...parseHistogramOptions(measure.option, histogram, measure),
+    from: optional(`${measure.option}.from`, from, isMoment, "'router' or 'arrival'") ?? 'router'
+  })
 }
 
 /**
- * The histogram of a measure. A measure that is off by default is turned on by `true`, or by an object with the parts
- * of the histogram that differ from the defaults.
+ * The histogram of a measure that is off by default. It is turned on by `true`, or by an object with the parts of the
+ * histogram that differ from the defaults.
  */
 function parseMeasure (measure: Measure, value: unknown): HistogramConfig | undefined {
-  if (measure.isOnByDefault) return parseHistogramOptions(measure.option, value, measure)
   const given = optional(measure.option, value, isObjectOrBoolean, 'a boolean or an object')
   if (given === undefined || given === false) return undefined
   return parseHistogramOptions(measure.option, given === true ? {} : given, measure)
 }
 
-function parseLabels (value: unknown): RequestConfig['labels'] {
+/** The histogram of how long requests waited. Unlike the other ones, it has no labels by default. */
+function parseQueueTime (value: unknown): QueueTimeConfig | undefined {
+  const given = optional('queueTime', value, isObjectOrBoolean, 'a boolean or an object')
+  if (given === undefined || given === false) return undefined
+  const { labels, ...histogram } = given === true ? {} : readObject('queueTime', given, [...histogramOptions, 'labels'])
+  return Object.freeze({
+    ...parseHistogramOptions('queueTime', histogram, queueTime),
+    labels: readable('queueTime.labels', () => parseLabels('queueTime.labels', labels, {}))
+  })
+}
+
+function parseLabels (option: string, given: unknown, defaults: RequestConfig['labels']): RequestConfig['labels'] {
+  const value = given === undefined ? defaults : given
   const sources = Object.keys(labelSources)
-  check('labels', value === undefined || isObject(value), 'an object', value, hintAboutLabels(value, sources))
-  const labels = { ...value ?? defaultLabels }
+  check(option, isObject(value), 'an object', value, hintAboutLabels(value, sources))
+  const labels = { ...value as Record<string, unknown> }
   const rule = `${sources.map(describe).join(', ')} or a function`
   for (const [name, source] of Object.entries<unknown>(labels)) {
-    checkLabelName('labels', name)
+    checkLabelName(option, name)
     const valid = typeof source === 'function' || sources.includes(source as string)
-    check(`labels.${name}`, valid, rule, source, hintAboutSource(source, sources))
+    check(`${option}.${name}`, valid, rule, source, hintAboutSource(source, sources))
   }
   return Object.freeze(labels as Record<string, LabelSource>)
 }
@@ -112,6 +153,10 @@ function readRouteConfig (config: FastifyContextConfig | undefined): ReturnType<
 function checkLabelName (option: string, name: string): void {
   check(option, /^[a-zA-Z_][a-zA-Z0-9_]*$/.test(name) && !name.startsWith('__') && name !== 'le',
     'keyed by label names, [a-zA-Z_][a-zA-Z0-9_]*, not beginning with __ and not "le"', name)
+}
+
+function isMoment (value: unknown): value is LatencyConfig['from'] {
+  return value === 'router' || value === 'arrival'
 }
 
 function isStatus (value: unknown): value is number {

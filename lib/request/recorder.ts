@@ -28,6 +28,8 @@ export interface RecorderOptions extends ResolverOptions {
 export class Recorder {
   /** The status of a request that was aborted before its reply. Undefined: the status of the reply. */
   readonly abortedStatus: number | undefined
+  /** Whether the latency begins when a request has arrived, and not when the router gets it. */
+  readonly beginsAtArrival: boolean
   /** Whether there is a measure whose moment is the sending of the headers. */
   readonly measuresHeaders: boolean
   readonly #resolver: SeriesResolver
@@ -53,6 +55,7 @@ export class Recorder {
       option: 'ignore', function: config.ignore, read: readBoolean, rule: 'a boolean', otherwise: false, warn
     })
     this.abortedStatus = config.abortedStatus
+    this.beginsAtArrival = config.histogram.from === 'arrival'
   }
 
   get needsScheme (): boolean {

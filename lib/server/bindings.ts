@@ -147,7 +147,8 @@ const lookupMs = 5000
 const lookups = new Map<string, Promise<string[]>>()
 
 async function addressesOf (host: string): Promise<string[]> {
-  const looking = lookups.get(host) ?? lookUp(host)
+  const looking = lookups.get(host) ?? lookUp(host).finally(() => lookups.delete(host))
+  lookups.set(host, looking)
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`the name was not resolved in ${lookupMs} ms`)), lookupMs).unref()
     looking.then(resolve, reject).finally(() => clearTimeout(timer))
@@ -155,13 +156,10 @@ async function addressesOf (host: string): Promise<string[]> {
 }
 
 async function lookUp (host: string): Promise<string[]> {
-  const looking = new Promise<string[]>((resolve, reject) => {
+  return new Promise((resolve, reject) => {
     dns.lookup(host, { all: true }, (error, addresses) => {
-      lookups.delete(host)
       if (error === null) resolve([...new Set(addresses.map(({ address }) => address))])
       else reject(error)
     })
   })
-  lookups.set(host, looking)
-  return looking
 }

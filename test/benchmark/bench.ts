@@ -18,6 +18,7 @@ import { install } from './parts/install'
 import { load } from './parts/load'
 import { memory } from './parts/memory'
 import { openRequests } from './parts/open-requests'
+import { queue } from './parts/queue'
 import { rate } from './parts/rate'
 import { render } from './parts/render'
 import { scrape } from './parts/scrape'
@@ -31,6 +32,7 @@ const parts: Readonly<Record<string, Part>> = {
   render,
   scrape,
   rate,
+  queue,
   load,
   memory,
   'in-flight': inFlight,
