@@ -66,13 +66,13 @@ declare namespace fastifyLatency {
     /**
      * Called once for each request, when the request has ended. If `timeToFirstByte` is on, and the reply is an event
      * stream, which may never end by itself, it is called when the headers of the reply have been sent. A request for
-     * which it returns true is not recorded. If it throws or does not return a boolean, the request is recorded, and
-     * the failure is warned of once. When the client has left, it is called outside the request, and every
-     * `AsyncLocalStorage` is empty.
+     * which it returns true is not recorded. One for which it returns false, null or nothing is recorded. If it throws,
+     * or returns anything else, such as a promise, the request is recorded, and the failure is warned of once. When the
+     * client has left, it is called outside the request, and every `AsyncLocalStorage` is empty.
      *
      * @default none: every request is recorded
      */
-    ignore?: (request: FastifyRequest, reply: FastifyReply) => boolean
+    ignore?: (request: FastifyRequest, reply: FastifyReply) => boolean | null | undefined
 
     /**
      * How many series the histogram may have: an integer from 1. Requests that would need a further series are counted

@@ -168,18 +168,28 @@ export function createWarnOnce (log: Log): WarnOnce {
 }
 
 /**
- * Calls a function and waits for what it returns. Whatever it throws, and whatever a promise that it returns is
- * rejected with, is dropped: a rejection that nobody handles would end the process.
+ * Calls a function of somebody else, whose result is not needed. Whatever it throws, and whatever a promise that it
+ * returns is rejected with, is dropped: a rejection that nobody handles would end the process.
  */
-export async function settle (call: () => unknown): Promise<void> {
+export function settle (call: () => unknown): void {
   try {
-    await call()
+    settled(call())
   } catch {}
 }
 
-/** What somebody else's function has returned. If it is a promise that is rejected, nobody has to handle that. */
+/**
+ * What somebody else's function has returned. If it is a promise that is rejected, nobody has to handle that. The
+ * method `then` of other objects, and one that a class of promises has itself, is not called, because that may begin
+ * the work which the object stands for, such as a query.
+ */
 export function settled<T> (value: T): T {
-  settle(() => value)
+  if (types.isPromise(value)) {
+    try {
+      Promise.prototype.then.call(value, undefined, () => {})
+    } catch {
+      // The class of the promise cannot be told of another handler, because it makes its promises in a way of its own.
+    }
+  }
   return value
 }
 

@@ -3,6 +3,7 @@ import { request as httpRequest } from 'node:http'
 import http2 from 'node:http2'
 import { setImmediate } from 'node:timers/promises'
 import { inspect } from 'node:util'
+import { Registry } from 'prom-client'
 import t from 'tap'
 import type { LabelSource, Options } from '..'
 import latency from '../lib'
@@ -327,7 +328,8 @@ t.test('a predicate that fails ignores nothing, and is reported', async t => {
     [() => { throw new Error('broken') }, 'broken'],
     [(async () => true) as unknown as () => boolean, 'it returned a promise, and must return a boolean$'],
     [() => 1 as unknown as boolean, 'it returned a number, and must return a boolean$'],
-    [() => 'Bearer secret' as unknown as boolean, 'it returned a string of 13 characters, and must return a boolean$']
+    [() => 'Bearer secret' as unknown as boolean, 'it returned a string of 13 characters, and must return a boolean$'],
+    [() => ({}) as unknown as boolean, 'it returned an object, and must return a boolean$']
   ]
   for (const [ignore, problem] of failures) {
     const { app, address } = await createListening(t, { ignore }, app => { app.get('/', async () => 'x') })
@@ -337,6 +339,79 @@ t.test('a predicate that fails ignores nothing, and is reported', async t => {
     t.same(await counts(app.latency.url), [['GET / 200', 1]])
   }
 })
+
+t.test('a predicate that says nothing, or what is false, ignores nothing, and is right', async t => {
+  const warnings = collectWarnings(t)
+  for (const said of [undefined, null, false, 0, '', NaN, 0n]) {
+    const ignore = ({ url }: { url: string }): boolean => url === '/ignored' || said as boolean
+    const { app, address } = await createListening(t, { ignore }, app => {
+      for (const path of ['/', '/ignored']) app.get(path, async () => 'x')
+    })
+    for (const path of ['/', '/ignored']) await send(address + path)
+    t.same(await counts(app.latency.url), [['GET / 200', 1]], String(said))
+  }
+  t.same(warnings, [])
+})
+
+t.test('what a function returns is never begun: queries of database clients begin when their then() is called',
+  async t => {
+    const begun: string[] = []
+    class Query {
+      readonly #by: string
+
+      constructor (by: string) {
+        this.#by = by
+      }
+
+      then (): void {
+        begun.push(this.#by)
+      }
+    }
+    /** A promise that begins its work when somebody waits for it. */
+    class LazyPromise extends Promise<never> {
+      readonly #by: string
+
+      constructor (by: string) {
+        super(() => {})
+        this.#by = by
+      }
+
+      override async then (): Promise<never> {
+        begun.push(this.#by)
+        return new Promise(() => {})
+      }
+    }
+    const warnings = collectWarnings(t)
+    for (const Kind of [Query, LazyPromise]) {
+      const registry = new Registry()
+      const { registerMetric, removeSingleMetric } = registry
+      registry.registerMetric = metric => {
+        registerMetric.call(registry, metric)
+        return new Kind('registerMetric') as never
+      }
+      registry.removeSingleMetric = name => {
+        removeSingleMetric.call(registry, name)
+        return new Kind('removeSingleMetric') as never
+      }
+      const app = createApplication(t)
+      for (const level of ['error', 'info', 'warn'] as const) app.log[level] = () => new Kind(level)
+      await app.register(latency, {
+        server: anyPort,
+        registry,
+        labels: { tenant: () => new Kind('label') as never },
+        ignore: () => new Kind('ignore') as never,
+        routes: ({ url }) => url === '/' ? undefined : new Kind('routes') as never
+      })
+      app.get('/', async () => 'x')
+      t.throws(() => app.get('/named', async () => 'x'), { code: 'FST_LATENCY_ERR_CALLBACK' })
+      await send(await listen(app))
+      t.match(await (await fetch(app.latency.url!)).text(), 'http_request_duration_seconds_count{tenant="_INVALID"} 1')
+      await app.close()
+      await setImmediate()
+      t.same(warnings.splice(0).map(({ code }) => code), ['FST_LATENCY_ERR_CALLBACK', 'FST_LATENCY_ERR_CALLBACK'])
+    }
+    t.same(begun, [])
+  })
 
 /** Everything that a function can do instead of returning a label, and what is then said of it. */
 function * failures (): Generator<[description: string, call: () => unknown, problem: RegExp]> {

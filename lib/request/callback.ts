@@ -1,6 +1,6 @@
 import { types } from 'node:util'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import { causeOf, describe, FST_LATENCY_ERR_CALLBACK, settle, type Warn } from '../errors'
+import { causeOf, describe, FST_LATENCY_ERR_CALLBACK, settled, type Warn } from '../errors'
 
 /** The greatest length of a label value that a function returns, in UTF-16 code units. */
 export const longestValue = 1024
@@ -43,7 +43,7 @@ export class Callback<T> {
 
   #fail (result: unknown, create: () => FastifyError): T {
     // What was returned or thrown may be a promise that is rejected, now or later.
-    settle(() => result)
+    settled(result)
     if (!this.#hasFailed) {
       this.#hasFailed = true
       this.#options.warn(create())
