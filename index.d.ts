@@ -254,8 +254,8 @@ declare namespace fastifyLatency {
 
   export interface ServerOptions {
     /**
-     * The address or name to bind, such as `'127.0.0.1'`, `'::'` or `'localhost'` (both of its addresses). It must not
-     * be empty.
+     * The address or name to bind, such as `'127.0.0.1'`, `'::'` or `'localhost'` (both of its addresses), without
+     * scheme, port or path.
      *
      * @default where the application listens: 'localhost' if it listens on loopback in both address families, '0.0.0.0'
      * if it listens on that, and so on; 'localhost' if the application is not listening on a network address
@@ -273,7 +273,9 @@ declare namespace fastifyLatency {
     port?: number
 
     /**
-     * The path of the metrics. It begins with `/` and is literal: it has no parameters, wildcards or query.
+     * The path of the metrics. It begins with `/` and is literal: it has no parameters, wildcards or query. It is not
+     * `/healthz` or `/readyz`, nor, unless `live` is false, `/live` or below that. With `/` the metrics take the place
+     * of the page there.
      *
      * @default '/metrics'
      */

@@ -206,6 +206,14 @@ export function describe (value: unknown): string {
   }
 }
 
+/** What kind of value something is. The value itself may be a secret, such as a password or a header of a request. */
+export function kindOf (value: unknown): string {
+  if (value === undefined || value === null || value === '' || typeof value === 'boolean') return describe(value)
+  if (typeof value === 'string') return `a string of ${value.length} characters`
+  if (types.isPromise(value)) return 'a promise'
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`
+}
+
 /** Says in which of their parts two values of an option differ, and how. Empty if they do not. */
 export function differences (option: string, first: unknown, second: unknown): string {
   if (isDeepStrictEqual(first, second)) return ''
