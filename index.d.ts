@@ -165,7 +165,8 @@ declare namespace fastifyLatency {
 
   export interface HistogramOptions {
     /**
-     * The name of the metric. It matches `[a-zA-Z_:][a-zA-Z0-9_:]*`; by convention it ends in the unit, `_seconds`.
+     * The name of the metric. It matches `[a-zA-Z_:][a-zA-Z0-9_:]*`; by convention it ends in the unit, `_seconds`, and
+     * one that ends in another unit of time is warned of.
      * Neither the name nor the name with `_bucket`, `_sum`, `_count` or `_created` is that of another metric of this
      * plugin, or of one of its samples.
      *
@@ -439,7 +440,7 @@ declare namespace fastifyLatency {
     | 'FST_LATENCY_ERR_REQUEST_UNREADABLE'
     | 'FST_LATENCY_ERR_NOT_RECORDED'
     | 'FST_LATENCY_ERR_SERIES_LIMIT'
-    | 'FST_LATENCY_ERR_BUCKETS_UNIT'
+    | 'FST_LATENCY_ERR_UNIT'
     | 'FST_LATENCY_ERR_NAME_HIDDEN'
     | 'FST_LATENCY_ERR_METRIC_INVALID'
     | 'FST_LATENCY_ERR_REGISTRY_FAILED'
@@ -469,7 +470,8 @@ declare namespace fastifyLatency {
     readonly server: FastifyInstance | null
 
     /**
-     * The URL to scrape, such as `http://localhost:8000/metrics`. It is null while the metrics server does not listen.
+     * The URL to scrape, such as `http://localhost:8000/metrics`, or `http://127.0.0.1:8000/metrics` where `localhost` is
+     * that address alone. It is null while the metrics server does not listen.
      */
     readonly url: string | null
 

@@ -78,9 +78,8 @@ export const FST_LATENCY_ERR_REGISTRATION_FAILED = createError<[problem: string,
 export const FST_LATENCY_ERR_DECORATOR_TAKEN = createError<[owner: string]>(
   'FST_LATENCY_ERR_DECORATOR_TAKEN', 'The application already has a property "latency". It belongs to %s')
 
-export const FST_LATENCY_ERR_BUCKETS_UNIT = createError<[option: string, buckets: string]>(
-  'FST_LATENCY_ERR_BUCKETS_UNIT',
-  'Option "%s" has bounds in seconds, and received %s; if these are milliseconds, divide them by a thousand')
+export const FST_LATENCY_ERR_UNIT = createError<[option: string, received: string, cure: string]>(
+  'FST_LATENCY_ERR_UNIT', 'Option "%s" received %s, and the histogram is in seconds; %s')
 
 export const FST_LATENCY_ERR_SERIES_LIMIT = createError<[histogram: string, limit: number, problem: string]>(
   'FST_LATENCY_ERR_SERIES_LIMIT', 'Histogram "%s" may have %d series ("seriesLimit"): %s')

@@ -598,9 +598,29 @@ t.test('bounds that look like milliseconds are warned of, and used', async t => 
       const app = createApplication(t)
       await app.register(latency, { server: false, [option]: { buckets } })
       await setImmediate()
-      const message = `Option "${option}.buckets" has bounds in seconds, and received [ ${buckets.join(', ')} ]; ` +
-        'if these are milliseconds, divide them by a thousand'
-      t.match(warnings.splice(0), warned ? [{ code: 'FST_LATENCY_ERR_BUCKETS_UNIT', message }] : [])
+      const message = `Option "${option}.buckets" received [ ${buckets.join(', ')} ], and the histogram is in ` +
+        'seconds; if these are milliseconds, divide them by a thousand'
+      t.match(warnings.splice(0), warned ? [{ code: 'FST_LATENCY_ERR_UNIT', message }] : [])
+    }
+  }
+})
+
+t.test('a name of a histogram that ends in another unit is warned of, and used', async t => {
+  const cases: Array<[name: string, warned: boolean]> = [
+    ['http_ms', true], ['http_msec', true], ['http_millis', true], ['http_milliseconds', true], ['httpMs', true],
+    ['http_us', true], ['http_nanoseconds', true], ['http_duration_minutes', true], ['http_MILLISECOND', true],
+    ['http_seconds', false], ['http_ms_seconds', false], ['http_requests', false], ['items', false], ['ms', true],
+    ['http_forms', false], ['http_latency', false]
+  ]
+  const warnings = collectWarnings(t)
+  for (const [name, warned] of cases) {
+    for (const option of ['histogram', 'timeToFirstByte']) {
+      const app = createApplication(t)
+      await app.register(latency, { server: false, [option]: { name } })
+      await setImmediate()
+      const message = `Option "${option}.name" received '${name}', and the histogram is in seconds; ` +
+        'end the name in "_seconds"'
+      t.match(warnings.splice(0), warned ? [{ code: 'FST_LATENCY_ERR_UNIT', message }] : [], name)
     }
   }
 })
