@@ -81,6 +81,9 @@ export const FST_LATENCY_ERR_DECORATOR_TAKEN = createError<[owner: string]>(
 export const FST_LATENCY_ERR_UNIT = createError<[option: string, received: string, cure: string]>(
   'FST_LATENCY_ERR_UNIT', 'Option "%s" received %s, and the histogram is in seconds; %s')
 
+export const FST_LATENCY_ERR_ROUTE_OPTION = createError<[route: string, option: string, meaning: string]>(
+  'FST_LATENCY_ERR_ROUTE_OPTION', 'The route %s has the option "%s", which is not read; did you mean %s?')
+
 export const FST_LATENCY_ERR_SERIES_LIMIT = createError<[histogram: string, limit: number, problem: string]>(
   'FST_LATENCY_ERR_SERIES_LIMIT', 'Histogram "%s" may have %d series ("seriesLimit"): %s')
 
@@ -163,6 +166,15 @@ export function createWarnOnce (log: Log): WarnOnce {
     if (subjects.has(subject)) return
     subjects.add(subject)
     warn(log, create())
+  }
+}
+
+/** Makes a function that writes a line at level `info`, but only the first about each subject. */
+export function createInformOnce (log: Log): (subject: string, line: string) => void {
+  const subjects = new Set<string>()
+  return (subject, line) => {
+    if (!subjects.has(subject)) log.info(line)
+    subjects.add(subject)
   }
 }
 

@@ -164,6 +164,28 @@ const routeMeanings: Readonly<Record<string, string>> = {
   statsId: '"route"'
 }
 
+/** What is meant by options that other plugins read at a route or in its `config`. */
+const routeMeaningsElsewhere: Readonly<Record<string, string>> = {
+  disableMetrics: '"config: { latency: false }"',
+  statsId: '"config: { latency: { route } }"'
+}
+
+/** Names that can only mean this plugin, or nearly so. */
+const ownNames = ['latency', 'fastifyLatency', 'fastify-latency']
+
+/**
+ * What was probably meant by an option of a route, such as `latency` or `config.statsId`, that this plugin does not
+ * read. Undefined if it is none that was meant for this plugin.
+ */
+export function meaningAtRoute (option: string, value: unknown): { meaning: string, isOfOther: boolean } | undefined {
+  if (value === undefined) return undefined
+  const name = option.replace('config.', '')
+  const elsewhere = entry(routeMeaningsElsewhere, name)
+  if (elsewhere !== undefined) return { meaning: elsewhere, isOfOther: true }
+  if (nearest(name, ownNames) === undefined) return undefined
+  return { meaning: `"config: { latency: ${typeof value === 'object' ? '{ route }' : 'false'} }"`, isOfOther: false }
+}
+
 /** What is meant by values of labels that are no sources. */
 const sourceMeanings: Readonly<Record<string, string>> = {
   code: 'status',

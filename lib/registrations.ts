@@ -21,6 +21,7 @@ import { labelsThatTell } from './request/label-sources'
 import { measures, type Measure } from './request/measures'
 import type { OpenRequestsFact } from './request/open-requests'
 import { Recorder } from './request/recorder'
+import { watchRouteOptions, type RouteOptionsLog } from './request/route-options'
 import { scrapeMetrics } from './scrape/scrape-metrics'
 
 /** One registration: the requests of one context, and how they are recorded. */
@@ -51,6 +52,7 @@ export interface RegistrationsOptions {
   readonly ownRegistry: RegistryLike
   readonly warn: Warn
   readonly warnOnce: WarnOnce
+  readonly informOnce: RouteOptionsLog['informOnce']
 }
 
 /** The metrics beside histograms, and their names in every registry. */
@@ -219,6 +221,7 @@ export class Registrations {
       if (isInside(other, context)) otherInstrument.leaveCountsToOuter()
     }
     this.#instruments.set(context, instrument)
+    watchRouteOptions(context, this.#options)
     if (isRoot(context)) {
       const rejected = this.#counter(registry, metrics.rejected)
       this.#attach(rejected.updates, instrument.countRejections(rejected))

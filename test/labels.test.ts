@@ -323,6 +323,45 @@ t.test('ignored requests leave no trace', async t => {
   t.same(await counts(app.latency.url), [['GET / 200', 1]])
 })
 
+t.test('what a route says about this plugin in another place is warned of, once for each name', async t => {
+  const lines: string[] = []
+  const warnings = collectWarnings(t)
+  const app = createApplication(t, { logger: { stream: { write: line => { lines.push(JSON.parse(line).msg) } } } })
+  await app.register(latency, { server: false })
+  const options: object[] = [
+    { latency: false }, { latency: { route: 'x' } }, { config: { fastifyLatency: false } },
+    { config: { Latency: false } }, { config: { latncy: { route: 'x' } } },
+    { config: { disableMetrics: true } }, { config: { statsId: 'x' } }, { config: { statsId: 'y' } }
+  ]
+  options.forEach((options, index) => app.get(`/${index}`, options, async () => 'x'))
+  // What is read, and what is for others.
+  app.get('/read', { config: { latency: { route: 'x' }, statsId: 'x', fastifyLatency: 1 } as never }, async () => 'x')
+  const config = { rateLimit: false, otel: true, url: 'x' }
+  app.get('/other', { latency: undefined, config } as never, async () => 'x')
+  await app.register(async child => {
+    await child.register(latency, { histogram: { name: 'child_seconds' } })
+    child.get('/child', { latency: false } as never, async () => 'x')
+  })
+  await setImmediate()
+  const own = (route: string, option: string, meaning: string): string =>
+    `The route ${route} has the option "${option}", which is not read; did you mean "config: { latency: ${meaning} }"?`
+  const others = (route: string, option: string, meaning: string): string =>
+    `The route ${route} has the option "${option}" of another plugin, which changes nothing about its latency; ` +
+    `did you mean "config: { latency: ${meaning} }"?`
+  const expected = [
+    own('GET /0', 'latency', 'false'), own('GET /2', 'config.fastifyLatency', 'false'),
+    own('GET /3', 'config.Latency', 'false'), own('GET /4', 'config.latncy', '{ route }')
+  ]
+  t.same(warnings.map(({ code }) => code), expected.map(() => 'FST_LATENCY_ERR_ROUTE_OPTION'))
+  t.same(warnings.map(({ message }) => message), expected)
+  t.same(lines, [
+    ...expected, others('GET /5', 'config.disableMetrics', 'false'), others('GET /6', 'config.statsId', '{ route }')
+  ])
+  for (const index of options.keys()) await app.inject(`/${index}`)
+  const { values } = await app.latency.histogram.get()
+  t.equal(values.filter(({ metricName }) => metricName === `${name}_count`).length, options.length)
+})
+
 t.test('a predicate that fails ignores nothing, and is reported', async t => {
   const failures: Array<[ignore: () => boolean, problem: string]> = [
     [() => { throw new Error('broken') }, 'broken'],
