@@ -106,6 +106,7 @@ const meanings: Readonly<Record<string, string>> = {
   preventServerStart: '"server: false", or "server.start: \'manual\'"',
   withResourceConstantLabels: '"constLabels"',
   // Of several, or of none.
+  openTelemetry: '"app.register(latency, openTelemetry)": it is a set of options',
   aborted: '"abortedStatus"',
   enabled: '"config: { latency: false }" on a route, or not to register the plugin',
   enableDefaultMetrics: ofProcess,
@@ -246,6 +247,7 @@ function placeOf (option: string, name: string): string | undefined {
  */
 export function hintAbout (option: string, value: unknown, isValid: (value: unknown) => boolean): string {
   for (const form of formsOf(value, option)) if (isValid(form)) return didYouMean(describe(form))
+  if (Number.isNaN(value)) return ' (Number() makes it of undefined, such as an environment variable that is not set)'
   return didYouMean(entry(valueMeanings, option)?.(value))
 }
 
@@ -321,6 +323,7 @@ const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefi
   'config.latency': value => typeof value === 'string' && value !== ''
     ? `{ route: ${describe(value)} }`
     : value === null || value === 0 ? 'false' : value === true ? 'to leave it out' : undefined,
+  'config.latency.route': value => value === false ? '"config: { latency: false }"' : undefined,
   constLabels: value => Array.isArray(value) ? 'an object of names and values' : undefined,
   endpoint: value => value === true ? "a path, such as '/metrics'" : undefined,
   histogram: ofHistogram,
@@ -359,7 +362,11 @@ const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefi
     const [latency, share = 0.99] = Array.isArray(value) ? value : [value]
     return typeof latency === 'number' ? describe({ latency, share }) : undefined
   },
-  'server.port': value => value === false ? '"server: false"' : undefined,
+  'server.port': value => {
+    if (value === false) return '"server: false"'
+    const { port } = (typeof value === 'string' && addressIn(value)) || {}
+    return port === undefined ? undefined : String(port)
+  },
   'server.start': value => value === true ? "'listen'" : value === false ? "'manual'" : undefined,
   timeToFirstByte: ofHistogram
 }

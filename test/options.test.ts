@@ -215,6 +215,7 @@ t.test('what is meant by a name that another place or another package has is sai
     [{ server: { route: '/' } }, '"server.path"'],
     [{ histogram: { prefix: 'x_' } }, '"histogram.name" in full; the other metrics have fixed names'],
     [{ promRegistry: {} }, '"registry"'],
+    [{ openTelemetry: true }, '"app.register(latency, openTelemetry)": it is a set of options'],
     [{ TimeToFirstbyte: true }, '"timeToFirstByte"'],
     [{ ingore: 1 }, '"ignore"'],
     [{ lables: {} }, '"labels"']
@@ -299,6 +300,7 @@ t.test('what is meant by a value of another kind is said', async t => {
     [{ server: '/metrics' }, "{ path: '/metrics' }"],
     [{ server: 'off' }, 'false'],
     [{ server: { port: '9100' } }, '9100'],
+    [{ server: { port: 'tcp://10.0.0.1:9100' } }, '9100'],
     [{ server: { port: false } }, '"server: false"'],
     [{ server: { host: true } }, "'0.0.0.0', every address"],
     [{ server: { host: 'http://0.0.0.0' } }, "'0.0.0.0'"],
@@ -336,7 +338,11 @@ t.test('what is meant by a value of another kind is said', async t => {
       { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: '; received ' }, JSON.stringify(options))
     t.throws(() => parseOptions(options), { message: ` (did you mean ${meaning}?)` }, meaning)
   }
+  for (const server of [{ port: Number(process.env.UNSET) }, { lastScrapeSeconds: NaN }]) {
+    t.throws(() => parseOptions({ server }), { message: /received NaN \(Number\(\) makes it of undefined, / })
+  }
   for (const options of [
+    { server: { port: 'http' } },
     { labels: { a: ['code'] } }, { labels: 1 }, { registry: {} }, { server: 'x:y:z' }, { server: { host: 'a b' } },
     { server: { start: 1 } }, { endpoint: '/:id' }, { routes: 1 }, { server: { live: { objective: 'x' } } }
   ]) {
@@ -535,6 +541,8 @@ t.test('the config of a route is checked in the same way', async t => {
     [1, 'Option "config.latency" must be false or an object; received 1'],
     [{ latency: false }, 'Unknown option "config.latency.latency" (did you mean "config: { latency: false }"?); '],
     [{}, 'Option "config.latency.route" must be a string that is not empty; received undefined'],
+    [{ route: false }, 'Option "config.latency.route" must be a string that is not empty; received false ' +
+      '(did you mean "config: { latency: false }"?)'],
     [{ route: '' }, 'Option "config.latency.route" must be a string that is not empty; received \'\''],
     [{ name: 'x' }, 'Unknown option "config.latency.name" (did you mean "route"?); known here: route'],
     [{ ignore: true },
