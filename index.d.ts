@@ -166,9 +166,8 @@ declare namespace fastifyLatency {
   export interface HistogramOptions {
     /**
      * The name of the metric. It matches `[a-zA-Z_:][a-zA-Z0-9_:]*`; by convention it ends in the unit, `_seconds`, and
-     * one that ends in another unit of time is warned of.
-     * Neither the name nor the name with `_bucket`, `_sum`, `_count` or `_created` is that of another metric of this
-     * plugin, or of one of its samples.
+     * one that ends in another unit of time is warned of. Neither the name nor the name with `_bucket`, `_sum`,
+     * `_count` or `_created` is that of another metric of this plugin, or of one of its samples.
      *
      * @default 'http_request_duration_seconds'; of `timeToFirstByte` 'http_request_first_byte_seconds'
      */

@@ -262,14 +262,14 @@ function * formsOf (value: unknown, option: string): Generator<unknown> {
   if (typeof value === 'number') {
     yield [false, true][value]
     yield [value]
-    // Of percent, or of milliseconds.
-    yield value / (option.endsWith('.share') ? 100 : 1000)
+    if (/seconds$|\.latency$/i.test(option)) yield value / 1000
+    if (option.endsWith('.share')) yield value / 100
   }
   if (value instanceof Map) yield Object.fromEntries(value)
   if (value instanceof Set || ArrayBuffer.isView(value)) yield Array.from(value as Iterable<unknown>)
   if (Array.isArray(value)) {
     if (value.length === 1) yield value[0]
-    const numbers = value.map(Number).filter(Number.isFinite)
+    const numbers = numbersIn(value).filter(Number.isFinite)
     yield numbers
     yield [...new Set(numbers)].sort((a, b) => a - b)
   }
@@ -281,9 +281,13 @@ function * formsOfText (text: string, option: string): Generator<unknown> {
   const [, amount, unit = ''] = /^(-?[\d.]+) ?(s|ms|%)?$/.exec(text) ?? []
   if (amount !== undefined) yield Number(amount) / (units[unit] ?? 1)
   yield entry(truths, text.toLowerCase())
-  yield text.split(/[\s,;]+/).map(Number)
+  yield numbersIn(text.split(/[\s,;]+/))
   if (URL.canParse(text, 'http://localhost')) yield new URL(text, 'http://localhost').pathname
   if (/name$|labels$/i.test(option)) yield text.replaceAll(/\W+/g, '_')
+}
+
+function numbersIn (values: unknown[]): number[] {
+  return values.filter(value => typeof value === 'number' || (typeof value === 'string' && value !== '')).map(Number)
 }
 
 const units: Readonly<Record<string, number>> = { ms: 1000, '%': 100 }
@@ -382,7 +386,10 @@ export function hintAboutLabels (value: unknown, sources: readonly string[]): st
 
 /** What was probably meant by the source of a label that is none. */
 export function hintAboutSource (label: string, value: unknown, sources: readonly string[]): string {
-  if (value === true) return didYouMean(describe(sourceOf(label, sources) ?? 'a function that returns the value'))
+  if (value === true) {
+    const source = sourceOf(label, sources)
+    return didYouMean(source === undefined ? 'a function that returns the value' : describe(source))
+  }
   if (typeof value === 'number') return didYouMean('"constLabels", for a fixed value')
   if (typeof value !== 'string' || value === '') return hintToLeaveOut(value)
   const source = sourceOf(value, sources)

@@ -250,7 +250,7 @@ t.test('what is meant by a value of another kind is said', async t => {
     [{ labels: false }, '{}, no labels'],
     [{ labels: { method: true } }, "'method'"],
     [{ labels: { status_code: true } }, "'status'"],
-    [{ labels: { tenant: true } }, "'a function that returns the value'"],
+    [{ labels: { tenant: true } }, 'a function that returns the value'],
     [{ labels: { method: false } }, 'to leave it out'],
     [{ labels: { 'user-id': 'route' } }, "'user_id'"],
     [{ constLabels: { shard: 1 } }, "'1'"],
@@ -266,7 +266,8 @@ t.test('what is meant by a value of another kind is said', async t => {
     [{ histogram: { name: 'http-request.seconds' } }, "'http_request_seconds'"],
     [{ histogram: { name: 'x_seconds ' } }, "'x_seconds'"],
     [{ histogram: { buckets: ['0.1', '0.5'] } }, '[ 0.1, 0.5 ]'],
-    [{ histogram: { buckets: '0.1, 0.5' } }, '[ 0.1, 0.5 ]'],
+    [{ histogram: { buckets: '0.1, 0.5,' } }, '[ 0.1, 0.5 ]'],
+    [{ histogram: { buckets: [0.1, '', Symbol('x')] } }, '[ 0.1 ]'],
     [{ histogram: { buckets: 0.5 } }, '[ 0.5 ]'],
     [{ histogram: { buckets: [0.1, 0.5, Infinity] } }, '[ 0.1, 0.5 ]'],
     [{ histogram: { buckets: [0.5, 0.1, 0.5] } }, '[ 0.1, 0.5 ]'],
@@ -342,7 +343,7 @@ t.test('what is meant by a value of another kind is said', async t => {
     t.throws(() => parseOptions({ server }), { message: /received NaN \(Number\(\) makes it of undefined, / })
   }
   for (const options of [
-    { server: { port: 'http' } },
+    { server: { port: 'http' } }, { server: { port: 9_100_000 } },
     { labels: { a: ['code'] } }, { labels: 1 }, { registry: {} }, { server: 'x:y:z' }, { server: { host: 'a b' } },
     { server: { start: 1 } }, { endpoint: '/:id' }, { routes: 1 }, { server: { live: { objective: 'x' } } }
   ]) {

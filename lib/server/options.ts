@@ -78,7 +78,7 @@ export function parseServerOptions (server: unknown): ServerConfig | false | und
   return config
 }
 
-/** The paths that the metrics server itself answers, and that must stay what they are. */
+/** The paths at which the metrics server answers probes. Probes have no credentials, and need none. */
 export const probePaths: readonly string[] = ['/healthz', '/readyz']
 
 /** Checks that the metrics are not where probes or the live page are. */
