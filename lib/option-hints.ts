@@ -315,7 +315,13 @@ function addressIn (text: string): { host?: string, port?: number, path?: string
 function ofHistogram (value: unknown): string | undefined {
   if (Array.isArray(value)) return `{ buckets: ${describe(value)} }`
   if (typeof value === 'string' && value !== '') return `{ name: ${describe(value)} }`
-  return value === false ? '"config: { latency: false }" on a route, or not to register the plugin' : undefined
+  if (value === false) return '"config: { latency: false }" on a route, or not to register the plugin'
+  return ofDefault(value)
+}
+
+/** What is meant by true for an option that has a default. */
+function ofDefault (value: unknown): string | undefined {
+  return value === true ? 'to leave it out' : undefined
 }
 
 function isPattern (value: unknown): boolean {
@@ -333,11 +339,12 @@ const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefi
   histogram: ofHistogram,
   ignore: value => isPattern(value) ? leaveOut : undefined,
   processMetrics: value => {
-    if (typeof value !== 'object' || value === null) return undefined
-    const { enabled, ...others } = value as { enabled?: unknown }
+    const given = typeof value === 'string' && value !== '' ? { prefix: value } : value
+    if (typeof given !== 'object' || given === null) return undefined
+    const { enabled, ...others } = given as { enabled?: unknown }
     return typeof enabled === 'boolean' && Object.keys(others).length === 0
       ? String(enabled)
-      : `false, and to call collectDefaultMetrics(${describe(value)}) of prom-client: its global registry is served too`
+      : `false, and to call collectDefaultMetrics(${describe(given)}) of prom-client: its global registry is served too`
   },
   registry: value => typeof Object(value).register === 'object'
     ? 'the property "register" of it'
@@ -347,7 +354,8 @@ const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefi
   routes: value => isPattern(value) || (typeof value === 'object' && value !== null)
     ? 'a function of a route that returns its name, or "config: { latency: { route } }" on the route'
     : undefined,
-  scrape: value => typeof value === 'string' && value !== '' ? `{ errorHandling: ${describe(value)} }` : undefined,
+  scrape: value =>
+    typeof value === 'string' && value !== '' ? `{ errorHandling: ${describe(value)} }` : ofDefault(value),
   seriesLimit: value => [false, null, 0, -1, Infinity].includes(value as number)
     ? 'as many as there may be, such as 100000: without a limit, clients could fill the memory'
     : undefined,
@@ -366,18 +374,25 @@ const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefi
     const [latency, share = 0.99] = Array.isArray(value) ? value : [value]
     return typeof latency === 'number' ? describe({ latency, share }) : undefined
   },
+  'server.path': ofDefault,
   'server.port': value => {
     if (value === false) return '"server: false"'
     const { port } = (typeof value === 'string' && addressIn(value)) || {}
     return port === undefined ? undefined : String(port)
   },
-  'server.start': value => value === true ? "'listen'" : value === false ? "'manual'" : undefined,
+  'server.start': value => {
+    if (typeof value === 'boolean') return value ? "'listen'" : "'manual'"
+    if (typeof value !== 'string') return undefined
+    const policy = ['listen', 'ready', 'manual'].find(policy => value.toLowerCase().includes(policy))
+    return policy && describe(policy)
+  },
   timeToFirstByte: ofHistogram
 }
 
 /** What was probably meant by labels that are a list of names. `sources` are the sources that have a name. */
 export function hintAboutLabels (value: unknown, sources: readonly string[]): string {
   if (value === null || value === false) return didYouMean('{}, no labels')
+  if (value === true) return didYouMean(ofDefault(value))
   const names = typeof value === 'string' ? value.split(/[\s,]+/) : value instanceof Set ? [...value] : value
   if (!Array.isArray(names)) return ''
   const labels = names.slice(0, 5).map(name => [String(name), sourceOf(String(name), sources) ?? 'a source'])

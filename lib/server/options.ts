@@ -176,7 +176,7 @@ function parseAuth (auth: unknown): AuthConfig {
 function parseUsers (users: unknown): Readonly<Record<string, string>> {
   const entries = isObject(users) ? Object.entries(users) : []
   check('server.auth.users', entries.length > 0, 'an object of at least one user name and its password',
-    isObject(users) ? wording('an empty object') : kindOnly(users))
+    isObject(users) ? wording('an empty object') : kindOnly(users), didYouMean('{ name: password }'))
   for (const [index, [name, password]] of entries.entries()) {
     checkSecret(`server.auth.users (name ${index + 1})`, name, userNameFlaws,
       'a string that is not empty and has neither colons nor control characters')
@@ -189,7 +189,7 @@ function parseUsers (users: unknown): Readonly<Record<string, string>> {
 function parseTokens (tokens: unknown): readonly string[] {
   const given: unknown[] = Array.isArray(tokens) ? [...tokens] : []
   check('server.auth.tokens', given.length > 0, 'an array of at least one token',
-    Array.isArray(tokens) ? wording('an empty array') : kindOnly(tokens))
+    Array.isArray(tokens) ? wording('an empty array') : kindOnly(tokens), didYouMean('[token]'))
   for (const [index, token] of given.entries()) {
     checkSecret(`server.auth.tokens[${index}]`, token, tokenFlaws, 'a token, [A-Za-z0-9._~+/-]+=* (RFC 6750)')
   }
