@@ -66,13 +66,13 @@ declare namespace fastifyLatency {
     /**
      * Called once for each request, when the request has ended. If `timeToFirstByte` is on, and the reply is an event
      * stream, which may never end by itself, it is called when the headers of the reply have been sent. A request for
-     * which it returns true is not recorded. If it throws or does not return a boolean, the request is recorded, and
-     * the failure is warned of once. When the client has left, it is called outside the request, and every
-     * `AsyncLocalStorage` is empty.
+     * which it returns true is not recorded. One for which it returns false, null or nothing is recorded. If it throws,
+     * or returns anything else, such as a promise, the request is recorded, and the failure is warned of once. When the
+     * client has left, it is called outside the request, and every `AsyncLocalStorage` is empty.
      *
      * @default none: every request is recorded
      */
-    ignore?: (request: FastifyRequest, reply: FastifyReply) => boolean
+    ignore?: (request: FastifyRequest, reply: FastifyReply) => boolean | null | undefined
 
     /**
      * How many series the histogram may have: an integer from 1. Requests that would need a further series are counted
@@ -186,9 +186,9 @@ declare namespace fastifyLatency {
 
   export interface HistogramOptions {
     /**
-     * The name of the metric. It matches `[a-zA-Z_:][a-zA-Z0-9_:]*`; by convention it ends in the unit, `_seconds`.
-     * Neither the name nor the name with `_bucket`, `_sum`, `_count` or `_created` is that of another metric of this
-     * plugin, or of one of its samples.
+     * The name of the metric. It matches `[a-zA-Z_:][a-zA-Z0-9_:]*`; by convention it ends in the unit, `_seconds`, and
+     * one that ends in another unit of time is warned of. Neither the name nor the name with `_bucket`, `_sum`,
+     * `_count` or `_created` is that of another metric of this plugin, or of one of its samples.
      *
      * @default 'http_request_duration_seconds'; of `timeToFirstByte` 'http_request_first_byte_seconds'; of `queueTime`
      * 'http_request_queue_seconds'
@@ -297,8 +297,8 @@ declare namespace fastifyLatency {
 
   export interface ServerOptions {
     /**
-     * The address or name to bind, such as `'127.0.0.1'`, `'::'` or `'localhost'` (both of its addresses). It must not
-     * be empty.
+     * The address or name to bind, such as `'127.0.0.1'`, `'::'` or `'localhost'` (both of its addresses), without
+     * scheme, port or path.
      *
      * @default where the application listens: 'localhost' if it listens on loopback in both address families, '0.0.0.0'
      * if it listens on that, and so on; 'localhost' if the application is not listening on a network address
@@ -316,7 +316,9 @@ declare namespace fastifyLatency {
     port?: number
 
     /**
-     * The path of the metrics. It begins with `/` and is literal: it has no parameters, wildcards or query.
+     * The path of the metrics. It begins with `/` and is literal: it has no parameters, wildcards or query. It is not
+     * `/healthz` or `/readyz`, nor, unless `live` is false, `/live` or below that. With `/` the metrics take the place
+     * of the page there.
      *
      * @default '/metrics'
      */
@@ -480,7 +482,8 @@ declare namespace fastifyLatency {
     | 'FST_LATENCY_ERR_REQUEST_UNREADABLE'
     | 'FST_LATENCY_ERR_NOT_RECORDED'
     | 'FST_LATENCY_ERR_SERIES_LIMIT'
-    | 'FST_LATENCY_ERR_BUCKETS_UNIT'
+    | 'FST_LATENCY_ERR_ROUTE_OPTION'
+    | 'FST_LATENCY_ERR_UNIT'
     | 'FST_LATENCY_ERR_NAME_HIDDEN'
     | 'FST_LATENCY_ERR_METRIC_INVALID'
     | 'FST_LATENCY_ERR_REGISTRY_FAILED'
@@ -510,7 +513,8 @@ declare namespace fastifyLatency {
     readonly server: FastifyInstance | null
 
     /**
-     * The URL to scrape, such as `http://localhost:8000/metrics`. It is null while the metrics server does not listen.
+     * The URL to scrape, such as `http://localhost:8000/metrics`, or `http://127.0.0.1:8000/metrics` where `localhost` is
+     * that address alone. It is null while the metrics server does not listen.
      */
     readonly url: string | null
 

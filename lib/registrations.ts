@@ -4,9 +4,9 @@ import type { RegistryLike } from '../index'
 import { check, isText } from './checks'
 import type { Config } from './config'
 import {
-  causeOf, describe, describeBoth, differences, FST_LATENCY_ERR_BUCKETS_UNIT, FST_LATENCY_ERR_HISTOGRAM_CONFLICT,
+  causeOf, describe, describeBoth, differences, FST_LATENCY_ERR_HISTOGRAM_CONFLICT,
   FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN, FST_LATENCY_ERR_NOT_RECORDED,
-  FST_LATENCY_ERR_REGISTRY_FAILED, givenRegistry, isCoded, settled, type Warn, type WarnOnce
+  FST_LATENCY_ERR_REGISTRY_FAILED, FST_LATENCY_ERR_UNIT, givenRegistry, isCoded, settled, type Warn, type WarnOnce
 } from './errors'
 import { namesOf, type NamedMetric } from './exposition/sample-names'
 import { hiddenFamilies } from './gather/registries'
@@ -23,6 +23,7 @@ import { labelsThatTell } from './request/label-sources'
 import { measures, queueTime, type Measure } from './request/measures'
 import type { OpenRequestsFact } from './request/open-requests'
 import { Recorder } from './request/recorder'
+import { watchRouteOptions, type RouteOptionsLog } from './request/route-options'
 import { scrapeMetrics } from './scrape/scrape-metrics'
 
 /** One registration: the requests of one context, and how they are recorded. */
@@ -53,6 +54,7 @@ export interface RegistrationsOptions {
   readonly ownRegistry: RegistryLike
   readonly warn: Warn
   readonly warnOnce: WarnOnce
+  readonly informOnce: RouteOptionsLog['informOnce']
 }
 
 /** The metrics beside histograms, and their names in every registry. */
@@ -108,6 +110,9 @@ const namedMetrics: readonly NamedMetric[] =
 
 /** No application has bounds from 1 to this one in seconds, but many have them in milliseconds. */
 const longestLatency = 100
+
+/** The last word of a name that says another unit of time than seconds. */
+const otherUnit = /^(?:[mun]s|[mun]secs?|(?:milli|micro|nano)(?:s|seconds?)|minutes|hours)$/i
 
 /** Keeps which contexts of an application record into which metrics. */
 export class Registrations {
@@ -200,10 +205,20 @@ export class Registrations {
     }
   }
 
-  /** Warns of bounds that look like milliseconds. It is no error, because somebody may mean them. */
-  #checkUnit ({ option, unit }: Measure, { upperBounds }: HistogramDefinition): void {
-    if (unit !== 'seconds' || upperBounds[0]! < 1 || upperBounds.at(-1)! < longestLatency) return
-    this.#options.warn(new FST_LATENCY_ERR_BUCKETS_UNIT(`${option}.buckets`, describe(upperBounds)))
+  /**
+   * Warns of bounds that look like milliseconds, and of a name that says so. It is no error, because somebody may mean
+   * them.
+   */
+  #checkUnit ({ option, unit }: Measure, { name, upperBounds }: HistogramDefinition): void {
+    if (unit !== 'seconds') return
+    const { warn } = this.#options
+    if (upperBounds[0]! >= 1 && upperBounds.at(-1)! >= longestLatency) {
+      warn(new FST_LATENCY_ERR_UNIT(`${option}.buckets`, describe(upperBounds),
+        'if these are milliseconds, divide them by a thousand'))
+    }
+    if (otherUnit.test(/(?:[A-Z]?[a-z]*|[A-Z]*)$/.exec(name)![0])) {
+      warn(new FST_LATENCY_ERR_UNIT(`${option}.name`, describe(name), 'end the name in "_seconds"'))
+    }
   }
 
   /**
@@ -226,6 +241,7 @@ export class Registrations {
       if (isInside(other, context)) otherInstrument.leaveCountsToOuter()
     }
     this.#instruments.set(context, instrument)
+    watchRouteOptions(context, this.#options)
     if (isRoot(context)) {
       const rejected = this.#counter(registry, metrics.rejected)
       this.#attach(rejected.updates, instrument.countRejections(rejected))

@@ -121,7 +121,7 @@ t.test('a page of the user, or the metrics, at /live take its place', async t =>
   t.equal(await (await fetch(new URL('/live', app.latency.url!))).text(), 'mine')
   t.notMatch(await (await fetch(new URL('/', app.latency.url!))).text(), 'href="/live"')
 
-  const { app: other } = await createListening(t, { server: { ...anyPort, path: '/live' } })
+  const { app: other } = await createListening(t, { server: { ...anyPort, path: '/live', live: false } })
   t.match((await fetch(other.latency.url!)).headers.get('content-type'), 'text/plain')
 })
 

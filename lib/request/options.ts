@@ -1,10 +1,11 @@
 import type { FastifyContextConfig } from 'fastify'
 import type { LabelSource, Options, RegistryLike } from '../../index'
 import {
-  check, isBoolean, isFunction, isObject, isObjectOrBoolean, isPositiveInteger, isText, optional, readable, readObject
+  check, isBoolean, isFunction, isObject, isObjectOrBoolean, isPositiveInteger, isText, optional, readable, readObject,
+  required
 } from '../checks'
 import { describe } from '../errors'
-import { hintAboutLabels, hintAboutSource } from '../option-hints'
+import { hintAboutConstant, hintAboutLabels, hintAboutSource } from '../option-hints'
 import { histogramOptions, parseHistogramOptions, type HistogramConfig } from '../histogram/options'
 import { labelSources } from './label-sources'
 import { measures, queueTime, type Measure, type MeasuredConfig } from './measures'
@@ -62,12 +63,15 @@ export function parseRequestOptions (given: Readonly<Record<string, unknown>>): 
     routes: optional('routes', given.routes, isFunction<NonNullable<Options['routes']>>, 'a function'),
     seriesLimit: optional('seriesLimit', given.seriesLimit, isPositiveInteger, 'an integer from 1') ?? 2000,
     inFlight: optional('inFlight', given.inFlight, isBoolean, 'a boolean') ?? true,
-    abortedStatus: given.abortedStatus === 'reply'
-      ? undefined
-      : optional('abortedStatus', given.abortedStatus, isStatus, "a status code from 100 to 599, or 'reply'") ?? 499,
+    abortedStatus: parseAbortedStatus(given.abortedStatus),
     registry: optional('registry', given.registry, isRegistry,
       `an object with the methods ${registryMethods.join(', ')}`)
   }
+}
+
+function parseAbortedStatus (value: unknown): number | undefined {
+  const status = optional('abortedStatus', value, isAbortedStatus, "a status code from 100 to 599, or 'reply'") ?? 499
+  return status === 'reply' ? undefined : status
 }
 
 function parseMeasures (given: Readonly<Record<string, unknown>>): MeasuredConfig & Pick<RequestConfig, 'histogram'> {
@@ -116,7 +120,7 @@ function parseLabels (option: string, given: unknown, defaults: RequestConfig['l
   for (const [name, source] of Object.entries<unknown>(labels)) {
     checkLabelName(option, name)
     const valid = typeof source === 'function' || sources.includes(source as string)
-    check(`${option}.${name}`, valid, rule, source, hintAboutSource(source, sources))
+    check(`${option}.${name}`, valid, rule, source, hintAboutSource(name, source, sources))
   }
   return Object.freeze(labels as Record<string, LabelSource>)
 }
@@ -126,7 +130,7 @@ function parseConstLabels (value: unknown, labels: RequestConfig['labels']): Req
   for (const [name, value] of Object.entries(constLabels)) {
     checkLabelName('constLabels', name)
     check(`constLabels.${name}`, !Object.hasOwn(labels, name), 'a name that is not in "labels" too', name)
-    check(`constLabels.${name}`, typeof value === 'string', 'a string', value)
+    check(`constLabels.${name}`, typeof value === 'string', 'a string', value, hintAboutConstant(value))
   }
   return Object.freeze(constLabels as Record<string, string>)
 }
@@ -143,24 +147,35 @@ export function parseRouteConfig (
 
 function readRouteConfig (config: FastifyContextConfig | undefined): ReturnType<typeof parseRouteConfig> {
   const given = config?.latency
-  if (given === undefined || given === false) return { recorded: given === undefined, route: undefined }
-  check('config.latency', isObject(given), 'false or an object', given)
+  if (given === undefined) return { recorded: true, route: undefined }
+  required('config.latency', given, isRouteConfig, 'false or an object')
+  if (given === false) return { recorded: false, route: undefined }
   const { route } = readObject('config.latency', given, ['route'])
-  check('config.latency.route', isText(route), 'a string that is not empty', route)
-  return { recorded: true, route: route as string }
+  return {
+    recorded: true, route: required('config.latency.route', route, isText, 'a string that is not empty')
+  }
 }
 
+function isRouteConfig (value: unknown): value is false | Record<string, unknown> {
+  return value === false || isObject(value)
+}
+
+const labelNameRule = 'keyed by label names, [a-zA-Z_][a-zA-Z0-9_]*, not beginning with __ and not "le"'
+
 function checkLabelName (option: string, name: string): void {
-  check(option, /^[a-zA-Z_][a-zA-Z0-9_]*$/.test(name) && !name.startsWith('__') && name !== 'le',
-    'keyed by label names, [a-zA-Z_][a-zA-Z0-9_]*, not beginning with __ and not "le"', name)
+  required(option, name, isLabelName, labelNameRule)
 }
 
 function isMoment (value: unknown): value is LatencyConfig['from'] {
   return value === 'router' || value === 'arrival'
 }
 
-function isStatus (value: unknown): value is number {
-  return Number.isInteger(value) && (value as number) >= 100 && (value as number) <= 599
+function isLabelName (value: unknown): value is string {
+  return typeof value === 'string' && /^[a-zA-Z_][a-zA-Z0-9_]*$/.test(value) && !value.startsWith('__') && value !== 'le'
+}
+
+function isAbortedStatus (value: unknown): value is number | 'reply' {
+  return value === 'reply' || (Number.isInteger(value) && (value as number) >= 100 && (value as number) <= 599)
 }
 
 function isRegistry (value: unknown): value is RegistryLike {

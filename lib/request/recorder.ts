@@ -52,7 +52,7 @@ export class Recorder {
     this.measuresHeaders = this.#ofHeaders.length > 0
     this.#asksForMore = columns.length > 1 || config.ignore !== undefined
     this.#ignore = config.ignore && new Callback({
-      option: 'ignore', function: config.ignore, read: readBoolean, rule: 'a boolean', otherwise: false, warn
+      option: 'ignore', function: config.ignore, read: readDecision, rule: 'a boolean', otherwise: false, warn
     })
     this.abortedStatus = config.abortedStatus
     this.beginsAtArrival = config.histogram.from === 'arrival'
@@ -120,8 +120,9 @@ export class Recorder {
   }
 }
 
-function readBoolean (value: unknown): boolean | undefined {
-  return typeof value === 'boolean' ? value : undefined
+/** Whether a request is left out. A function that ends without `return` leaves nothing out. */
+function readDecision (value: unknown): boolean | undefined {
+  return !value ? false : value === true ? true : undefined
 }
 
 /** A request as it is when its measures are read. */

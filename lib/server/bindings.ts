@@ -27,9 +27,16 @@ const cures: ReadonlyMap<string | undefined, string> = new Map([
 ])
 
 /** Why the metrics server cannot listen, what becomes of it, and what helps. */
-export function reasonOf (error: NodeJS.ErrnoException, { start }: Pick<ServerConfig, 'start'>): string {
+export function reasonOf (
+  error: NodeJS.ErrnoException & { readonly address?: string }, { start }: Pick<ServerConfig, 'start'>
+): string {
+  const cure = cures.get(error.code)
+  // Whoever logs the error logs its cause too. What the cause says is not repeated, if its code is enough.
+  const problem = cure === undefined
+    ? describe(error)
+    : `${error.code}${error.address === undefined ? '' : ` at ${error.address}`}`
   const outcome = start === 'listen' ? 'The application goes on, and binding is tried again' : undefined
-  return [describe(error), outcome, cures.get(error.code)].filter(text => text !== undefined).join('. ')
+  return [problem, outcome, cure].filter(text => text !== undefined).join('. ')
 }
 
 /** The delay before binding is tried again. `attempt` counts the failed attempts from 0. */

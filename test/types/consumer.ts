@@ -27,7 +27,7 @@ app.register(latency, {
     version: 'protocol_version'
   },
   constLabels: { region: 'eu' },
-  ignore: (request, reply) => request.url === '/' && reply.statusCode === 404,
+  ignore: (request, reply) => reply.statusCode === 404 && request.headers['user-agent']?.startsWith('probe'),
   seriesLimit: 100,
   inFlight: false,
   abortedStatus: 'reply',
