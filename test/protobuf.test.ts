@@ -11,7 +11,9 @@ import { merge } from '../lib/gather/merge'
 import type { Exemplar, Labels, Points } from '../lib/snapshot'
 import { createListening, declareLarge, registryOf, scrape } from './helpers/application'
 import { createHistogram, observe } from './helpers/histogram'
-import { protobuf, readProtobuf, type Exemplar as ExemplarMessage, type Family, type Metric } from './helpers/protobuf'
+import {
+  protobuf, readProtobuf, secondsOf, type Exemplar as ExemplarMessage, type Family, type Metric
+} from './helpers/protobuf'
 
 function render (families: readonly Points[]): Family[] {
   return readProtobuf(Buffer.concat([...writeProtobuf(families)]))
@@ -42,6 +44,7 @@ const series = fc.record({
   set: fc.tuple(fc.option(text, { nil: undefined }), text),
   counts: fc.array(count, { minLength: 4, maxLength: 4 }),
   value: number,
+  start: fc.oneof(fc.constant(NaN), fc.nat({ max: 4e12 }).map(ms => ms / 1000)),
   exemplars: fc.uniqueArray(exemplar, { selector: ({ bucket }) => bucket, maxLength: 2 })
 })
 
@@ -55,7 +58,7 @@ function common (all: readonly Series[], help: string, shared: Labels): Omit<Poi
     labelNames: ['a', 'b'],
     labelSets: all.map(({ set }) => set),
     sharedLabels: shared,
-    startSeconds: undefined,
+    startSeconds: Float64Array.from(all, ({ start }) => start),
     exemplars: all.flatMap(({ exemplars }, series): Exemplar[] => [...exemplars]
       .sort((a, b) => a.bucket - b.bucket)
       .map(({ bucket, label, value, seconds }) =>
@@ -106,6 +109,15 @@ t.test('a decoder reads every family as it went in', async () => {
     for (const family of [histogram!, summary!, ...others]) {
       assert.deepEqual([family.name, family.help, family.unit], ['x_seconds', help, 'seconds'])
       assert.deepEqual(family.metric.map(({ label }) => labelsOf(label)), labels)
+    }
+    for (const [index, { start }] of all.entries()) {
+      const starts = [histogram!, summary!, ...others].map(({ metric }) => {
+        const { histogram, summary, counter } = metric[index]!
+        const created = (histogram ?? summary ?? counter)?.createdTimestamp
+        return created && created.seconds * 1000 + created.nanos / 1e6
+      })
+      const known = Number.isNaN(start) ? undefined : Math.round(start * 1000)
+      assert.deepEqual(starts, [known, known, known, undefined, undefined])
     }
     const counted = (whole: number | undefined, float: number | undefined): string => told(whole ?? float!)
     assert.deepEqual(histogram!.metric.map(({ histogram }) => ({
@@ -210,6 +222,24 @@ t.test('pages of more bytes than a connection holds arrive whole', async t => {
   const { metric } = families.find(({ name }) => name === 'http_request_duration_seconds')!
   t.equal(metric.length, 3000)
   t.ok(metric.every(({ histogram }) => histogram!.sampleCount === 1))
+})
+
+t.test('each series of this plugin has the time since when it counts', async t => {
+  const before = Date.now()
+  const { app, address } = await createListening(t, {}, app => { app.get('/', async () => 'x') })
+  await fetch(address)
+  const read = async (name: string): Promise<number> => {
+    const response = await fetch(`${app.latency.url}?name[]=${name}`, { headers: { accept: protobuf } })
+    const [{ metric }] = readProtobuf(new Uint8Array(await response.arrayBuffer())) as [Family]
+    return 1000 * secondsOf((metric[0]!.histogram ?? metric[0]!.counter)!.createdTimestamp!)
+  }
+  const began = await read('http_request_duration_seconds')
+  t.ok(began >= before && began <= Date.now(), `${began}`)
+  const counterBegan = await read('http_requests_rejected_total')
+  t.ok(counterBegan >= before && counterBegan <= Date.now(), `${counterBegan}`)
+  app.latency.histogram.reset()
+  await fetch(address)
+  t.ok(await read('http_request_duration_seconds') >= began, 'a reset is a new start')
 })
 
 t.test('exemplars of the user are in it', async t => {

@@ -27,11 +27,13 @@ const metricKeys = {
   histogram: lengthDelimited(7)
 }
 const labelKeys = { name: lengthDelimited(1), value: lengthDelimited(2) }
-/** The messages `Gauge`, `Counter` and `Untyped`, of which only a counter has exemplars. */
-const valueKeys = { value: double(1), exemplar: lengthDelimited(2) }
-const summaryKeys = { count: varint(1), sum: double(2), quantile: lengthDelimited(3) }
+/** The messages `Gauge`, `Counter` and `Untyped`. Only a counter has exemplars and start times. */
+const valueKeys = { value: double(1), exemplar: lengthDelimited(2), start: lengthDelimited(3) }
+const summaryKeys = { count: varint(1), sum: double(2), quantile: lengthDelimited(3), start: lengthDelimited(4) }
 const quantileKeys = { quantile: double(1), value: double(2) }
-const histogramKeys = { count: varint(1), sum: double(2), bucket: lengthDelimited(3), countFloat: double(4) }
+const histogramKeys = {
+  count: varint(1), sum: double(2), bucket: lengthDelimited(3), countFloat: double(4), start: lengthDelimited(15)
+}
 const bucketKeys = { count: varint(1), upperBound: double(2), exemplar: lengthDelimited(3), countFloat: double(4) }
 const exemplarKeys = { label: lengthDelimited(1), value: double(2), timestamp: lengthDelimited(3) }
 const timestampKeys = { seconds: varint(1), nanoseconds: varint(2) }
@@ -108,7 +110,7 @@ function seriesWriter (chunk: Chunk, points: Points): (series: number) => void {
 }
 
 function histogramWriter (chunk: Chunk, points: HistogramPoints): (series: number) => void {
-  const { counts, sums } = points
+  const { counts, sums, startSeconds } = points
   const bounds = [...points.upperBounds, Infinity]
   const exemplars = new ExemplarReader(points.exemplars)
   return series => {
@@ -131,12 +133,13 @@ function histogramWriter (chunk: Chunk, points: HistogramPoints): (series: numbe
     }
     writeCount(chunk, histogramKeys, cumulativeCount)
     chunk.doubleField(histogramKeys.sum, sums[series]!)
+    writeTimestamp(chunk, histogramKeys.start, startSeconds?.[series])
     chunk.close(start, long)
   }
 }
 
 function summaryWriter (chunk: Chunk, points: SummaryPoints): (series: number) => void {
-  const { quantiles, quantileValues, counts, sums } = points
+  const { quantiles, quantileValues, counts, sums, startSeconds } = points
   return series => {
     const start = chunk.open(metricKeys.summary, short)
     chunk.integerField(summaryKeys.count, isCount(counts[series]!) ? counts[series]! : 0)
@@ -147,17 +150,21 @@ function summaryWriter (chunk: Chunk, points: SummaryPoints): (series: number) =
       chunk.doubleField(quantileKeys.value, quantileValues[series * quantiles.length + index]!)
       chunk.close(start, short)
     })
+    writeTimestamp(chunk, summaryKeys.start, startSeconds?.[series])
     chunk.close(start, short)
   }
 }
 
-function valueWriter (chunk: Chunk, { type, values, exemplars }: ValuePoints): (series: number) => void {
-  const reader = new ExemplarReader(type === 'counter' ? exemplars : [])
+function valueWriter (chunk: Chunk, points: ValuePoints): (series: number) => void {
+  const { type, values } = points
+  const exemplars = new ExemplarReader(type === 'counter' ? points.exemplars : [])
+  const startSeconds = type === 'counter' ? points.startSeconds : undefined
   const key = { counter: metricKeys.counter, gauge: metricKeys.gauge, unknown: metricKeys.untyped }[type]
   return series => {
     const start = chunk.open(key, short)
     chunk.doubleField(valueKeys.value, values[series]!)
-    writeExemplar(chunk, valueKeys.exemplar, reader.read(series, 0))
+    writeExemplar(chunk, valueKeys.exemplar, exemplars.read(series, 0))
+    writeTimestamp(chunk, valueKeys.start, startSeconds?.[series])
     chunk.close(start, short)
   }
 }

@@ -153,13 +153,21 @@ export class Installation {
   /** With its version, for the titles of tests. */
   readonly name: string
   readonly #folder: string | undefined
+  readonly #version: readonly number[]
 
   /** Without a folder, what is on PATH. */
   constructor (folder?: string) {
     this.#folder = folder === undefined ? undefined : resolve(root, folder)
     const { stdout } = spawnSync(this.program('prometheus'), ['--version'], { encoding: 'utf8' })
     const version = /^prometheus, version (\S+)/.exec(stdout ?? '')?.[1]
+    this.#version = (version ?? '').split('.').map(Number.parseFloat)
     this.name = `Prometheus ${version ?? `in ${this.#folder ?? 'PATH'}`}`
+  }
+
+  /** Whether it has this version, or a newer one. */
+  isAtLeast (major: number, minor: number): boolean {
+    const [ownMajor = 0, ownMinor = 0] = this.#version
+    return ownMajor === major ? ownMinor >= minor : ownMajor > major
   }
 
   /** How to start one of its programs. */
@@ -186,12 +194,13 @@ export class Installation {
     return { status, output: stdout + stderr }
   }
 
-  async start (t: Test, config: string): Promise<Prometheus> {
+  /** Starts Prometheus with a configuration, and with features that it has to be asked for. */
+  async start (t: Test, config: string, features: readonly string[] = []): Promise<Prometheus> {
     const folder = temporaryFolder(t)
     writeFileSync(join(folder, 'prometheus.yml'), config)
     const program = new Program(t, this.program('prometheus'), [
       `--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`,
-      '--web.listen-address=127.0.0.1:0'
+      '--web.listen-address=127.0.0.1:0', `--enable-feature=${features.join(',')}`
     ])
     return new Prometheus(await listening(program), this.name)
   }
@@ -214,16 +223,20 @@ export const installations: readonly Installation[] = named.length > 0
   : [installed]
 
 /**
- * A test that is run with each of the installations that has these programs. All run at once,
- * since they mostly wait for scrapes.
+ * A test that is run with each of the installations that has these programs, of this version or a newer one. All run at
+ * once, since they mostly wait for scrapes.
  */
 export function withEach (
-  programs: Array<'prometheus' | 'promtool'>, run: (t: Test, installation: Installation) => Promise<void>
+  programs: Array<'prometheus' | 'promtool'>,
+  run: (t: Test, installation: Installation) => Promise<void>,
+  [major, minor]: readonly [major: number, minor: number] = [0, 0]
 ): (t: Test) => Promise<void> {
   return async t => {
     t.jobs = installations.length
     await Promise.all(installations.map(installation =>
-      t.test(installation.name, { skip: installation.missing(...programs) }, t => run(t, installation))))
+      t.test(installation.name, {
+        skip: installation.missing(...programs) || (!installation.isAtLeast(major, minor) && 'too old')
+      }, t => run(t, installation))))
   }
 }
 
