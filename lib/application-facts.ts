@@ -29,6 +29,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
       ...registrations.map(({ config }) => table(`Histogram ${config.histogram.name}`, {
         help: config.histogram.help,
         buckets: config.histogram.upperBounds,
+        native: config.histogram.native,
         labels: config.labels,
         constLabels: config.constLabels,
         ignore: config.ignore,

@@ -221,12 +221,13 @@ function registerHistograms (
 }
 
 function checkSame (
-  existing: RegisteredHistogram, { name, help, upperBounds }: HistogramDefinition, labelNames: readonly string[]
+  existing: RegisteredHistogram, { name, help, upperBounds, native }: HistogramDefinition, labelNames: readonly string[]
 ): void {
   const parts: ReadonlyArray<[part: string, has: unknown, wanted: unknown]> = [
     ['help', existing.help, help],
     ['buckets', existing.buckets, upperBounds],
-    ['labels', existing.labelNames, labelNames]
+    ['labels', existing.labelNames, labelNames],
+    ['native buckets', existing.definition.native, native]
   ]
   for (const [part, has, wanted] of parts) {
     if (!isDeepStrictEqual(has, wanted)) {

@@ -13,7 +13,8 @@ t.test('every option has a default', async t => {
     histogram: {
       name: 'http_request_duration_seconds',
       help: 'Time from receiving a request to handing its reply to the operating system, in seconds.',
-      upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+      upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      native: undefined
     },
     labels: { method: 'method', route: 'route', status_code: 'status' },
     constLabels: {},
@@ -37,7 +38,8 @@ t.test('every option has a default', async t => {
   const firstByte = {
     name: 'http_request_first_byte_seconds',
     help: 'Time from receiving a request to sending the headers of its reply, in seconds.',
-    upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+    upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    native: undefined
   }
   t.same(parseOptions({ timeToFirstByte: true }).timeToFirstByte, firstByte)
   t.same(parseOptions({ timeToFirstByte: {} }).timeToFirstByte, firstByte)
@@ -81,7 +83,15 @@ t.test('legitimate values at the edges are kept', async t => {
       auth: { tokens: ['t'] }
     }
   })
-  t.same(config.histogram, { name: 'a:b', help: '\n', upperBounds: [-1, 0] })
+  t.same(config.histogram, { name: 'a:b', help: '\n', upperBounds: [-1, 0], native: undefined })
+  for (const [native, parsed] of [
+    [true, { schema: 3, maxBuckets: 160 }], [{}, { schema: 3, maxBuckets: 160 }], [false, undefined],
+    [{ schema: -4, maxBuckets: 10 }, { schema: -4, maxBuckets: 10 }],
+    [{ schema: 8, maxBuckets: 1000 }, { schema: 8, maxBuckets: 1000 }]
+  ] as const) {
+    t.same(parseOptions({ histogram: { native } }).histogram.native, parsed)
+    t.same(parseOptions({ timeToFirstByte: { native } }).timeToFirstByte!.native, parsed)
+  }
   t.same(config.labels, { _a: 'status_class', tenant })
   t.same(config.constLabels, { empty: '' })
   t.equal(config.ignore, ignore)
@@ -144,7 +154,14 @@ t.test('unknown options are refused by name', async t => {
     [{ histogramm: {} }, 'Unknown option "histogramm"; known here: histogram, timeToFirstByte, labels, constLabels, ' +
       'ignore, seriesLimit, inFlight, abortedStatus, registry, processMetrics, server, endpoint, scrape'],
     [{ route: '/metrics' }, 'Unknown option "route", which is called "endpoint"; known here: histogram, '],
-    [{ histogram: { boundaries: [1] } }, 'Unknown option "histogram.boundaries"; known here: name, help, buckets'],
+    [
+      { histogram: { boundaries: [1] } },
+      'Unknown option "histogram.boundaries"; known here: name, help, buckets, native'
+    ],
+    [
+      { histogram: { native: { scheme: 1 } } },
+      'Unknown option "histogram.native.scheme"; known here: schema, maxBuckets'
+    ],
     [
       { server: { prot: 1 } },
       'Unknown option "server.prot"; known here: host, port, path, live, start, lastScrapeSeconds, https, auth'
@@ -158,7 +175,10 @@ t.test('unknown options are refused by name', async t => {
       { scrape: { timeout: 1 } },
       'Unknown option "scrape.timeout"; known here: errorHandling, concurrency, timeoutSeconds, created'
     ],
-    [{ timeToFirstByte: { bucket: [1] } }, 'Unknown option "timeToFirstByte.bucket"; known here: name, help, buckets']
+    [
+      { timeToFirstByte: { bucket: [1] } },
+      'Unknown option "timeToFirstByte.bucket"; known here: name, help, buckets, native'
+    ]
   ]
   for (const [options, message] of cases) {
     t.throws(() => parseOptions(options), { code: 'FST_LATENCY_ERR_OPTION_UNKNOWN', message })
@@ -196,6 +216,9 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['histogram.help', text, '', 1],
     ['histogram.buckets', 'an array of at least one finite number, strictly increasing (+Inf is added by itself)',
       [], [1, Infinity], null],
+    ['histogram.native', 'true, false, or an object', null, 1, 'true', []],
+    ['histogram.native.schema', 'an integer from -4 to 8', -5, 9, 1.5, '3', null],
+    ['histogram.native.maxBuckets', 'an integer from 10 to 1000', 9, 1001, 10.5, Infinity, null],
     ['labels', object, null, ['a'], 'a'],
     ['labels.a',
       "'method', 'route', 'status', 'status_class', 'matched_route', 'sent_status', 'error_type', 'scheme', " +

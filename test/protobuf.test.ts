@@ -80,7 +80,8 @@ t.test('a decoder reads every family as it went in', async () => {
         type: 'histogram',
         upperBounds,
         counts: Float64Array.from(all.flatMap(({ counts }) => counts)),
-        sums: values
+        sums: values,
+        native: undefined
       },
       {
         ...base,

@@ -110,6 +110,10 @@ t.test('a request answered by an earlier onRequest hook is recorded', async t =>
 t.test('one name, two shapes: the error says what is different, and names both', async t => {
   const cases: Array<[second: Options, message: string]> = [
     [{ histogram: { buckets: [1, 2] } }, 'buckets [ 1 ]; it cannot be registered again with [ 1, 2 ]'],
+    [
+      { histogram: { native: true } },
+      'native buckets undefined; it cannot be registered again with { schema: 3, maxBuckets: 160 }'
+    ],
     [{ histogram: { buckets: [1], help: 'Other' } }, "help 'First'; it cannot be registered again with 'Other'"],
     [{ labels: {} }, "labels [ 'route' ]; it cannot be registered again with []"],
     [{ constLabels: { a: 'b' } }, "labels [ 'route' ]; it cannot be registered again with [ 'route', 'a' ]"]

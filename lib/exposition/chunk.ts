@@ -140,6 +140,19 @@ export class Chunk {
     this.#length = putVarint(this.#bytes, this.#length + 1, value)
   }
 
+  /** Writes a field that is an integer, of which a small negative one takes few bytes too (`sint64`). */
+  signedField (key: number, value: number): void {
+    this.#reserve(1 + longestVarint)
+    this.#bytes[this.#length] = key
+    this.#length = putSigned(this.#bytes, this.#length + 1, value)
+  }
+
+  /** Writes such an integer without a key. */
+  signed (value: number): void {
+    this.#reserve(longestVarint)
+    this.#length = putSigned(this.#bytes, this.#length, value)
+  }
+
   /** Writes a field that is text. For a few characters a loop is faster than a call of `write()`. */
   textField (key: number, text: string): void {
     this.#reserve(text.length + 2)
@@ -246,6 +259,15 @@ function putVarint (bytes: Buffer, start: number, value: number): number {
   for (; rest > 127; rest >>= 7) bytes[place++] = rest & 127 | 128
   bytes[place] = rest
   return place + 1
+}
+
+/** The sign is the lowest bit. To double the number first would not be exact above 2^52. */
+function putSigned (bytes: Buffer, start: number, value: number): number {
+  const magnitude = value < 0 ? -value - 1 : value
+  const low = magnitude % 64 * 2 + (value < 0 ? 1 : 0)
+  if (magnitude < 64) return putVarint(bytes, start, low)
+  bytes[start] = low | 128
+  return putVarint(bytes, start + 1, Math.floor(magnitude / 64))
 }
 
 function varintBytes (value: number): number {

@@ -1,4 +1,7 @@
-import type { Exemplar, HistogramPoints, Points, SummaryPoints, ValuePoints } from '../snapshot'
+import {
+  nativeZeroThreshold, type Exemplar, type HistogramPoints, type NativePoints, type Points, type SummaryPoints,
+  type ValuePoints
+} from '../snapshot'
 import { allocate, Chunk } from './chunk'
 import { ExemplarReader } from './exemplars'
 
@@ -32,9 +35,19 @@ const valueKeys = { value: double(1), exemplar: lengthDelimited(2), start: lengt
 const summaryKeys = { count: varint(1), sum: double(2), quantile: lengthDelimited(3), start: lengthDelimited(4) }
 const quantileKeys = { quantile: double(1), value: double(2) }
 const histogramKeys = {
-  count: varint(1), sum: double(2), bucket: lengthDelimited(3), countFloat: double(4), start: lengthDelimited(15)
+  count: varint(1),
+  sum: double(2),
+  bucket: lengthDelimited(3),
+  countFloat: double(4),
+  schema: varint(5),
+  zeroThreshold: double(6),
+  zeroCount: varint(7),
+  span: lengthDelimited(12),
+  deltas: lengthDelimited(13),
+  start: lengthDelimited(15)
 }
 const bucketKeys = { count: varint(1), upperBound: double(2), exemplar: lengthDelimited(3), countFloat: double(4) }
+const spanKeys = { offset: varint(1), length: varint(2) }
 const exemplarKeys = { label: lengthDelimited(1), value: double(2), timestamp: lengthDelimited(3) }
 const timestampKeys = { seconds: varint(1), nanoseconds: varint(2) }
 
@@ -110,7 +123,7 @@ function seriesWriter (chunk: Chunk, points: Points): (series: number) => void {
 }
 
 function histogramWriter (chunk: Chunk, points: HistogramPoints): (series: number) => void {
-  const { counts, sums, startSeconds } = points
+  const { counts, sums, startSeconds, native } = points
   const bounds = [...points.upperBounds, Infinity]
   const exemplars = new ExemplarReader(points.exemplars)
   return series => {
@@ -134,8 +147,54 @@ function histogramWriter (chunk: Chunk, points: HistogramPoints): (series: numbe
     writeCount(chunk, histogramKeys, cumulativeCount)
     chunk.doubleField(histogramKeys.sum, sums[series]!)
     writeTimestamp(chunk, histogramKeys.start, startSeconds?.[series])
+    if (native !== undefined) writeNative(chunk, native, series)
     chunk.close(start, long)
   }
+}
+
+/**
+ * So many empty buckets between two others are written as counts of 0, which takes fewer bytes than to begin another
+ * span.
+ */
+const longestGap = 2
+
+/**
+ * Writes the native buckets of a series: spans say which buckets there are, and each count is told as the difference
+ * from the count before.
+ */
+function writeNative (chunk: Chunk, native: NativePoints, series: number): void {
+  const { schemas, zeroCounts, ends, indexes, counts } = native
+  const first = series === 0 ? 0 : ends[series - 1]!
+  const end = ends[series]!
+  chunk.signedField(histogramKeys.schema, schemas[series]!)
+  chunk.doubleField(histogramKeys.zeroThreshold, nativeZeroThreshold)
+  chunk.integerField(histogramKeys.zeroCount, zeroCounts[series]!)
+  let next = 0
+  for (let bucket = first; bucket < end;) {
+    const firstIndex = indexes[bucket]!
+    let lastIndex = firstIndex
+    while (++bucket < end && indexes[bucket]! - lastIndex - 1 <= longestGap) lastIndex = indexes[bucket]!
+    const start = chunk.open(histogramKeys.span, short)
+    chunk.signedField(spanKeys.offset, firstIndex - next)
+    chunk.integerField(spanKeys.length, lastIndex - firstIndex + 1)
+    chunk.close(start, short)
+    next = lastIndex + 1
+  }
+  if (first === end) return
+  const start = chunk.open(histogramKeys.deltas, short)
+  let [previousIndex, previousCount] = [indexes[first]! - 1, 0]
+  for (let bucket = first; bucket < end; bucket++) {
+    const gap = indexes[bucket]! - previousIndex - 1
+    if (gap > 0 && gap <= longestGap) {
+      chunk.signed(-previousCount)
+      if (gap > 1) chunk.signed(0)
+      previousCount = 0
+    }
+    chunk.signed(counts[bucket]! - previousCount)
+    previousIndex = indexes[bucket]!
+    previousCount = counts[bucket]!
+  }
+  chunk.close(start, short)
 }
 
 function summaryWriter (chunk: Chunk, points: SummaryPoints): (series: number) => void {

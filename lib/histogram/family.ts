@@ -1,7 +1,8 @@
-import type { HistogramPoints } from '../snapshot'
+import type { HistogramPoints, NativePoints } from '../snapshot'
 import { runAtOnce } from '../time-slices'
 import { bucketIndex } from './bounds'
 import { type Column, placeMask, segmentBits } from './columns'
+import { joinInSteps, NativeBuckets, type NativeConfig } from './native'
 import type { SeriesIndex } from './series-index'
 
 export interface HistogramDefinition {
@@ -10,10 +11,13 @@ export interface HistogramDefinition {
   /** The unit of the values, such as `seconds`. */
   readonly unit: string
   readonly upperBounds: readonly number[]
+  /** How native buckets are kept beside the classic ones. Undefined: there are none. */
+  readonly native?: NativeConfig | undefined
 }
 
 /** How many series are copied in one step. */
 const seriesPerStep = 10_000
+const nativeSeriesPerStep = 1000
 
 /**
  * A histogram: a column of sums and bucket counts beside an index of series. Other histograms may have their columns
@@ -28,6 +32,7 @@ export class HistogramFamily {
   /** `#rows.segments` and `#rows.width`. They are kept here too because they are read faster from here. */
   readonly #segments: readonly Float64Array[]
   readonly #width: number
+  readonly #native: NativeBuckets | undefined
   /**
    * When this histogram was last reset, in seconds since 1970; 0 if it never was. A series that was added earlier began
    * to count at this time.
@@ -41,6 +46,7 @@ export class HistogramFamily {
     this.#width = definition.upperBounds.length + 2
     this.#rows = index.addColumn(this.#width)
     this.#segments = this.#rows.segments
+    this.#native = definition.native && new NativeBuckets(definition.native, index)
   }
 
   /**
@@ -52,11 +58,13 @@ export class HistogramFamily {
     const row = (slot & placeMask) * this.#width
     if (!Number.isFinite(value)) {
       segment[row + this.#width - 1]!++
+      if (this.#native !== undefined) this.#native.observe(slot, Infinity)
       return
     }
     const counted = value > 0 ? value : 0
     segment[row]! += counted
     segment[row + 1 + bucketIndex(this.#upperBounds, counted)]!++
+    if (this.#native !== undefined) this.#native.observe(slot, counted)
   }
 
   /** The points at this moment. Later observations do not change them. */
@@ -75,10 +83,13 @@ export class HistogramFamily {
     const buckets = this.#width - 1
     const labelSets: (readonly string[])[] = []
     const [counts, sums, starts] = [unfilled(size * buckets), unfilled(size), unfilled(size)]
-    for (let first = 0; first < size; first += seriesPerStep) {
+    const native: NativePoints[] = []
+    const perStep = this.#native === undefined ? seriesPerStep : nativeSeriesPerStep
+    for (let first = 0; first < size; first += perStep) {
       if (first > 0) yield
       if (index.clears !== clears) return yield * this.snapshotInSteps()
-      const end = Math.min(first + seriesPerStep, size)
+      const end = Math.min(first + perStep, size)
+      const slots: number[] = []
       for (let slot = first; slot < end; slot++) {
         if (index.labelNames.length > 0 && this.#rows.isZero(slot)) continue
         const series = labelSets.push(index.labelSet(slot)) - 1
@@ -87,7 +98,9 @@ export class HistogramFamily {
         sums[series] = segment[row]!
         for (let bucket = 0; bucket < buckets; bucket++) counts[series * buckets + bucket] = segment[row + 1 + bucket]!
         starts[series] = Math.max(index.startSeconds(slot), this.#startSeconds)
+        if (this.#native !== undefined) slots.push(slot)
       }
+      if (this.#native !== undefined) native.push(this.#native.snapshot(slots))
     }
     const series = labelSets.length
     return {
@@ -99,19 +112,24 @@ export class HistogramFamily {
       startSeconds: starts.subarray(0, series),
       exemplars: [],
       counts: counts.subarray(0, series * buckets),
-      sums: sums.subarray(0, series)
+      sums: sums.subarray(0, series),
+      native: this.#native && (yield * joinInSteps(native))
     }
   }
 
   /** Forgets everything that was counted. */
   reset (): void {
     this.#startSeconds = Date.now() / 1000
-    this.index.clear([this.#rows])
+    this.index.clear(this.#columns)
   }
 
   /** Leaves the index. Requests that are still open then may be counted nevertheless. */
   dispose (): void {
-    this.index.removeColumn(this.#rows)
+    for (const column of this.#columns) this.index.removeColumn(column)
+  }
+
+  get #columns (): Column[] {
+    return this.#native === undefined ? [this.#rows] : [this.#rows, this.#native.rows]
   }
 
   /** Makes room for a series that was added when this histogram had left the index. */

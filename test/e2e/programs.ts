@@ -94,9 +94,13 @@ export class Program {
     this.#child.stdin!.write(text)
   }
 
+  signal (signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
+  }
+
   /** Sends a signal, and resolves when the program has ended. */
   stop (signal: NodeJS.Signals): Promise<number | NodeJS.Signals> {
-    this.#child.kill(signal)
+    this.signal(signal)
     return this.ended
   }
 }
@@ -116,10 +120,13 @@ export async function startExample (
 export class Prometheus {
   readonly address: string
   readonly name: string
+  /** Makes it read another configuration. */
+  readonly reload: (config: string) => void
 
-  constructor (address: string, name = 'Prometheus') {
+  constructor (address: string, name = 'Prometheus', reload: (config: string) => void = () => {}) {
     this.address = address
     this.name = name
+    this.reload = reload
   }
 
   async get<T> (path: string, parameters: Record<string, string>): Promise<T> {
@@ -202,7 +209,10 @@ export class Installation {
       `--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`,
       '--web.listen-address=127.0.0.1:0', `--enable-feature=${features.join(',')}`
     ])
-    return new Prometheus(await listening(program), this.name)
+    return new Prometheus(await listening(program), this.name, config => {
+      writeFileSync(join(folder, 'prometheus.yml'), config)
+      program.signal('SIGHUP')
+    })
   }
 }
 

@@ -37,6 +37,11 @@ export interface Histogram {
     readonly exemplar?: Exemplar
   }>
   readonly createdTimestamp?: Timestamp
+  readonly schema?: number
+  readonly zeroThreshold?: number
+  readonly zeroCount?: number
+  readonly positiveSpan?: ReadonlyArray<{ readonly offset: number, readonly length: number }>
+  readonly positiveDelta?: readonly number[]
 }
 
 export interface Label {

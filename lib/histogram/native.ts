@@ -1,0 +1,178 @@
+import { nativeZeroThreshold, type NativePoints } from '../snapshot'
+import { type Column, placeMask, segmentBits } from './columns'
+import { coarser, coarsestSchema, NativeScale } from './native-scale'
+import type { SeriesIndex } from './series-index'
+
+/** How the native buckets of a histogram are kept. */
+export interface NativeConfig {
+  /** The resolution that each series begins with. */
+  readonly schema: number
+  /** How many buckets a series may have before its resolution is halved. */
+  readonly maxBuckets: number
+}
+
+// The places of what comes before the counts in the row of a series.
+const zeroCount = 0
+/** The count of infinite values. It is not among the counts of buckets, which would have to reach that far. */
+const infiniteCount = 1
+const halvings = 2
+const lowest = 3
+const highest = 4
+const populated = 5
+const firstCount = 6
+
+/** The number of counts at the coarsest resolution is less than this. */
+const fewestCounts = 128
+
+/**
+ * The native buckets of a histogram: a column beside its classic buckets. A row has room for the counts of a number of
+ * neighbouring buckets, which is a power of two. The count of a bucket is at the place that the last bits of its index
+ * tell. Wherever the values of a series are, its counts thus need not be moved.
+ */
+export class NativeBuckets {
+  readonly #config: NativeConfig
+  readonly #scale: NativeScale
+  /** How many times the resolution of the scale is halved before that of the configuration is reached. */
+  readonly #scaleHalvings: number
+  readonly #places: number
+  readonly #rows: Column
+  readonly #segments: readonly Float64Array[]
+  readonly #width: number
+
+  constructor (config: NativeConfig, index: SeriesIndex) {
+    this.#config = config
+    this.#scale = new NativeScale(Math.max(config.schema, 0))
+    this.#scaleHalvings = Math.max(-config.schema, 0)
+    // Buckets without a count need room as well: by default there is room for a range of 2^32.
+    this.#places = Math.max(fewestCounts, 2 ** Math.ceil(Math.log2(1.5 * config.maxBuckets)))
+    this.#width = firstCount + this.#places
+    this.#rows = index.addColumn(this.#width)
+    this.#segments = this.#rows.segments
+  }
+
+  get rows (): Column {
+    return this.#rows
+  }
+
+  /** Counts a value that is not negative. It may be infinite. */
+  observe (slot: number, value: number): void {
+    const segment = this.#segments[slot >> segmentBits] ?? this.#grow(slot)
+    const row = (slot & placeMask) * this.#width
+    if (value <= nativeZeroThreshold) {
+      segment[row + zeroCount]!++
+    } else if (value !== Infinity) {
+      const finest = this.#scale.index(value)
+      const index = coarser(finest, this.#scaleHalvings + segment[row + halvings]!)
+      const place = row + firstCount + (index & (this.#places - 1))
+      if (index >= segment[row + lowest]! && index <= segment[row + highest]! && segment[place]! > 0) segment[place]!++
+      else this.#makeRoom(segment, row, finest)
+    } else {
+      segment[row + infiniteCount]!++
+    }
+  }
+
+  /** The points of some series. */
+  snapshot (slots: readonly number[]): NativePoints {
+    const rows = slots.map(slot => this.#row(slot))
+    const size = rows.reduce((sum, row) => sum + row[populated]! + Math.sign(row[infiniteCount]!), 0)
+    const [schemas, zeroCounts] = [new Int8Array(rows.length), new Float64Array(rows.length)]
+    const [ends, indexes, counts] = [new Uint32Array(rows.length), new Int32Array(size), new Float64Array(size)]
+    let end = 0
+    rows.forEach((row, series) => {
+      const schema = this.#config.schema - row[halvings]!
+      schemas[series] = schema
+      zeroCounts[series] = row[zeroCount]!
+      for (let index = row[lowest]!; index <= row[highest]!; index++) {
+        const count = row[firstCount + (index & (this.#places - 1))]!
+        if (count === 0) continue
+        indexes[end] = index
+        counts[end++] = count
+      }
+      if (row[infiniteCount]! > 0) {
+        indexes[end] = infiniteIndex(schema)
+        counts[end++] = row[infiniteCount]!
+      }
+      ends[series] = end
+    })
+    return { schemas, zeroCounts, ends, indexes, counts }
+  }
+
+  /**
+   * Counts a value whose bucket has no count yet. The resolution is halved until the series may have one more bucket,
+   * or until the value is in a bucket that it has.
+   */
+  #makeRoom (segment: Float64Array, row: number, finest: number): void {
+    for (;; this.#halve(segment, row)) {
+      const index = coarser(finest, this.#scaleHalvings + segment[row + halvings]!)
+      const isFirst = segment[row + populated] === 0
+      const newLowest = isFirst ? index : Math.min(index, segment[row + lowest]!)
+      const newHighest = isFirst ? index : Math.max(index, segment[row + highest]!)
+      if (newHighest - newLowest >= this.#places) continue
+      const place = row + firstCount + (index & (this.#places - 1))
+      const isNew = segment[place] === 0
+      const isCoarsest = this.#config.schema - segment[row + halvings]! === coarsestSchema
+      if (isNew && segment[row + populated] === this.#config.maxBuckets && !isCoarsest) continue
+      segment[row + lowest] = newLowest
+      segment[row + highest] = newHighest
+      segment[row + populated]! += isNew ? 1 : 0
+      segment[place]!++
+      return
+    }
+  }
+
+  /** Makes one bucket of each two. */
+  #halve (segment: Float64Array, row: number): void {
+    const mask = this.#places - 1
+    const counts = segment.subarray(row + firstCount, row + this.#width)
+    const before = counts.slice()
+    counts.fill(0)
+    for (let index = segment[row + lowest]!; index <= segment[row + highest]!; index++) {
+      counts[coarser(index, 1) & mask]! += before[index & mask]!
+    }
+    segment[row + halvings]!++
+    segment[row + lowest] = coarser(segment[row + lowest]!, 1)
+    segment[row + highest] = coarser(segment[row + highest]!, 1)
+    segment[row + populated] = counts.reduce((sum, count) => sum + Math.sign(count), 0)
+  }
+
+  #row (slot: number): Float64Array {
+    const start = (slot & placeMask) * this.#width
+    return this.#segments[slot >> segmentBits]!.subarray(start, start + this.#width)
+  }
+
+  /** Makes room for a series that was added when this histogram had left the index. */
+  #grow (slot: number): Float64Array {
+    this.#rows.reserve(slot + 1)
+    return this.#segments[slot >> segmentBits]!
+  }
+}
+
+/** The index of the bucket behind the one of the greatest double. */
+function infiniteIndex (schema: number): number {
+  return 1024 * 2 ** schema + 1
+}
+
+/** Joins the points of series that follow each other, in steps of less than a millisecond. */
+export function * joinInSteps (parts: readonly NativePoints[]): Generator<undefined, NativePoints> {
+  const sum = (length: (part: NativePoints) => number): number => parts.reduce((sum, part) => sum + length(part), 0)
+  const [series, buckets] = [sum(({ ends }) => ends.length), sum(({ counts }) => counts.length)]
+  const joined: NativePoints = {
+    schemas: new Int8Array(series),
+    zeroCounts: new Float64Array(series),
+    ends: new Uint32Array(series),
+    indexes: new Int32Array(buckets),
+    counts: new Float64Array(buckets)
+  }
+  let [firstSeries, firstBucket] = [0, 0]
+  for (const { schemas, zeroCounts, ends, indexes, counts } of parts) {
+    joined.schemas.set(schemas, firstSeries)
+    joined.zeroCounts.set(zeroCounts, firstSeries)
+    joined.ends.set(ends.map(end => firstBucket + end), firstSeries)
+    joined.indexes.set(indexes, firstBucket)
+    joined.counts.set(counts, firstBucket)
+    firstSeries += ends.length
+    firstBucket += counts.length
+    yield
+  }
+  return joined
+}
