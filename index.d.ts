@@ -97,6 +97,18 @@ declare namespace fastifyLatency {
     timeToFirstByte?: boolean | HistogramOptions
 
     /**
+     * Which requests become exemplars: examples of a bucket, whose labels usually name a trace. Of each bucket of each
+     * series, the latest is kept, with its time. They are in OpenMetrics and in Protocol Buffers.
+     *
+     * `true`: the requests of sampled traces, with the labels `trace_id` and `span_id`. These are of the active span,
+     * if an SDK of OpenTelemetry is there, or else those that the client has sent in a valid `traceparent` (W3C Trace
+     * Context). A function: the requests for which it returns labels, see {@link ExemplarFunction}.
+     *
+     * @default false
+     */
+    exemplars?: boolean | ExemplarFunction
+
+    /**
      * The registry in which this plugin registers its histogram: a `Registry` of `prom-client`, or any object of the
      * same shape, such as one of `@prometheus-io/client`. `registry.metrics()` shows the histogram like any other
      * metric. When the application closes, the histogram is removed from this registry.
@@ -240,6 +252,17 @@ declare namespace fastifyLatency {
   export type LabelFunction = (
     request: FastifyRequest, reply: FastifyReply
   ) => string | number | boolean | null | undefined
+
+  /**
+   * A function that returns the labels of a request's exemplars, or undefined if the request is to be none. Names match
+   * `[a-zA-Z_][a-zA-Z0-9_]*`, values are strings, and all of them together have at most 128 characters.
+   *
+   * It is called when the functions of labels are called, once for each request that is recorded. If it throws or
+   * returns anything else, the request is recorded without an exemplar, and the failure is warned of once.
+   */
+  export type ExemplarFunction = (
+    request: FastifyRequest, reply: FastifyReply
+  ) => Readonly<Record<string, string>> | undefined
 
   export interface ServerOptions {
     /**

@@ -36,6 +36,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
         seriesLimit: config.seriesLimit,
         inFlight: config.inFlight,
         abortedStatus: config.abortedStatus ?? 'reply',
+        exemplars: config.exemplars,
         ...Object.fromEntries(further.map(({ option }) => [option, config[option]?.name])),
         endpoint: config.endpoint
       })),

@@ -264,9 +264,9 @@ function showHistogram ({ name, buckets }: RegisteredHistogram, { labels }: Conf
 
 /** The options that two registrations must have in common to record requests in the same way. */
 function recordingOptions (config: Config): unknown {
-  const { labels, constLabels, ignore, seriesLimit, abortedStatus } = config
+  const { labels, constLabels, ignore, seriesLimit, abortedStatus, exemplars } = config
   const measured = measures.map(({ option }) => config[option])
-  return { labels, constLabels, ignore, seriesLimit, abortedStatus, measured }
+  return { labels, constLabels, ignore, seriesLimit, abortedStatus, exemplars, measured }
 }
 
 /**

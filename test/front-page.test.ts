@@ -81,6 +81,7 @@ t.test('it shows the options in effect, and no secret', async t => {
       seriesLimit: '2000',
       inFlight: 'true',
       abortedStatus: 'reply',
+      exemplars: 'false',
       timeToFirstByte: 'none',
       endpoint: 'none'
     },
@@ -94,6 +95,7 @@ t.test('it shows the options in effect, and no secret', async t => {
       seriesLimit: '2000',
       inFlight: 'true',
       abortedStatus: '499',
+      exemplars: 'false',
       timeToFirstByte: 'http_request_first_byte_seconds',
       endpoint: 'none'
     },

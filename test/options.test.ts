@@ -22,6 +22,7 @@ t.test('every option has a default', async t => {
     seriesLimit: 2000,
     inFlight: true,
     abortedStatus: 499,
+    exemplars: false,
     timeToFirstByte: undefined,
     registry: undefined,
     endpoint: undefined,
@@ -152,7 +153,7 @@ t.test('what Fastify itself puts among the options of a plugin is accepted', asy
 t.test('unknown options are refused by name', async t => {
   const cases: Array<[options: unknown, message: string]> = [
     [{ histogramm: {} }, 'Unknown option "histogramm"; known here: histogram, timeToFirstByte, labels, constLabels, ' +
-      'ignore, seriesLimit, inFlight, abortedStatus, registry, processMetrics, server, endpoint, scrape'],
+      'ignore, seriesLimit, inFlight, abortedStatus, exemplars, registry, processMetrics, server, endpoint, scrape'],
     [{ route: '/metrics' }, 'Unknown option "route", which is called "endpoint"; known here: histogram, '],
     [
       { histogram: { boundaries: [1] } },
@@ -231,6 +232,7 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['seriesLimit', count, 0, -1, 1.5, Infinity, 2 ** 53, '1'],
     ['inFlight', boolean, 1, 'true', null],
     ['abortedStatus', "a status code from 100 to 599, or 'reply'", 99, 600, 200.5, '499', ''],
+    ['exemplars', 'true, false, or a function', null, 1, 'true', {}],
     ['timeToFirstByte', object, null, 1],
     ['timeToFirstByte.name', name, ''],
     ['registry',

@@ -1,7 +1,8 @@
-import type { HistogramPoints, NativePoints } from '../snapshot'
+import type { Exemplar, HistogramPoints, NativePoints } from '../snapshot'
 import { runAtOnce } from '../time-slices'
 import { bucketIndex } from './bounds'
 import { type Column, placeMask, segmentBits } from './columns'
+import { KeptExemplars, type ExemplarLabels } from './exemplars'
 import { joinInSteps, NativeBuckets, type NativeConfig } from './native'
 import type { SeriesIndex } from './series-index'
 
@@ -15,9 +16,9 @@ export interface HistogramDefinition {
   readonly native?: NativeConfig | undefined
 }
 
-/** How many series are copied in one step. */
+/** How many series are copied in one step, and how many that have native buckets or exemplars. */
 const seriesPerStep = 10_000
-const nativeSeriesPerStep = 1000
+const richSeriesPerStep = 1000
 
 /**
  * A histogram: a column of sums and bucket counts beside an index of series. Other histograms may have their columns
@@ -33,6 +34,7 @@ export class HistogramFamily {
   readonly #segments: readonly Float64Array[]
   readonly #width: number
   readonly #native: NativeBuckets | undefined
+  readonly #exemplars = new KeptExemplars()
   /**
    * When this histogram was last reset, in seconds since 1970; 0 if it never was. A series that was added earlier began
    * to count at this time.
@@ -67,6 +69,13 @@ export class HistogramFamily {
     if (this.#native !== undefined) this.#native.observe(slot, counted)
   }
 
+  /** Keeps a value that has been observed as the exemplar of its bucket. */
+  keepExemplar (slot: number, value: number, labels: ExemplarLabels): void {
+    if (!Number.isFinite(value)) return
+    const counted = Math.max(value, 0)
+    this.#exemplars.keep(slot, bucketIndex(this.#upperBounds, counted), labels, counted)
+  }
+
   /** The points at this moment. Later observations do not change them. */
   snapshot (): HistogramPoints {
     return runAtOnce(this.snapshotInSteps())
@@ -84,7 +93,8 @@ export class HistogramFamily {
     const labelSets: (readonly string[])[] = []
     const [counts, sums, starts] = [unfilled(size * buckets), unfilled(size), unfilled(size)]
     const native: NativePoints[] = []
-    const perStep = this.#native === undefined ? seriesPerStep : nativeSeriesPerStep
+    const exemplars: Exemplar[] = []
+    const perStep = this.#native === undefined && this.#exemplars.isEmpty ? seriesPerStep : richSeriesPerStep
     for (let first = 0; first < size; first += perStep) {
       if (first > 0) yield
       if (index.clears !== clears) return yield * this.snapshotInSteps()
@@ -99,6 +109,7 @@ export class HistogramFamily {
         for (let bucket = 0; bucket < buckets; bucket++) counts[series * buckets + bucket] = segment[row + 1 + bucket]!
         starts[series] = Math.max(index.startSeconds(slot), this.#startSeconds)
         if (this.#native !== undefined) slots.push(slot)
+        if (!this.#exemplars.isEmpty) exemplars.push(...this.#exemplars.of(slot, series))
       }
       if (this.#native !== undefined) native.push(this.#native.snapshot(slots))
     }
@@ -110,7 +121,7 @@ export class HistogramFamily {
       labelSets,
       sharedLabels: {},
       startSeconds: starts.subarray(0, series),
-      exemplars: [],
+      exemplars,
       counts: counts.subarray(0, series * buckets),
       sums: sums.subarray(0, series),
       native: this.#native && (yield * joinInSteps(native))
@@ -120,6 +131,7 @@ export class HistogramFamily {
   /** Forgets everything that was counted. */
   reset (): void {
     this.#startSeconds = Date.now() / 1000
+    this.#exemplars.clear()
     this.index.clear(this.#columns)
   }
 

@@ -1,5 +1,5 @@
 import type { FastifyContextConfig } from 'fastify'
-import type { LabelSource, Options, RegistryLike } from '../../index'
+import type { ExemplarFunction, LabelSource, Options, RegistryLike } from '../../index'
 import { check, isBoolean, isFunction, isObject, isPositiveInteger, isText, optional, readObject } from '../checks'
 import { describe } from '../errors'
 import { parseHistogramOptions, type HistogramConfig } from '../histogram/options'
@@ -15,13 +15,15 @@ export interface RequestConfig extends MeasuredConfig {
   readonly inFlight: boolean
   /** Undefined: an aborted request has the status of its reply. */
   readonly abortedStatus: number | undefined
+  /** Which requests are exemplars: none, those of a sampled trace, or those that a function labels. */
+  readonly exemplars: boolean | ExemplarFunction
   /** Undefined: the registry of the application's first registration. */
   readonly registry: RegistryLike | undefined
 }
 
 export const requestOptions = [
   ...measures.map(({ option }) => option),
-  'labels', 'constLabels', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'registry'
+  'labels', 'constLabels', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'exemplars', 'registry'
 ]
 
 const defaultLabels: RequestConfig['labels'] = { method: 'method', route: 'route', status_code: 'status' }
@@ -41,6 +43,7 @@ export function parseRequestOptions (given: Readonly<Record<string, unknown>>): 
     abortedStatus: given.abortedStatus === 'reply'
       ? undefined
       : optional('abortedStatus', given.abortedStatus, isStatus, "a status code from 100 to 599, or 'reply'") ?? 499,
+    exemplars: optional('exemplars', given.exemplars, isExemplars, 'true, false, or a function') ?? false,
     registry: optional('registry', given.registry, isRegistry,
       `an object with the methods ${registryMethods.join(', ')}`)
   }
@@ -105,6 +108,10 @@ export function parseRouteConfig (
 function checkLabelName (option: string, name: string): void {
   check(option, /^[a-zA-Z_][a-zA-Z0-9_]*$/.test(name) && !name.startsWith('__') && name !== 'le',
     'keyed by label names, [a-zA-Z_][a-zA-Z0-9_]*, not beginning with __ and not "le"', name)
+}
+
+function isExemplars (value: unknown): value is boolean | ExemplarFunction {
+  return isBoolean(value) || isFunction(value)
 }
 
 function isStatus (value: unknown): value is number {

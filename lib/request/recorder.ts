@@ -1,8 +1,10 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { describe, FST_LATENCY_ERR_CALLBACK, type WarnOnce } from '../errors'
+import type { ExemplarLabels } from '../histogram/exemplars'
 import type { HistogramFamily } from '../histogram/family'
 import type { SeriesIndex } from '../histogram/series-index'
 import type { Ending } from '../http/endings'
+import { createExemplarSource, type ExemplarSource } from './exemplars'
 import { notRecorded, SeriesResolver } from './labels'
 import type { Measure } from './measures'
 import type { RequestConfig } from './options'
@@ -20,19 +22,18 @@ export interface RecorderOptions {
   readonly index: SeriesIndex
   /** Everything that is recorded of each request. All histograms have their columns beside `index`. */
   readonly columns: readonly MeasuredColumn[]
-  readonly config: Pick<RequestConfig, 'labels' | 'constLabels' | 'seriesLimit' | 'ignore' | 'abortedStatus'>
+  readonly config:
+  Pick<RequestConfig, 'labels' | 'constLabels' | 'seriesLimit' | 'ignore' | 'abortedStatus' | 'exemplars'>
   readonly warnOnce: WarnOnce
   /** Called for each request whose labels found no place in the index. */
   readonly onOverflow: () => void
 }
 
-/**
- * The slot that was found for a request before the request ended. The slot is valid as long as the index has this
- * epoch.
- */
+/** What was found for a request before the request ended. The slot is valid as long as the index has this epoch. */
 interface EarlySlot {
   readonly slot: number
   readonly epoch: number
+  readonly exemplar: ExemplarLabels | undefined
 }
 
 /**
@@ -53,6 +54,7 @@ export class Recorder {
   readonly #ofEnd: readonly MeasuredColumn[]
   readonly #ofHeaders: readonly MeasuredColumn[]
   readonly #ignore: RequestConfig['ignore']
+  readonly #exemplarOf: ExemplarSource | undefined
   readonly #warnOnce: WarnOnce
   readonly #earlySlots = new WeakMap<SentHeaders, EarlySlot>()
 
@@ -63,7 +65,8 @@ export class Recorder {
     this.#latency = this.#ofEnd[0]!.family
     this.#ofHeaders = columns.filter(({ measure }) => measure.moment === 'headers')
     this.measuresHeaders = this.#ofHeaders.length > 0
-    this.#asksForMore = columns.length > 1 || config.ignore !== undefined
+    this.#exemplarOf = config.exemplars === false ? undefined : createExemplarSource(config.exemplars, warnOnce)
+    this.#asksForMore = columns.length > 1 || config.ignore !== undefined || this.#exemplarOf !== undefined
     this.#ignore = config.ignore
     this.#warnOnce = warnOnce
     this.abortedStatus = config.abortedStatus
@@ -89,13 +92,15 @@ export class Recorder {
 
   /**
    * Records the measures of the headers of a reply that may never end by itself. If the request does end, its other
-   * measures go into the same series, and neither `ignore` nor the label functions are called again.
+   * measures go into the same series, and no function of the user is called again.
    */
   recordHeaders (reply: FastifyReply, headers: SentHeaders): void {
     if (this.#earlySlots.has(headers)) return
     const slot = this.#find(reply, reply.statusCode, 'replied')
-    this.#earlySlots.set(headers, { slot, epoch: this.#index.epoch })
-    if (slot !== notRecorded) observe(this.#ofHeaders, slot, { reply, ending: 'replied', elapsedMs: headers.elapsedMs })
+    const exemplar = slot === notRecorded ? undefined : this.#exemplarOf?.(reply)
+    this.#earlySlots.set(headers, { slot, epoch: this.#index.epoch, exemplar })
+    if (slot === notRecorded) return
+    observe(this.#ofHeaders, slot, { reply, ending: 'replied', elapsedMs: headers.elapsedMs, exemplar })
   }
 
   /** The route of a request. Metrics without a status have the label of the route too. */
@@ -108,9 +113,10 @@ export class Recorder {
     const early = headers === undefined ? undefined : this.#earlySlots.get(headers)
     const slot = early?.epoch === this.#index.epoch ? early.slot : this.#find(reply, status, ending)
     if (slot === notRecorded) return false
-    observe(this.#ofEnd, slot, { reply, ending, elapsedMs })
+    const exemplar = early === undefined ? this.#exemplarOf?.(reply) : early.exemplar
+    observe(this.#ofEnd, slot, { reply, ending, elapsedMs, exemplar })
     if (headers !== undefined && early === undefined) {
-      observe(this.#ofHeaders, slot, { reply, ending, elapsedMs: headers.elapsedMs })
+      observe(this.#ofHeaders, slot, { reply, ending, elapsedMs: headers.elapsedMs, exemplar })
     }
     return true
   }
@@ -139,12 +145,18 @@ interface Moment {
   readonly ending: Ending
   /** The time since the request came. */
   readonly elapsedMs: number
+  /** Undefined: the request is no exemplar. */
+  readonly exemplar: ExemplarLabels | undefined
 }
 
-function observe (columns: readonly MeasuredColumn[], slot: number, { reply, ending, elapsedMs }: Moment): void {
+function observe (
+  columns: readonly MeasuredColumn[], slot: number, { reply, ending, elapsedMs, exemplar }: Moment
+): void {
   for (let index = 0; index < columns.length; index++) {
     const { measure, family } = columns[index]!
     const value = measure.value === 'elapsed seconds' ? elapsedMs / 1000 : measure.value(reply, ending)
-    if (value !== undefined) family.observe(slot, value)
+    if (value === undefined) continue
+    family.observe(slot, value)
+    if (exemplar !== undefined) family.keepExemplar(slot, value, exemplar)
   }
 }

@@ -149,3 +149,36 @@ t.test('classic histograms that Prometheus converts arrive whole, ' +
     t.ok((await prometheus.value(`histogram_quantile(0.5, ${name})`))! <= 0.25, protocol)
   }
 }, [3, 0]))
+
+interface StoredExemplar {
+  readonly labels: Record<string, string>
+  readonly timestamp: number
+}
+
+t.test('exemplars are stored with the traces and times that they had, ' +
+  'of classic histograms and of native ones', withEach(['prometheus'], async (t, installation) => {
+  const { app, address } = await createScraped(t, {
+    exemplars: true, histogram: { native: true }, timeToFirstByte: true
+  })
+  const features = ['exemplar-storage', 'native-histograms']
+  const prometheus = await installation.start(t, scrapeConfig(app), features)
+  const ids = ['1', '2', '3'].map(digit => digit.repeat(32))
+  for (const id of ids) {
+    await fetch(address, { headers: { traceparent: `00-${id}-${'a'.repeat(16)}-01` } })
+    await scraped(app)
+    await scraped(app)
+  }
+  const now = Date.now() / 1000
+  for (const query of [name, 'http_request_first_byte_seconds_bucket']) {
+    const stored = await until(query, async () => {
+      const found = await prometheus.get<Array<{ exemplars: StoredExemplar[] }>>(
+        'query_exemplars', { query, start: String(now - 600), end: String(now + 60) }
+      )
+      const exemplars = found.flatMap(({ exemplars }) => exemplars)
+      return exemplars.length >= ids.length && exemplars
+    })
+    t.same([...new Set(stored.map(({ labels }) => labels.trace_id))].sort(), ids, query)
+    t.ok(stored.every(({ labels }) => labels.span_id === 'a'.repeat(16)))
+    t.ok(stored.every(({ timestamp }) => Math.abs(timestamp - now) < 120))
+  }
+}))

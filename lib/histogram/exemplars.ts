@@ -1,0 +1,49 @@
+import type { Exemplar, Labels } from '../snapshot'
+
+/**
+ * The labels of an exemplar, or a valid `traceparent` (https://www.w3.org/TR/trace-context/), from which they are taken
+ * when the exemplar is shown. To take them for every request would cost more than everything else about an exemplar.
+ */
+export type ExemplarLabels = string | Labels
+
+interface Kept {
+  labels: ExemplarLabels
+  value: number
+  timeMs: number
+}
+
+/** The latest exemplar of each bucket of each series. There are never more of them than buckets. */
+export class KeptExemplars {
+  readonly #ofSlots: Array<Array<Kept | undefined> | undefined> = []
+
+  get isEmpty (): boolean {
+    return this.#ofSlots.length === 0
+  }
+
+  keep (slot: number, bucket: number, labels: ExemplarLabels, value: number): void {
+    const ofBuckets = this.#ofSlots[slot] ??= []
+    const kept = ofBuckets[bucket]
+    if (kept === undefined) {
+      ofBuckets[bucket] = { labels, value, timeMs: Date.now() }
+    } else {
+      kept.labels = labels
+      kept.value = value
+      kept.timeMs = Date.now()
+    }
+  }
+
+  /** The exemplars of a slot, as those of a series in points. */
+  of (slot: number, series: number): Exemplar[] {
+    return this.#ofSlots[slot]?.flatMap((kept, bucket) => kept === undefined
+      ? []
+      : [{ series, bucket, labels: read(kept.labels), value: kept.value, timestampSeconds: kept.timeMs / 1000 }]) ?? []
+  }
+
+  clear (): void {
+    this.#ofSlots.length = 0
+  }
+}
+
+function read (labels: ExemplarLabels): Labels {
+  return typeof labels === 'string' ? { trace_id: labels.slice(3, 35), span_id: labels.slice(36, 52) } : labels
+}

@@ -1,0 +1,108 @@
+import type { FastifyReply } from 'fastify'
+import type { ExemplarFunction } from '../../index'
+import { isObject } from '../checks'
+import { describe, FST_LATENCY_ERR_CALLBACK, type WarnOnce } from '../errors'
+import type { ExemplarLabels } from '../histogram/exemplars'
+import type { Labels } from '../snapshot'
+
+/** Reads of a request what its exemplars are labelled with. Undefined: the request is no exemplar. */
+export type ExemplarSource = (reply: FastifyReply) => ExemplarLabels | undefined
+
+export function createExemplarSource (option: true | ExemplarFunction, warnOnce: WarnOnce): ExemplarSource {
+  const read: ExemplarSource = option === true ? readTrace : reply => readLabels(option, reply)
+  return reply => {
+    try {
+      return read(reply)
+    } catch (error) {
+      warnOnce('exemplars', new FST_LATENCY_ERR_CALLBACK('exemplars', describe(error)))
+      return undefined
+    }
+  }
+}
+
+/** The trace of a request, if it is sampled: by the active span of OpenTelemetry, or by the client's `traceparent`. */
+function readTrace ({ request }: FastifyReply): ExemplarLabels | undefined {
+  const span = activeSpan()
+  if (span !== undefined && (span.traceFlags & sampled) !== 0) return { trace_id: span.traceId, span_id: span.spanId }
+  const { traceparent } = request.headers
+  return typeof traceparent === 'string' && isSampledTrace(traceparent) ? traceparent : undefined
+}
+
+/** The flag of a trace of which something is recorded. */
+const sampled = 1
+
+// Every copy and version 1 of `@opentelemetry/api` keeps what is registered with it under the first symbol, and the
+// active span of a context under the second, so that copies work together. test/exemplars.test.ts fails with an API
+// that does it in another way. The API itself is no dependency: it might not be found from here, or be another copy.
+const kApi = Symbol.for('opentelemetry.js.api.1')
+const kSpan = Symbol.for('OpenTelemetry Context Key SPAN')
+
+interface SpanContext {
+  readonly traceId: string
+  readonly spanId: string
+  readonly traceFlags: number
+}
+
+interface OpenTelemetryApi {
+  /** The context manager that an SDK has registered. */
+  readonly context?: { active (): { getValue (key: symbol): { spanContext (): SpanContext } | undefined } }
+}
+
+function activeSpan (): SpanContext | undefined {
+  const api = (globalThis as { [kApi]?: OpenTelemetryApi })[kApi]
+  return api?.context?.active().getValue(kSpan)?.spanContext()
+}
+
+/** The places of the parts of a `traceparent`: version, trace, span and flags, with hyphens between them. */
+const [traceStart, spanStart, flagsStart, end] = [3, 36, 53, 55]
+
+/**
+ * Whether a `traceparent` is valid and says that the trace is sampled. A regular expression would take several times as
+ * long.
+ */
+export function isSampledTrace (text: string): boolean {
+  if ((hexDigit(text, end - 1) & sampled) === 0 || hexDigit(text, flagsStart) === notHex) return false
+  const version = hexDigit(text, 0) * 16 + hexDigit(text, 1)
+  // A version after the first may have more behind the flags. The version 255 is not allowed.
+  const isEnd = text.length === end || (version > 0 && text[end] === '-')
+  return isEnd && version >= 0 && version < 255 &&
+    text[traceStart - 1] === '-' && isId(text, traceStart, spanStart - 1) &&
+    text[spanStart - 1] === '-' && isId(text, spanStart, flagsStart - 1) && text[flagsStart - 1] === '-'
+}
+
+/** Whether a part of a text consists of hexadecimal digits that are not all 0. */
+function isId (text: string, start: number, end: number): boolean {
+  let bits = 0
+  for (let index = start; index < end; index++) bits |= hexDigit(text, index)
+  return bits > 0
+}
+
+/** What is no digit makes every sum and every combination of bits negative. */
+const notHex = -4096
+
+/** The value of a hexadecimal digit in lower case. */
+function hexDigit (text: string, index: number): number {
+  const code = text.charCodeAt(index)
+  if (code >= 48 && code <= 57) return code - 48
+  return code >= 97 && code <= 102 ? code - 87 : notHex
+}
+
+/** The greatest number of characters in all labels of an exemplar, which is a limit of OpenMetrics. */
+const longestLabels = 128
+
+function readLabels (read: ExemplarFunction, reply: FastifyReply): Labels | undefined {
+  const labels: unknown = read(reply.request, reply)
+  if (labels === undefined) return undefined
+  if (!isExemplar(labels)) {
+    if (labels instanceof Promise) labels.catch(() => {})
+    throw new TypeError(`it returned ${describe(labels)}, which are not labels of at most ${longestLabels} characters`)
+  }
+  return { ...labels }
+}
+
+function isExemplar (value: unknown): value is Labels {
+  if (!isObject(value)) return false
+  const entries = Object.entries(value)
+  const isLabels = entries.every(([name, value]) => /^[a-zA-Z_][a-zA-Z0-9_]*$/.test(name) && typeof value === 'string')
+  return isLabels && entries.length > 0 && [...entries.flat().join('')].length <= longestLabels
+}
