@@ -156,11 +156,13 @@ t.test("the active span of OpenTelemetry is preferred to the client's", async t 
     app.get('/', async () => 'x')
   })
   const cases = [
-    ['a 1', traceparent, 'a'.repeat(32)], ['b 0', traceparent, traceId], [undefined, traceparent, traceId],
-    ['c 1', undefined, 'c'.repeat(32)]
+    ['a 1', traceparent, 'a'.repeat(32)], ['b 0', traceparent, traceId], ['G 1', traceparent, traceId],
+    [undefined, traceparent, traceId], ['c 1', undefined, 'c'.repeat(32)]
   ] as const
   for (const [xSpan, parent, expected] of cases) {
-    const headers = { ...xSpan && { 'x-span': xSpan }, ...parent && { traceparent: parent } }
+    const headers = {
+      ...xSpan === undefined ? {} : { 'x-span': xSpan }, ...parent === undefined ? {} : { traceparent: parent }
+    }
     await fetch(address, { headers })
     t.match(await read(t, app), [{ trace_id: expected }], `${xSpan} ${parent}`)
   }

@@ -14,7 +14,8 @@ interface Kept {
 
 /** The latest exemplar of each bucket of each series. There are never more of them than buckets. */
 export class KeptExemplars {
-  readonly #ofSlots: Array<Array<Kept | undefined> | undefined> = []
+  /** By slot and bucket. A bucket without an exemplar is a hole, which `flatMap()` passes over. */
+  readonly #ofSlots: Array<Kept[] | undefined> = []
 
   get isEmpty (): boolean {
     return this.#ofSlots.length === 0
@@ -22,7 +23,7 @@ export class KeptExemplars {
 
   keep (slot: number, bucket: number, labels: ExemplarLabels, value: number): void {
     const ofBuckets = this.#ofSlots[slot] ??= []
-    const kept = ofBuckets[bucket]
+    const kept: Kept | undefined = ofBuckets[bucket]
     if (kept === undefined) {
       ofBuckets[bucket] = { labels, value, timeMs: Date.now() }
     } else {
@@ -34,9 +35,8 @@ export class KeptExemplars {
 
   /** The exemplars of a slot, as those of a series in points. */
   of (slot: number, series: number): Exemplar[] {
-    return this.#ofSlots[slot]?.flatMap((kept, bucket) => kept === undefined
-      ? []
-      : [{ series, bucket, labels: read(kept.labels), value: kept.value, timestampSeconds: kept.timeMs / 1000 }]) ?? []
+    return this.#ofSlots[slot]?.flatMap(({ labels, value, timeMs }, bucket) =>
+      ({ series, bucket, labels: read(labels), value, timestampSeconds: timeMs / 1000 })) ?? []
   }
 
   clear (): void {

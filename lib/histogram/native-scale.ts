@@ -13,6 +13,7 @@ const smallestNormal = 2 ** -1022
 
 /** The first bits of a fraction, by which a bucket is looked up. */
 const lookupBits = 11
+const lookupMask = 2 ** lookupBits - 1
 
 /** The bits of a fraction that are in the high half. */
 const highFractionBits = 20
@@ -23,25 +24,29 @@ const highFractionBits = 20
  * `2^((i - 1) / 2^schema)`, up to and including `2^(i / 2^schema)`.
  * https://prometheus.io/docs/specs/native_histograms/#standard-schemas
  *
- * A logarithm would be wrong at some bounds. Here the exponent of a value is read from its bits, and its fraction is
- * compared with bounds that are exact.
+ * A logarithm would be wrong at some bounds. Here the exponent of a value is read from its bits. The first bits of its
+ * fraction tell the bucket, unless a bound begins with the same bits: then the value is compared with bounds that are
+ * exact.
  */
 export class NativeScale {
   /** The number of buckets between one power of two and the next. */
   readonly #perOctave: number
   /** The largest double that is in each bucket from 1 to 2. The first of them is 1. */
   readonly #bounds: Float64Array
-  /** For the first bits of a fraction, the bucket of the least number that begins with them. */
-  readonly #lookup: Uint16Array
+  /**
+   * For the first bits of a fraction, the bucket of every number that begins with them. If they are not all in one
+   * bucket, it is the first one, with all bits inverted, which makes it negative.
+   */
+  readonly #lookup: Int16Array
 
   /** `schema` is 0 or finer. The indexes of coarser schemas follow from those of schema 0, see `coarser()`. */
   constructor (schema: number) {
     this.#perOctave = 2 ** schema
     this.#bounds = Float64Array.from({ length: this.#perOctave + 1 }, (_, index) => exactBound(index, this.#perOctave))
     let bucket = 0
-    this.#lookup = Uint16Array.from({ length: 2 ** lookupBits }, (_, bits) => {
+    this.#lookup = Int16Array.from({ length: 2 ** lookupBits }, (_, bits) => {
       while (1 + bits / 2 ** lookupBits > this.#bounds[bucket]!) bucket++
-      return bucket
+      return 1 + (bits + 1) / 2 ** lookupBits > this.#bounds[bucket]! ? ~bucket : bucket
     })
   }
 
@@ -51,12 +56,15 @@ export class NativeScale {
     double[0] = value
     const bits = halves[high]!
     const exponent = (bits >>> highFractionBits) - (exponentOfOne >>> highFractionBits)
-    // The value, divided by the power of two below it.
-    halves[high] = (bits & (2 ** highFractionBits - 1)) | exponentOfOne
-    const fraction = double[0]
-    let bucket = this.#lookup[(bits >>> (highFractionBits - lookupBits)) & (2 ** lookupBits - 1)]!
+    const found = this.#lookup[(bits >>> (highFractionBits - lookupBits)) & lookupMask]!
+    return exponent * this.#perOctave + (found < 0 ? this.#compare(value / 2 ** exponent, ~found) : found)
+  }
+
+  /** The bucket of a number from 1 to 2, which is not before `first`. */
+  #compare (fraction: number, first: number): number {
+    let bucket = first
     while (fraction > this.#bounds[bucket]!) bucket++
-    return exponent * this.#perOctave + bucket
+    return bucket
   }
 }
 
@@ -70,8 +78,8 @@ function exactBound (index: number, perOctave: number): number {
   if (index === perOctave) return 2
   const isInBucket = (bound: number): boolean =>
     BigInt(bound * 2 ** 52) ** BigInt(perOctave) <= 1n << BigInt(index + 52 * perOctave)
-  let bound = 2 ** (index / perOctave)
+  // The power is rounded, but not by more than this.
+  let bound = 2 ** (index / perOctave) + 4 * Number.EPSILON
   while (!isInBucket(bound)) bound -= Number.EPSILON
-  while (isInBucket(bound + Number.EPSILON)) bound += Number.EPSILON
   return bound
 }

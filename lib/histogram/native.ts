@@ -64,7 +64,9 @@ export class NativeBuckets {
       const finest = this.#scale.index(value)
       const index = coarser(finest, this.#scaleHalvings + segment[row + halvings]!)
       const place = row + firstCount + (index & (this.#places - 1))
-      if (index >= segment[row + lowest]! && index <= segment[row + highest]! && segment[place]! > 0) segment[place]!++
+      const distance = index - segment[row + lowest]!
+      // All buckets with counts are less than `#places` apart, so that this one is not another one at the same place.
+      if (segment[place]! > 0 && distance >= 0 && distance < this.#places) segment[place]!++
       else this.#makeRoom(segment, row, finest)
     } else {
       segment[row + infiniteCount]!++

@@ -23,7 +23,8 @@ export function createExemplarSource (option: true | ExemplarFunction, warnOnce:
 /** The trace of a request, if it is sampled: by the active span of OpenTelemetry, or by the client's `traceparent`. */
 function readTrace ({ request }: FastifyReply): ExemplarLabels | undefined {
   const span = activeSpan()
-  if (span !== undefined && (span.traceFlags & sampled) !== 0) return { trace_id: span.traceId, span_id: span.spanId }
+  const own = span !== undefined && (span.traceFlags & sampled) !== 0 ? `00-${span.traceId}-${span.spanId}-01` : ''
+  if (isSampledTrace(own)) return own
   const { traceparent } = request.headers
   return typeof traceparent === 'string' && isSampledTrace(traceparent) ? traceparent : undefined
 }
@@ -61,7 +62,7 @@ const [traceStart, spanStart, flagsStart, end] = [3, 36, 53, 55]
  * long.
  */
 export function isSampledTrace (text: string): boolean {
-  if ((hexDigit(text, end - 1) & sampled) === 0 || hexDigit(text, flagsStart) === notHex) return false
+  if (text.length < end || (hexDigit(text, end - 1) & sampled) === 0 || hexDigit(text, flagsStart) < 0) return false
   const version = hexDigit(text, 0) * 16 + hexDigit(text, 1)
   // A version after the first may have more behind the flags. The version 255 is not allowed.
   const isEnd = text.length === end || (version > 0 && text[end] === '-')
@@ -78,13 +79,15 @@ function isId (text: string, start: number, end: number): boolean {
 }
 
 /** What is no digit makes every sum and every combination of bits negative. */
-const notHex = -4096
+const notHex = -128
+
+/** By UTF-16 code unit. To look digits up is faster than to compare, since nobody can foresee the digits of an id. */
+const hexDigits = new Int8Array(2 ** 16).fill(notHex)
+for (const [value, digit] of [...'0123456789abcdef'].entries()) hexDigits[digit.charCodeAt(0)] = value
 
 /** The value of a hexadecimal digit in lower case. */
 function hexDigit (text: string, index: number): number {
-  const code = text.charCodeAt(index)
-  if (code >= 48 && code <= 57) return code - 48
-  return code >= 97 && code <= 102 ? code - 87 : notHex
+  return hexDigits[text.charCodeAt(index)]!
 }
 
 /** The greatest number of characters in all labels of an exemplar, which is a limit of OpenMetrics. */

@@ -128,10 +128,11 @@ export function addSeries (family: any, count: number): void {
 }
 
 /** A histogram of ours in seconds, with the usual labels and buckets. */
-export function createOwnHistogram (name: string): any {
+export function createOwnHistogram (name: string, more: object = {}): any {
   const [{ HistogramFamily }, { SeriesIndex }] = ['histogram/family', 'histogram/series-index'].map(loadInternal)
   return new HistogramFamily(
-    { name, help: 'x', unit: 'seconds', upperBounds: buckets }, new SeriesIndex(['method', 'route', 'status_code'])
+    { name, help: 'x', unit: 'seconds', upperBounds: buckets, ...more },
+    new SeriesIndex(['method', 'route', 'status_code'])
   )
 }
 

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { channel } from 'node:diagnostics_channel'
 import { Agent, get, type IncomingMessage } from 'node:http'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
-import latency from 'fastify-latency'
+import latency, { type Options } from 'fastify-latency'
 import { median, type Figures, type Part } from '../part'
 import { addEmptyHooks, addPromClient, loadInternal, subjects, type Subject } from '../subjects'
 
@@ -80,6 +80,10 @@ function collectHooks (app: FastifyInstance): Record<'onRequest' | 'onResponse',
   return hooks as never
 }
 
+async function addWith (app: FastifyInstance, options: Options): Promise<void> {
+  await app.register(latency, { server: false, ...options })
+}
+
 function createEmptyHook (): Hook {
   return new Function('request', 'reply', 'done', 'done()') as Hook // eslint-disable-line no-new-func
 }
@@ -132,6 +136,8 @@ export const hooks: Part = {
     'fastify-latency, recording alone': () => callHooks(addRecorder),
     'fastify-latency, recording into three histograms alone': () => callHooks(app => addRecorder(app, 3)),
     'fastify-latency': () => callHooks(subjects['fastify-latency']!),
+    'fastify-latency, native': () => callHooks(app => addWith(app, { histogram: { native: true } })),
+    'fastify-latency, exemplars, no trace': () => callHooks(app => addWith(app, { exemplars: true })),
     'fastify-latency, beside another application and scrapes': () =>
       callHooks(subjects['fastify-latency']!, serveAnother),
     ...subjects.baseline === undefined ? {} : { baseline: () => callHooks(subjects.baseline!) },
