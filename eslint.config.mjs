@@ -9,12 +9,23 @@ const limited = ['lib/**/*.ts', 'index.d.ts', 'test/**/*.{ts,mjs}', 'example/**/
 /** A style sheet in a template literal, whose line breaks would be sent to browsers. */
 const styleSheet = 'lib/pages/style.ts'
 
+/** What fake timers of tests replace. */
+const timers = ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval', 'setImmediate', 'clearImmediate']
+
 export default [
   ...neostandard({ ts: true, ignores: neostandard.resolveIgnoresFromGitignore() }),
   {
     files: limited,
     plugins: { '@stylistic': plugins['@stylistic'] },
     rules: { '@stylistic/max-len': ['error', lineLimit] }
+  },
+  {
+    files: ['lib/**/*.ts'],
+    ignores: ['lib/timers.ts', 'lib/pages/browser/**'],
+    rules: {
+      'no-restricted-globals': ['error', ...timers.map(name => ({ name, message: 'Import it from lib/timers.ts.' }))],
+      '@typescript-eslint/no-restricted-imports': ['error', 'node:timers', 'node:timers/promises']
+    }
   },
   {
     files: [styleSheet],

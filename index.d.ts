@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { Registry } from 'prom-client'
 
 declare module 'fastify' {
@@ -50,10 +50,25 @@ declare namespace fastifyLatency {
     constLabels?: Record<string, string>
 
     /**
-     * Called once for each request, when the request has ended. If `timeToFirstByte` is on, and the reply may never end
-     * by itself (an event stream, or a reply taken over with `hijack()`), it is called when the headers of the reply
-     * have been sent. A request for which it returns true is not recorded. If it throws or does not return a boolean,
-     * the request is recorded, and the failure is warned of once.
+     * The name of each route, for many routes at once: the value of its `route` label in place of the route as
+     * declared. `false` leaves the route out, and undefined leaves it as it is. The function is called once for each
+     * route while it is declared, and also for the HEAD route that Fastify adds to a GET route. It is not called for a
+     * route whose `config.latency` says something, because that is stronger.
+     *
+     * If the function throws or returns anything else, an empty string, or more than 1024 characters, the route is
+     * refused with `FST_LATENCY_ERR_CALLBACK`. For a route that was declared before this plugin was registered, the
+     * function is called when the first request comes. A failure is then warned of, and the route recorded as declared.
+     *
+     * @default none: routes are recorded as they are declared
+     */
+    routes?: (route: DeclaredRoute) => string | false | undefined
+
+    /**
+     * Called once for each request, when the request has ended. If `timeToFirstByte` is on, and the reply is an event
+     * stream, which may never end by itself, it is called when the headers of the reply have been sent. A request for
+     * which it returns true is not recorded. If it throws or does not return a boolean, the request is recorded, and
+     * the failure is warned of once. When the client has left, it is called outside the request, and every
+     * `AsyncLocalStorage` is empty.
      *
      * @default none: every request is recorded
      */
@@ -64,16 +79,18 @@ declare namespace fastifyLatency {
      * in one series whose label values are `_OVERFLOW`, which is part of the limit, and in
      * `fastify_latency_overflowed_total`. Values of label functions may fill half of the limit. Beyond that half they
      * become `_OVERFLOW` while the other labels keep their values, so that label functions cannot crowd out routes. All
-     * histograms of a registration have the same series, to which the limit applies once.
+     * histograms of a registration have the same series, to which the limit applies once. The first overflow is warned
+     * of, and so are declared routes that cannot fit, when the application starts.
      *
      * @default 2000
      */
     seriesLimit?: number
 
     /**
-     * Whether to serve two gauges of open requests: `http_requests_in_flight{method,route}` counts requests that wait
-     * for the rest of their reply, and `http_long_lived_requests{method,route,kind}` counts open event streams and
-     * upgraded connections.
+     * Whether to serve three gauges of open requests: `http_requests_in_flight{method,route}` counts requests that wait
+     * for the rest of their reply, `http_request_oldest_seconds{method,route}` is the age of the oldest of these, and
+     * `http_long_lived_requests{method,route,kind}` counts open event streams and upgraded connections. They are read
+     * when they are scraped, and cost a request nothing.
      *
      * @default true
      */
@@ -111,7 +128,8 @@ declare namespace fastifyLatency {
     /**
      * The registry in which this plugin registers its histogram: a `Registry` of `prom-client`, or any object of the
      * same shape, such as one of `@prometheus-io/client`. `registry.metrics()` shows the histogram like any other
-     * metric. When the application closes, the histogram is removed from this registry.
+     * metric. When the application closes, the histogram is removed from this registry. When the registry was cleared,
+     * the next scrape puts the histogram back.
      *
      * @default a new `prom-client` Registry for the application
      */
@@ -160,6 +178,8 @@ declare namespace fastifyLatency {
   export interface HistogramOptions {
     /**
      * The name of the metric. It matches `[a-zA-Z_:][a-zA-Z0-9_:]*`; by convention it ends in the unit, `_seconds`.
+     * Neither the name nor the name with `_bucket`, `_sum`, `_count` or `_created` is that of another metric of this
+     * plugin, or of one of its samples.
      *
      * @default 'http_request_duration_seconds'; of `timeToFirstByte` 'http_request_first_byte_seconds'
      */
@@ -176,7 +196,7 @@ declare namespace fastifyLatency {
     /**
      * The upper bounds of the buckets, in seconds: at least one finite number, strictly increasing. A bound is
      * inclusive: a request of exactly 0.1 s is in the bucket `le="0.1"`. The last bucket, `le="+Inf"`, is added
-     * automatically.
+     * automatically. Bounds that look like milliseconds are warned of: the first is at least 1, and the last 100.
      *
      * @default [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
      */
@@ -216,7 +236,8 @@ declare namespace fastifyLatency {
    *
    * - `'method'`: the request method. On a request that matches no route, a method other than those of RFC 9110, PATCH
    *   and QUERY is `_OTHER`.
-   * - `'route'`: the route as declared, such as `/users/:id`; `unmatched` if no route matched. It is never the URL.
+   * - `'route'`: the route as declared, such as `/users/:id`; `unmatched` if no route matched, or if the handler called
+   *   `reply.callNotFound()`. It is never the URL.
    * - `'status'`: the status code, such as `404`; `_OTHER` for a status outside 100–599.
    * - `'status_class'`: `1xx` to `5xx`; `_OTHER` for a status outside 100–599.
    * - `'matched_route'`: as `'route'`, but empty if no route matched.
@@ -241,9 +262,11 @@ declare namespace fastifyLatency {
    * A function that returns the value of a label. It should return one of a small, fixed set of values, because each
    * new value is a new series.
    *
-   * It is called once for each request, when the request has ended. If `timeToFirstByte` is on, and the reply may never
-   * end by itself (an event stream, or a reply taken over with `hijack()`), it is called when the headers of the reply
-   * have been sent.
+   * It is called once for each request, when the request has ended. If `timeToFirstByte` is on, and the reply is an
+   * event stream, which may never end by itself, it is called when the headers of the reply have been sent.
+   *
+   * When the client has left, it is called outside the request, and every `AsyncLocalStorage` is empty. What it needs
+   * is best kept on the request itself, as a property that `app.decorateRequest()` has declared.
    *
    * Numbers and booleans become strings. Null and undefined become the empty string, which to Prometheus is a missing
    * label. If the function throws, or returns anything else or more than 1024 characters, the value is `_INVALID`. The
@@ -263,6 +286,22 @@ declare namespace fastifyLatency {
   export type ExemplarFunction = (
     request: FastifyRequest, reply: FastifyReply
   ) => Readonly<Record<string, string>> | undefined
+
+  /** What the page at `/live` shows beside what it always shows. */
+  export interface LiveOptions {
+    /**
+     * An objective for the latency of the first registration: `share` of the requests, above 0 and below 1, take
+     * `latency` seconds or less, whatever their status. `latency` is one of `histogram.buckets`. The page shows how
+     * fast the budget of requests that may take longer is being used up, over 5 minutes and an hour, by the formula of
+     * the alerts in `example/monitoring`. The counts are then read every 10 seconds, even while nobody looks.
+     *
+     * @default none
+     */
+    objective?: { latency: number, share: number }
+  }
+
+  /** What the option `routes` is told of a route: its options, with the prefix of its context in `url`. */
+  export type DeclaredRoute = Pick<RouteOptions, 'method' | 'url' | 'config' | 'schema'>
 
   export interface ServerOptions {
     /**
@@ -292,19 +331,21 @@ declare namespace fastifyLatency {
     path?: string
 
     /**
-     * Whether to serve a page at `/live`, for people: rates, quantiles and a heat map of the current latency. The page
-     * asks for the metrics once a second while it is visible, and costs nothing otherwise.
+     * Whether to serve a page at `/live`, for people: rates, quantiles, a heat map, how requests ended, and a table by
+     * route, since the start and as they are now. While somebody looks, the counts are read once a second. Otherwise
+     * the page costs nothing. An object says what else it shows.
      *
      * @default true
      */
-    live?: boolean
+    live?: boolean | LiveOptions
 
     /**
      * When the metrics server starts:
      *
      * - `'listen'`: when the application listens. Nothing is bound for `inject()`. If the port cannot be bound, the
-     *   application keeps serving. The failure is logged as an error and emitted as a process warning, and binding is
+     *   application keeps serving. The failure is logged as an error and emitted as a process warning, once. Binding is
      *   tried again after 1, 2, 4 and 8 seconds and then every 10 seconds, until it succeeds or the application closes.
+     *   Neither `app.listen()` nor hooks wait for it; `await app.latency.start()` does.
      * - `'ready'`: before the application listens. If the port cannot be bound, `app.ready()` and `app.listen()`
      *   reject. Give `host` if it is not `'localhost'`, because it is not known yet where the application will listen.
      * - `'manual'`: when you call `app.latency.start()`.
@@ -383,7 +424,8 @@ declare namespace fastifyLatency {
     /**
      * What happens to a scrape when a metric cannot be read, because its `collect()` throws or takes too long. In both
      * cases the failure is warned of once for each metric, and counted in
-     * `fastify_latency_metric_errors_total{metric}`.
+     * `fastify_latency_metric_errors_total{metric}`. A metric that was read, and that readers would refuse, is left out
+     * in both cases, warned of and counted.
      *
      * - `'fail'`: the answer is status 500 and names the metric. Prometheus shows the target as down.
      * - `'continue'`: the other metrics are served.
@@ -428,6 +470,9 @@ declare namespace fastifyLatency {
 
   /** The `code` of an error or warning of this plugin. README.md says for each what causes it, and what helps. */
   export type ErrorCode =
+    | 'FST_LATENCY_ERR_NOT_REGISTERED'
+    | 'FST_LATENCY_ERR_DECORATOR_TAKEN'
+    | 'FST_LATENCY_ERR_REGISTRATION_FAILED'
     | 'FST_LATENCY_ERR_OPTION_UNKNOWN'
     | 'FST_LATENCY_ERR_OPTION_INVALID'
     | 'FST_LATENCY_ERR_OPTION_CONFLICT'
@@ -440,8 +485,17 @@ declare namespace fastifyLatency {
     | 'FST_LATENCY_ERR_SERVER_CLOSED'
     | 'FST_LATENCY_ERR_SERVER_OFF'
     | 'FST_LATENCY_ERR_CALLBACK'
+    | 'FST_LATENCY_ERR_REQUEST_UNREADABLE'
+    | 'FST_LATENCY_ERR_NOT_RECORDED'
+    | 'FST_LATENCY_ERR_SERIES_LIMIT'
+    | 'FST_LATENCY_ERR_BUCKETS_UNIT'
     | 'FST_LATENCY_ERR_NAME_HIDDEN'
+    | 'FST_LATENCY_ERR_METRIC_INVALID'
+    | 'FST_LATENCY_ERR_REGISTRY_FAILED'
+    | 'FST_LATENCY_ERR_REGISTRY_UNSERVED'
     | 'FST_LATENCY_ERR_CONNECTION_LIMIT'
+    | 'FST_LATENCY_ERR_PORT_OF_APPLICATION'
+    | 'FST_LATENCY_ERR_UNAUTHORIZED'
     | 'FST_LATENCY_ERR_METRIC_FAILED'
 
   /** The type of `app.latency`. */
@@ -471,9 +525,11 @@ declare namespace fastifyLatency {
     /**
      * Starts the metrics server if it is not running yet, and resolves to `url`.
      *
-     * Rejects with `FST_LATENCY_ERR_SERVER_LISTEN` if the port cannot be bound, with `FST_LATENCY_ERR_CLUSTER_PORT` in
-     * a worker of a `node:cluster` without a port of its own, with `FST_LATENCY_ERR_SERVER_CLOSED` once the application
-     * closes, and with `FST_LATENCY_ERR_SERVER_OFF` if the option `server` is `false`.
+     * Rejects with `FST_LATENCY_ERR_SERVER_LISTEN` if the port cannot be bound, with
+     * `FST_LATENCY_ERR_PORT_OF_APPLICATION` if the application itself has that port, with
+     * `FST_LATENCY_ERR_CLUSTER_PORT` in a worker of a `node:cluster` without a port of its own, with
+     * `FST_LATENCY_ERR_SERVER_CLOSED` once the application closes, and with `FST_LATENCY_ERR_SERVER_OFF` if the option
+     * `server` is `false`.
      */
     start (): Promise<string>
   }

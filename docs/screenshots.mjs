@@ -22,9 +22,9 @@ const browser = await chromium.launch({
   ]
 })
 const pictures = [
-  ['live-light', { colorScheme: 'light', viewport: { width: 1200, height: 1004 } }],
-  ['live-dark', { colorScheme: 'dark', viewport: { width: 1200, height: 1004 } }],
-  ['live-phone', { colorScheme: 'light', viewport: { width: 375, height: 1540 }, isMobile: true, deviceScaleFactor: 1 }]
+  ['live-light', { colorScheme: 'light', viewport: { width: 1280, height: 1230 } }],
+  ['live-dark', { colorScheme: 'dark', viewport: { width: 1280, height: 1230 } }],
+  ['live-phone', { colorScheme: 'light', viewport: { width: 390, height: 1560 }, isMobile: true, deviceScaleFactor: 1 }]
 ]
 const pages = await Promise.all(pictures.map(async ([name, options]) => {
   const page = await browser.newPage(options)

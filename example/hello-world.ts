@@ -30,7 +30,7 @@ Hello World   ${address}/
 its latency   ${metrics}${live}
 
 Next, in other shells:
-  npm run traffic                                       sends requests for a minute
+  npm run traffic                                       sends requests for two minutes
   prometheus --config.file=example/prometheus.yml       scrapes the latency; look at it on http://localhost:9090
 
 Ctrl-C stops this program.`)

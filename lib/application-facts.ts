@@ -25,6 +25,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
     // Registrations may share a histogram, which is then listed once.
     histograms: [...new Map(histograms.map(histogram => [histogram.name, histogram])).values()],
     inFlight: registrations.some(({ config }) => config.inFlight),
+    objective: typeof server.live === 'object' ? server.live.objective : undefined,
     tables: [
       ...registrations.map(({ config }) => table(`Histogram ${config.histogram.name}`, {
         help: config.histogram.help,
@@ -32,6 +33,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
         native: config.histogram.native,
         labels: config.labels,
         constLabels: config.constLabels,
+        routes: config.routes,
         ignore: config.ignore,
         seriesLimit: config.seriesLimit,
         inFlight: config.inFlight,

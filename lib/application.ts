@@ -1,3 +1,4 @@
+import { errorMonitor } from 'node:events'
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import type { Registry } from 'prom-client'
@@ -5,12 +6,13 @@ import type { Histogram, Latency, RegistryLike } from '../index'
 import { collectFacts } from './application-facts'
 import type { Config } from './config'
 import {
-  createWarnOnce, describe, FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_SERVER_OFF, type WarnOnce
+  createWarnOnce, differences, FST_LATENCY_ERR_DECORATOR_TAKEN, FST_LATENCY_ERR_OPTION_CONFLICT,
+  FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_OFF, guardLog, warn, type Log, type WarnOnce
 } from './errors'
 import { processMetrics } from './gather/process-metrics'
 import { createGatherer, createRegistry } from './gather/registries'
 import { Registrations, rootOf } from './registrations'
-import { ScrapeHandler } from './scrape/handler'
+import { ScrapeHandler, type ScrapeHandlerOptions } from './scrape/handler'
 import { defaultScrape, type ScrapeConfig } from './scrape/options'
 import { createScrapeMetrics } from './scrape/scrape-metrics'
 import { defaultServer, type ServerConfig } from './server/options'
@@ -23,6 +25,15 @@ import { TimeSlices } from './time-slices'
  */
 const kApplication = Symbol('fastify-latency.application')
 
+/** What scrapes and the live page read metrics from, and the metrics about scrapes. */
+type Sources = Pick<ScrapeHandlerOptions, 'gather' | 'slices' | 'metrics'>
+
+/** The line in the log of an application that has registered the plugin in a part of itself only. */
+const partOnly = 'fastify-latency records a part of this application only, because it was registered in a context ' +
+  'inside the application. Requests outside this context are not recorded, nor are those that match no route or are ' +
+  'rejected before any hook runs. To record all, register it on the application itself, or in plugins that are all ' +
+  'wrapped with fastify-plugin'
+
 /**
  * Everything of which an application has only one, however often the plugin is registered and in whichever contexts: a
  * metrics server, one way to answer scrapes, and a registry. It is `app.latency`.
@@ -33,11 +44,13 @@ export class Application implements Latency {
   readonly #serverConfig: ServerConfig | false
   readonly #scrapeConfig: ScrapeConfig
   readonly #processMetrics: boolean
+  readonly #log: Log
   readonly #warnOnce: WarnOnce
   readonly #registrations: Registrations
   readonly #server: MetricsServer | null
   /** The paths of the application's own routes that answer scrapes. */
   readonly #endpoints = new Set<string>()
+  #sources: Sources | undefined
   #scrapes: ScrapeHandler | undefined
   #closing = false
 
@@ -46,6 +59,7 @@ export class Application implements Latency {
    * in `config`.
    */
   static of (context: FastifyInstance, config: Config): Application {
+    checkDecorator(context)
     const root: FastifyInstance & { [kApplication]?: Application } = rootOf(context)
     if (root[kApplication] === undefined) {
       Object.defineProperty(root, kApplication, { value: new Application(context, config) })
@@ -60,9 +74,12 @@ export class Application implements Latency {
     this.#serverConfig = config.server ?? defaultServer
     this.#scrapeConfig = config.scrape ?? defaultScrape
     this.#processMetrics = config.processMetrics ?? true
-    this.#warnOnce = createWarnOnce(app.log)
+    this.#log = guardLog(app)
+    this.#warnOnce = createWarnOnce(this.#log)
     this.registry = config.registry ?? ownRegistry
-    this.#registrations = new Registrations({ registry: this.registry, ownRegistry, warnOnce: this.#warnOnce })
+    this.#registrations = new Registrations({
+      registry: this.registry, ownRegistry, warn: error => warn(this.#log, error), warnOnce: this.#warnOnce
+    })
     this.#server = this.#serverConfig === false ? null : this.#createServer(this.#serverConfig)
   }
 
@@ -99,21 +116,43 @@ export class Application implements Latency {
   #followLifecycle (): void {
     const policy = this.#serverConfig === false ? 'manual' : this.#serverConfig.start
     if (policy === 'ready') this.#app.addHook('onReady', async () => { await this.start() })
-    if (policy === 'listen') this.#app.addHook('onListen', () => this.#server!.keepStarting(listeningHost(this.#app)))
+    if (policy === 'listen') {
+      // Fastify runs hooks of the application one after another. They do not wait for the metrics server.
+      this.#app.addHook('onListen', done => {
+        this.#server!.keepStarting(listeningHost(this.#app))
+        done()
+      })
+    }
+    const server: NodeJS.EventEmitter = this.#app.server
+    server.on(errorMonitor, this.#explainTakenPort)
+    this.#app.addHook('onReady', done => {
+      if (!this.#registrations.coverApplication) this.#log.info(partOnly)
+      done()
+    })
     this.#app.addHook('preClose', done => {
       this.#closing = true
       done()
     })
     this.#app.addHook('onClose', async () => {
+      server.off(errorMonitor, this.#explainTakenPort)
       await this.#server?.close()
       this.#registrations.release()
     })
+  }
+
+  /** Says why the application cannot listen if its port is that of the metrics server. */
+  readonly #explainTakenPort = (error: NodeJS.ErrnoException & { port?: number }): void => {
+    if (error.code !== 'EADDRINUSE' || error.port === undefined || error.port !== this.#server?.port) return
+    warn(this.#log, new FST_LATENCY_ERR_PORT_OF_APPLICATION(error.port, { cause: error }))
   }
 
   #createServer (config: ServerConfig): MetricsServer {
     return new MetricsServer({
       config,
       scrapes: this.#scrapeHandler(),
+      ...this.#readFrom(),
+      isPortOfApplication: port =>
+        this.#app.addresses().some(address => typeof address === 'object' && address.port === port),
       isReady: () => this.#app.server.listening && !this.#closing,
       facts: () => collectFacts({
         server: config,
@@ -121,33 +160,39 @@ export class Application implements Latency {
         processMetrics: this.#processMetrics,
         registrations: this.#registrations.describe()
       }),
-      log: this.#app.log
+      log: this.#log
     })
   }
 
   /**
-   * The handler that answers scrapes on the metrics server and on all endpoints. As long as there are none of these,
-   * there are no metrics about scrapes either.
+   * What answers scrapes on the metrics server and on all endpoints. As long as there are none of these, there are no
+   * metrics about scrapes either.
    */
   #scrapeHandler (): ScrapeHandler {
-    this.#scrapes ??= this.#createScrapeHandler()
+    this.#scrapes ??= new ScrapeHandler({ config: this.#scrapeConfig, ...this.#readFrom() })
     return this.#scrapes
   }
 
-  #createScrapeHandler (): ScrapeHandler {
+  /** What scrapes and the live page read metrics from. They share the slices of time in which they may do so. */
+  #readFrom (): Sources {
+    this.#sources ??= this.#createSources()
+    return this.#sources
+  }
+
+  #createSources (): Sources {
     const slices = new TimeSlices()
     // The metrics about scrapes are not in the user's registry. The user may serve that registry elsewhere too, and
     // these metrics do not count scrapes there.
     const scrapeRegistry = createRegistry()
     const gather = createGatherer({
       registries: this.#registrations.registries,
+      leases: this.#registrations.leases,
       scrapeRegistry,
       processRegistry: this.#processMetrics ? processMetrics() : undefined,
       slices,
       warnOnce: this.#warnOnce
     })
-    const metrics = createScrapeMetrics(scrapeRegistry)
-    return new ScrapeHandler({ config: this.#scrapeConfig, gather, slices, metrics })
+    return { gather, slices, metrics: createScrapeMetrics(scrapeRegistry) }
   }
 
   #checkShared (config: Config): void {
@@ -158,10 +203,19 @@ export class Application implements Latency {
     ]
     for (const [option, existing, wanted] of shared) {
       if (wanted !== undefined && !isDeepStrictEqual(wanted, existing)) {
-        throw new FST_LATENCY_ERR_OPTION_CONFLICT(option, describe(existing), describe(wanted))
+        throw new FST_LATENCY_ERR_OPTION_CONFLICT(differences(option, existing, wanted))
       }
     }
   }
+}
+
+/** Throws if `app.latency` belongs to somebody else, before anything is changed. */
+function checkDecorator (context: FastifyInstance): void {
+  if (!context.hasDecorator('latency') || context.latency instanceof Application) return
+  const { histogram, registry } = Object(context.latency) as Partial<Latency>
+  throw new FST_LATENCY_ERR_DECORATOR_TAKEN(histogram === undefined || registry === undefined
+    ? 'another plugin, or to the application itself'
+    : 'another copy of fastify-latency: "npm ls fastify-latency" shows who depends on which')
 }
 
 /**

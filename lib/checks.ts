@@ -1,32 +1,38 @@
-import { describe, FST_LATENCY_ERR_OPTION_INVALID, FST_LATENCY_ERR_OPTION_UNKNOWN } from './errors'
+import {
+  causeOf, describe, FST_LATENCY_ERR_OPTION_INVALID, FST_LATENCY_ERR_OPTION_UNKNOWN, isCoded, printable
+} from './errors'
+import { hintAbout, hintAt } from './option-hints'
 
 /**
  * Checks of options, for the parsers of all rooms. Each check throws a coded error that names the option, the rule and
  * the value received. Values such as 0, false and port 0 are legitimate, so only undefined stands for a default.
  */
 
-export interface ObjectRules {
-  /** Names that options had before, and their names now. */
-  readonly renamed?: Readonly<Record<string, string>>
-  /** Names that are none of the options, and may be there. */
-  readonly ignored?: readonly string[]
-}
-
-/** Checks that a value is an object without unknown options. Undefined stands for the empty object. */
+/**
+ * Reads an object without unknown options, each option once. Undefined stands for the empty object. Names in `ignored`
+ * are none of the options, and may be there.
+ */
 export function readObject (
-  option: string,
-  value: unknown,
-  known: readonly string[],
-  { renamed = {}, ignored = [] }: ObjectRules = {}
+  option: string, value: unknown, known: readonly string[], ignored: readonly string[] = []
 ): Record<string, unknown> {
   const object = optional(option, value, isObject, 'an object') ?? {}
-  for (const key of Object.keys(object)) {
+  const pathOf = (key: string): string => option === 'options' ? key : `${option}.${key}`
+  for (const key of readable(option, () => Object.keys(object))) {
     if (known.includes(key) || ignored.includes(key)) continue
-    const name = option === 'options' ? key : `${option}.${key}`
-    const hint = Object.hasOwn(renamed, key) ? `, which is called "${renamed[key]!}"` : ''
-    throw new FST_LATENCY_ERR_OPTION_UNKNOWN(name, hint, known.join(', '))
+    throw new FST_LATENCY_ERR_OPTION_UNKNOWN(printable(pathOf(key)), hintAt(option, key, known), known.join(', '))
   }
-  return object
+  return Object.fromEntries([...known, ...ignored].map(key => [key, readable(pathOf(key), () => object[key])]))
+}
+
+/** Reads what somebody has given as an option: it may be an object with getters, or a proxy, that throw. */
+export function readable<T> (option: string, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (isCoded(error)) throw error
+    const received = `one that throws: ${describe(error)}`
+    throw new FST_LATENCY_ERR_OPTION_INVALID(option, 'a value that can be read', received, causeOf(error))
+  }
 }
 
 /** Checks the value of an option, and returns it. Undefined is valid, and means that the option is not given. */
@@ -34,16 +40,23 @@ export function optional<T> (
   option: string, value: unknown, isValid: (value: unknown) => value is T, rule: string
 ): T | undefined {
   if (value === undefined) return undefined
-  check(option, isValid(value), rule, value)
+  check(option, readable(option, () => isValid(value)), rule, value)
   return value as T
 }
 
-export function check (option: string, valid: boolean, rule: string, received: unknown): void {
-  if (!valid) throw new FST_LATENCY_ERR_OPTION_INVALID(option, rule, describe(received))
+/** `hint` says what was probably meant, if more is known of it than the option and the value. */
+export function check (option: string, valid: boolean, rule: string, received: unknown, hint?: string): void {
+  if (valid) return
+  throw new FST_LATENCY_ERR_OPTION_INVALID(option, rule, describe(received) + (hint ?? hintAbout(option, received)))
 }
 
+/** Whether a value is an object with properties of its own, and no collection, date or the like. */
 export function isObject (value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
+  return Object.prototype.toString.call(value) === '[object Object]'
+}
+
+export function isObjectOrBoolean (value: unknown): value is Record<string, unknown> | boolean {
+  return isBoolean(value) || isObject(value)
 }
 
 export function isFunction<T extends Function> (value: unknown): value is T {
@@ -67,8 +80,9 @@ export function isTimeout (value: unknown): value is number {
   return typeof value === 'number' && value > 0 && value <= 3600
 }
 
-export const pathRule = 'a literal path that begins with / (no parameter, wildcard, query or fragment)'
+export const pathRule =
+  'a literal path that begins with / (no parameter, wildcard, query, fragment, escape or dot segment)'
 
 export function isPath (value: unknown): value is string {
-  return typeof value === 'string' && /^\/[^:*?#\s]*$/.test(value)
+  return typeof value === 'string' && /^\/[^:*?#%\s]*$/.test(value) && !/\/\.{1,2}(?:\/|$)/.test(value)
 }

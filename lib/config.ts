@@ -1,4 +1,4 @@
-import { isBoolean, optional, readObject } from './checks'
+import { check, isBoolean, optional, readable, readObject } from './checks'
 import { parseRequestOptions, requestOptions, type RequestConfig } from './request/options'
 import { parseEndpoint, parseScrapeOptions, type ScrapeConfig } from './scrape/options'
 import { parseServerOptions, type ServerConfig } from './server/options'
@@ -23,16 +23,41 @@ const options = [...requestOptions, 'processMetrics', 'server', 'endpoint', 'scr
 /** Options that Fastify itself adds to the options of a plugin, or reads from them. */
 const registerOptions = ['prefix', 'logLevel', 'logSerializers']
 
-/** Names that options had before, or have in other plugins, and their names here. */
-const renamed = { route: 'endpoint' }
-
+/** Whatever the options are, an error that is thrown has a code. */
 export function parseOptions (given: unknown): Config {
-  const parts = readObject('options', given, options, { renamed, ignored: registerOptions })
-  return Object.freeze({
+  return readable('options', () => parse(given))
+}
+
+function parse (given: unknown): Config {
+  const parts = readObject('options', given, options, registerOptions)
+  check('prefix', !isNamePrefix(parts.prefix), prefixRule, parts.prefix)
+  const config = Object.freeze({
     ...parseRequestOptions(parts),
     endpoint: parseEndpoint(parts.endpoint),
     scrape: parseScrapeOptions(parts.scrape),
     processMetrics: optional('processMetrics', parts.processMetrics, isBoolean, 'a boolean'),
     server: parseServerOptions(parts.server)
   })
+  checkObjective(config)
+  return config
+}
+
+/** Checks that the histogram can tell which requests meet the objective: it counts them only at its bounds. */
+function checkObjective ({ server, histogram: { upperBounds } }: Config): void {
+  const objective = server !== undefined && server !== false && typeof server.live === 'object'
+    ? server.live.objective
+    : undefined
+  if (objective === undefined) return
+  check(
+    'server.live.objective.latency', upperBounds.includes(objective.latency),
+    `one of histogram.buckets: ${upperBounds.join(', ')}`, objective.latency
+  )
+}
+
+const prefixRule = 'a path that begins with / (it is that of Fastify for routes, and changes nothing here); ' +
+  'for a prefix of metrics, write "histogram.name" in full; the other metrics have fixed names'
+
+/** Whether a prefix is probably meant for the names of metrics. */
+function isNamePrefix (prefix: unknown): boolean {
+  return typeof prefix === 'string' && prefix !== '' && !prefix.startsWith('/')
 }

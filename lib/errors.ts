@@ -1,4 +1,4 @@
-import { inspect } from 'node:util'
+import { inspect, isDeepStrictEqual, types } from 'node:util'
 import createError = require('@fastify/error')
 import type { FastifyBaseLogger, FastifyError } from 'fastify'
 
@@ -7,34 +7,51 @@ import type { FastifyBaseLogger, FastifyError } from 'fastify'
 export const FST_LATENCY_ERR_OPTION_UNKNOWN = createError<[option: string, hint: string, known: string]>(
   'FST_LATENCY_ERR_OPTION_UNKNOWN', 'Unknown option "%s"%s; known here: %s', 500, TypeError)
 
-export const FST_LATENCY_ERR_OPTION_INVALID = createError<[option: string, rule: string, received: string]>(
+export const FST_LATENCY_ERR_OPTION_INVALID = createError<
+  [option: string, rule: string, received: string, options?: ErrorOptions]
+>(
   'FST_LATENCY_ERR_OPTION_INVALID', 'Option "%s" must be %s; received %s', 500, TypeError)
 
 export const FST_LATENCY_ERR_HISTOGRAM_CONFLICT = createError<
-  [name: string, part: string, existing: string, wanted: string]
+  [name: string, part: string, existing: string, wanted: string, option: string]
 >(
   'FST_LATENCY_ERR_HISTOGRAM_CONFLICT',
-  'Histogram "%s" is registered with the %s %s; it cannot be registered again with %s')
+  'Histogram "%s" is registered with the %s %s; it cannot be registered again with %s. ' +
+  'Give one of them another "%s.name"')
 
-export const FST_LATENCY_ERR_HISTOGRAM_RECORDED = createError<[name: string]>(
+export const FST_LATENCY_ERR_HISTOGRAM_RECORDED = createError<
+  [name: string, difference: string, option: string]
+>(
   'FST_LATENCY_ERR_HISTOGRAM_RECORDED',
-  'Histogram "%s" already records the requests of this context with other options; ' +
-  'to record them again would count each request twice')
+  'Histogram "%s" already records the requests of this context, and to record them again would count each twice: %s. ' +
+  'Give the same options, to the outer context first, or another "%s.name"')
 
 export const FST_LATENCY_ERR_NAME_TAKEN = createError<[name: string]>(
-  'FST_LATENCY_ERR_NAME_TAKEN', 'The registry already holds a metric named "%s" that does not belong to this plugin')
+  'FST_LATENCY_ERR_NAME_TAKEN',
+  'The registry already holds a metric named "%s" that does not belong to this plugin; ' +
+  'rename one of them, or give another "registry"')
 
-export const FST_LATENCY_ERR_OPTION_CONFLICT = createError<[option: string, existing: string, wanted: string]>(
-  'FST_LATENCY_ERR_OPTION_CONFLICT', 'Option "%s" is already %s for this application; it cannot also be %s')
+export const FST_LATENCY_ERR_OPTION_CONFLICT = createError<[difference: string]>(
+  'FST_LATENCY_ERR_OPTION_CONFLICT',
+  'The first registration of an application decides what it has one of, and a later one may leave it out: %s')
 
 export const FST_LATENCY_ERR_SERVER_LISTEN = createError<
   [host: string, port: number, reason: string, options: ErrorOptions]
 >(
   'FST_LATENCY_ERR_SERVER_LISTEN', 'The metrics server cannot listen on host %s, port %d: %s')
 
+export const FST_LATENCY_ERR_PORT_OF_APPLICATION = createError<[port: number, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_PORT_OF_APPLICATION',
+  'Port %d is that of the application itself; give the metrics server another one, as "server.port"')
+
 export const FST_LATENCY_ERR_CONNECTION_LIMIT = createError<[connections: number]>(
   'FST_LATENCY_ERR_CONNECTION_LIMIT',
-  'The metrics server has reached its limit of %d connections at one address, and refuses further ones')
+  'The metrics server has reached its limit of %d connections, and drops idle ones in favour of new ones')
+
+export const FST_LATENCY_ERR_UNAUTHORIZED = createError<[requests: number, source: string]>(
+  'FST_LATENCY_ERR_UNAUTHORIZED',
+  'The metrics server has refused requests with wrong credentials: %d since the last such warning, if there was one; ' +
+  'the latest came from %s')
 
 export const FST_LATENCY_ERR_CERTIFICATE = createError<[file: string, reason: string, options: ErrorOptions]>(
   'FST_LATENCY_ERR_CERTIFICATE', 'The metrics server cannot use %s: %s')
@@ -50,45 +67,214 @@ export const FST_LATENCY_ERR_SERVER_CLOSED = createError(
 export const FST_LATENCY_ERR_SERVER_OFF = createError(
   'FST_LATENCY_ERR_SERVER_OFF', 'There is no metrics server: the option "server" is false')
 
-export const FST_LATENCY_ERR_CALLBACK = createError<[option: string, problem: string]>(
+export const FST_LATENCY_ERR_NOT_REGISTERED = createError(
+  'FST_LATENCY_ERR_NOT_REGISTERED',
+  'The plugin was called with something other than an application; ' +
+  'write app.register(latency, options), and not app.register(latency(options))', 500, TypeError)
+
+export const FST_LATENCY_ERR_REGISTRATION_FAILED = createError<[problem: string, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_REGISTRATION_FAILED', 'The plugin cannot be registered: %s')
+
+export const FST_LATENCY_ERR_DECORATOR_TAKEN = createError<[owner: string]>(
+  'FST_LATENCY_ERR_DECORATOR_TAKEN', 'The application already has a property "latency". It belongs to %s')
+
+export const FST_LATENCY_ERR_BUCKETS_UNIT = createError<[option: string, buckets: string]>(
+  'FST_LATENCY_ERR_BUCKETS_UNIT',
+  'Option "%s" has bounds in seconds, and received %s; if these are milliseconds, divide them by a thousand')
+
+export const FST_LATENCY_ERR_SERIES_LIMIT = createError<[histogram: string, limit: number, problem: string]>(
+  'FST_LATENCY_ERR_SERIES_LIMIT', 'Histogram "%s" may have %d series ("seriesLimit"): %s')
+
+export const FST_LATENCY_ERR_REQUEST_UNREADABLE = createError<[reason: string, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_REQUEST_UNREADABLE', 'A request could not be read, and was counted with labels "_INVALID": %s')
+
+export const FST_LATENCY_ERR_CALLBACK = createError<[option: string, problem: string, options: ErrorOptions]>(
   'FST_LATENCY_ERR_CALLBACK', 'The function given as "%s" failed: %s')
+
+export const FST_LATENCY_ERR_NOT_RECORDED = createError<[reason: string, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_NOT_RECORDED', 'A request could not be recorded: %s')
 
 export const FST_LATENCY_ERR_METRIC_FAILED = createError<[name: string, reason: string, options: ErrorOptions]>(
   'FST_LATENCY_ERR_METRIC_FAILED', 'Metric "%s" could not be read: %s')
 
-export const FST_LATENCY_ERR_NAME_HIDDEN = createError<[name: string]>(
+export const FST_LATENCY_ERR_METRIC_INVALID = createError<[name: string, problem: string, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_METRIC_INVALID', 'Metric "%s" is left out of scrapes: %s')
+
+export const FST_LATENCY_ERR_REGISTRY_FAILED = createError<[registry: string, problem: string, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_REGISTRY_FAILED', 'A registry has failed (%s): %s')
+
+/** How messages name a registry that the user has given. */
+export const givenRegistry = 'that of the option "registry"'
+
+export const FST_LATENCY_ERR_NAME_HIDDEN = createError<[name: string, shown: string, hidden: string]>(
   'FST_LATENCY_ERR_NAME_HIDDEN',
-  'More than one registry holds a metric named "%s"; only that of the first registry is served')
+  'More than one registry holds a metric named "%s": that of %s is served, and that of %s is not')
+
+export const FST_LATENCY_ERR_REGISTRY_UNSERVED = createError<[file: string]>(
+  'FST_LATENCY_ERR_REGISTRY_UNSERVED',
+  'The global registry of another client library has metrics that are not served; ' +
+  'pass it as the option "registry", or load one copy of prom-client only. The library: %s')
+
+/** Whether something that was thrown is an error of this plugin. */
+export function isCoded (thrown: unknown): thrown is FastifyError {
+  try {
+    return (thrown as FastifyError).code.startsWith('FST_LATENCY_ERR_')
+  } catch {
+    return false
+  }
+}
+
+/** The part of a logger that this plugin uses. */
+export type Log = Pick<FastifyBaseLogger, 'error' | 'warn' | 'info'>
+
+/** A log that writes to that of the application, which may be the user's own, and may fail in any way. */
+export function guardLog (app: { readonly log: FastifyBaseLogger }): Log {
+  return {
+    error: (...line: [unknown]) => { settle(() => app.log.error(...line)) },
+    warn: (...line: [unknown]) => { settle(() => app.log.warn(...line)) },
+    info: (...line: [unknown]) => { settle(() => app.log.info(...line)) }
+  }
+}
 
 /**
  * Warns of an error that occurs after registration, and that must neither reach a request nor end the process. The
  * error is written to the application's log, which is off by default. It is also emitted as a process warning, which is
  * on by default.
  */
-export function warn (log: FastifyBaseLogger, error: FastifyError): void {
+export function warn (log: Log, error: FastifyError): void {
   log.error({ err: error }, error.message)
-  process.emitWarning(error.message, { type: 'FastifyLatencyWarning', code: error.code })
+  const { message, code, cause } = error
+  const warning = Object.assign(new Error(message), { name: 'FastifyLatencyWarning', code }, cause && { cause })
+  // `process.emitWarning()` does the same, but what a listener throws would then end the process.
+  process.nextTick(() => { settle(() => process.emit('warning', warning)) })
 }
+
+/** Warns of an error. */
+export type Warn = (error: FastifyError) => void
 
 /**
  * Warns of an error that may occur again at every request or scrape. Only the first error about each subject is warned
- * of.
+ * of, and made.
  */
-export type WarnOnce = (subject: string, error: FastifyError) => void
+export type WarnOnce = (subject: string, create: () => FastifyError) => void
 
-export function createWarnOnce (log: FastifyBaseLogger): WarnOnce {
+export function createWarnOnce (log: Log): WarnOnce {
   const subjects = new Set<string>()
-  return (subject, error) => {
+  return (subject, create) => {
     if (subjects.has(subject)) return
     subjects.add(subject)
-    warn(log, error)
+    warn(log, create())
   }
 }
 
-/** The text of a value for an error message, on one line and not longer than about 200 characters. */
+/**
+ * Calls a function and waits for what it returns. Whatever it throws, and whatever a promise that it returns is
+ * rejected with, is dropped: a rejection that nobody handles would end the process.
+ */
+export async function settle (call: () => unknown): Promise<void> {
+  try {
+    await call()
+  } catch {}
+}
+
+/** What somebody else's function has returned. If it is a promise that is rejected, nobody has to handle that. */
+export function settled<T> (value: T): T {
+  settle(() => value)
+  return value
+}
+
+/** The greatest number of characters of a text that somebody else has written, in a message. */
+const longestText = 200
+
+/** The text of a value for an error message. It is on one line, printable, and not long, whatever the value is. */
 export function describe (value: unknown): string {
-  if (value instanceof Error) return value.message
+  try {
+    return printable(value instanceof Error ? messageOf(value) : show(value))
+  } catch {
+    // A getter of the value has thrown.
+    return 'a value that cannot be shown'
+  }
+}
+
+/** Says in which of their parts two values of an option differ, and how. Empty if they do not. */
+export function differences (option: string, first: unknown, second: unknown): string {
+  if (isDeepStrictEqual(first, second)) return ''
+  if (!isParts(first) || !isParts(second)) {
+    const [before, after] = describeBoth(first, second)
+    return `"${option}" is ${before} at first, and then ${after}`
+  }
+  const names = new Set([...Object.keys(first), ...Object.keys(second)])
+  const all = Array.from(names, name => differences(`${option}.${name}`, first[name], second[name]))
+  return all.filter(text => text !== '').join('; ')
+}
+
+/** The texts of two values that differ, though they may read alike. */
+export function describeBoth (first: unknown, second: unknown): [first: string, second: string] {
+  const [before, after] = [shown(first), shown(second)]
+  return [before, after === before ? 'another one' : after]
+}
+
+function shown (value: unknown): string {
+  if (value === undefined) return 'not set'
+  return isParts(value) ? 'an object' : describe(value)
+}
+
+/** Whether a value is an object of options. An object that shows itself in a way of its own may hold secrets. */
+function isParts (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(inspect.custom in value)
+}
+
+function messageOf ({ message, name }: Error): string {
+  if (typeof message !== 'string') return show(message)
+  return message === '' ? `an error of the type ${show(name)}` : message
+}
+
+function show (value: unknown): string {
   const limits = { depth: 1, maxStringLength: 80, maxArrayLength: 20 }
-  const text = inspect(value, { ...limits, compact: true, breakLength: Infinity })
-  return text.length > 200 ? `${text.slice(0, 200)}…` : text
+  return inspect(value, { ...limits, compact: true, breakLength: Infinity })
+}
+
+/** What a terminal would not show as it is: line breaks, control sequences, and marks that turn text around. */
+const unprintable = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
+
+/** A text on one line, with what is not printable escaped. A long text is cut. */
+export function printable (text: string): string {
+  const escaped = text.slice(0, longestText).toWellFormed().replace(unprintable, escapeCharacter)
+  return text.length > longestText ? `${escaped}…` : escaped
+}
+
+function escapeCharacter (character: string): string {
+  const code = character.codePointAt(0)!.toString(16)
+  return character === '\n' ? '\\n' : `\\u${code.length > 4 ? `{${code}}` : code.padStart(4, '0')}`
+}
+
+/** The greatest number of characters of a stack that is logged. */
+const longestStack = 4000
+
+/**
+ * What somebody else's code has thrown, as the `cause` of an error of this plugin. Loggers read the message and the
+ * stack of a cause. If that could fail, or if the text could harm a log, the cause is a copy without these parts.
+ */
+export function causeOf (thrown: unknown): { readonly cause: Error | undefined } {
+  if (typeof thrown !== 'object' || thrown === null) return { cause: undefined }
+  try {
+    const error = thrown as Error
+    if (isHarmless(error)) return { cause: error }
+    const copy = new Error(describe(error))
+    const { stack } = error
+    if (typeof stack === 'string') copy.stack = stack.slice(0, longestStack).split('\n').map(printable).join('\n')
+    return { cause: copy }
+  } catch {
+    // A getter of the error has thrown.
+    return { cause: new Error(describe(thrown)) }
+  }
+}
+
+/** Whether a logger can write an error, and its own causes, in a few lines. */
+function isHarmless (error: Error, depth = 0): boolean {
+  const { message, stack, cause } = error
+  const isReadable = (text: unknown): boolean =>
+    typeof text === 'string' && text.length <= longestStack && text.replaceAll('\n', '').search(unprintable) === -1
+  if (!types.isNativeError(error) || !isReadable(message) || !isReadable(stack)) return false
+  return typeof cause !== 'object' || cause === null || (depth < 3 && isHarmless(cause as Error, depth + 1))
 }

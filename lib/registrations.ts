@@ -1,13 +1,17 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import type { RegistryLike } from '../index'
+import { check, isText } from './checks'
 import type { Config } from './config'
 import {
-  describe, FST_LATENCY_ERR_HISTOGRAM_CONFLICT, FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN,
-  type WarnOnce
+  causeOf, describe, describeBoth, differences, FST_LATENCY_ERR_BUCKETS_UNIT, FST_LATENCY_ERR_HISTOGRAM_CONFLICT,
+  FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN, FST_LATENCY_ERR_NOT_RECORDED,
+  FST_LATENCY_ERR_REGISTRY_FAILED, givenRegistry, isCoded, settled, type Warn, type WarnOnce
 } from './errors'
+import { namesOf, type NamedMetric } from './exposition/sample-names'
+import { hiddenFamilies } from './gather/registries'
 import {
-  Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type OwnMetric
+  Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeDefinition, type OwnMetric
 } from './gather/registered-metrics'
 import type { HistogramDefinition } from './histogram/family'
 import { SeriesIndex } from './histogram/series-index'
@@ -15,8 +19,9 @@ import type { ValueDefinition } from './histogram/values'
 import { Instrument } from './request/instrument'
 import { labelsThatTell } from './request/label-sources'
 import { measures, type Measure } from './request/measures'
-import type { OpenRequestsOptions } from './request/open-requests'
+import type { OpenRequestsFact } from './request/open-requests'
 import { Recorder } from './request/recorder'
+import { scrapeMetrics } from './scrape/scrape-metrics'
 
 /** One registration: the requests of one context, and how they are recorded. */
 interface Registration {
@@ -44,8 +49,58 @@ export interface RegistrationsOptions {
    * The registry that belongs to the application itself. Its metrics can still be read when the application has closed.
    */
   readonly ownRegistry: RegistryLike
+  readonly warn: Warn
   readonly warnOnce: WarnOnce
 }
+
+/** The metrics beside histograms, and their names in every registry. */
+const metrics = {
+  aborted: {
+    type: 'counter',
+    name: 'http_requests_aborted_total',
+    help: 'Requests whose connection was gone before all of the reply had been sent.'
+  },
+  longLivedEnded: {
+    type: 'counter',
+    name: 'http_long_lived_requests_ended_total',
+    help: 'Event streams and upgraded connections that have ended. They are not in the latency histogram.'
+  },
+  rejected: {
+    type: 'counter',
+    name: 'http_requests_rejected_total',
+    help: 'Requests that were answered before any hook of the application could run.'
+  },
+  overflowed: {
+    type: 'counter',
+    name: 'fastify_latency_overflowed_total',
+    help: 'Observations in a series that stands for all that came after seriesLimit was reached.'
+  },
+  inFlight: {
+    type: 'gauge',
+    name: 'http_requests_in_flight',
+    help: 'Requests that wait for the rest of their reply.',
+    aggregator: 'sum'
+  },
+  oldest: {
+    type: 'gauge',
+    name: 'http_request_oldest_seconds',
+    help: 'Age of the oldest request that waits for the rest of its reply, in seconds.',
+    aggregator: 'max'
+  },
+  longLived: {
+    type: 'gauge',
+    name: 'http_long_lived_requests',
+    help: 'Open event streams and upgraded connections.',
+    aggregator: 'sum'
+  }
+} as const
+
+/** Every metric of this plugin whose name is not an option. */
+const namedMetrics: readonly NamedMetric[] =
+  [...Object.values(metrics), ...Object.values(scrapeMetrics), hiddenFamilies]
+
+/** No application has bounds from 1 to this one in seconds, but many have them in milliseconds. */
+const longestLatency = 100
 
 /** Keeps which contexts of an application record into which metrics. */
 export class Registrations {
@@ -57,6 +112,8 @@ export class Registrations {
   /** Functions to call when the application closes. */
   readonly #releases: Array<() => void> = []
   readonly #registries = new Set<RegistryLike>()
+  /** What keeps the metrics of the registrations in their registries. */
+  readonly leases = new Set<Lease>()
 
   constructor (options: RegistrationsOptions) {
     this.#options = options
@@ -65,6 +122,11 @@ export class Registrations {
   /** Every registry that holds metrics of a registration. */
   get registries (): Iterable<RegistryLike> {
     return this.#registries
+  }
+
+  /** Whether a registration is that of the application itself, and not that of a part of it. */
+  get coverApplication (): boolean {
+    return this.#registrations.some(({ context }) => isRoot(context))
   }
 
   /** The latency histogram of the first registration. */
@@ -82,9 +144,11 @@ export class Registrations {
   add (context: FastifyInstance, config: Config): void {
     const registry = config.registry ?? this.#options.registry
     const labelNames = [...Object.keys(config.labels), ...Object.keys(config.constLabels)]
+    this.#checkNames(config)
     const wanted = findHistograms(registry, config, labelNames)
     if (this.#isRecorded(context, wanted, config)) return
-    const measured = registerHistograms(registry, wanted, labelNames)
+    for (const { measure, definition } of wanted) this.#checkUnit(measure, definition)
+    const measured = this.#registerHistograms(registry, wanted, labelNames)
     this.#registries.add(registry)
     this.#registrations.push({ context, config, measured })
     const instrument = this.#instruments.get(context) ?? this.#instrument(context, registry, config)
@@ -94,7 +158,32 @@ export class Registrations {
 
   /** Removes from all registries what this application has added. A registry may outlive the application. */
   release (): void {
+    for (const instrument of this.#instruments.values()) instrument.release()
     for (const release of this.#releases) release()
+  }
+
+  /** Checks that samples of the histograms have other names than those of all other metrics of this application. */
+  #checkNames (config: Config): void {
+    const others = [...namedMetrics]
+    const registered = Array.from(this.leases, ({ metric }) => metric)
+    for (const { option } of measures) {
+      if (config[option] === undefined) continue
+      const { name } = config[option]
+      const histogram: NamedMetric = { name, type: 'histogram' }
+      const names = namesOf(histogram)
+      // Registrations may share a histogram.
+      const other = [...others, ...registered.filter(metric => metric.name !== name)]
+        .find(other => namesOf(other).some(name => names.includes(name)))
+      check(`${option}.name`, other === undefined,
+        `a name whose samples have other names than those of "${other?.name}"`, name)
+      others.push(histogram)
+    }
+  }
+
+  /** Warns of bounds that look like milliseconds. It is no error, because somebody may mean them. */
+  #checkUnit ({ option, unit }: Measure, { upperBounds }: HistogramDefinition): void {
+    if (unit !== 'seconds' || upperBounds[0]! < 1 || upperBounds.at(-1)! < longestLatency) return
+    this.#options.warn(new FST_LATENCY_ERR_BUCKETS_UNIT(`${option}.buckets`, describe(upperBounds)))
   }
 
   /**
@@ -103,16 +192,14 @@ export class Registrations {
    * count them; the instruments of contexts inside it stop counting them.
    */
   #instrument (context: FastifyInstance, registry: RegistryLike, { constLabels }: Config): Instrument {
+    // An empty label is none to Prometheus: with it, a series could be the same as one of another registration.
+    const present = Object.entries(constLabels).filter(([, value]) => value !== '')
     const instrument = new Instrument(context, {
-      constLabels,
-      aborted: this.#counter(registry, {
-        name: 'http_requests_aborted_total',
-        help: 'Requests whose connection was gone before all of the reply had been sent.'
-      }),
-      longLivedEnded: this.#counter(registry, {
-        name: 'http_long_lived_requests_ended_total',
-        help: 'Event streams and upgraded connections that have ended. They are not in the latency histogram.'
-      })
+      constLabels: Object.fromEntries(present),
+      aborted: this.#counter(registry, metrics.aborted),
+      longLivedEnded: this.#counter(registry, metrics.longLivedEnded),
+      onFailure: error => this.#options.warnOnce(
+        'instrument', () => new FST_LATENCY_ERR_NOT_RECORDED(describe(error), causeOf(error)))
     })
     for (const [other, otherInstrument] of this.#instruments) {
       if (isInside(context, other)) instrument.leaveCountsToOuter()
@@ -120,39 +207,46 @@ export class Registrations {
     }
     this.#instruments.set(context, instrument)
     if (isRoot(context)) {
-      const rejected = this.#counter(registry, {
-        name: 'http_requests_rejected_total',
-        help: 'Requests that were answered before any hook of the application could run.'
-      })
+      const rejected = this.#counter(registry, metrics.rejected)
       this.#attach(rejected.updates, instrument.countRejections(rejected))
     }
     return instrument
   }
 
-  /** Counts the open requests of an instrument in the gauges. A second call for the same instrument changes nothing. */
+  /** Shows the open requests of an instrument in the gauges. A second call for the same instrument changes nothing. */
   #showOpen (registry: RegistryLike, instrument: Instrument): void {
     if (this.#shown.has(instrument)) return
     this.#shown.add(instrument)
-    const show = (which: OpenRequestsOptions['which'], definition: ValueDefinition): void => {
+    const show = (fact: OpenRequestsFact, definition: GaugeDefinition): void => {
       const gauge = findOrRegister(registry, definition.name, RegisteredGauge, () => new RegisteredGauge(definition))
       this.#hold(registry, gauge)
-      this.#attach(gauge.sources, () => instrument.countOpen(which))
+      this.#attach(gauge.sources, () => instrument.readOpen(fact))
     }
-    show('in flight', { name: 'http_requests_in_flight', help: 'Requests that wait for the rest of their reply.' })
-    show('long lived', { name: 'http_long_lived_requests', help: 'Open event streams and upgraded connections.' })
+    show('in flight', metrics.inFlight)
+    show('oldest', metrics.oldest)
+    show('long lived', metrics.longLived)
+  }
+
+  /** Registers the histograms that are missing. All of them have the index of the latency histogram. */
+  #registerHistograms (
+    registry: RegistryLike, wanted: readonly Wanted[], labelNames: readonly string[]
+  ): Measured[] {
+    const index = wanted[0]!.existing?.family.index ?? new SeriesIndex(labelNames)
+    return wanted.map(({ measure, definition, existing }) => {
+      const histogram = existing ?? register(registry, new RegisteredHistogram(definition, index))
+      return { measure, histogram: this.#hold(registry, histogram) }
+    })
   }
 
   #createRecorder (registry: RegistryLike, measured: readonly Measured[], config: Config): Recorder {
-    const overflowed = this.#counter(registry, {
-      name: 'fastify_latency_overflowed_total',
-      help: 'Observations in a series that stands for all that came after seriesLimit was reached.'
-    })
+    const overflowed = this.#counter(registry, metrics.overflowed)
     const { index } = measured[0]!.histogram.family
     const columns = measured.map(({ measure, histogram }) =>
-      ({ measure, family: this.#hold(registry, histogram).familyIn(index) }))
+      ({ measure, family: histogram.familyIn(index) }))
     const labels = { histogram: config.histogram.name }
     const onOverflow = (): void => overflowed.increment(labels)
-    return new Recorder({ index, columns, config, warnOnce: this.#options.warnOnce, onOverflow })
+    const { warn, warnOnce } = this.#options
+    return new Recorder({ index, columns, config, warn, warnOnce, onOverflow })
   }
 
   #counter (registry: RegistryLike, definition: ValueDefinition): RegisteredCounter {
@@ -163,8 +257,20 @@ export class Registrations {
   /** Keeps a metric in its registry until this application closes. */
   #hold<M extends OwnMetric> (registry: RegistryLike, metric: M): M {
     const lease = new Lease(registry, metric)
-    if (registry !== this.#options.ownRegistry) this.#releases.push(() => lease.release())
+    this.leases.add(lease)
+    if (registry !== this.#options.ownRegistry) this.#releases.push(() => this.#release(lease))
     return metric
+  }
+
+  #release (lease: Lease): void {
+    this.leases.delete(lease)
+    try {
+      lease.release()
+    } catch (error) {
+      const { name } = lease.metric
+      this.#options.warnOnce('release', () => new FST_LATENCY_ERR_REGISTRY_FAILED(
+        givenRegistry, `"${name}" cannot be removed from it: ${describe(error)}`, causeOf(error)))
+    }
   }
 
   /**
@@ -184,9 +290,12 @@ export class Registrations {
       const shared = wanted.find(({ existing }) => other.measured.some(({ histogram }) => histogram === existing))
       if (shared === undefined) continue
       const covers = other.context === context || isInside(context, other.context)
-      if (covers && isDeepStrictEqual(recordingOptions(other.config), recordingOptions(config))) return true
+      const differ = recordingDifferences(other.config, config)
+      if (covers && differ === '') return true
       if (covers || isInside(other.context, context)) {
-        throw new FST_LATENCY_ERR_HISTOGRAM_RECORDED(shared.definition.name)
+        const { measure: { option }, definition: { name } } = shared
+        const problem = covers ? differ : 'a context inside this one was registered before this one'
+        throw new FST_LATENCY_ERR_HISTOGRAM_RECORDED(name, problem, option)
       }
     }
     return false
@@ -203,35 +312,27 @@ function findHistograms (registry: RegistryLike, config: Config, labelNames: rea
     if (histogram === undefined) return []
     const definition = { ...histogram, unit: measure.unit }
     const existing = find(registry, definition.name, RegisteredHistogram)
-    if (existing !== undefined) checkSame(existing, definition, labelNames)
+    if (existing !== undefined) checkSame(existing, definition, labelNames, measure.option)
     return [{ measure, definition, existing }]
   })
 }
 
-/** Registers the histograms that are missing. All of them have the index of the latency histogram. */
-function registerHistograms (
-  registry: RegistryLike, wanted: readonly Wanted[], labelNames: readonly string[]
-): Measured[] {
-  const index = wanted[0]!.existing?.family.index ?? new SeriesIndex(labelNames)
-  return wanted.map(({ measure, definition, existing }) => {
-    const histogram = existing ?? new RegisteredHistogram(definition, index)
-    if (existing === undefined) registry.registerMetric(histogram)
-    return { measure, histogram }
-  })
-}
-
 function checkSame (
-  existing: RegisteredHistogram, { name, help, upperBounds, native }: HistogramDefinition, labelNames: readonly string[]
+  existing: RegisteredHistogram,
+  { name, help, upperBounds, native }: HistogramDefinition,
+  labelNames: readonly string[],
+  option: string
 ): void {
   const parts: ReadonlyArray<[part: string, has: unknown, wanted: unknown]> = [
     ['help', existing.help, help],
     ['buckets', existing.buckets, upperBounds],
     ['labels', existing.labelNames, labelNames],
-    ['native buckets', existing.definition.native, native]
+    ['schema of native buckets', existing.definition.native?.schema, native?.schema],
+    ['limit of native buckets', existing.definition.native?.maxBuckets, native?.maxBuckets]
   ]
   for (const [part, has, wanted] of parts) {
     if (!isDeepStrictEqual(has, wanted)) {
-      throw new FST_LATENCY_ERR_HISTOGRAM_CONFLICT(name, part, describe(has), describe(wanted))
+      throw new FST_LATENCY_ERR_HISTOGRAM_CONFLICT(name, part, ...describeBoth(has, wanted), option)
     }
   }
 }
@@ -240,17 +341,32 @@ type Kind<M> = abstract new (...parameters: never[]) => M
 
 /** The metric of this name and kind, or undefined if there is none. Throws if the name belongs to another metric. */
 function find<M extends OwnMetric> (registry: RegistryLike, name: string, Kind: Kind<M>): M | undefined {
-  const existing = registry.getSingleMetric(name)
-  if (existing === undefined || existing instanceof Kind) return existing
-  throw new FST_LATENCY_ERR_NAME_TAKEN(name)
+  return ask('getSingleMetric', name, () => {
+    const existing = settled(registry.getSingleMetric(name)) as NamedMetric | undefined
+    if (existing === undefined || existing instanceof Kind) return existing
+    if (typeof existing?.name === 'string') throw new FST_LATENCY_ERR_NAME_TAKEN(name)
+    throw new TypeError(`it returned ${describe(existing)}, which is no metric`)
+  })
 }
 
 function findOrRegister<M extends OwnMetric> (registry: RegistryLike, name: string, Kind: Kind<M>, create: () => M): M {
-  const existing = find(registry, name, Kind)
-  if (existing !== undefined) return existing
-  const metric = create()
-  registry.registerMetric(metric)
+  return find(registry, name, Kind) ?? register(registry, create())
+}
+
+function register<M extends OwnMetric> (registry: RegistryLike, metric: M): M {
+  ask('registerMetric', metric.name, () => settled(registry.registerMetric(metric)))
   return metric
+}
+
+/** Calls a method of a registry, which may be the user's own and fail in any way. */
+function ask<T> (method: keyof RegistryLike, name: string, call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    if (isCoded(error)) throw error
+    const problem = `${method}() failed for "${name}": ${describe(error)}`
+    throw new FST_LATENCY_ERR_REGISTRY_FAILED(givenRegistry, problem, causeOf(error))
+  }
 }
 
 /** The live page shows times. */
@@ -262,11 +378,20 @@ function showHistogram ({ name, buckets }: RegisteredHistogram, { labels }: Conf
   return { name, upperBounds: buckets, ...labelsThatTell(labels) }
 }
 
+/** In which options two registrations differ that record requests in different ways. Empty if they record alike. */
+function recordingDifferences (first: Config, second: Config): string {
+  const [before, after] = [recordingOptions(first), recordingOptions(second)]
+  return Object.keys(before).map(option => differences(option, before[option], after[option])).filter(isText).join('; ')
+}
+
 /** The options that two registrations must have in common to record requests in the same way. */
-function recordingOptions (config: Config): unknown {
-  const { labels, constLabels, ignore, seriesLimit, abortedStatus, exemplars } = config
-  const measured = measures.map(({ option }) => config[option])
-  return { labels, constLabels, ignore, seriesLimit, abortedStatus, exemplars, measured }
+function recordingOptions (config: Config): Record<string, unknown> {
+  const { labels, constLabels, routes, ignore, seriesLimit, abortedStatus = 'reply', exemplars } = config
+  const measured = measures.map(({ option }) => {
+    const { upperBounds: buckets, ...histogram } = config[option] ?? { upperBounds: undefined }
+    return [option, config[option] && { ...histogram, buckets }] as const
+  })
+  return { labels, constLabels, routes, ignore, seriesLimit, abortedStatus, exemplars, ...Object.fromEntries(measured) }
 }
 
 /**

@@ -96,19 +96,22 @@ export interface ValuePoints extends FamilyPoints {
 /** The series of one metric family, as they were at one moment. */
 export type Points = HistogramPoints | SummaryPoints | ValuePoints
 
-/** A source of points. The promise rejects only if a registry cannot list its metrics. */
+/** A source of points. The promise does not reject. */
 export type Gatherer = (request: GatherRequest) => Promise<Gathered>
 
 export interface GatherRequest {
-  /** The names of the families to gather. Undefined stands for all families. */
-  readonly names: readonly string[] | undefined
+  /** The names of the families to gather, or of samples of them. Undefined stands for all families. */
+  readonly names: ReadonlySet<string> | undefined
   /** A metric that has not been read after this time counts as failed. */
   readonly timeoutMs: number
 }
 
 export interface Gathered {
+  /** Gatherings that share what was read, and have the same families, have the same array. */
   readonly families: readonly Points[]
   readonly failures: readonly GatherFailure[]
+  /** The names of metrics that were read, and cannot be shown: readers would refuse the whole page. */
+  readonly leftOut: readonly string[]
 }
 
 /** A metric that could not be read. The gatherer has already warned of the reason. */

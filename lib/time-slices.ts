@@ -1,3 +1,5 @@
+import { setImmediate } from './timers'
+
 const sliceMs = 0.5
 
 /** Other work that uses the event loop gets this many times the time that all pieces of sliced work together get. */

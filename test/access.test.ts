@@ -1,12 +1,17 @@
+import dns from 'node:dns'
 import { once } from 'node:events'
+import fs from 'node:fs'
 import type { IncomingMessage } from 'node:http'
 import { Agent, request, type RequestOptions } from 'node:https'
 import { connect, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
 import latency from '../lib'
-import { collectWarnings, anyPort, createApplication, createListening } from './helpers/application'
+import {
+  anyPort, collectWarnings, createApplication, createListening, otherLoopback, resolveLocalhost
+} from './helpers/application'
 import { type Certificate, createAuthority, Files, issue } from './helpers/certificates'
 import { exchange } from './helpers/connection'
+import { until } from './helpers/until'
 
 interface Answer {
   readonly status: number | undefined
@@ -80,6 +85,63 @@ t.test('while the files cannot be used the last certificate stays, and each chan
   files.write('key.pem', key)
   await isServed('second')
   t.equal(warnings.length, 2)
+})
+
+t.test('files that could not be read are read again, though they have not changed since', async t => {
+  const { url, ca, files } = await createTls(t)
+  const warnings = collectWarnings(t)
+  const { cert, key } = await issue(ca, 'second')
+  files.write('cert.pem', cert)
+  files.write('key.pem', key)
+  const { readFileSync } = fs
+  let reads = 0
+  t.teardown(() => { fs.readFileSync = readFileSync })
+  fs.readFileSync = (() => { reads++; throw new Error('EMFILE: too many open files') }) as never
+  for (let index = 0; index < 20; index++) t.equal((await get(url, { ca: ca.cert })).name, 'first')
+  t.ok(reads < 20, 'and not for every connection')
+  t.match(warnings, [{ code: 'FST_LATENCY_ERR_CERTIFICATE', message: /EMFILE/ }])
+  fs.readFileSync = readFileSync
+  await until('the new certificate', async () => (await get(url, { ca: ca.cert })).name === 'second')
+  t.equal(warnings.length, 1)
+})
+
+t.test('all addresses get a new certificate, and one warning is given if it cannot be used', async t => {
+  resolveLocalhost(t, ['127.0.0.1', otherLoopback])
+  const ca = await createAuthority('ca')
+  const files = new Files(t)
+  const first = await issue(ca, 'first')
+  const https = { certFile: files.write('cert.pem', first.cert), keyFile: files.write('key.pem', first.key) }
+  const { app } = await createListening(t, { server: { host: 'localhost', port: 0, https } })
+  const warnings = collectWarnings(t)
+  const names = async (): Promise<unknown> => Promise.all(['127.0.0.1', otherLoopback].map(async host => {
+    const options = { ca: ca.cert, hostname: host, servername: 'localhost' }
+    return (await get(app.latency.url, options)).name
+  }))
+  const second = await issue(ca, 'second')
+  files.write('cert.pem', second.cert)
+  t.same(await names(), ['first', 'first'])
+  t.equal(warnings.length, 1)
+  files.write('key.pem', second.key)
+  t.same(await names(), ['second', 'second'])
+})
+
+t.test('clients without a certificate of this authority are counted, and wrong ones are warned of', async t => {
+  const { url, ca } = await createTls(t, true)
+  const client = await issue(ca, 'client')
+  const stranger = await issue(await createAuthority('other'), 'stranger')
+  const warnings = collectWarnings(t)
+  const count = async (): Promise<unknown> =>
+    /^fastify_latency_unauthorized_total (\d+)$/m.exec((await get(url, { ...client, ca: ca.cert })).body)?.[1]
+  t.equal(await count(), '0')
+  for (const minVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const secure = { ca: ca.cert, minVersion, maxVersion: minVersion }
+    await t.rejects(get(url, secure))
+    await t.rejects(get(url, { ...secure, ...stranger }))
+  }
+  // What is no TLS at all is no attempt to authenticate.
+  await exchange(url!.replace('https', 'http'), 'GET / HTTP/1.1\n\n')
+  await until('all to be counted', async () => await count() === '4')
+  t.match(warnings, [{ code: 'FST_LATENCY_ERR_UNAUTHORIZED', message: /: 1 since .* of another authority$/ }])
 })
 
 t.test('with clientCaFile it answers only clients with a certificate of this authority, ' +
@@ -196,6 +258,62 @@ for (const { auth, challenge, right, wrong } of authentications) {
     t.equal((await ask('/healthz', undefined, 'POST')).status, 401)
   })
 }
+
+t.test('requests without valid credentials are counted, and wrong ones are warned of in few lines', async t => {
+  const { app } = await createListening(t, { server: { ...anyPort, auth: { tokens: ['x'] } } })
+  const warnings = collectWarnings(t)
+  const ask = async (headers: Record<string, string>): Promise<Response> => fetch(app.latency.url!, { headers })
+  const count = async (): Promise<unknown> =>
+    /^fastify_latency_unauthorized_total (\d+)$/m.exec(await (await ask({ authorization: 'Bearer x' })).text())?.[1]
+  t.equal(await count(), '0')
+  await ask({})
+  t.equal(await count(), '1')
+  for (let index = 0; index < 50; index++) await ask({ authorization: `Bearer y${index}` })
+  t.equal(await count(), '51')
+  t.match(warnings, [{ code: 'FST_LATENCY_ERR_UNAUTHORIZED', message: /: 1 since .* 127\.0\.0\.1$/ }])
+
+  let now = performance.now()
+  t.intercept(performance, 'now', { value: () => now })
+  for (const [minutes, since] of [[1, 50], [10, 1], [60, 1], [60, 1]] as const) {
+    now += minutes * 60_000 + 1
+    const before = warnings.length
+    await ask({ authorization: 'Bearer y' })
+    await until('the next warning', () => warnings.length > before)
+    t.match(warnings.at(-1)!.message, `: ${since} since`)
+    now += minutes * 60_000 - 2
+  }
+})
+
+t.test('a loopback server answers no web page of another name', async t => {
+  const { app } = await createListening(t, {})
+  const status = async (host: string, url = app.latency.url!): Promise<string | undefined> =>
+    /^HTTP\/1\.1 (\d+)/.exec(await exchange(url, `GET /metrics HTTP/1.1\nHost: ${host}\nConnection: close\n\n`))?.[1]
+  for (const host of [
+    'localhost', 'localhost:8000', 'LOCALHOST.', 'a.localhost:8000', '127.0.0.1:1', '127.9.9.9', '10.0.0.1:8000',
+    '[::1]', '[::1]:8000', 'metrics', 'host.docker.internal:8000', 'localhost.localdomain', ''
+  ]) t.equal(await status(host), '200', host)
+  for (const host of [
+    'evil.example', 'evil.example:8000', 'evil.example.', 'localhost.evil.example', '127.0.0.1.evil.example',
+    'evillocalhost.com', '127.0.0.1@evil.example', 'internal.example'
+  ]) t.equal(await status(host), '421', host)
+  const secret = await createListening(t, { server: { ...anyPort, auth: { tokens: ['x'] } } })
+  t.equal(await status('shop.example', secret.app.latency.url!), '401', 'a page has no credentials of another name')
+})
+
+t.test('the name that is configured is answered, and every name where other machines may ask', async t => {
+  const { lookup } = dns
+  t.teardown(() => { dns.lookup = lookup })
+  dns.lookup = ((host: string, ...rest: [options: object]) =>
+    lookup(host === 'metrics.example' ? '127.0.0.1' : host, ...rest as [never])) as unknown as typeof lookup
+  const { app } = await createListening(t, { server: { host: 'metrics.example', port: 0 } })
+  const ask = async (url: string, host: string): Promise<string> =>
+    exchange(url, `GET /metrics HTTP/1.1\nHost: ${host}\nConnection: close\n\n`)
+  const url = app.latency.url!.replace('metrics.example', '127.0.0.1')
+  t.match(await ask(url, 'metrics.example:8000'), /^HTTP\/1\.1 200/)
+  t.match(await ask(url, 'evil.example:8000'), /^HTTP\/1\.1 421/)
+  const open = await createListening(t, { server: { host: '0.0.0.0', port: 0 } })
+  t.match(await ask(open.app.latency.url!, 'shop.example'), /^HTTP\/1\.1 200/)
+})
 
 t.test('metrics at the path of a probe are no less private', async t => {
   const { app } = await createListening(t, { server: { ...anyPort, path: '/healthz', auth: { tokens: ['x'] } } })

@@ -107,6 +107,34 @@ t.test('the code knows the options that are declared, and no other', async t => 
   t.same(known(() => parseRouteConfig({ latency: { '?': 1 } as never })), names(declaredOptions('RouteConfig')))
 })
 
+t.test('an option in another place is told where it belongs', async t => {
+  const objects = ['', ...allOptions.filter(({ parts }) => parts.length > 0).map(({ path }) => path)]
+  const isKnown = (path: string): boolean => allOptions.some(option => option.path === path)
+  for (const { path } of allOptions.filter(({ path }) => !path.startsWith('timeToFirstByte.'))) {
+    const name = path.split('.').at(-1)!
+    for (const place of objects) {
+      const given = place === '' ? name : `${place}.${name}`
+      if (isKnown(given)) continue
+      t.throws(() => parseOptions(nest(given, 1)), { message: `(did you mean "${path}"` }, given)
+    }
+    if (name === 'route') continue
+    t.throws(() => parseRouteConfig({ latency: { [name]: 1 } as never }), { message: '(did you mean "' }, name)
+  }
+})
+
+t.test('options of the packages that people come from have a hint each', async t => {
+  const guide = readFileSync(path.join(root, 'docs', 'migrating.md'), 'utf8')
+  const tables = [...guide.matchAll(/^\| option of .*\n\|.*\n((?:\|.*\n)+)/gm)]
+  const cells = tables.flatMap(([, rows]) => rows!.split('\n').map(row => row.split(' | ')[0]!))
+    .filter(cell => !/config\.|app\.|\(\)|`: /.test(cell))
+  const names = cells.flatMap(cell => [...cell.matchAll(/`([\w.]+)`/g)]).map(([, name]) => name!.split('.').at(-1)!)
+  t.ok(names.length > 50)
+  for (const name of new Set(names)) {
+    if (options.some(({ path }) => path === name)) continue
+    t.throws(() => parseOptions({ [name]: 1 }), { message: `Unknown option "${name}" (` }, name)
+  }
+})
+
 t.test('README.md lists the options that are declared, by themselves or with what they belong to, ' +
   'and no other', async t => {
   for (const { path, parts } of allOptions) {

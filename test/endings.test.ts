@@ -14,7 +14,9 @@ function values (exposition: Exposition, name: string): Record<string, number> {
 const hasHandlerTimeout = 'handlerTimeout' in Fastify().initialConfig
 /** Endings whose `error.type` is not told by a status, nor by what is counted as aborted. */
 const errorTypes: Record<string, string> = {
-  'requestTimeout in the body': 'timeout', 'a body that is not what its headers say': 'malformed'
+  'requestTimeout in the body': 'timeout',
+  'a body that is not what its headers say': 'malformed',
+  'a body that is not what its headers say, while a hook before the plugin waits': 'malformed'
 }
 
 /** What is to be observed of a scenario with OpenTelemetry's labels. */

@@ -105,6 +105,20 @@ t.test('OpenMetrics, whole', async t => {
   for (const withCreated of [true, false]) t.same(openMetrics(families, withCreated).split('\n'), lines(withCreated))
 })
 
+t.test('in OpenMetrics a type has only the lines that are allowed for it', async t => {
+  const exemplars = [{ series: 0, bucket: 0, labels: { a: 'x' }, value: 1, timestampSeconds: undefined }]
+  const page = (type: 'counter' | 'gauge' | 'untyped', name: string, unit?: string): string =>
+    openMetrics([{ ...metric(type, name, 7), exemplars, unit }], true)
+  t.equal(page('counter', 'a_bytes_total', 'bytes'),
+    '# HELP a_bytes help\n# TYPE a_bytes counter\n# UNIT a_bytes bytes\n' +
+    'a_bytes_total 1 # {a="x"} 1\na_bytes_created 7\n# EOF\n')
+  t.equal(page('counter', 'a', 'bytes'), '# HELP a help\n# TYPE a unknown\na 1\n# EOF\n')
+  t.equal(page('gauge', 'a_bytes', 'seconds'), '# HELP a_bytes help\n# TYPE a_bytes gauge\na_bytes 1\n# EOF\n')
+  t.equal(page('gauge', 'a'), '# HELP a help\n# TYPE a gauge\na 1\n# EOF\n')
+  t.equal(page('untyped', 'a'), '# HELP a help\n# TYPE a unknown\na 1\n# EOF\n')
+  t.equal(page('gauge', 'a_undefined'), '# HELP a_undefined help\n# TYPE a_undefined gauge\na_undefined 1\n# EOF\n')
+})
+
 t.test('in OpenMetrics a counter is named without _total, unless that name or its _created is taken', async t => {
   const types = (...families: ValuePoints[]): string[] =>
     [...openMetrics(families).matchAll(/^# TYPE (.*)$/gm)].map(([, type]) => type!)
@@ -175,7 +189,7 @@ t.test('families of a client library, whole', async t => {
       { metricName: 'h_sum', labels: {}, value: 7.5 }, { metricName: 'h_count', labels: {}, value: 5 }
     ]
   }
-  t.equal(text([gauge, summary, histogram].map(fromClientMetric)),
+  t.equal(text([gauge, summary, histogram].map(metric => fromClientMetric(metric))),
     '# HELP g g\n# TYPE g gauge\ng -1.5\ng{a="x\\"",n="2"} +Inf\n' +
     '# HELP s s\n# TYPE s summary\ns{quantile="1.0"} NaN\ns_sum 0\ns_count 0\n' +
     '# HELP h h\n# TYPE h histogram\nh_bucket{le="1.0"} 2\nh_bucket{le="+Inf"} 5\nh_sum 7.5\nh_count 5\n')

@@ -11,13 +11,13 @@ const proofs: Record<string, Array<[file: string, test: string]>> = {
   'listens by default on': [['server', 'by default its port is 8000'], ['server', 'the host follows the application']],
   'its port is taken': [
     [
-      'server',
+      'long/binding',
       'with a taken port the application serves; the failure is logged, warned of and tried again until it succeeds'
     ],
-    ['server', "with start: 'ready' a taken port fails the boot, with host and port in a coded error"]
+    ['long/binding', "with start: 'ready' a taken port fails the boot, with host and port in a coded error"]
   ],
   'while the application closes': [
-    ['close', 'the metrics stay until the last request is in them, and until they have been scraped once more']
+    ['long/close', 'the metrics stay until the last request is in them, and until they have been scraped once more']
   ],
   OpenMetrics: [['scrape', 'the format is the one that Accept prefers']],
   'Protocol Buffers': [
@@ -32,12 +32,12 @@ const proofs: Record<string, Array<[file: string, test: string]>> = {
     ['scrape', 'overlapping scrapes share one gathering; one more than allowed is answered with 503']
   ],
   'time that a scrape may take': [
-    ['scrape', 'a metric that cannot be read fails the scrape, which names it'],
+    ['long/failing-metrics', 'a metric that cannot be read fails the scrape, which names it'],
     ['scrape', 'a timeout that is no number is none']
   ],
   'a metric that cannot be read': [
-    ['scrape', 'a metric that cannot be read fails the scrape, which names it'],
-    ['scrape', "with errorHandling: 'continue' the others are served, and the failure is counted"]
+    ['long/failing-metrics', 'a metric that cannot be read fails the scrape, which names it'],
+    ['long/failing-metrics', "with errorHandling: 'continue' the others are served, and the failure is counted"]
   ],
   'metrics about scrapes': [
     ['scrape', 'overlapping scrapes share one gathering; one more than allowed is answered with 503'],
@@ -52,7 +52,7 @@ const proofs: Record<string, Array<[file: string, test: string]>> = {
   ],
   authentication: [['access', 'with server.auth.…, who is not known gets 401 and no data, whatever they ask for']],
   probes: [
-    ['close', '/readyz is 200 while the application accepts requests, /healthz for as long as the process answers']
+    ['long/close', '/readyz is 200 while the application accepts requests, /healthz for as long as the process answers']
   ],
   'page at `/`': [
     ['front-page', 'the page at / says what this is, and leads to the metrics and the probes'],

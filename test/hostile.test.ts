@@ -1,7 +1,7 @@
-import { once } from 'node:events'
 import t from 'tap'
-import { createListening, scrape } from './helpers/application'
-import { Connection } from './helpers/connection'
+import latency from '../lib'
+import { anyPort, createApplication, createListening, listen, scrape } from './helpers/application'
+import { Connection, exchange } from './helpers/connection'
 
 const head = 'Host: x\nConnection: close\n'
 
@@ -95,16 +95,42 @@ t.test('errors of routes added to it reach the log and not the client', async t 
   t.equal(lines.length, 1)
 })
 
-t.test('slow clients have ten seconds for a request, and 256 connections in all', async t => {
+t.test('who sends a request slowly has ten seconds', async t => {
   const { app } = await createListening(t, {})
-  const { server } = app.latency.server!
-  t.match(server, { headersTimeout: 10_000, requestTimeout: 10_000 })
-  const connections = await Promise.all(Array.from({ length: 256 }, async () => Connection.open(app.latency.url!)))
-  const dropped = once(server, 'drop')
-  const one = await Connection.open(app.latency.url!)
-  await Promise.all([dropped, one.closed()])
-  connections[0]!.send(`GET /metrics HTTP/1.1\n${head}\n`)
-  await connections[0]!.closed()
-  t.match(connections[0]!.received, /^HTTP\/1.1 200/)
-  for (const connection of connections) connection.leave()
+  t.match(app.latency.server!.server, { headersTimeout: 10_000, requestTimeout: 10_000 })
+})
+
+t.test('a URL that would be no pattern of a route is a 404 like any other, and leaves no line in the log', async t => {
+  const lines: string[] = []
+  const app = createApplication(t, { logger: { stream: { write: line => { lines.push(line) } } } })
+  await app.register(latency, { server: anyPort })
+  await listen(app)
+  lines.length = 0
+  for (const path of ['/:a(', '/*x', '/healthz:a(', '/:', '/::', '/metrics*', '/(((', '/:a-:b-:c(^[)', '/:a(a+)+b']) {
+    for (const method of ['GET', 'POST']) {
+      t.match(await exchange(app.latency.url!, `${method} ${path} HTTP/1.1\n${head}\n`), /^HTTP\/1\.1 404 /, path)
+    }
+  }
+  t.same(lines, [])
+})
+
+t.test('whoever was refused is disconnected after the answer', async t => {
+  const auth = { tokens: ['x'] }
+  const cases: Array<[status: number, server: object, request: string]> = [
+    [401, { auth }, 'GET /metrics HTTP/1.1\nHost: x\n\n'],
+    [401, { auth }, 'GET /nowhere HTTP/1.1\nHost: x\n\n'],
+    [401, { auth }, 'GET /metrics HTTP/1.1\nHost: x\nAuthorization: Bearer y\n\n'],
+    [404, {}, 'GET /nowhere HTTP/1.1\nHost: x\n\n'],
+    [405, {}, 'POST /metrics HTTP/1.1\nHost: x\n\n'],
+    [400, {}, 'GET /%ff%% HTTP/1.1\nHost: x\n\n'],
+    [400, {}, 'nonsense\n\n'],
+    [403, {}, 'GET /mine HTTP/1.1\nHost: x\n\n'],
+    [421, {}, 'GET /metrics HTTP/1.1\nHost: evil.example\n\n']
+  ]
+  for (const [status, server, request] of cases) {
+    const { app } = await createListening(t, { server: { ...anyPort, ...server } }, app => {
+      app.latency.server!.get('/mine', async (_request, reply) => reply.code(403).send())
+    })
+    t.match(await exchange(app.latency.url!, request), new RegExp(`^HTTP/1\\.1 ${status} `), request)
+  }
 })

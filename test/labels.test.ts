@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import http2 from 'node:http2'
 import { setImmediate } from 'node:timers/promises'
+import { inspect } from 'node:util'
 import t from 'tap'
 import type { LabelSource, Options } from '..'
 import latency from '../lib'
@@ -239,8 +240,8 @@ t.test('a label function that fails costs its label, not the observation, and is
     throws: { source: () => { throw new Error('broken') }, problem: /"labels\.bad" failed: broken$/ },
     // eslint-disable-next-line no-throw-literal -- users do
     'throws no error': { source: () => { throw 'broken' }, problem: /"labels\.bad" failed: 'broken'$/ },
-    'returns an object': { source: () => ({}) as string, problem: /"labels\.bad" failed: it returned \{\}$/ },
-    'is async': { source: (async () => 'x') as unknown as () => string, problem: /it returned Promise/ }
+    'returns an object': { source: () => ({}) as string, problem: /: it returned an object, and must return a string of at most 1024/ },
+    'is async': { source: (async () => 'x') as unknown as () => string, problem: /it returned a promise/ }
   }
   for (const [description, { source, problem }] of Object.entries(failures)) {
     const { app, address } = await createListening(t, { labels: { route: 'route', bad: source } }, app => {
@@ -324,8 +325,9 @@ t.test('ignored requests leave no trace', async t => {
 t.test('a predicate that fails ignores nothing, and is reported', async t => {
   const failures: Array<[ignore: () => boolean, problem: string]> = [
     [() => { throw new Error('broken') }, 'broken'],
-    [(async () => true) as unknown as () => boolean, 'it returned Promise'],
-    [() => 1 as unknown as boolean, 'it returned 1']
+    [(async () => true) as unknown as () => boolean, 'it returned a promise, and must return a boolean$'],
+    [() => 1 as unknown as boolean, 'it returned a number, and must return a boolean$'],
+    [() => 'Bearer secret' as unknown as boolean, 'it returned a string of 13 characters, and must return a boolean$']
   ]
   for (const [ignore, problem] of failures) {
     const { app, address } = await createListening(t, { ignore }, app => { app.get('/', async () => 'x') })
@@ -333,6 +335,372 @@ t.test('a predicate that fails ignores nothing, and is reported', async t => {
       code: 'FST_LATENCY_ERR_CALLBACK', message: new RegExp(`^The function given as "ignore" failed: ${problem}`)
     })
     t.same(await counts(app.latency.url), [['GET / 200', 1]])
+  }
+})
+
+/** Everything that a function can do instead of returning a label, and what is then said of it. */
+function * failures (): Generator<[description: string, call: () => unknown, problem: RegExp]> {
+  const throws = (): never => { throw new Error('getter') }
+  const { proxy: revoked, revoke } = Proxy.revocable({}, {})
+  revoke()
+  const badError = Object.defineProperty(new Error('x'), 'message', { get: throws })
+  yield ['rejects', async () => { throw new Error('db\ndown') }, /^it returned a promise/]
+  yield ['rejects later', async () => { await setImmediate(); throw new Error('late') }, /^it returned a promise/]
+  yield ['a thenable that throws', () => ({ then: throws }), /^it returned /]
+  yield ['a thenable that rejects', () => ({ then: (_: unknown, no: (e: Error) => void) => no(new Error()) }), /^it re/]
+  yield ['a getter of then', () => ({ get then () { return throws() } }), /^it returned /]
+  yield ['a promise of its own kind', () => new (class extends Promise<never> {})((_, no) => no(new Error())), /^it re/]
+  yield ['throws a promise', () => { throw Promise.reject(new Error('x')) }, /^Promise/]
+  yield ['a revoked proxy', () => revoked, /^it returned /]
+  yield ['throws a revoked proxy', () => { throw revoked }, /^a value that cannot be shown$/]
+  yield ['an object without text', () => ({ toString: throws, [Symbol.toPrimitive]: throws }), /^it returned an object/]
+  yield ['an object that shows itself', () => ({ [inspect.custom]: throws }), /^it returned an object/]
+  yield ['a symbol', () => Symbol('x'), /^it returned a symbol/]
+  yield ['a big integer', () => 1n, /^it returned a bigint/]
+  yield ['an error that throws', () => { throw badError }, /^a value that cannot be shown$/]
+  yield ['a long error', () => { throw new Error('x'.repeat(1e7)) }, /^x{200}…$/]
+  yield ['an error for the terminal', () => { throw new Error('a\u001b[2J\r\nb') }, /^a\\u001b\[2J\\u000d\\nb$/]
+  // eslint-disable-next-line no-throw-literal -- users do
+  yield ['throws undefined', () => { throw undefined }, /^undefined$/]
+  // eslint-disable-next-line no-throw-literal -- users do
+  yield ['throws null', () => { throw null }, /^null$/]
+}
+
+t.test('whatever ignore and label functions do, the request is counted, and the option is named once', async t => {
+  const warnings = collectWarnings(t)
+  const unhandled: unknown[] = []
+  const note = (error: unknown): void => { unhandled.push(error) }
+  process.on('unhandledRejection', note)
+  t.teardown(() => process.off('unhandledRejection', note))
+  for (const [description, call, problem] of failures()) {
+    const lines: string[] = []
+    const app = createApplication(t, { logger: { level: 'error', stream: { write: line => { lines.push(line) } } } })
+    // A label has the name of an option.
+    const labels = { route: 'route', ignore: call as () => string } as const
+    await app.register(latency, { server: anyPort, processMetrics: false, labels, ignore: call as () => boolean })
+    app.get('/', async () => 'x')
+    const address = await listen(app)
+    lines.length = 0
+    for (let n = 0; n < 3; n++) await send(address)
+    for (let n = 0; n < 3; n++) await setImmediate()
+    t.same(await counts(app.latency.url), [['/ _INVALID', 3]], description)
+    const told = warnings.splice(0).map(({ code, message }) => ({ code, message }))
+    t.same(told.map(({ message }) => /"(.*?)"/.exec(message)![1]), ['ignore', 'labels.ignore'], description)
+    for (const { code, message } of told) {
+      t.equal(code, 'FST_LATENCY_ERR_CALLBACK', description)
+      t.match(message.replace(/^.*? failed: /, ''), problem, description)
+      t.match(message, /^\P{C}{1,400}$/u, description)
+    }
+    t.equal(lines.length, 2, description)
+    t.ok(lines.every(line => line.length < 20_000 && /^\P{C}+\n$/u.test(line)), description)
+  }
+  t.same(unhandled, [])
+})
+
+t.test('the stack of a function that throws is kept as the cause', async t => {
+  const error = new Error('broken')
+  const { app, address } = await createListening(t, { labels: { bad: () => { throw error } } }, app => {
+    app.get('/', async () => 'x')
+  })
+  let logged: unknown
+  app.log.error = ((object: { err: Error }) => { logged = object.err.cause }) as never
+  t.equal((await warningOf(() => send(address))).cause, error)
+  t.equal(logged, error)
+})
+
+t.test('a label function that fails once the client has left is no harm either', async t => {
+  const [reached, ended] = [new Gate(), new Gate()]
+  const { app, address } = await createListening(t, {
+    labels: { route: 'route', bad: async () => { throw new Error('late') } } as never,
+    ignore: () => {
+      ended.open()
+      throw new Error('no')
+    }
+  }, app => { app.get('/', () => { reached.open() }) })
+  const connection = await Connection.open(address)
+  connection.send('GET / HTTP/1.1\nhost: x\n\n')
+  await reached.passed()
+  connection.leave()
+  await ended.passed()
+  t.same(await counts(app.latency.url), [['/ _INVALID', 1]])
+})
+
+t.test('registrations that fail are named each', async t => {
+  const app = createApplication(t)
+  const options = { labels: { bad: () => { throw new Error('broken') } }, server: anyPort } as const
+  await app.register(latency, options)
+  await app.register(latency, { ...options, histogram: { name: 'second_seconds' } })
+  app.get('/', async () => 'x')
+  const address = await listen(app)
+  const warnings = collectWarnings(t)
+  for (let n = 0; n < 2; n++) await send(address)
+  await setImmediate()
+  t.equal(warnings.length, 2)
+})
+
+t.test('a request whose properties throw is counted, without labels, and that is said once', async t => {
+  const throws = (): never => { throw new Error('no') }
+  for (const property of ['method', 'routeOptions', 'is404']) {
+    const { app, address } = await createListening(t, { inFlight: false }, app => {
+      app.addHook('onSend', async request => { Object.defineProperty(request, property, { get: throws }) })
+      app.get('/', async () => 'x')
+    })
+    const warnings = collectWarnings(t)
+    for (let n = 0; n < 2; n++) await send(address)
+    await setImmediate()
+    t.same(warnings.map(({ code }) => code), ['FST_LATENCY_ERR_REQUEST_UNREADABLE'])
+    t.same(await counts(app.latency.url), [['_INVALID _INVALID _INVALID', 2]], property)
+  }
+})
+
+t.test('a request whose properties throw overflows like any other', async t => {
+  const { app, address } = await createListening(t, { seriesLimit: 2, labels: { route: 'route' } }, app => {
+    app.get('/', async () => 'x')
+    app.get('/bad', async request => {
+      Object.defineProperty(request, 'method', { get () { throw new Error('no') } })
+      return 'x'
+    })
+  })
+  for (const path of ['/', '/bad', '/bad']) await send(address + path)
+  t.same(await counts(app.latency.url), [['/', 1], ['_OVERFLOW', 2]])
+})
+
+t.test('a request of which nobody can tell the route is open during a scrape, and takes one gauge with it', async t => {
+  const [reached, mayEnd] = [new Gate(), new Gate()]
+  const { app, address } = await createListening(t, {}, app => {
+    app.get('/', async request => {
+      Object.defineProperty(request, 'method', { get () { throw new Error('no') } })
+      reached.open()
+      await mayEnd.passed()
+    })
+  })
+  const sent = send(address)
+  await reached.passed()
+  const warning = await warningOf(async () => {
+    const { families } = await scrape(app.latency.url)
+    t.notOk(families.has('http_requests_in_flight'))
+    t.ok(families.has('http_requests_rejected_total'))
+  })
+  t.match(warning.message, 'Metric "http_requests_in_flight" is left out of scrapes: no')
+  mayEnd.open()
+  await sent
+})
+
+t.test('a clock that a test has put in the place of the real one changes nothing', async t => {
+  const app = createApplication(t)
+  await app.register(latency, { server: false, endpoint: '/metrics', processMetrics: false, scrape: { created: true } })
+  app.get('/', async () => 'x')
+  await app.ready()
+  const before = Date.now() / 1000
+  const clock = t.intercept(Date, 'now', { value: () => { throw new Error('no time') } })
+  await app.inject('/')
+  clock.restore()
+  const { payload } = await app.inject({ url: '/metrics', headers: { accept: 'application/openmetrics-text' } })
+  const created = Number(/^http_request_duration_seconds_created\{.*\} (.*)$/m.exec(payload)![1])
+  t.ok(created >= before && created <= Date.now() / 1000)
+})
+
+t.test('ignore and label functions run once for each request, with timeToFirstByte too', async t => {
+  const calls: string[] = []
+  const { app, address } = await createListening(t, {
+    timeToFirstByte: true,
+    labels: { url: ({ url }) => { calls.push(`label ${url}`); return 'x' } },
+    ignore: ({ url }) => { calls.push(`ignore ${url}`); return false }
+  }, app => {
+    app.get('/plain', async () => 'x')
+    app.get('/events', (_request, reply) => {
+      reply.hijack()
+      reply.raw.writeHead(200, { 'content-type': 'text/event-stream' })
+      reply.raw.write('data: x\n\n')
+      setTimeout(() => reply.raw.end(), 1)
+    })
+  })
+  for (const path of ['/plain', '/events']) {
+    await send(address + path)
+    t.same(calls.splice(0), [`ignore ${path}`, `label ${path}`])
+  }
+  t.equal((await scrape(app.latency.url)).value('http_request_first_byte_seconds_count', { url: 'x' }), 2)
+})
+
+t.test('the option routes names routes where they are declared, and leaves routes out', async t => {
+  const seen: string[] = []
+  const routes: Options['routes'] = ({ url, method, schema, config }) => {
+    seen.push(`${method} ${url} ${JSON.stringify(schema)} ${JSON.stringify(config)}`)
+    if (url.startsWith('/files/')) return '/files/*'
+    if (url === '/hidden') return false
+    return undefined
+  }
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort, processMetrics: false, routes })
+  await app.register(latency, { histogram: { name: 'all_seconds' }, labels: { route: 'route' } })
+  app.register(async files => {
+    for (const file of ['a', 'b', 'own', 'out']) {
+      const config = file === 'own' ? { latency: { route: 'own' } } : file === 'out' ? { latency: false as const } : {}
+      files.get(`/${file}`, { config }, async () => 'x')
+    }
+  }, { prefix: '/files' })
+  app.get('/hidden', async () => 'x')
+  app.route({ method: ['PUT', 'POST'], url: '/plain', schema: { tags: ['x'] } as object, handler: async () => 'x' })
+  const address = await listen(app)
+  for (const path of ['/files/a', '/files/b', '/files/own', '/files/out', '/hidden', '/nothing']) {
+    await send(address + path)
+  }
+  await send(`${address}/files/a`, 'HEAD')
+  await send(`${address}/plain`, 'PUT')
+  t.same(await counts(app.latency.url), [
+    ['GET /files/* 200', 2], ['GET own 200', 1], ['GET unmatched 404', 1], ['HEAD /files/* 200', 1],
+    ['PUT /plain 200', 1]
+  ])
+  const others = (await scrape(app.latency.url)).samples('all_seconds_count')
+  t.same(others.map(({ labels, value }) => `${labels.route} ${value}`).sort(),
+    ['/files/a 2', '/files/b 1', '/hidden 1', '/plain 1', 'own 1', 'unmatched 1'])
+  t.same(seen.sort(), [
+    'GET /files/a undefined {}', 'GET /files/b undefined {}', 'GET /hidden undefined undefined',
+    'HEAD /files/a undefined {}', 'HEAD /files/b undefined {}', 'HEAD /hidden undefined undefined',
+    'PUT,POST /plain {"tags":["x"]} undefined'
+  ])
+})
+
+t.test('the option routes names routes of both slashes, and gives the gauges and counters its names', async t => {
+  const reached = new Gate()
+  const { app, address } = await createListening(t, { routes: ({ url }) => `name of ${url}` }, app => {
+    app.register(async child => { child.get('/', async () => 'x') }, { prefix: '/v1' })
+    app.get('/waits', () => { reached.open() })
+  })
+  for (const path of ['/v1', '/v1/']) await send(address + path)
+  t.same(await counts(app.latency.url), [['GET name of /v1 200', 2]])
+  const connection = await Connection.open(address)
+  connection.send('GET /waits HTTP/1.1\nhost: x\n\n')
+  await reached.passed()
+  const open = { method: 'GET', route: 'name of /waits' }
+  t.equal((await scrape(app.latency.url)).value('http_requests_in_flight', open), 1)
+  connection.leave()
+})
+
+t.test('the option routes is told one URL of a prefixed /, and decides about all its URLs and methods', async t => {
+  const urls = new Set<string>()
+  const { app, address } = await createListening(t, {
+    routes: ({ url }) => {
+      urls.add(url)
+      return url === '/pre' ? false : undefined
+    }
+  }, app => {
+    app.register(async app => { app.get('/', async () => 'x') }, { prefix: '/pre' })
+  })
+  for (const method of ['GET', 'HEAD']) for (const path of ['/pre', '/pre/']) await send(address + path, method)
+  t.same(await counts(app.latency.url), [])
+  t.same([...urls], ['/pre'])
+})
+
+t.test('a route that the option routes cannot name is refused when it is declared', async t => {
+  const error = new Error('broken')
+  const wrong: Array<[routes: () => unknown, problem: RegExp, cause?: Error]> = [
+    [() => { throw error }, /"routes" failed: broken$/, error],
+    [() => '', /it returned '', and must return a name of 1 to 1024 characters, false or undefined \(for the route '\/'\)$/],
+    [() => true, /it returned true, /],
+    [() => null, /it returned null, /],
+    [() => 'x'.repeat(1025), /it returned a string of 1025 characters, /],
+    [async () => { throw error }, /it returned a promise/],
+    [() => { throw Promise.reject(error) }, /failed: Promise/]
+  ]
+  for (const [routes, message, cause] of wrong) {
+    const app = createApplication(t)
+    await app.register(latency, { server: false, routes: routes as never })
+    const expected = { code: 'FST_LATENCY_ERR_CALLBACK', message, ...cause && { cause } }
+    t.throws(() => app.get('/', async () => 'x'), expected)
+    t.doesNotThrow(() => app.get('/own', { config: { latency: { route: 'own' } } }, async () => 'x'))
+  }
+})
+
+t.test('a route declared before the plugin is named at its first request', async t => {
+  for (const [routes, label, told] of [
+    [({ url }) => `${url}!`, '/early!', []],
+    [() => { throw new Error('broken') }, '/early', ['FST_LATENCY_ERR_CALLBACK']],
+    [() => false, undefined, []]
+  ] as Array<[Options['routes'], string | undefined, string[]]>) {
+    const app = createApplication(t)
+    app.get('/early', async () => 'x')
+    app.get('/earlier', async () => 'x')
+    await app.register(latency, { server: anyPort, processMetrics: false, routes: routes! })
+    const address = await listen(app)
+    const warnings = collectWarnings(t)
+    for (let n = 0; n < 2; n++) await send(`${address}/early`)
+    await send(`${address}/earlier`)
+    await setImmediate()
+    t.same(warnings.map(({ code }) => code), told)
+    const found = (await counts(app.latency.url)).filter(([, count]) => count === 2)
+    t.same(found, label === undefined ? [] : [[`GET ${label} 200`, 2]])
+  }
+})
+
+t.test('routes that cannot fit into seriesLimit are warned of at the start', async t => {
+  const warnings = collectWarnings(t)
+  const cases: Array<[options: Options, needed: number | undefined]> = [
+    [{ seriesLimit: 10 }, 10],
+    [{ seriesLimit: 11 }, undefined],
+    [{ seriesLimit: 5, labels: { route: 'matched_route' } }, 5],
+    [{ seriesLimit: 6, labels: { route: 'route' } }, undefined],
+    [{ seriesLimit: 2, labels: { method: 'method' } }, 2],
+    [{ seriesLimit: 1, labels: { status: 'status' } }, undefined],
+    [{ seriesLimit: 3, routes: () => '/all' }, undefined],
+    [{ seriesLimit: 3, routes: () => false }, undefined]
+  ]
+  for (const [options, needed] of cases) {
+    const app = createApplication(t)
+    await app.register(latency, { server: false, ...options })
+    for (let n = 0; n < 5; n++) app.get(`/${n}`, async () => 'x')
+    app.get('/hidden', { config: { latency: false } }, async () => 'x')
+    await app.ready()
+    await setImmediate()
+    t.match(warnings.splice(0).map(({ code, message }) => ({ code, message })), needed === undefined
+      ? []
+      : [{
+          code: 'FST_LATENCY_ERR_SERIES_LIMIT',
+          message: `Histogram "${name}" may have ${options.seriesLimit} series ("seriesLimit"): ` +
+            `the declared routes need at least ${needed} and one for what comes after the limit. ` +
+            'Give routes names in common with the option "routes", or raise the limit'
+        }])
+  }
+})
+
+t.test('a limit that leaves no room for any series is warned of', async t => {
+  for (const options of [{ labels: {}, constLabels: { a: 'b' } }, { labels: { url: ({ url }) => url } }] as Options[]) {
+    const { app, address } = await createListening(t, { seriesLimit: 1, ...options }, app => {
+      app.get('/', async () => 'x')
+    })
+    const { message } = await warningOf(() => send(address))
+    t.match(message, / may have 1 series \("seriesLimit"\): all requests are counted as "_OVERFLOW"\. Raise the limit$/)
+    t.equal((await counts(app.latency.url)).length, 1)
+  }
+})
+
+t.test('the first overflow is warned of, with the label that has most values', async t => {
+  const cases: Array<[labels: Record<string, LabelSource>, problem: string]> = [
+    [{ route: 'route', status: 'status' }, 'In 7 series the label "route" has most values, 7. ' +
+      'Give routes names in common with the option "routes", or raise the limit'],
+    [{ route: 'route', url: ({ url }) => `${url}?` }, 'In 4 series the label "route" has most values, 4. ' +
+      'Give routes names in common with the option "routes", or raise the limit'],
+    [{ all: () => 1, route: 'route', url: () => Math.random() }, 'In 4 series the label "route" has most values, 4. ' +
+      'Give routes names in common with the option "routes", or raise the limit'],
+    [{ version: 'protocol_version', status: 'status' }, 'In 7 series the label "status" has most values, 7. ' +
+      'Leave labels out, or raise the limit'],
+    [{ url: () => Math.random() }, 'In 4 series the label "url" has most values, 4. ' +
+      'Let its function return one of a few values, or raise the limit']
+  ]
+  for (const [labels, problem] of cases) {
+    const { address } = await createListening(t, { seriesLimit: 8, labels }, app => {
+      for (let n = 0; n < 9; n++) {
+        const status = 'version' in labels ? 400 + n : 200
+        app.get(`/${n}`, { exposeHeadRoute: false }, async (_request, reply) => reply.code(status).send())
+      }
+    })
+    const warnings = collectWarnings(t)
+    for (let round = 0; round < 2; round++) for (let n = 0; n < 9; n++) await send(`${address}/${n}`)
+    await setImmediate()
+    const told = warnings.filter(({ message }) => !message.includes('the declared routes'))
+    t.same(told.map(({ message }) => message), [
+      `Histogram "${name}" may have 8 series ("seriesLimit"): further requests are counted as "_OVERFLOW". ${problem}`
+    ])
   }
 })
 
@@ -346,7 +714,7 @@ t.test('labels are looked up only when a route, method and status are seen toget
     }
   }
   const index = new CountingIndex(Object.keys(config.labels))
-  const resolver = new SeriesResolver({ index, config, warnOnce: () => {}, onOverflow: () => {} })
+  const resolver = new SeriesResolver({ index, config, warn: () => {}, warnOnce: () => {}, onOverflow: () => {} })
   const app = createApplication(t)
   app.addHook('onResponse', (_request, reply, done) => {
     resolver.resolve(reply, reply.statusCode, 'replied')
@@ -371,7 +739,7 @@ t.test('labels are looked up only when a route, method and status are seen toget
 t.test('methods that a client invents do not grow the memory of unmatched requests', async t => {
   const config = parseOptions({} satisfies Options)
   const index = new SeriesIndex(Object.keys(config.labels))
-  const resolver = new SeriesResolver({ index, config, warnOnce: () => {}, onOverflow: () => {} })
+  const resolver = new SeriesResolver({ index, config, warn: () => {}, warnOnce: () => {}, onOverflow: () => {} })
   const app = createApplication(t)
   const slots = new Set<number>()
   app.addHook('onResponse', (request, reply, done) => {
@@ -466,7 +834,7 @@ t.test('a very long label value costs that value only', async t => {
   value = 'x'.repeat(10_000_000)
   t.match(await warningOf(() => send(address)), {
     code: 'FST_LATENCY_ERR_CALLBACK',
-    message: 'The function given as "labels.value" failed: it returned 10000000 characters, and may return at most 1024'
+    message: /it returned a string of 10000000 characters, and must return a string of at most 1024 characters/
   })
   t.same(await counts(app.latency.url), [['/ _INVALID', 1], [`/ ${'x'.repeat(1024)}`, 1]])
 })

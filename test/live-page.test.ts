@@ -1,7 +1,18 @@
 import fs from 'node:fs/promises'
 import t from 'tap'
+import type { FastifyInstance } from 'fastify'
 import latency from '../lib'
-import { anyPort, createApplication, createListening, listen } from './helpers/application'
+import type { Answer, Sample } from '../lib/pages/browser/feed'
+import { Budget } from '../lib/pages/objective'
+import { RecentSamples } from '../lib/pages/recent-samples'
+import { Tally } from '../lib/pages/tally'
+import { keepMs } from '../lib/pages/watch'
+import type { Points } from '../lib/snapshot'
+import { TimeSlices } from '../lib/time-slices'
+import { anyPort, createApplication, createListening, listen, registryOf } from './helpers/application'
+import { Gate } from './helpers/gate'
+import { familyOf, observe } from './helpers/histogram'
+import { until } from './helpers/until'
 
 function dataOf (page: string): unknown {
   const [, text] = /data-page="(.*?)"/.exec(page)!
@@ -19,7 +30,7 @@ t.test('/live is a page that loads nothing but what the metrics server has', asy
   const page = await response.text()
   t.notMatch(page, /<style|style=|<script>|\son\w+=|https?:|\/\//)
   const files = [...page.matchAll(/(?:src|href)="(live\/.*?)"/g)].map(match => match[1]!)
-  t.same(files.sort(), ['live/icon.svg', 'live/page', 'live/page.css', 'live/uplot.css', 'live/uplot.js'])
+  t.same(files.sort(), ['live/icon.svg', 'live/page', 'live/page.css', 'live/uplot.js'])
   for (const file of files) {
     const part = await fetch(new URL(file, app.latency.url!))
     t.equal(part.status, 200, file)
@@ -29,12 +40,29 @@ t.test('/live is a page that loads nothing but what the metrics server has', asy
   }
 })
 
+t.test('its scripts and style, uPlot included, are less than 120 kB before compression', async t => {
+  const { app } = await createListening(t, {})
+  const read = async (file: string): Promise<string> => (await fetch(new URL(file, app.latency.url!))).text()
+  const files = new Set(['/live/uplot.js', '/live/page.css', '/live/page'])
+  let bytes = 0
+  // A module may import others, which are added while this loop runs.
+  for (const file of files) {
+    const text = await read(file)
+    for (const [, name] of text.matchAll(/^import .* from '\.\/(.*)';$/gm)) files.add(`/live/${name!}`)
+    bytes += text.length
+  }
+  t.ok(files.has('/live/quantile'), [...files].join(' '))
+  t.ok(bytes < 120_000, `${bytes} bytes`)
+})
+
 t.test('where only a bundle of the application is, the page says why it does nothing', async t => {
   const { app } = await createListening(t, {})
   t.intercept(fs, 'readFile', { value: async () => { throw new Error('there are no files') } })
-  const response = await fetch(new URL('/live/page', app.latency.url!))
-  t.match(response.headers.get('content-type'), 'javascript')
-  t.match(await response.text(), /#state.*Is the application bundled\? Leave fastify-latency out of the bundle/)
+  for (const script of ['/live/page', '/live/uplot.js']) {
+    const response = await fetch(new URL(script, app.latency.url!))
+    t.match(response.headers.get('content-type'), 'javascript')
+    t.match(await response.text(), /#state.*Is the application bundled\? Leave fastify-latency out of the bundle/)
+  }
 })
 
 t.test('it knows where the metrics are, and what is in which label, of every histogram once', async t => {
@@ -54,8 +82,8 @@ t.test('it knows where the metrics are, and what is in which label, of every his
   })
   const page = await (await fetch(new URL('/live', app.latency.url!))).text()
   t.notMatch(page, /secret|<script>/)
+  t.match(page, 'href="./internal/&#34;metrics&#34;"')
   t.same(dataOf(page), {
-    path: './internal/"metrics"',
     histograms: [
       {
         name: 'http_request_duration_seconds',
@@ -106,4 +134,298 @@ t.test('it asks for the same credentials as the metrics', async t => {
     t.equal(response.status, 200, path)
     t.notMatch(await response.text(), /somebody|hunter2/)
   }
+})
+
+async function ask (
+  app: FastifyInstance, { generation = '', last = -1 } = {}, histogram = 'http_request_duration_seconds'
+): Promise<Answer> {
+  const query = new URLSearchParams({ histogram, generation, last: String(last) })
+  const response = await fetch(new URL(`/live/data?${query}`, app.latency.url!))
+  if (response.status !== 200) throw new Error(`${response.status}: ${await response.text()}`)
+  return await response.json() as Answer
+}
+
+/** What an answer has under readable names: of rows the buckets and the sum, and of cells the count. */
+function read ({ all, samples, gauges }: Answer, buckets: number): Record<string, number> {
+  const names = new Map<number, string>()
+  const routes: string[] = []
+  for (const { rows, cells } of [...all === undefined ? [] : [all], ...samples]) {
+    for (const [method, route, first] of rows) {
+      const index = routes.push(`${method} ${route}`) - 1
+      for (let bucket = 0; bucket <= buckets; bucket++) {
+        names.set(first + bucket, `${routes[index]!} ${bucket === buckets ? 'sum' : bucket}`)
+      }
+    }
+    for (const [id, row, ...words] of cells) names.set(id, [routes[row] ?? 'application', ...words].join(' '))
+  }
+  const values: Record<string, number> = {}
+  const counts = all === undefined ? samples.flatMap(({ counts }) => counts) : all.counts
+  for (const numbers of [counts, gauges]) {
+    for (let index = 0; index < numbers.length; index += 2) {
+      const name = names.get(numbers[index]!) ?? String(numbers[index])
+      values[name] = (values[name] ?? 0) + numbers[index + 1]!
+    }
+  }
+  return values
+}
+
+/** Asks for more samples until they satisfy a condition. */
+async function askUntil (
+  app: FastifyInstance, known: Answer, condition: (samples: Sample[]) => boolean
+): Promise<Sample[]> {
+  const samples: Sample[] = []
+  let last = known.last
+  return until('the samples', async () => {
+    const answer = await ask(app, { generation: known.generation, last })
+    if (answer.all !== undefined) throw new Error('The samples do not continue')
+    last = answer.last
+    samples.push(...answer.samples)
+    return condition(samples) && samples
+  })
+}
+
+t.test('its data begin with everything since the start, of every kind of ending', async t => {
+  const held = new Gate()
+  const { app, address } = await createListening(t, { constLabels: { service: 'shop' } }, app => {
+    app.get('/a', async () => 'x')
+    app.get('/fails', async () => { throw new Error('not today') })
+    app.get('/held', async () => held.passed())
+    app.get('/left', () => {})
+    app.get('/events', (_request, reply) => {
+      reply.hijack()
+      reply.raw.writeHead(200, { 'content-type': 'text/event-stream' })
+      reply.raw.write('data: 1\n\n')
+    })
+  })
+  for (const path of ['/a', '/a', '/fails', '/nowhere', '/%']) await (await fetch(address + path)).text()
+  const leaving = new AbortController()
+  const answers = [
+    ...['/held', '/held'].map(path => fetch(address + path)),
+    fetch(`${address}/left`, { signal: leaving.signal }).catch(() => {})
+  ]
+  const listening = new AbortController()
+  await fetch(`${address}/events`, { signal: listening.signal, headers: { accept: 'text/event-stream' } })
+  await until('all of them', async () => {
+    const values = read(await ask(app), 12)
+    if (values['GET /left in flight '] === 1) leaving.abort()
+    return values['GET /held in flight '] === 2 && values['GET /left aborted before_reply'] === 1 &&
+      values['GET /left status 499'] === 1 && values['GET /events long lived stream'] === 1
+  })
+  const answer = await ask(app)
+  const values = read(answer, 12)
+  t.match(values, {
+    'GET /a status 200': 2,
+    'GET /fails status 500': 1,
+    'GET unmatched status 404': 1,
+    'GET /left aborted before_reply': 1,
+    'GET /left status 499': 1,
+    'application rejected bad_url': 1,
+    'GET /held in flight ': 2
+  })
+  t.ok(values['GET /a sum']! > 0)
+  t.ok(answer.uptime > 0 && answer.nextMs <= 1000)
+  t.equal((await ask(app, { generation: answer.generation, last: answer.last })).all, undefined)
+  held.open()
+  listening.abort()
+  await Promise.all(answers)
+})
+
+t.test('samples say what has changed, once, and are shared by all who look', async t => {
+  const { app, address } = await createListening(t, { histogram: { buckets: [10] } }, app => {
+    app.get('/a', async () => 'x')
+  })
+  const first = await ask(app)
+  t.same(read(first, 2), {})
+  for (let request = 0; request < 3; request++) await (await fetch(`${address}/a`)).text()
+  const samples = await askUntil(app, first, samples =>
+    samples.length > 1 && samples.some(({ counts }) => counts.length > 0))
+  t.match(read({ ...first, all: undefined, samples } as unknown as Answer, 2), {
+    'GET /a 0': 3, 'GET /a status 200': 3
+  })
+  t.same(samples.map(({ id }) => id), samples.map((_sample, index) => first.last + 1 + index))
+  for (const { from, time, busy, stall } of samples) {
+    t.ok(time > from && busy >= 0 && busy <= 1 && stall >= 0, `${from} ${time} ${busy} ${stall}`)
+  }
+  const other = await ask(app)
+  t.equal(other.generation, first.generation)
+  t.same(other.samples.slice(0, samples.length), samples)
+  t.match(read(other, 2), { 'GET /a 0': 3 })
+})
+
+t.test('for how long the event loop did not turn is told', async t => {
+  const { app } = await createListening(t, {})
+  const first = await ask(app)
+  const end = performance.now() + 600
+  while (performance.now() < end);
+  const samples = await askUntil(app, first, samples => samples.length > 0)
+  const longest = Math.max(...samples.map(({ stall }) => stall))
+  t.ok(longest > 0.4 && longest < 5, String(longest))
+})
+
+t.test('when counts have been reset, another generation begins', async t => {
+  const { app } = await createListening(t, { labels: {} })
+  await app.inject('/')
+  const first = await ask(app)
+  app.latency.histogram.reset()
+  const next = await until('another generation', async () => {
+    const answer = await ask(app, first)
+    return answer.generation !== first.generation && answer
+  })
+  t.same(next.all!.counts, [])
+})
+
+t.test('when nobody has looked for minutes, sampling stops, and begins anew with the next look', async t => {
+  const { app } = await createListening(t, {})
+  const first = await ask(app)
+  const { now } = performance
+  performance.now = () => now.call(performance) + keepMs
+  t.teardown(() => { performance.now = now })
+  // The next sample is not taken any more. Until it would be due, the question finds the old ones.
+  await new Promise(resolve => setTimeout(resolve, first.nextMs + 100))
+  t.not((await ask(app)).generation, first.generation)
+})
+
+t.test('what is not there is refused: an unknown histogram, and one that cannot be read', async t => {
+  const { app } = await createListening(t, {})
+  await t.rejects(ask(app, {}, 'nobody'), { message: '404: There is no such histogram\n' })
+  await t.rejects(ask(app, {}, '__proto__'), { message: /^404/ })
+  t.intercept(app.latency.histogram as unknown as { readInSteps: unknown }, 'readInSteps', {
+    value () { throw new Error('no') }
+  })
+  await t.rejects(ask(app), { message: '503: The metrics could not be read\n' })
+})
+
+t.test('closing does not wait for the next sample', async t => {
+  const { app } = await createListening(t, { server: { ...anyPort, live: { objective: { latency: 1, share: 0.9 } } } })
+  await ask(app)
+  await app.close()
+})
+
+t.test('many series are told in pieces', async t => {
+  const { app } = await createListening(t, { seriesLimit: 20_000, labels: { route: 'route', id: () => '1' } }, app => {
+    for (let index = 0; index < 3000; index++) app.get(`/${index}`, async () => 'x')
+  })
+  for (let index = 0; index < 3000; index++) await app.inject(`/${index}`)
+  const { all } = await ask(app)
+  t.equal(all!.rows.length, 3000)
+  t.same(all!.rows[2999]!.slice(0, 2), [null, '/2999'])
+})
+
+t.test('series are added up by what the histogram distinguishes', async t => {
+  const common = { help: '', unit: undefined, sharedLabels: {}, startSeconds: undefined, exemplars: [] }
+  const families: Points[] = [
+    {
+      ...common,
+      type: 'histogram',
+      name: 'x',
+      labelNames: ['route', 'tenant'],
+      labelSets: [['/a', '1'], ['/a', '2'], [undefined, '1']],
+      upperBounds: [1],
+      counts: Float64Array.of(1, 2, 3, 4, 5, 6),
+      sums: Float64Array.of(0.5, 1, 2),
+      native: undefined
+    },
+    {
+      ...common,
+      type: 'counter',
+      name: 'http_requests_aborted_total',
+      labelNames: ['method', 'route', 'phase'],
+      labelSets: [['GET', '/a', 'in_reply'], ['PUT', '/a', 'in_reply'], ['GET', undefined, undefined]],
+      values: Float64Array.of(3, 4, 5)
+    },
+    {
+      ...common,
+      type: 'gauge',
+      name: 'http_requests_in_flight',
+      labelNames: ['method', 'route'],
+      labelSets: [['GET', '/a'], ['PUT', '/a']],
+      values: Float64Array.of(1, 1)
+    }
+  ]
+  const tally = new Tally({ name: 'x', upperBounds: [1], routeLabel: 'route' }, new TimeSlices())
+  for (let time = 0; time < 2; time++) {
+    const { counts, gauges } = await tally.read(families)
+    t.same(tally.rows, [[null, '/a', 0], [null, '', 3]])
+    t.same(tally.cells, [[6, 0, 'aborted', 'in_reply'], [7, 1, 'aborted', ''], [8, 0, 'in flight', '']])
+    t.same([...counts], [4, 6, 1.5, 5, 6, 2, 7, 5, 0])
+    t.same(gauges, [8, 2])
+  }
+  const plain = new Tally({ name: 'x', upperBounds: [1], methodLabel: 'route' }, new TimeSlices())
+  await plain.read(families.slice(1))
+  t.same(plain.rows, [['GET', null, 0], ['PUT', null, 4]])
+})
+
+t.test('samples are remembered for some time, and not beyond some bytes', async t => {
+  const json = Buffer.alloc(10)
+  const recent = new RecentSamples({ keepSeconds: 5, mostBytes: 40 })
+  t.equal(recent.first, undefined)
+  for (let id = 1; id <= 3; id++) recent.add({ id, time: id, json })
+  t.equal(recent.after(1).length, 2)
+  for (let id = 4; id <= 10; id++) recent.add({ id, time: id, json })
+  t.equal(recent.first, 7)
+  recent.add({ id: 11, time: 13, json })
+  t.equal(recent.first, 9)
+  recent.add({ id: 12, time: 14, json: Buffer.alloc(41) })
+  t.equal(recent.first, undefined)
+})
+
+t.test('an objective is shown with its name, and how fast its budget is used up is in the data', async t => {
+  const { app } = await createListening(t, {
+    server: { ...anyPort, live: { objective: { latency: 0.25, share: 0.99 } } }, labels: {}
+  }, app => {
+    app.get('/', async () => 'x')
+  })
+  const page = await (await fetch(new URL('/live', app.latency.url!))).text()
+  t.match(page, 'Objective: 99 % of requests take 0.25 s or less')
+  t.match(dataOf(page), { objective: { latency: 0.25, share: 0.99, histogram: 'http_request_duration_seconds' } })
+  observe(familyOf(app), [], 0.25)
+  observe(familyOf(app), [], 0.26)
+  t.match((await ask(app)).objective, [{ seconds: 300, requests: 2, slow: 1 }, { seconds: 3600, requests: 2, slow: 1 }])
+  registryOf(app).clear()
+  t.match(await new Budget({
+    objective: { latency: 0.25, share: 0.99 },
+    histogram: { name: 'x', upperBounds: [0.25] },
+    gather: async () => ({ families: [], failures: [], leftOut: [] })
+  }).windows(), [{ requests: 0 }, { requests: 0 }])
+})
+
+t.test('the windows of an objective are of their time, and go on when counts are reset', async t => {
+  const budget = new Budget({
+    objective: { latency: 0.25, share: 0.99 },
+    histogram: { name: 'x', upperBounds: [0.25] },
+    gather: async () => ({ families: [], failures: [], leftOut: [] })
+  })
+  const begin = performance.now() + 10_000_000
+  for (let reading = 0; reading <= 400; reading++) {
+    budget.add({ time: begin + 10_000 * reading, requests: 10 * reading, slow: reading })
+  }
+  const end = begin + 4_000_000
+  t.match(budget.windowsUntil({ time: end + 9_000_000, requests: 5000, slow: 0 }), [
+    { observedSeconds: 0, requests: 0 }, { observedSeconds: 0 }
+  ])
+  t.same(budget.windowsUntil({ time: end, requests: 4000, slow: 400 }), [
+    { seconds: 300, observedSeconds: 300, requests: 300, slow: 30 },
+    { seconds: 3600, observedSeconds: 3600, requests: 3600, slow: 360 }
+  ])
+  budget.add({ time: end + 10_000, requests: 5, slow: 1 })
+  t.match(budget.windowsUntil({ time: end + 10_000, requests: 5, slow: 1 }), [
+    { seconds: 300, observedSeconds: 10, requests: 5, slow: 1 }, { seconds: 3600, requests: 5, slow: 1 }
+  ])
+})
+
+t.test('the page says how to turn on what it does not show', async t => {
+  const pageOf = async (options: object): Promise<string> => {
+    const { app } = await createListening(t, options)
+    return (await fetch(new URL('/live', app.latency.url!))).text()
+  }
+  const little = await pageOf({ labels: {}, inFlight: false })
+  t.match(little, 'What could be here too')
+  for (const text of ['timeToFirstByte: true', 'inFlight: true', 'tells 4xx and 5xx apart', 'objective']) {
+    t.match(little, text)
+  }
+  t.notMatch(little, /id="status-4"|id="in-flight"/)
+  const all = await pageOf({
+    timeToFirstByte: true, server: { ...anyPort, live: { objective: { latency: 1, share: 0.5 } } }
+  })
+  t.notMatch(all, 'What could be here too')
 })

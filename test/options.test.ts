@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import Fastify from 'fastify'
 import { Registry } from 'prom-client'
@@ -6,7 +7,7 @@ import latency from '../lib'
 import { parseOptions } from '../lib/config'
 import { parseRouteConfig } from '../lib/request/options'
 import { defaultServer } from '../lib/server/options'
-import { loadInWorker } from './helpers/application'
+import { collectWarnings, createApplication, loadInWorker } from './helpers/application'
 
 t.test('every option has a default', async t => {
   t.same(parseOptions({}), {
@@ -18,6 +19,7 @@ t.test('every option has a default', async t => {
     },
     labels: { method: 'method', route: 'route', status_code: 'status' },
     constLabels: {},
+    routes: undefined,
     ignore: undefined,
     seriesLimit: 2000,
     inFlight: true,
@@ -119,6 +121,10 @@ t.test('legitimate values at the edges are kept', async t => {
   t.match(parseOptions({ server }).server,
     { https: { clientCaFile: 'a' }, auth: { users: { ü: ' ' }, tokens: undefined } })
   t.equal(parseOptions({ server: false }).server, false)
+  t.match(parseOptions({ server: { live: {} } }).server, { live: { objective: undefined } })
+  t.same(parseOptions({ server: { live: { objective: { latency: 0.25, share: 0.999 } } } }).server, {
+    ...defaultServer, live: { objective: { latency: 0.25, share: 0.999 } }
+  })
   t.same(parseOptions({ labels: {} }).labels, {})
   t.equal((parseOptions({ server: { port: 65535 } }).server as { port: number }).port, 65535)
   for (const start of ['listen', 'ready', 'manual']) t.match(parseOptions({ server: { start } }), { server: { start } })
@@ -148,41 +154,126 @@ t.test('the options object is neither changed nor kept', async t => {
 
 t.test('what Fastify itself puts among the options of a plugin is accepted', async t => {
   t.doesNotThrow(() => parseOptions({ prefix: '/v1', logLevel: 'warn', logSerializers: {} }))
+  for (const prefix of [undefined, '']) t.doesNotThrow(() => parseOptions({ prefix }))
+})
+
+t.test('a prefix that is meant for names of metrics is refused, and does not reach anything else', async t => {
+  for (const prefix of ['myapp_', 'my:', 'v1']) {
+    t.throws(() => parseOptions({ prefix }), {
+      code: 'FST_LATENCY_ERR_OPTION_INVALID',
+      message: /^Option "prefix" must be a path .*; for a prefix of metrics, write "histogram\.name" in full; /
+    })
+  }
+  const app = createApplication(t)
+  await app.register(async child => {
+    await child.register(latency, { server: false, prefix: '/v2' } as Options)
+    t.equal(child.latency.histogram.name, 'http_request_duration_seconds')
+    child.get('/users', async () => 'x')
+  }, { prefix: 'v1' })
+  t.equal((await app.inject('/v1/users')).statusCode, 200)
 })
 
 t.test('unknown options are refused by name', async t => {
   const cases: Array<[options: unknown, message: string]> = [
-    [{ histogramm: {} }, 'Unknown option "histogramm"; known here: histogram, timeToFirstByte, labels, constLabels, ' +
-      'ignore, seriesLimit, inFlight, abortedStatus, exemplars, registry, processMetrics, server, endpoint, scrape'],
-    [{ route: '/metrics' }, 'Unknown option "route", which is called "endpoint"; known here: histogram, '],
+    [{ histogramm: {} }, 'Unknown option "histogramm" (did you mean "histogram"?); known here: histogram, ' +
+      'timeToFirstByte, labels, constLabels, routes, ignore, seriesLimit, inFlight, abortedStatus, exemplars, ' +
+      'registry, processMetrics, server, endpoint, scrape'],
+    [{ unheardOf: 1 }, 'Unknown option "unheardOf"; known here: histogram, '],
+    [{ 'a\nb': 1 }, 'Unknown option "a\\nb"; known here: histogram, '],
+    [{ histogram: { boundaries: [1] } },
+      'Unknown option "histogram.boundaries" (did you mean "histogram.buckets"?); ' +
+        'known here: name, help, buckets, native'],
+    [{ histogram: { native: { scheme: 1 } } }, 'Unknown option "histogram.native.scheme" (did you mean "schema"?); ' +
+      'known here: schema, maxBuckets'],
+    [{ native: true }, 'Unknown option "native" (did you mean "histogram.native"?); known here: histogram, '],
+    [{ enableExemplars: true }, 'Unknown option "enableExemplars" (did you mean "exemplars"?); known here: histogram'],
     [
-      { histogram: { boundaries: [1] } },
-      'Unknown option "histogram.boundaries"; known here: name, help, buckets, native'
+      { server: { prot: 1 } }, 'Unknown option "server.prot" (did you mean "port"?); ' +
+        'known here: host, port, path, live, start, lastScrapeSeconds, https, auth'
     ],
+    [{ server: { auth: { user: {} } } },
+      'Unknown option "server.auth.user" (did you mean "users"?); known here: users, tokens'],
     [
-      { histogram: { native: { scheme: 1 } } },
-      'Unknown option "histogram.native.scheme"; known here: schema, maxBuckets'
+      { scrape: { timeout: 1 } }, 'Unknown option "scrape.timeout" (did you mean "scrape.timeoutSeconds"?); ' +
+        'known here: errorHandling, concurrency, timeoutSeconds, created'
     ],
-    [
-      { server: { prot: 1 } },
-      'Unknown option "server.prot"; known here: host, port, path, live, start, lastScrapeSeconds, https, auth'
-    ],
-    [
-      { server: { https: { cert: '' } } },
-      'Unknown option "server.https.cert"; known here: certFile, keyFile, clientCaFile'
-    ],
-    [{ server: { auth: { user: {} } } }, 'Unknown option "server.auth.user"; known here: users, tokens'],
-    [
-      { scrape: { timeout: 1 } },
-      'Unknown option "scrape.timeout"; known here: errorHandling, concurrency, timeoutSeconds, created'
-    ],
-    [
-      { timeToFirstByte: { bucket: [1] } },
-      'Unknown option "timeToFirstByte.bucket"; known here: name, help, buckets, native'
-    ]
+    [{ timeToFirstByte: { bucket: [1] } },
+      'Unknown option "timeToFirstByte.bucket" (did you mean "buckets"?); known here: name, help, buckets, native']
   ]
   for (const [options, message] of cases) {
     t.throws(() => parseOptions(options), { code: 'FST_LATENCY_ERR_OPTION_UNKNOWN', message })
+  }
+})
+
+t.test('what is meant by a name that another place or another package has is said', async t => {
+  const cases: Array<[options: unknown, meaning: string]> = [
+    [{ route: '/metrics' }, '"endpoint", the path of a route that serves the metrics, or "routes", names for routes'],
+    [{ buckets: [1] }, '"histogram.buckets"'],
+    [{ name: 'x' }, '"histogram.name"'],
+    [{ port: 1 }, '"server.port"'],
+    [{ prot: 1 }, '"server.port"'],
+    [{ path: '/' }, '"server.path", or "endpoint" for a route of the application'],
+    [{ https: { key: '', cert: '' } }, '"server.https", with "certFile" and "keyFile", the names of files'],
+    [{ server: { https: { cert: '' } } }, '"server.https.certFile", the name of a file'],
+    [{ server: { endpoint: '/metrics' } }, '"endpoint", beside "server"'],
+    [{ defaultMetrics: {} },
+      '"processMetrics", a boolean; for anything else call collectDefaultMetrics() of prom-client'],
+    [{ exclude: [] }, '"routes", a function, or "config: { latency: false }" on the route'],
+    [{ Exclude: [] }, '"routes", a function, or "config: { latency: false }" on the route'],
+    [{ groupStatusCodes: true }, 'the label source \'status_class\' in "labels"'],
+    [{ enabled: false }, '"config: { latency: false }" on a route, or not to register the plugin'],
+    [{ server: { enabled: false } }, '"server: false" for no metrics server, and true otherwise'],
+    [{ timeToFirstByte: { enabled: true } }, '"timeToFirstByte: true" or false'],
+    [{ server: { bearer: 'x' } }, '"server.auth.tokens", an array'],
+    [{ server: { route: '/' } }, '"server.path"'],
+    [{ histogram: { prefix: 'x_' } }, '"histogram.name" in full; the other metrics have fixed names'],
+    [{ promRegistry: {} }, '"registry"'],
+    [{ TimeToFirstbyte: true }, '"timeToFirstByte"'],
+    [{ ingore: 1 }, '"ignore"'],
+    [{ lables: {} }, '"labels"']
+  ]
+  for (const [options, meaning] of cases) {
+    t.throws(() => parseOptions(options), { message: ` (did you mean ${meaning}?); known here: ` }, meaning)
+  }
+  t.throws(() => parseOptions({ metricTypes: [] }), {
+    message: 'Unknown option "metricTypes" (leave it out: the histogram is all there is, and its count is ' +
+      'the counter); '
+  })
+  for (const name of ['x', '', 'constructor', '__proto__', 'hasOwnProperty', 'statusCodes']) {
+    t.throws(() => parseOptions(Object.fromEntries([[name, 1]])), { message: `Unknown option "${name}"; ` }, name)
+  }
+})
+
+t.test('what is meant by a value of another kind is said', async t => {
+  const sources: ReadonlyArray<[source: string, given: string[]]> = [
+    ['status', ['status_code', 'statusCode', 'code', 'http.response.status_code', 'Status', 'staus_code']],
+    ['status_class', ['statusClass']], ['route', ['path', 'url']], ['method', ['verb', 'mehtod']],
+    ['scheme', ['protocol']], ['protocol_version', ['version']]
+  ]
+  const cases: Array<[options: unknown, meaning: string]> = [
+    ...sources.flatMap(([source, given]) =>
+      given.map((a): [unknown, string] => [{ labels: { a } }, `'${source}'`])),
+    [{ labels: { service: 'shop' } }, '"constLabels", for a fixed value'],
+    [{ labels: ['method'] }, "{ method: 'method' }"],
+    [{ labels: ['route', 'status_code', 'tenant'] }, "{ route: 'route', status_code: 'status', tenant: 'a source' }"],
+    [{ histogram: [1, 2] }, '{ buckets: [ 1, 2 ] }'],
+    [{ server: 9000 }, '{ port: 9000 }'],
+    [{ server: '/metrics' }, '"server.host" or "server.path"'],
+    [{ labels: { a: 'constructor' } }, '"constLabels", for a fixed value'],
+    [{ processMetrics: { enabled: false } },
+      '"processMetrics", a boolean; for anything else call collectDefaultMetrics() of prom-client'],
+    [{ registry: { register: new Registry() } }, 'the property "register" of it']
+  ]
+  for (const ignore of ['/health', ['/health'], /health/]) {
+    cases.push([{ ignore }, '"routes", a function, or "config: { latency: false }" on the route'])
+  }
+  for (const [options, meaning] of cases) {
+    t.throws(() => parseOptions(options),
+      { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: '; received ' }, JSON.stringify(options))
+    t.throws(() => parseOptions(options), { message: ` (did you mean ${meaning}?)` }, meaning)
+  }
+  for (const options of [{ labels: { a: 1 } }, { labels: { a: ['code'] } }, { labels: 'method' }, { registry: null }]) {
+    t.throws(() => parseOptions(options), { message: /; received [^(]+$/ }, JSON.stringify(options))
   }
 })
 
@@ -207,7 +298,7 @@ t.test('wrong values are refused: the error names the option, the rule and the v
   const name = 'a metric name, [a-zA-Z_:][a-zA-Z0-9_:]*'
   const labelNames = 'keyed by label names, [a-zA-Z_][a-zA-Z0-9_]*, not beginning with __ and not "le"'
   const count = 'an integer from 1'
-  const path = 'a literal path that begins with / (no parameter, wildcard, query or fragment)'
+  const path = 'a literal path that begins with / (no parameter, wildcard, query, fragment, escape or dot segment)'
   const file = 'the name of a file'
   const registry = { registerMetric () {}, getSingleMetric () {}, removeSingleMetric () {}, getMetricsAsArray () {} }
   const cases: Array<[option: string, rule: string, ...wrong: unknown[]]> = [
@@ -217,7 +308,7 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['histogram.help', text, '', 1],
     ['histogram.buckets', 'an array of at least one finite number, strictly increasing (+Inf is added by itself)',
       [], [1, Infinity], null],
-    ['histogram.native', 'true, false, or an object', null, 1, 'true', []],
+    ['histogram.native', 'a boolean or an object', null, 1, 'true', []],
     ['histogram.native.schema', 'an integer from -4 to 8', -5, 9, 1.5, '3', null],
     ['histogram.native.maxBuckets', 'an integer from 10 to 1000', 9, 1001, 10.5, Infinity, null],
     ['labels', object, null, ['a'], 'a'],
@@ -225,32 +316,36 @@ t.test('wrong values are refused: the error names the option, the rule and the v
       "'method', 'route', 'status', 'status_class', 'matched_route', 'sent_status', 'error_type', 'scheme', " +
       "'protocol_version' or a function",
       'url', '', undefined, null],
-    ['constLabels', object, 1, null],
+    ['constLabels', object, 1, null, new Map(), new Date()],
     ['constLabels.a', 'a string', 1, undefined],
     ['constLabels.route', 'a name that is not in "labels" too', 'x'],
     ['ignore', 'a function', true, {}],
     ['seriesLimit', count, 0, -1, 1.5, Infinity, 2 ** 53, '1'],
     ['inFlight', boolean, 1, 'true', null],
     ['abortedStatus', "a status code from 100 to 599, or 'reply'", 99, 600, 200.5, '499', ''],
-    ['exemplars', 'true, false, or a function', null, 1, 'true', {}],
-    ['timeToFirstByte', object, null, 1],
+    ['exemplars', 'a boolean or a function', null, 1, 'true', {}],
+    ['timeToFirstByte', 'a boolean or an object', null, 1, 'yes', []],
+    ['routes', 'a function', {}, '/'],
     ['timeToFirstByte.name', name, ''],
     ['registry',
       'an object with the methods registerMetric, getSingleMetric, removeSingleMetric, getMetricsAsArray, ' +
       'getMetricsAsJSON',
       {}, null, registry, { ...registry, getMetricsAsJSON: true }, 'x'],
     ['processMetrics', boolean, 'yes'],
-    ['endpoint', path, 'metrics', '', 'a/b', '/:id', '/*', '/a?b', '/a#b', '/a b', 1, ['/a']],
+    ['endpoint', path, 'metrics', '', 'a/b', '/:id', '/*', '/a?b', '/a#b', '/a b', '/a%20b', '/%zz', '/a/../b', '/.', 1,
+      ['/a']],
     ['scrape', object, true, null],
     ['scrape.errorHandling', "'fail' or 'continue'", 'ignore', ''],
     ['scrape.concurrency', count, 0, 1.5],
     ['scrape.timeoutSeconds', 'a number above 0 and at most 3600', 0, -1, 3600.1, NaN, '1'],
     ['scrape.created', boolean, 1],
-    ['server', object, 8000, null],
+    ['server', 'a boolean or an object', 8000, null],
     ['server.host', text, '', 1],
     ['server.port', 'an integer from 0 to 65535', -1, 65536, 1.5, '8000'],
     ['server.path', path, '/a?b'],
-    ['server.live', boolean, 'yes'],
+    ['server.live', 'a boolean or an object', 'yes', null],
+    ['server.live.objective', object, true, null],
+    ['server.live.objective.latency', 'a number of seconds above 0', undefined, 0, -1, Infinity, NaN, '1'],
     ['server.start', "'listen', 'ready' or 'manual'", 'now', ''],
     ['server.lastScrapeSeconds', 'a number from 0 to 3600', -1, 3600.1, NaN, '0'],
     ['server.https', object, true],
@@ -276,6 +371,13 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     refused({ constLabels: { [label]: 'x' } }, 'constLabels', labelNames)
   }
 
+  for (const share of [undefined, 0, 1, 99, '0.99']) {
+    refused({ server: { live: { objective: { latency: 1, share } } } }, 'server.live.objective.share',
+      'a number above 0 and below 1')
+  }
+  refused({ histogram: { buckets: [0.1, 0.2] }, server: { live: { objective: { latency: 0.25, share: 0.99 } } } },
+    'server.live.objective.latency', 'one of histogram.buckets: 0.1, 0.2')
+
   function refused (options: unknown, option: string, rule: string): void {
     t.throws(() => parseOptions(options),
       { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: `Option "${option}" must be ${rule}; received ` },
@@ -284,6 +386,9 @@ t.test('wrong values are refused: the error names the option, the rule and the v
 })
 
 t.test('what is wrong with server.auth is said without showing it', async t => {
+  t.throws(() => parseOptions({ server: { auth: { tokens: [process.env.UNSET] } } }), {
+    message: /; received \[ undefined \]$/
+  })
   for (const auth of ['x', {}, { users: { a: 1 } }, { tokens: ['a b'] }]) {
     t.throws(() => parseOptions({ server: { auth } }), { message: /; received a value that is not shown$/ })
   }
@@ -295,13 +400,43 @@ t.test('the config of a route is checked in the same way', async t => {
   t.same(parseRouteConfig({ latency: false }), { recorded: false, route: undefined })
   t.same(parseRouteConfig({ latency: { route: 'a' } }), { recorded: true, route: 'a' })
   const cases: Array<[config: unknown, message: string]> = [
-    [true, 'Option "config.latency" must be an object; received true'],
+    [true, 'Option "config.latency" must be false or an object; received true'],
     [{}, 'Option "config.latency.route" must be a string that is not empty; received undefined'],
     [{ route: '' }, 'Option "config.latency.route" must be a string that is not empty; received \'\''],
-    [{ name: 'x' }, 'Unknown option "config.latency.name"; known here: route']
+    [{ name: 'x' }, 'Unknown option "config.latency.name" (did you mean "route"?); known here: route'],
+    [{ ignore: true },
+      'Unknown option "config.latency.ignore" (did you mean "config: { latency: false }"?); known here: route'],
+    [{ labels: {} },
+      'Unknown option "config.latency.labels" (did you mean "labels" among the options of the plugin?); '],
+    [{ rout: 'x' }, 'Unknown option "config.latency.rout" (did you mean "route"?); known here: route'],
+    [{ metricTypes: [] }, 'Unknown option "config.latency.metricTypes"; known here: route']
   ]
   for (const [latency, message] of cases) {
     t.throws(() => parseRouteConfig({ latency: latency as false }), { message }, message)
+  }
+})
+
+t.test('a config of a route that cannot be read is refused', async t => {
+  const thrown = new Error('boom')
+  const config = Object.defineProperty({}, 'latency', { get () { throw thrown } })
+  t.throws(() => parseRouteConfig(config), {
+    code: 'FST_LATENCY_ERR_OPTION_INVALID',
+    message: 'Option "config.latency" must be a value that can be read; received one that throws: boom',
+    cause: thrown
+  })
+})
+
+t.test('a private key in place of the name of its file is not shown', async t => {
+  const key = '-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n'
+  const files = { certFile: 'c', keyFile: 'k' }
+  for (const https of [
+    key, Buffer.from(key), { ...files, keyFile: key }, { ...files, keyFile: Buffer.from(key) },
+    { ...files, certFile: key }, { ...files, clientCaFile: key }
+  ]) {
+    t.throws(() => parseOptions({ server: { https } }), {
+      code: 'FST_LATENCY_ERR_OPTION_INVALID',
+      message: /^Option "server\.https[.\w]*" must be .*; received a value that is not shown$/
+    })
   }
 })
 
@@ -318,6 +453,23 @@ t.test('a value is shown on one line, and a long one is cut', async t => {
   t.throws(() => parseOptions({ ignore: Object.fromEntries(Array.from({ length: 100 }, (_, n) => [`key${n}`, n])) }), {
     message: /^.{1,300}…$/
   })
+})
+
+t.test('bounds that look like milliseconds are warned of, and used', async t => {
+  const cases: Array<[buckets: number[], warned: boolean]> = [
+    [[5, 10, 100, 500], true], [[1, 100], true], [[0.9, 100], false], [[1, 5, 60], false], [[100], true], [[99], false]
+  ]
+  const warnings = collectWarnings(t)
+  for (const [buckets, warned] of cases) {
+    for (const option of ['histogram', 'timeToFirstByte']) {
+      const app = createApplication(t)
+      await app.register(latency, { server: false, [option]: { buckets } })
+      await setImmediate()
+      const message = `Option "${option}.buckets" has bounds in seconds, and received [ ${buckets.join(', ')} ]; ` +
+        'if these are milliseconds, divide them by a thousand'
+      t.match(warnings.splice(0), warned ? [{ code: 'FST_LATENCY_ERR_BUCKETS_UNIT', message }] : [])
+    }
+  }
 })
 
 t.test('registration rejects with the error', async t => {

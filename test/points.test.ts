@@ -24,6 +24,7 @@ t.test('what crosses from counting to showing can be cloned: requests, points of
   const { app } = await createListening(t, { registry })
   const gather = createGatherer({
     registries: [registry],
+    leases: [],
     scrapeRegistry: createRegistry(),
     processRegistry: undefined,
     slices: new TimeSlices(),
@@ -133,6 +134,9 @@ t.test('a metric whose samples are not those of its type cannot be read, ' +
     [metric('histogram', [{ ...infinity, labels: { le: 1 } }, ...count]), 'its last bucket is not +Inf'],
     [metric('histogram', [infinity]), 'a series has no sum or no count'],
     [metric('summary', count.slice(0, 1)), 'a series has no sum or no count'],
+    [metric('histogram', [infinity, infinity, ...count]), 'two samples are the same'],
+    [metric('histogram', [infinity, ...count, ...count]), 'two samples are the same'],
+    [metric('summary', [...count, count[1]!]), 'two samples are the same'],
     [
       metric('histogram', [infinity, ...count, ...count.map(sample => ({ ...sample, labels: { a: 'x' } }))]),
       'its series have different buckets'
@@ -151,7 +155,57 @@ t.test('a metric whose samples are not those of its type cannot be read, ' +
   app.latency.registry.registerMetric(injected)
   const page = await scrape(app.latency.url)
   t.same(page.samples('http_injected'), [])
-  t.same(page.samples('injected').map(({ value }) => value), [NaN])
+  t.notOk(page.families.has('injected'))
+})
+
+t.test('what readers would refuse of a metric of a client library is said', t => {
+  const sum = { metricName: 'm_sum', value: 1 }
+  const count = { metricName: 'm_count', value: 1 }
+  const bucket = (le: unknown, value: unknown): object => ({ metricName: 'm_bucket', labels: { le }, value })
+  const end = bucket('+Inf', 1)
+  const quantile = (quantile: unknown): object => ({ labels: { quantile }, value: 1 })
+  const of = (samples: object[], labels: object): object[] =>
+    samples.map(sample => ({ ...sample, labels: { ...labels, ...(sample as ClientSample).labels } }))
+  const wrong: Array<[problem: string, type: string, samples: unknown]> = [
+    ['its samples are not in an array', 'gauge', {}],
+    ["a value is ''", 'gauge', [{ value: '' }]],
+    ["a value is 'x'", 'gauge', [{ value: 'x' }]],
+    ['a value is true', 'gauge', [{ value: true }]],
+    ['a count is -1', 'counter', [{ value: -1 }]],
+    ['a count is NaN', 'counter', [{ value: NaN }]],
+    ["a label is named 'a-b'", 'gauge', [{ labels: { 'a-b': 'x' }, value: 1 }]],
+    ["two series have the labels { a: '1' }", 'gauge', of([{ value: 1 }, { value: 2 }], { a: '1' })],
+    ['two samples are the same', 'histogram', [bucket(1, 1), bucket('1.0', 1), end, sum, count]],
+    ['a series has no sum or no count', 'histogram', [end, count]],
+    ['the bounds of its buckets do not increase', 'histogram', [bucket(2, 1), bucket(1, 1), end, sum, count]],
+    ['its series have different buckets', 'histogram', [
+      ...of([bucket(1, 1), end, sum, count], { a: 'x' }), ...of([end, sum, count], { a: 'y' })
+    ]],
+    ['its series have different quantiles', 'summary', [
+      ...of([quantile(0.5), quantile(0.9), sum, count], { a: 'x' }), ...of([quantile(0.5), sum, count], { a: 'y' })
+    ]],
+    ['its series have different quantiles', 'summary', [
+      ...of([quantile(0.5), sum, count], { a: 'x' }), ...of([quantile(0.9), sum, count], { a: 'y' })
+    ]],
+    ['a quantile is not in 0 to 1', 'summary', [quantile(-0.1), sum, count]],
+    ['a quantile is not in 0 to 1', 'summary', [quantile(1.1), sum, count]],
+    ['the type summary has no sample m_bucket without quantile', 'summary', [
+      { metricName: 'm_bucket', labels: { quantile: 0.5 }, value: 1 }, sum, count
+    ]]
+  ]
+  const read = (type: string, samples: unknown): Points => fromClientMetric(metric(type, samples as ClientSample[]))
+  for (const [problem, type, samples] of wrong) {
+    t.throws(() => read(type, samples), { name: 'TypeError', message: problem }, problem)
+  }
+  const cause = new Error('no')
+  t.throws(() => read('gauge', [{ value: 1, get labels () { throw cause } }]), { message: 'no', cause })
+  // The ends of what is allowed.
+  t.match(read('summary', [quantile(0), quantile(1), sum, count]), { quantiles: [0, 1] })
+  t.match(read('summary', [{ ...quantile(0.5), value: -1 }, sum, count]), { quantileValues: Float64Array.of(-1) })
+  t.match(read('gauge', [{ labels: { quantile: 0.5, size: 2 }, value: 1 }]),
+    { labelNames: ['quantile', 'size'], labelSets: [['0.5', '2']] })
+  t.match(read('histogram', [{ ...end, exemplar: null }, sum, count]), { exemplars: [] })
+  t.end()
 })
 
 t.test("exemplars of the user's own metrics are on the OpenMetrics page, and not in the text format", async t => {
@@ -213,18 +267,6 @@ t.test('points are what the registry tells, whatever the order of its labels', a
   t.same(points.labelSets, [['x', 'y'], ['x', 'z']])
 })
 
-t.test('samples with the same labels stay apart, as the registry tells them', async t => {
-  const { app } = await createListening(t, {})
-  const registry = registryOf(app)
-  registry.setDefaultLabels({ x: '1' })
-  const gauge = new Gauge({ name: 'g', help: 'h', labelNames: ['x'], registers: [registry] })
-  gauge.set(1)
-  gauge.set({ x: '1' }, 2)
-  gauge.set({ x: '2' }, 3)
-  const lines = (await (await fetch(app.latency.url!)).text()).split('\n').filter(line => line.startsWith('g{'))
-  t.same(lines, ['g{x="1"} 1', 'g{x="1"} 2', 'g{x="2"} 3'])
-})
-
 t.test('what is not an exemplar never gets onto a page, and never takes its metric with it', async t => {
   const bad: unknown[] = [
     { labelSet: {}, value: null }, { labelSet: null, value: 1 }, { labelSet: undefined, value: 1 }, { value: 1 },
@@ -244,12 +286,12 @@ t.test('what is not an exemplar never gets onto a page, and never takes its metr
 
 t.test('metrics of many series are read in steps', async t => {
   const values = Array.from({ length: 2000 }, (_, n) => ({ labels: { n }, value: n }))
-  t.ok([...fromClientMetricInSteps(metric('gauge', values))].length >= 4)
+  t.ok([...fromClientMetricInSteps(metric('gauge', values), 'm')].length >= 4)
   const buckets = values.flatMap(({ labels, value }): ClientSample[] => [
     { metricName: 'm_bucket', labels: { ...labels, le: '+Inf' }, value: 1 }, { metricName: 'm_sum', labels, value },
     { metricName: 'm_count', labels, value: 1 }
   ])
-  t.ok([...fromClientMetricInSteps(metric('histogram', buckets))].length >= 12)
+  t.ok([...fromClientMetricInSteps(metric('histogram', buckets), 'm')].length >= 12)
   // Samples of two series by turns, whose labels are told in other orders.
   const mixed = fromClientMetric(metric('summary', [
     { metricName: 'm_sum', labels: { a: 1, b: 2 }, value: 1 }, { metricName: 'm_sum', labels: { a: 1 }, value: 2 },

@@ -1,8 +1,9 @@
 import { createServer } from 'node:http'
+import path from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import { register as globalRegistry, Registry } from 'prom-client'
-import type { Options } from '..'
+import { Gauge, Registry } from 'prom-client'
+import type { Options, RegistryLike } from '..'
 import latency from '../lib'
 import { anyPort, createApplication, createListening, listen, registryOf, scrape } from './helpers/application'
 
@@ -110,10 +111,7 @@ t.test('a request answered by an earlier onRequest hook is recorded', async t =>
 t.test('one name, two shapes: the error says what is different, and names both', async t => {
   const cases: Array<[second: Options, message: string]> = [
     [{ histogram: { buckets: [1, 2] } }, 'buckets [ 1 ]; it cannot be registered again with [ 1, 2 ]'],
-    [
-      { histogram: { native: true } },
-      'native buckets undefined; it cannot be registered again with { schema: 3, maxBuckets: 160 }'
-    ],
+    [{ histogram: { native: true } }, 'schema of native buckets not set; it cannot be registered again with 3'],
     [{ histogram: { buckets: [1], help: 'Other' } }, "help 'First'; it cannot be registered again with 'Other'"],
     [{ labels: {} }, "labels [ 'route' ]; it cannot be registered again with []"],
     [{ constLabels: { a: 'b' } }, "labels [ 'route' ]; it cannot be registered again with [ 'route', 'a' ]"]
@@ -130,11 +128,24 @@ t.test('one name, two shapes: the error says what is different, and names both',
   }
 })
 
+t.test('two shapes that read alike in a message are told to differ', async t => {
+  const app = createApplication(t)
+  const buckets = Array.from({ length: 30 }, (_, index) => index)
+  await app.register(latency, { server: false, timeToFirstByte: { buckets } })
+  const other = { histogram: { name: 'other' }, timeToFirstByte: { buckets: buckets.slice(0, 29).concat(50) } }
+  await t.rejects(async () => await app.register(latency, other), {
+    code: 'FST_LATENCY_ERR_HISTOGRAM_CONFLICT',
+    message: /\.\.\. 10 more items \]; it .* with another one\. Give one of them another "timeToFirstByte\.name"$/
+  })
+})
+
 t.test('recording the same requests into the same histogram in two ways is refused, in whichever order', async t => {
   const app = createApplication(t)
   await app.register(latency, { server: false })
   await t.rejects(async () => await app.register(latency, { ignore: () => true }), {
-    code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED'
+    code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED',
+    message: 'Histogram "http_request_duration_seconds" already records the requests of this context, and to record ' +
+      'them again would count each twice: "ignore" is not set at first, and then [Function: ignore]. '
   })
 
   const outer = createApplication(t)
@@ -146,7 +157,134 @@ t.test('recording the same requests into the same histogram in two ways is refus
 
   const inverse = createApplication(t)
   await inverse.register(async child => { await child.register(latency, { server: false }) })
-  await t.rejects(async () => await inverse.register(latency), { code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED' })
+  await t.rejects(async () => await inverse.register(latency), {
+    code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED', message: /each twice: a context inside this one was registered before this one\. Give /
+  })
+})
+
+t.test('an error has a code whatever is thrown', async t => {
+  class Disguised extends Error {
+    override message = 'no'
+    get code (): string { throw new Error('not to be read') }
+  }
+  const { proxy: revoked, revoke } = Proxy.revocable({}, {})
+  revoke()
+  const cases: Array<[thrown: unknown, message: string]> =
+    [[new Disguised(), 'no'], [null, 'null'], [revoked, 'a value that cannot be shown']]
+  for (const [thrown, message] of cases) {
+    const app = createApplication(t)
+    await t.rejects(async () => await app.register(latency, { get labels (): never { throw thrown } }),
+      { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: `; received one that throws: ${message}` })
+  }
+})
+
+t.test('why requests would be recorded twice is said', async t => {
+  const tenant = (value: string) => () => value
+  const label = { labels: { tenant: tenant('a') } }
+  const cases: Array<[first: Options, second: Options, message: RegExp]> = [
+    [{}, { abortedStatus: 'reply' }, /: "abortedStatus" is 499 at first, and then 'reply'\. Give the same options, to the outer context first, or another "histogram\.name"$/],
+    [{}, { ignore: () => true, seriesLimit: 1 },
+      /: "ignore" is not set at first, and then .*; "seriesLimit" is 2000 at first, and then 1\./],
+    [{ labels: { a: 'route' } }, { labels: { a: 'method' } }, /: "labels\.a" is 'route' at first, and then 'method'\./],
+    [label, { labels: { tenant: tenant('b') } }, /: "labels\.tenant" is .* at first, and then another one\./],
+    [{ constLabels: { a: 'x' } }, { constLabels: { a: 'y' } }, /: "constLabels\.a" is 'x' at first, and then 'y'\./],
+    [{}, { timeToFirstByte: true }, /: "timeToFirstByte" is not set at first, and then an object\./],
+    [{ timeToFirstByte: true }, { timeToFirstByte: true, histogram: { name: 'other', buckets: [1] } },
+      /: "histogram\.name" is 'http_request.*buckets" is .*, and then \[ 1 \]\. .* another "timeToFirstByte\.name"$/]
+  ]
+  for (const [first, second, message] of cases) {
+    const app = createApplication(t)
+    await app.register(latency, { server: false, ...first })
+    await t.rejects(async () => await app.register(latency, { server: false, ...second }), {
+      code: 'FST_LATENCY_ERR_HISTOGRAM_RECORDED', message
+    }, String(message))
+  }
+})
+
+t.test('a histogram whose samples would have names of others is refused', async t => {
+  const cases: Array<[options: Options, option: string, other: string]> = [
+    [{ timeToFirstByte: { name } }, 'timeToFirstByte.name', name],
+    [{ histogram: { name: 'http_requests_in_flight' }, inFlight: false }, 'histogram.name', 'http_requests_in_flight'],
+    [{ histogram: { name: 'fastify_latency_scrapes_total' } }, 'histogram.name', 'fastify_latency_scrapes_total'],
+    [{ histogram: { name: 'fastify_latency_scrape_size_bytes_sum' } }, 'histogram.name',
+      'fastify_latency_scrape_size_bytes'],
+    [{ timeToFirstByte: { name: 'fastify_latency_hidden_families' } }, 'timeToFirstByte.name',
+      'fastify_latency_hidden_families'],
+    ...['_bucket', '_count', '_sum', '_created'].flatMap((suffix): typeof cases => [
+      [{ timeToFirstByte: { name: name + suffix } }, 'timeToFirstByte.name', name],
+      [{ histogram: { name: `http_request_first_byte_seconds${suffix}` }, timeToFirstByte: true },
+        'timeToFirstByte.name', `http_request_first_byte_seconds${suffix}`]
+    ])
+  ]
+  for (const [options, option, other] of cases) {
+    const app = createApplication(t)
+    await t.rejects(async () => await app.register(latency, { server: false, ...options }), {
+      code: 'FST_LATENCY_ERR_OPTION_INVALID',
+      message: `Option "${option}" must be a name whose samples have other names than those of "${other}"; received `
+    })
+  }
+  const app = createApplication(t)
+  await app.register(latency, { server: false })
+  await t.resolves(async () => await app.register(latency, { histogram: { name: `${name}_total` } }))
+  await t.rejects(async () => await app.register(latency, { histogram: { name: `${name}_count` } }),
+    { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: `of "${name}"; received` })
+})
+
+t.test('every error that leaves a registration has a code, and its cause', async t => {
+  const thrown = new Error('boom')
+  const boom = (): never => { throw thrown }
+  const throwing = new Proxy({}, { get: boom, ownKeys: boom, getPrototypeOf: boom })
+  const getter = (key: string): object => Object.defineProperty({}, key, { get: boom, enumerable: true })
+  const registry = (methods: object): RegistryLike => Object.assign(new Registry(), methods)
+  const { proxy: revoked, revoke } = Proxy.revocable({}, {})
+  revoke()
+  const invalid = 'FST_LATENCY_ERR_OPTION_INVALID'
+  const failed = 'FST_LATENCY_ERR_REGISTRY_FAILED'
+  const cases: Array<[options: object, code: string, message: string]> = [
+    [throwing, invalid, 'Option "options" must be a value that can be read; received one that throws: boom'],
+    [getter('labels'), invalid, 'Option "labels" must be a value'],
+    [{ histogram: getter('buckets') }, invalid, 'Option "histogram.buckets" must be'],
+    [{ histogram: { buckets: new Proxy([1], { get: boom }) } }, invalid, 'Option "histogram.buckets" must be'],
+    [{ server: { auth: getter('users') } }, invalid, 'Option "server.auth.users" must be'],
+    ...['histogram', 'timeToFirstByte', 'labels', 'constLabels', 'server', 'scrape', 'registry']
+      .map((option): typeof cases[number] => [{ [option]: throwing }, invalid, `Option "${option}" must be`]),
+    [{ labels: getter('a') }, invalid, 'Option "labels" must be'],
+    [{ constLabels: getter('a') }, invalid, 'Option "constLabels" must be'],
+    [{ registry: registry({ registerMetric: boom }) }, failed,
+      `A registry has failed (that of the option "registry"): registerMetric() failed for "${name}": boom`],
+    [{ registry: registry({ getSingleMetric: boom }) }, failed, `: getSingleMetric() failed for "${name}": boom`]
+  ]
+  for (const [options, code, message] of cases) {
+    const app = createApplication(t)
+    Object.setPrototypeOf(options, { server: false })
+    await t.rejects(async () => await app.register(latency, options), { code, message, cause: thrown }, message)
+  }
+  for (const [options, message] of [
+    [{ registry: revoked }, 'Option "registry" must be a value that can be read'],
+    [{ labels: revoked }, 'Option "labels" must be a value that can be read'],
+    [{ registry: registry({ getSingleMetric: () => null }) }, 'it returned null, which is no metric'],
+    [{ registry: registry({ getSingleMetric: async () => {} }) }, 'it returned Promise { undefined'],
+    [{ registry: registry({ getSingleMetric: () => revoked }) }, 'getSingleMetric() failed for']
+  ] as Array<[options: Options, message: string]>) {
+    const app = createApplication(t)
+    const refused = app.register(latency, { server: false, ...options })
+    await t.rejects(async () => await refused, { code: /^FST_LATENCY_ERR_/, message, cause: TypeError }, message)
+  }
+  const app = createApplication(t)
+  app.get('/metrics', async () => 'x')
+  await t.rejects(async () => await app.register(latency, { server: false, endpoint: '/metrics' }), {
+    code: 'FST_LATENCY_ERR_REGISTRATION_FAILED', cause: { message: /already declared for route '\/metrics'$/ }
+  })
+})
+
+t.test('what a registration that fails half-way has registered leaves the registry with the application', async t => {
+  const registry = new Registry()
+  const gauge = new Gauge({ name: 'http_requests_aborted_total', help: 'x', registers: [registry] })
+  const app = createApplication(t)
+  await t.rejects(async () => await app.register(latency, { server: false, registry, timeToFirstByte: true }),
+    { code: 'FST_LATENCY_ERR_NAME_TAKEN' })
+  await app.close()
+  t.same(registry.getMetricsAsArray(), [gauge])
 })
 
 t.test('a child context may repeat the registration of its parent', async t => {
@@ -167,15 +305,38 @@ t.test('what an application has one of is decided once', async t => {
   await t.resolves(async () => await app.register(latency, same))
   await t.rejects(async () => await app.register(latency, { server: { port: 9000 }, histogram: { name: 'third' } }), {
     code: 'FST_LATENCY_ERR_OPTION_CONFLICT',
-    message: /^Option "server" is already \{ host: '127\.0\.0\.1', port: 0, .*\} for this application; it cannot also be \{ host: undefined, port: 9000, .*\}$/
+    message: 'The first registration of an application decides what it has one of, and a later one may leave it out: ' +
+      '"server.host" is \'127.0.0.1\' at first, and then not set; "server.port" is 0 at first, and then 9000'
   })
 
   const other = createApplication(t)
   await other.register(latency, { server: anyPort, processMetrics: false })
   await t.rejects(async () => await other.register(latency, { processMetrics: true }), {
     code: 'FST_LATENCY_ERR_OPTION_CONFLICT',
-    message: 'Option "processMetrics" is already false for this application; it cannot also be true'
+    message: ': "processMetrics" is false at first, and then true'
   })
+})
+
+t.test('which options differ between two registrations is said, with short values and no secrets', async t => {
+  const https = { certFile: 'test/fixtures/localhost.pem', keyFile: 'test/fixtures/localhost.pem' }
+  const cases: Array<[first: Options['server'], second: Options['server'], difference: string]> = [
+    [false, {}, '"server" is false at first, and then an object'],
+    [true, false, '"server" is an object at first, and then false'],
+    [{ auth: { tokens: ['hunter2'] } }, { auth: { tokens: ['hunter3'] } },
+      '"server.auth" is a value that is not shown at first, and then another one'],
+    [{ auth: { users: { a: 'hunter2' } } }, { auth: { users: { a: 'hunter3' } } },
+      '"server.auth" is a value that is not shown at first, and then another one'],
+    [{}, { auth: { tokens: ['hunter2'] } }, '"server.auth" is not set at first, and then a value that is not shown'],
+    [{}, { https }, '"server.https" is not set at first, and then an object'],
+    [{ path: `/${'x'.repeat(1000)}` }, {}, `"server.path" is '/${'x'.repeat(79)}'... 921 more characters at first, and`]
+  ]
+  for (const [server, second, difference] of cases) {
+    const app = createApplication(t)
+    await app.register(latency, { server: server! })
+    await t.rejects(async () => await app.register(latency, { server: second!, histogram: { name: 'second' } }), {
+      code: 'FST_LATENCY_ERR_OPTION_CONFLICT', message: `: ${difference}`
+    })
+  }
 })
 
 t.test('two applications in one process know nothing of each other', async t => {
@@ -209,27 +370,6 @@ t.test('the last counts can be read after the application has closed', async t =
   await fetch(address)
   await app.close()
   t.match(await registryOf(app).metrics(), `${name}_count 1\n`)
-})
-
-t.test('a hundred applications, created and closed, leave nothing behind', async t => {
-  const registry = new Registry()
-  async function cycle (): Promise<void> {
-    const { app, address } = await createListening(t, { registry, processMetrics: true }, app => {
-      app.get('/', async () => 'x')
-    })
-    await (await fetch(address)).text()
-    await scrape(app.latency.url)
-    await app.close()
-  }
-  const state = (): unknown => ({
-    listeners: process.eventNames().map(event => [String(event), process.listenerCount(event)]),
-    metrics: [registry.getMetricsAsArray().length, globalRegistry.getMetricsAsArray().length],
-    servers: process.getActiveResourcesInfo().filter(resource => /Server|Timeout/.test(resource)).length
-  })
-  await cycle()
-  const before = state()
-  for (let n = 0; n < 100; n++) await cycle()
-  t.same(state(), before)
 })
 
 t.test('what is measured beside the latency is recorded once, too', async t => {
@@ -303,13 +443,15 @@ t.test('a registration that is refused leaves nothing in the registry', async t 
   const registry = new Registry()
   const app = createApplication(t)
   await app.register(latency, { registry, server: false })
+  // eslint-disable-next-line no-new -- it registers itself
+  new Gauge({ name: 'foreign', help: 'x', registers: [registry] })
   const before = registry.getMetricsAsArray().length
   const refused = async (options: Options): Promise<unknown> => {
     const other = createApplication(t)
     return other.register(latency, { registry, server: false, ...options })
   }
   const histogram = { name: 'left_behind' }
-  await t.rejects(refused({ histogram, timeToFirstByte: { name: 'http_requests_in_flight' } }),
+  await t.rejects(refused({ histogram, timeToFirstByte: { name: 'foreign' } }),
     { code: 'FST_LATENCY_ERR_NAME_TAKEN' })
   await t.rejects(refused({ histogram, timeToFirstByte: { name: 'http_request_duration_seconds' } }),
     { code: 'FST_LATENCY_ERR_HISTOGRAM_CONFLICT' })
@@ -342,9 +484,47 @@ t.test('default labels of the registry are on every series that has no label of 
   t.same(closing.map(({ labels }) => labels.env).sort(), ['prod', 'x'])
 })
 
+t.test('series that differ in an empty constant label only are one, which is to Prometheus no label', async t => {
+  const registry = new Registry()
+  const first = await createListening(t, { registry, constLabels: { tier: '' }, histogram: { name: 'first_seconds' } })
+  await createListening(t, { registry, histogram: { name: 'second_seconds' } })
+  const read = await scrape(first.app.latency.url)
+  const closing = read.samples('http_requests_rejected_total').filter(({ labels }) => labels.reason === 'closing')
+  t.same(closing.map(({ labels }) => ({ ...labels })), [{ reason: 'closing' }])
+})
+
 t.test('options may be inherited', async t => {
   const app = createApplication(t)
   await app.register(latency, Object.create({ server: false, histogram: { name: 'inherited_seconds' } }))
   t.equal(app.latency.histogram.name, 'inherited_seconds')
   t.equal(app.latency.server, null)
+})
+
+t.test('called instead of registered, the plugin says how it is registered', async t => {
+  const call = latency as unknown as (...given: unknown[]) => Promise<void>
+  for (const given of [[], [{}], [{ server: false }], [null], [undefined, {}]]) {
+    t.throws(() => call(...given), { code: 'FST_LATENCY_ERR_NOT_REGISTERED', name: 'FastifyError' })
+  }
+})
+
+t.test('app.latency of somebody else is refused, and nothing is changed', async t => {
+  const folder = path.dirname(require.resolve('../lib'))
+  const loaded = Object.entries(require.cache).filter(([file]) => file.startsWith(folder))
+  for (const [file] of loaded) delete require.cache[file]
+  const copy: typeof latency = require('../lib')
+  Object.assign(require.cache, Object.fromEntries(loaded))
+  t.not(copy, latency)
+  const owners: Array<[add: (app: FastifyInstance) => unknown, message: RegExp]> = [
+    [app => app.register(copy, { server: false }), /It belongs to another copy of fastify-latency: "npm ls /],
+    [app => app.decorate('latency', null as never), /It belongs to another plugin, or to the application itself$/],
+    [app => app.decorate('latency', {} as never), /It belongs to another plugin, or to the application itself$/]
+  ]
+  for (const [add, message] of owners) {
+    const app = createApplication(t)
+    const registry = new Registry()
+    await add(app)
+    await t.rejects(async () => await app.register(latency, { server: false, registry }),
+      { code: 'FST_LATENCY_ERR_DECORATOR_TAKEN', message })
+    t.same(registry.getMetricsAsArray(), [])
+  }
 })

@@ -8,6 +8,7 @@ import {
   anyPort, collectWarnings, createApplication, createListening, listen, registryOf, scrape
 } from './helpers/application'
 import { Exposition } from './helpers/exposition'
+import { readOpenMetrics } from './helpers/openmetrics'
 
 const name = 'http_request_duration_seconds'
 
@@ -16,10 +17,13 @@ interface Client {
   Registry: new () => RegistryLike & {
     metrics (): Promise<string>
     resetMetrics (): void
+    clear (): void
+    setContentType (type: string): void
     getSingleMetricAsString (name: string): Promise<string>
     setDefaultLabels (labels: object): void
   }
   Gauge: new (options: any) => { set (value: number): void }
+  Counter: new (options: any) => { inc (value: number): void }
   Histogram: new (options: any) => { observe (labels: object, value: number): void }
 }
 
@@ -103,6 +107,52 @@ for (const [library, load] of Object.entries(clients)) {
       t.equal((await scrape(app.latency.url)).value(`${name}_count`, { route: '/', status: '200' }), 1)
     })
 
+    await t.test('resetMetrics() keeps the zeros that were there from the start', async t => {
+      const { registry, app } = await create(t)
+      const before = (await scrape(app.latency.url)).samples('http_requests_rejected_total')
+      registry.resetMetrics()
+      t.same((await scrape(app.latency.url)).samples('http_requests_rejected_total'), before)
+      t.ok(before.length > 10)
+    })
+
+    await t.test('after clear() the next scrape brings it back, with its counts', async t => {
+      const { registry, app, address } = await create(t)
+      await fetch(address)
+      registry.clear()
+      new client.Gauge({ name: 'mine', help: 'x', registers: [registry] }).set(1)
+      const read = await scrape(app.latency.url)
+      t.equal(read.value(`${name}_count`, { route: '/', status: '200' }), 1)
+      t.equal(read.value('mine'), 1)
+      t.equal(registry.getSingleMetric(name), app.latency.histogram)
+      await app.close()
+      t.same(registry.getMetricsAsArray().map(metric => (metric as { name: string }).name), ['mine'])
+    })
+
+    await t.test('to render the registry in OpenMetrics changes nothing here, ' +
+      'and nothing of this plugin stays in it', async t => {
+      const { registry, app, address } = await create(t)
+      const counter = new client.Counter({ name: 'orders_total', help: 'x', registers: [registry] })
+      counter.inc(3)
+      await fetch(address)
+      const headers = { accept: 'application/openmetrics-text' }
+      const pages = async (): Promise<string[]> => [
+        (await (await fetch(app.latency.url!)).text()), (await (await fetch(app.latency.url!, { headers })).text())
+      ].map(page => page.split('\n').filter(line => !/^fastify_latency_scrape/.test(line)).join('\n'))
+      const before = await pages()
+      registry.setContentType('application/openmetrics-text; version=1.0.0; charset=utf-8')
+      for (let n = 0; n < 2; n++) {
+        const families = readOpenMetrics(await registry.metrics())
+        t.equal(families.get('http_requests_rejected')!.type, 'counter')
+        t.equal(families.get('orders')!.samples.size, 1)
+        t.same(await pages(), before)
+      }
+      t.match(before, [/^orders_total 3$/m, /^orders_total 3$/m])
+      registry.setContentType('text/plain; version=0.0.4; charset=utf-8')
+      t.match(await registry.metrics(), /^# TYPE http_requests_rejected_total counter\nhttp_requests_rejected_total\{/m)
+      await app.close()
+      t.same(registry.getMetricsAsArray(), [counter])
+    })
+
     await t.test('a name that another metric has is refused, and another may not take ours', async t => {
       const { registry } = await create(t)
       t.throws(() => new client.Gauge({ name, help: 'x', registers: [registry] }), /already been registered/)
@@ -177,9 +227,24 @@ t.test('of two families with one name the first is served; the other is counted,
   t.same(warnings.map(({ code, message }) => [code, message]), [
     [
       'FST_LATENCY_ERR_NAME_HIDDEN',
-      'More than one registry holds a metric named "twice"; only that of the first registry is served'
+      'More than one registry holds a metric named "twice": that of app.latency.registry is served, ' +
+        "and that of prom-client's global registry is not"
     ]
   ])
+})
+
+t.test('of two registries of registrations, the first one is shown', async t => {
+  const [first, second] = [new promClient.Registry(), new promClient.Registry()]
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort, registry: first, processMetrics: false })
+  await app.register(latency, { registry: second, histogram: { name: 'second_seconds' } })
+  await listen(app)
+  new promClient.Gauge({ name: 'twice', help: 'x', registers: [first] }).set(1)
+  new promClient.Gauge({ name: 'twice', help: 'x', registers: [second] }).set(2)
+  const warnings = collectWarnings(t)
+  t.equal((await scrape(app.latency.url)).value('twice'), 1)
+  t.match(warnings.map(({ message }) => message).find(message => message.includes('twice')),
+    /that of app\.latency\.registry is served, and that of a later "registry" is not$/)
 })
 
 t.test('process metrics are served by default, without the gauges that are named like counters', async t => {
@@ -210,4 +275,32 @@ t.test('process metrics that the user collects are not served twice, and that is
   const read = await scrape(app.latency.url)
   t.equal(read.samples('process_cpu_seconds_total').length, 1)
   t.equal(read.value('fastify_latency_hidden_families'), 0)
+})
+
+t.test('name[] finds a family by the names of its samples', async t => {
+  const { app, address } = await createListening(t, { labels: {} })
+  const registers = [registryOf(app)]
+  new promClient.Counter({ name: 'orders_total', help: 'x', registers }).inc()
+  new promClient.Summary({ name: 'pages', help: 'x', registers }).observe(1)
+  await fetch(address)
+  const cases: Array<[asked: string, found: string]> = [
+    [name, name], [`${name}_bucket`, name], [`${name}_sum`, name], [`${name}_count`, name], ['orders', 'orders_total'],
+    ['orders_total', 'orders_total'], ['pages_count', 'pages'],
+    ['fastify_latency_hidden_families', 'fastify_latency_hidden_families']
+  ]
+  for (const [asked, found] of cases) {
+    const read = await scrape(`${app.latency.url}?name[]=${asked}`)
+    t.same([...read.families.keys()], [found], asked)
+  }
+  const nothing = await (await fetch(`${app.latency.url}?name[]=orders_bucket`)).text()
+  t.equal(nothing, '')
+})
+
+t.test('a series has no labels that are those of every object', async t => {
+  const registry = new promClient.Registry()
+  const gauge = new promClient.Gauge({ name: 'odd', help: 'x', labelNames: ['toString'], registers: [registry] })
+  gauge.set(1)
+  gauge.set({ toString: 'own' } as never, 2)
+  const { app } = await createListening(t, { registry })
+  t.same((await scrape(app.latency.url)).samples('odd').map(({ labels }) => ({ ...labels })), [{}, { toString: 'own' }])
 })

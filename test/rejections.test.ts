@@ -1,10 +1,12 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import http2 from 'node:http2'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import path from 'node:path'
-import Fastify, { type FastifyInstance } from 'fastify'
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
+import { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
 import latency from '../lib'
 import {
@@ -13,6 +15,7 @@ import {
 import { Connection, exchange } from './helpers/connection'
 import { Gate } from './helpers/gate'
 import { root } from './helpers/repository'
+import { until } from './helpers/until'
 
 const narrow = { http: { maxHeaderSize: 1000 }, maxRequestsPerSocket: 2 }
 
@@ -73,7 +76,7 @@ for (const [protocol, certificate] of Object.entries({ http: undefined, https: {
     const { app, addresses } = await createRejecting(t, 'localhost', optionsWith(narrow))
     t.equal(addresses.length, 2)
     const series = (await scrape(app.latency.url)).samples('http_requests_rejected_total')
-    t.equal(series.length, 11, 'every reason is there from the start')
+    t.equal(series.length, 12, 'every reason is there from the start')
     for (const address of addresses) {
       for (const [reason, [request, status]] of Object.entries(rejections)) {
         t.match(await exchange(address, request), `HTTP/1.1 ${status} `, `${reason} on ${address}`)
@@ -114,22 +117,50 @@ t.test('requests that come while the application closes are counted', async t =>
   t.match(await registry.metrics(), 'http_requests_rejected_total{reason="closing"} 1\n')
 })
 
-t.test('a constraint that fails is counted', async t => {
-  const app = createApplication(t)
+async function createConstrained (
+  t: Test, options: object, derive = (done: () => void): void => { setImmediate(done) }
+): Promise<FastifyInstance> {
+  const app = createApplication(t, options)
   app.addConstraintStrategy({
     name: 'secret',
     storage: () => ({ get: () => null, set () {} }),
     deriveConstraint: ((_request: unknown, _context: unknown, done: (error: Error) => void) => {
-      setImmediate(() => done(new Error('no')))
+      derive(() => done(new Error('no')))
     }) as never,
     validate: () => {}
   })
   await app.register(latency, { server: anyPort, processMetrics: false })
   app.route({ method: 'GET', url: '/', constraints: { secret: 'x' }, handler: async () => 'x' })
+  return app
+}
+
+t.test('a constraint that fails is counted', async t => {
+  const app = await createConstrained(t, {})
   const address = await listen(app)
   // A second request comes while the first waits for its constraint.
   const answers = await Promise.all([fetch(address), fetch(address)])
   t.same(answers.map(({ status }) => status), [500, 500])
+  t.same(await rejected(app), { constraint_failed: 2 })
+})
+
+t.test('a client that leaves before the router has decided is not rejected', async t => {
+  const app = await createConstrained(t, {}, () => {})
+  const connection = await Connection.open(await listen(app))
+  const requested = once(app.server, 'request')
+  connection.send('GET / HTTP/1.1\nhost: x\n\n')
+  const [request] = await requested
+  t.same(await rejected(app), {})
+  connection.leave()
+  if (!request.closed) await new Promise(resolve => request.once('close', resolve))
+  t.same(await rejected(app), {})
+})
+
+t.test('a constraint that fails is counted over HTTP/2', async t => {
+  const app = await createConstrained(t, { http2: true })
+  const session = http2.connect(await listen(app))
+  await Promise.all([1, 2].map(async () => once(session.request({ ':path': '/' }).resume(), 'close')))
+  session.close()
+  await once(session, 'close')
   t.same(await rejected(app), { constraint_failed: 2 })
 })
 
@@ -226,8 +257,161 @@ t.test('the server may listen before the plugin is registered', async t => {
   app.server.close()
 })
 
-t.test('in a part of an application there is no such counter', async t => {
-  const app = createApplication(t)
+t.test('CONNECT is counted where nobody listens for it', async t => {
+  const { app, addresses } = await createRejecting(t, '127.0.0.1')
+  const connect = 'CONNECT x:1 HTTP/1.1\nhost: x\n\n'
+  t.equal(await exchange(addresses[0]!, connect), '', 'as without the plugin')
+  t.same(await rejected(app), { connect: 1 })
+  const listener = (_request: unknown, socket: Socket): void => { socket.end('HTTP/1.1 200 OK\r\n\r\n') }
+  app.server.on('connect', listener)
+  t.match(await exchange(addresses[0]!, connect), 'HTTP/1.1 200 OK')
+  t.same(await rejected(app), { connect: 1 })
+
+  const server = createServer()
+  const apps = [1, 2].map(() => createApplication(t, { serverFactory: () => server }))
+  for (const app of apps) await app.register(latency, { server: anyPort, processMetrics: false })
+  t.teardown(() => server.close())
+  await Promise.all(apps.map(async app => app.ready()))
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.equal(await exchange(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, connect), '', 'of two, too')
+  for (const app of apps) await app.close()
+  t.equal(server.listenerCount('connect'), 0, 'a server may outlive its applications')
+})
+
+t.test('what HTTP/2 alone allows is counted too', async t => {
+  const { app, addresses } = await createRejecting(t, '127.0.0.1', { http2: true })
+  const session = http2.connect(addresses[0]!)
+  const ask = async (headers: http2.OutgoingHttpHeaders): Promise<unknown> => {
+    const [answer] = await once(session.request({ ':path': '/', ...headers }).resume(), 'response')
+    return answer[':status']
+  }
+  t.equal(await ask({ ':method': 'UNKNOWN_METHOD' }), 404)
+  t.equal(await ask({ ':method': 'get' }), 404)
+  t.equal(await ask({ expect: 'miracles' }), 417)
+  t.equal(await ask({ expect: '100-continue' }), 200)
+  const [answer] = await once(session.request({ ':method': 'CONNECT', ':authority': 'x:1' }).resume(), 'response')
+  t.equal(answer[':status'], 405)
+  app.server.on('checkExpectation', (_request, response) => { response.writeHead(417).end() })
+  t.equal(await ask({ expect: 'miracles' }), 417)
+  session.close()
+  await once(session, 'close')
+  t.same(await rejected(app), { invalid_method: 2, expectation_failed: 1, connect: 1 })
+  t.equal(await observed(app), 1)
+})
+
+t.test('what others answer on the same server is not counted', async t => {
+  let handle: RequestListener
+  const app = createApplication(t, {
+    serverFactory (handler) {
+      handle = handler as RequestListener
+      return createServer(answerOrHandle)
+    }
+  })
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  app.get('/', async () => 'x')
+  const address = await listen(app)
+  const types: Array<Record<string, string | number>> = [
+    {},
+    { 'content-type': 'application/json' },
+    { 'content-type': 'application/json; charset=utf-8', 'content-length': 2 },
+    { 'Content-Type': 'application/json', 'Content-Length': 2 },
+    { 'content-length': 2 }
+  ]
+  function answerOrHandle (request: IncomingMessage, response: ServerResponse): void {
+    const [, status, type] = /^\/own\/(\d+)\/(\d+)/.exec(request.url!) ?? []
+    if (status === undefined) handle(request, response)
+    else response.writeHead(Number(status), types[Number(type)]).end('{}')
+  }
+  app.server.on('checkExpectation', (_request, response) => { response.writeHead(417).end() })
+  const rests = { '': [0, 1, 2, 3], '/%zz': [0, 1, 2], [`/${'x'.repeat(101)}`]: [0, 1, 2] }
+  for (const [rest, kinds] of Object.entries(rests)) {
+    for (const status of [400, 404, 414, 417, 500, 503]) {
+      for (const type of kinds) {
+        await exchange(address, `GET /own/${status}/${type}${rest} HTTP/1.1\nhost: x\nconnection: close\n\n`)
+      }
+    }
+  }
+  // HTTP/1.0 demands no host.
+  await exchange(address, 'GET /own/400/4 HTTP/1.0\n\n')
+  await exchange(address, rejections.expectation_failed![0])
+  // As socket.io and others do: their own listener stands in front of those that were there before.
+  const [first, ...rest] = app.server.listeners('request') as RequestListener[]
+  app.server.removeAllListeners('request')
+  app.server.on('request', (request, response) => {
+    if (request.url === '/socket') response.writeHead(400, { 'Content-Type': 'application/json' }).end('{}')
+    else for (const listener of [first!, ...rest]) listener(request, response)
+  })
+  await exchange(address, 'GET /socket HTTP/1.1\nhost: x\nconnection: close\n\n')
+  t.same(await rejected(app), {})
+  await exchange(address, rejections.bad_url![0])
+  t.same(await rejected(app), { bad_url: 1 })
+})
+
+t.test('of applications that share a server and a registry, one counts what no hook sees', async t => {
+  const handlers: RequestListener[] = []
+  const server = createServer((request, response) => {
+    handlers[request.url!.startsWith('/b') ? 1 : 0]!(request, response)
+  })
+  const registry = new Registry()
+  const apps = [0, 1].map(index => createApplication(t, {
+    serverFactory (handler) {
+      handlers[index] = handler as RequestListener
+      return server
+    }
+  }))
+  const [first, second] = apps as [FastifyInstance, FastifyInstance]
+  await first.register(latency, { server: anyPort, processMetrics: false, registry })
+  await second.register(latency, { server: false, registry })
+  second.get('/b', async () => 'x')
+  await second.ready()
+  const address = await listen(first)
+  for (const path of ['/%zz', '/b/%zz']) await exchange(address, `GET ${path} HTTP/1.1\nhost: x\nconnection: close\n\n`)
+  await exchange(address, rejections.malformed![0])
+  await exchange(address, 'CONNECT x:1 HTTP/1.1\nhost: x\n\n')
+  await exchange(address, 'GET /b HTTP/1.1\nhost: x\nconnection: close\n\n')
+  t.same(await rejected(first), { bad_url: 2, malformed: 1, connect: 1 })
+  t.equal(await observed(first), 1)
+})
+
+t.test('no request is counted as rejected and observed too, whenever the hooks of others reply', async t => {
+  const app = createApplication(t, {
+    http: { requireHostHeader: false }, routerOptions: { useSemicolonDelimiter: true }
+  } as object)
+  app.addHook('onRequest', async ({ url }, reply) => {
+    await nextTurn()
+    const [, status, isEmpty] = /^\/(\d+)(empty)?/.exec(url) ?? []
+    if (status !== undefined) return reply.code(Number(status)).send(isEmpty === undefined ? { code: url } : undefined)
+  })
+  app.addHook('onResponse', async () => {
+    for (let turn = 0; turn < 5; turn++) await nextTurn()
+  })
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  app.get('/', async () => 'x')
+  app.get('/*', async () => 'x')
+  const address = await listen(app)
+  const paths = [400, 404, 414, 417, 500, 503].flatMap(status => [
+    `/${status}`, `/${status}empty`, `/${status};%zz`, `/${status}empty;%zz`, `/${status}empty/${'x'.repeat(101)}`, '/'
+  ])
+  const heads = ['HTTP/1.1\nhost: x\n', 'HTTP/1.1\n', 'HTTP/1.1\nhost: x\nexpect: 100-continue\n', 'HTTP/1.0\n']
+  const requests = paths.flatMap(path => heads.map(head => `GET ${path} ${head}connection: close\n\n`))
+  await Promise.all(requests.map(async request => exchange(address, request)))
+  await until('all to be observed', async () => await observed(app) === requests.length)
+  t.same(await rejected(app), {})
+})
+
+t.test('frameworkErrors may answer with any status', async t => {
+  const app = createApplication(t, {
+    frameworkErrors: (_error, _request, reply: FastifyReply) => { reply.code(404).send() }
+  })
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  await exchange(await listen(app), rejections.bad_url![0])
+  t.same(await rejected(app), { bad_url: 1 })
+})
+
+t.test('in a part of an application there is no such counter, which is said in the log', async t => {
+  const lines: string[] = []
+  const app = createApplication(t, { logger: { level: 'info', stream: { write: line => { lines.push(line) } } } })
   app.register(async part => {
     await part.register(latency, { server: anyPort, processMetrics: false })
     part.get('/', async () => 'x')
@@ -236,4 +420,5 @@ t.test('in a part of an application there is no such counter', async t => {
   await app.ready()
   const { registry } = (app as unknown as { partLatency: typeof app.latency }).partLatency
   t.equal(registry.getSingleMetric('http_requests_rejected_total'), undefined)
+  t.equal(lines.filter(line => line.includes('a part of this application only')).length, 1)
 })

@@ -7,12 +7,13 @@ import { Counter, Gauge, Histogram, Summary } from 'prom-client'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import latency from '../lib'
+import { negotiateExposition, negotiateGzip } from '../lib/exposition/formats'
 import { writeOpenMetrics } from '../lib/exposition/openmetrics'
 import { writeText } from '../lib/exposition/text'
 import { fromClientMetric } from '../lib/exposition/client-samples'
 import type { Points } from '../lib/snapshot'
-import { createApplication, createListening, declareLarge, registryOf, scrape, warningOf } from './helpers/application'
-import { Connection } from './helpers/connection'
+import { createApplication, createListening, declareLarge, registryOf, scrape } from './helpers/application'
+import { Connection, exchange } from './helpers/connection'
 import { Exposition } from './helpers/exposition'
 import { Gate } from './helpers/gate'
 import { createHistogram, familyOf, observe } from './helpers/histogram'
@@ -94,6 +95,32 @@ t.test('the format is the one that Accept prefers', async t => {
     t.equal(response.headers['content-type'], type, who)
     t.match(response.headers.vary, /accept/, who)
     t.equal(body.endsWith('# EOF\n'), type.startsWith(openMetrics), who)
+  }
+})
+
+t.test('a client cannot make the choice of a format take long', async t => {
+  const headers = [
+    '*/*,', 'application/openmetrics-text;version=1.0.0;escaping=dots,', 'text/plain;', ';a=b', 'a/b;c="', '"\\', ',',
+    '/', ';,=', 'gzip;q=0.1,', '*,', ' ', '\t,', ...['0', '1', '2'].map(q => `text/plain;q=0.${q},`)
+  ].map(part => part.repeat(16_000 / part.length))
+  headers.push(Array.from({ length: 1200 }, (_, index) => `text/plain;a${index}=b`).join(';'))
+  for (const header of headers) {
+    const request = { headers: { accept: header, 'accept-encoding': header } } as IncomingMessage
+    const start = performance.now()
+    for (let index = 0; index < 100; index++) {
+      negotiateExposition(request)
+      negotiateGzip(request)
+    }
+    // In a tenth of this time on an idle machine.
+    t.ok(performance.now() - start < 1000, header.slice(0, 20))
+  }
+})
+
+t.test('sixteen elements of Accept are read, and no more', async t => {
+  const { app } = await createListening(t, {})
+  for (const [others, type] of [[15, openMetrics], [16, text]] as const) {
+    const accept = `${'text/html,'.repeat(others)}application/openmetrics-text`
+    t.equal((await fetch(app.latency.url!, { headers: { accept } })).headers.get('content-type'), type)
   }
 })
 
@@ -242,10 +269,9 @@ t.test('name[] asks for some families, and only these are read', async t => {
   t.equal(reads, 1)
 })
 
-t.test('overlapping scrapes share one gathering; one more than allowed is answered with 503', async t => {
-  const { app } = await createListening(t, { scrape: { concurrency: 2 }, endpoint: '/metrics' })
-  const gate = new Gate()
-  const begun = new Gate()
+/** Registers a metric that is read when the gate opens. */
+function registerSlow (app: FastifyInstance): { gate: Gate, begun: Gate, reads: () => number } {
+  const [gate, begun] = [new Gate(), new Gate()]
   let reads = 0
   // eslint-disable-next-line no-new -- it registers itself
   new Gauge({
@@ -254,6 +280,12 @@ t.test('overlapping scrapes share one gathering; one more than allowed is answer
     registers: [registryOf(app)],
     async collect () { reads++; begun.open(); await gate.passed() }
   })
+  return { gate, begun, reads: () => reads }
+}
+
+t.test('overlapping scrapes share one gathering; one more than allowed is answered with 503', async t => {
+  const { app } = await createListening(t, { scrape: { concurrency: 2 }, endpoint: '/metrics' })
+  const { gate, begun, reads } = registerSlow(app)
   const first = fetch(app.latency.url!)
   await begun.passed()
   const second = app.inject('/metrics')
@@ -265,7 +297,7 @@ t.test('overlapping scrapes share one gathering; one more than allowed is answer
   t.equal((await second).statusCode, 200)
   // The scrape is over, and counted, when all of its answer was sent.
   await (await first).text()
-  t.equal(reads, 1)
+  t.equal(reads(), 1)
   const page = await scrape(app.latency.url)
   t.equal(page.value('fastify_latency_scrapes_total', { code: '503' }), 1)
   t.equal(page.value('fastify_latency_scrapes_total', { code: '200' }), 2)
@@ -275,54 +307,70 @@ t.test('overlapping scrapes share one gathering; one more than allowed is answer
   t.ok(page.value('fastify_latency_scrape_size_bytes_sum')! > 1000)
 })
 
-/** Declares a metric that fails, and one that never comes. */
-function declareBroken (app: FastifyInstance): void {
-  const registers = [registryOf(app)]
+t.test('a client cannot have metrics read for each of its scrapes', async t => {
+  const { app } = await createListening(t, { scrape: { concurrency: 10 } })
+  let reads = 0
   // eslint-disable-next-line no-new -- it registers itself
-  new Gauge({ name: 'broken', help: 'x', registers, collect () { throw new Error('no database') } })
-  // eslint-disable-next-line no-new -- it registers itself
-  new Gauge({ name: 'hung', help: 'x', registers, collect: () => new Promise<void>(() => {}) })
-}
-
-t.test('a metric that cannot be read fails the scrape, which names it', async t => {
-  const lines: Array<{ level: number, msg: string, err: { code: string } }> = []
-  const app = createApplication(t, {
-    logger: { level: 'error', stream: { write: line => { lines.push(JSON.parse(line)) } } }
-  })
-  const scrape = { timeoutSeconds: 0.05 }
-  await app.register(latency, { server: false, endpoint: '/metrics', processMetrics: false, scrape })
-  declareBroken(app)
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  let status = 0
-  const warning = await warningOf(async () => {
-    const response = await app.inject('/metrics')
-    status = response.statusCode
-    t.same(response.body.trim().split('\n').sort(), [
-      'Metric "broken" could not be read', 'Metric "hung" could not be read'
-    ])
-    t.notMatch(response.body, /database|at /)
-  })
-  t.equal(status, 500)
-  t.match(warning, { code: 'FST_LATENCY_ERR_METRIC_FAILED' })
-  await app.inject('/metrics')
-  t.same(lines.map(line => line.msg), [
-    'Metric "broken" could not be read: no database', 'Metric "hung" could not be read: it was not read in time'
-  ])
+  new Gauge({ name: 'costly', help: 'x', registers: [registryOf(app)], collect () { reads++ } })
+  const differing: Array<(index: number) => string> = [
+    index => `GET /metrics HTTP/1.1\nX-Prometheus-Scrape-Timeout-Seconds: 5.00${index}\n`,
+    index => `GET /metrics?name[]=costly&name[]=unknown${index} HTTP/1.1\n`,
+    index => `GET /metrics?${'name[]=costly&'.repeat(index + 1)} HTTP/1.1\n`,
+    index => `GET /metrics?name[]=costly${index % 2 === 0 ? '&name[]=http_requests_in_flight' : ''} HTTP/1.1\n`,
+    index => `GET /metrics HTTP/1.1\nAccept-Encoding: ${index % 2 === 0 ? 'gzip' : 'identity'}\n`
+  ]
+  for (const head of differing) {
+    reads = 0
+    const requests = Array.from({ length: 10 }, (_, index) => `${head(index)}Host: x\n`)
+    const text = await exchange(app.latency.url!, `${requests.join('\n')}Connection: close\n\n`)
+    t.equal(text.match(/^HTTP\/1\.1 200/gm)?.length, 10)
+    t.equal(reads, 1, head(1))
+  }
 })
 
-t.test("with errorHandling: 'continue' the others are served, and the failure is counted", async t => {
-  const { app } = await createListening(t, { scrape: { errorHandling: 'continue', timeoutSeconds: 3600 } })
-  declareBroken(app)
-  // The scraper has less time than the hour that is configured.
-  const headers = { 'x-prometheus-scrape-timeout-seconds': '0.05' }
-  const first = await fetch(app.latency.url!, { headers })
-  t.equal(first.status, 200)
-  const second = new Exposition(await (await fetch(app.latency.url!, { headers })).text())
-  t.ok(new Exposition(await first.text()).families.has('http_requests_in_flight'))
-  for (const metric of ['broken', 'hung']) {
-    t.equal(second.value('fastify_latency_metric_errors_total', { metric }), 1, metric)
-  }
-  t.notOk(second.families.has('broken'))
+t.test('each of the scrapes that share a reading waits as long as it says', async t => {
+  const { app } = await createListening(t, {})
+  const { gate, begun, reads } = registerSlow(app)
+  const patient = fetch(app.latency.url!)
+  await begun.passed()
+  const hasty = await fetch(app.latency.url!, { headers: { 'x-prometheus-scrape-timeout-seconds': '0.1' } })
+  t.equal(hasty.status, 500)
+  gate.open()
+  t.match(await (await patient).text(), '\nslow 0\n')
+  t.equal(reads(), 1)
+})
+
+t.test('a scrape has what was counted before it began, whatever it shares with an earlier one', async t => {
+  const { app, address } = await createListening(t, { labels: {} }, app => { app.get('/', async () => 'x') })
+  const gate = new Gate()
+  const begun = new Gate()
+  // eslint-disable-next-line no-new -- it registers itself
+  new Gauge({
+    name: 'slow', help: 'x', registers: [registryOf(app)], async collect () { begun.open(); await gate.passed() }
+  })
+  const earlier = scrape(app.latency.url)
+  await begun.passed()
+  t.equal((await scrape(`${app.latency.url}?name[]=http_request_duration_seconds`))
+    .value('http_request_duration_seconds_count'), 0)
+  await fetch(address)
+  const later = scrape(app.latency.url)
+  gate.open()
+  t.ok((await earlier).families.has('slow'))
+  t.equal((await later).value('http_request_duration_seconds_count'), 1)
+})
+
+t.test('scrapes that were refused take no place from others', async t => {
+  const { app } = await createListening(t, { scrape: { concurrency: 2 } })
+  const gate = new Gate()
+  // eslint-disable-next-line no-new -- it registers itself
+  new Gauge({ name: 'slow', help: 'x', registers: [registryOf(app)], collect: async () => gate.passed() })
+  const connection = await Connection.open(app.latency.url!)
+  const some = '?name[]=fastify_latency_scrapes_total'
+  connection.send(`GET /metrics${some} HTTP/1.1\nHost: x\n\n${'GET /metrics HTTP/1.1\nHost: x\n\n'.repeat(9)}`)
+  await connection.until('scrapes_total')
+  t.equal((await fetch(app.latency.url! + some)).status, 200)
+  gate.open()
+  connection.leave()
 })
 
 t.test('a timeout that is no number is none', async t => {

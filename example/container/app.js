@@ -9,6 +9,7 @@ const app = Fastify({ logger: true })
 app.register(latency)
 
 app.get('/', async () => 'Hello World')
+app.get('/health', { config: { latency: false } }, async () => 'OK')
 
 closeWithGrace(() => app.close())
 

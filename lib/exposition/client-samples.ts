@@ -1,3 +1,4 @@
+import { describe, settled } from '../errors'
 import type { Exemplar, HistogramPoints, Labels, Points, SummaryPoints, ValuePoints } from '../snapshot'
 import { runAtOnce } from '../time-slices'
 import { canonicalFloat } from './float'
@@ -13,7 +14,8 @@ export interface ClientMetric {
   readonly name: string
   readonly help: unknown
   readonly type: unknown
-  readonly values: readonly ClientSample[]
+  /** Undefined: there are no samples. */
+  readonly values?: readonly ClientSample[]
 }
 
 export interface ClientSample {
@@ -79,20 +81,42 @@ function labelsOf ({ labelNames }: Points, labelSet: ReadonlyArray<string | unde
   return labels
 }
 
-/** The points of a metric of a client library. Throws if its samples do not fit its type. */
+/** The error for a metric that was read, but that readers of an exposition would refuse. */
+export class InvalidMetric extends TypeError {}
+
+/** The points of a metric of a client library. Throws an `InvalidMetric` if readers would refuse them. */
 export function fromClientMetric (metric: ClientMetric): Points {
-  return runAtOnce(fromClientMetricInSteps(metric))
+  return runAtOnce(fromClientMetricInSteps(metric, metric.name))
 }
 
-/** The same in steps of less than a millisecond, between which the caller may let others use the event loop. */
-export function * fromClientMetricInSteps (metric: ClientMetric): Generator<undefined, Points> {
-  switch (metric.type) {
-    case 'histogram': return yield * readHistogram(metric)
-    case 'summary': return yield * readSummary(metric)
-    case 'counter':
-    case 'gauge': return yield * readValues(metric, metric.type)
-    default: return yield * readValues(metric, 'unknown')
+/**
+ * The same in steps of less than a millisecond, between which the caller may let others use the event loop. `name` is
+ * the name under which the metric is registered: its own may have been overwritten since.
+ */
+export function * fromClientMetricInSteps (metric: ClientMetric, name: string): Generator<undefined, Points> {
+  try {
+    if (!/^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(name)) throw new TypeError('its name is not [a-zA-Z_:][a-zA-Z0-9_:]*')
+    const points = yield * readPoints(metric)
+    return { ...points, name, unit: unitOf(name) }
+  } catch (error) {
+    // Labels and values of somebody else's metric may be objects that throw.
+    throw new InvalidMetric(describe(error), { cause: error })
   }
+}
+
+function readPoints (metric: ClientMetric): Generator<undefined, Points> {
+  if (!Array.isArray(settled(metric.values) ?? [])) throw new TypeError('its samples are not in an array')
+  switch (metric.type) {
+    case 'histogram': return readHistogram(metric)
+    case 'summary': return readSummary(metric)
+    case 'counter':
+    case 'gauge': return readValues(metric, metric.type)
+    default: return readValues(metric, 'unknown')
+  }
+}
+
+export function isLabelName (name: string): boolean {
+  return /^[a-zA-Z_][a-zA-Z0-9_]*$/.test(name) && name !== '__name__'
 }
 
 /** How many samples are read in one step. */
@@ -100,7 +124,7 @@ const samplesPerStep = 500
 
 /** The samples of a metric. After every few hundred of them there is a step. */
 function * samplesInSteps (
-  { name, values }: ClientMetric, read: (sample: ClientSample, metricName: string, index: number) => void
+  { name, values = [] }: ClientMetric, read: (sample: ClientSample, metricName: string, index: number) => void
 ): Generator<undefined, void> {
   for (let index = 0; index < values.length; index++) {
     if (index > 0 && index % samplesPerStep === 0) yield
@@ -109,18 +133,34 @@ function * samplesInSteps (
   }
 }
 
-/** Each sample is a series: whether two samples have the same labels is not for this plugin to judge. */
 function * readValues (metric: ClientMetric, type: ValuePoints['type']): Generator<undefined, ValuePoints> {
   const series = new SeriesTable(metric)
   const exemplars: Exemplar[] = []
-  const values = new Float64Array(metric.values.length)
+  const values: number[] = []
   yield * samplesInSteps(metric, ({ labels, value, exemplar }, metricName, index) => {
     if (metricName !== metric.name) throw new TypeError(`the type ${type} has no sample ${metricName}`)
     series.push(labels ?? {})
     addExemplar(exemplars, exemplar, index, 0)
-    values[index] = Number(value)
+    values.push(type === 'counter' ? countOf(value) : numberOf(value))
   })
-  return { ...yield * series.common(exemplars), type, values }
+  return { ...yield * series.common(exemplars), type, values: Float64Array.from(values) }
+}
+
+/** The value of a sample. */
+function numberOf (value: unknown): number {
+  const number = typeof value === 'string' && value !== '' ? Number(value) : value
+  if (typeof number === 'bigint') return Number(number)
+  if (typeof number !== 'number' || (Number.isNaN(number) && !Object.is(value, number))) {
+    throw new TypeError(`a value is ${describe(value)}`)
+  }
+  return number
+}
+
+/** The value of a sample that counts something. */
+function countOf (value: unknown): number {
+  const count = numberOf(value)
+  if (!(count >= 0)) throw new TypeError(`a count is ${count}`)
+  return count
 }
 
 /** The samples of one series of a histogram or a summary. */
@@ -136,13 +176,15 @@ function * readHistogram (metric: ClientMetric): Generator<undefined, HistogramP
   const { series, distributions } = yield * readDistributions(metric, '_bucket', 'le')
   const bounds = stepsOf(distributions, 'buckets')
   if (distributions.length > 0 && bounds.at(-1) !== Infinity) throw new TypeError('its last bucket is not +Inf')
+  const isIncreasing = bounds.every((bound, index) => index === 0 || bound > bounds[index - 1]!)
+  if (!isIncreasing) throw new TypeError('the bounds of its buckets do not increase')
   const exemplars: Exemplar[] = []
   const counts = new Float64Array(distributions.length * bounds.length)
   distributions.forEach(({ steps, exemplars: exemplarOf }, index) => {
     let [bucket, previous] = [0, 0]
     for (const [bound, cumulativeCount] of steps) {
       addExemplar(exemplars, exemplarOf.get(bound), index, bucket)
-      counts[index * bounds.length + bucket++] = cumulativeCount - previous
+      counts[index * bounds.length + bucket++] = countOf(cumulativeCount - previous)
       previous = cumulativeCount
     }
   })
@@ -158,10 +200,12 @@ function * readHistogram (metric: ClientMetric): Generator<undefined, HistogramP
 
 function * readSummary (metric: ClientMetric): Generator<undefined, SummaryPoints> {
   const { series, distributions } = yield * readDistributions(metric, '', 'quantile')
+  const quantiles = stepsOf(distributions, 'quantiles')
+  if (!quantiles.every(quantile => quantile >= 0 && quantile <= 1)) throw new TypeError('a quantile is not in 0 to 1')
   return {
     ...yield * series.common([]),
     type: 'summary',
-    quantiles: stepsOf(distributions, 'quantiles'),
+    quantiles,
     quantileValues: Float64Array.from(distributions.flatMap(({ steps }) => [...steps.values()])),
     counts: Float64Array.from(distributions, ({ count }) => count!),
     sums: Float64Array.from(distributions, ({ sum }) => sum!)
@@ -183,12 +227,15 @@ function * readDistributions (
     const step = labels?.[stepLabel]
     if (step !== undefined && metricName === metric.name + suffix) {
       const bound = Number(String(step).replace('+Inf', 'Infinity'))
-      distribution.steps.set(bound, Number(value))
+      checkFirst(!distribution.steps.has(bound))
+      distribution.steps.set(bound, suffix === '' ? numberOf(value) : countOf(value))
       if (exemplar !== undefined && exemplar !== null) distribution.exemplars.set(bound, exemplar)
     } else if (metricName === `${metric.name}_sum`) {
-      distribution.sum = Number(value)
+      checkFirst(distribution.sum === undefined)
+      distribution.sum = numberOf(value)
     } else if (metricName === `${metric.name}_count`) {
-      distribution.count = Number(value)
+      checkFirst(distribution.count === undefined)
+      distribution.count = countOf(value)
     } else {
       throw new TypeError(`the type ${String(metric.type)} has no sample ${metricName} without ${stepLabel}`)
     }
@@ -196,6 +243,10 @@ function * readDistributions (
   const isIncomplete = distributions.some(({ sum, count }) => sum === undefined || count === undefined)
   if (isIncomplete) throw new TypeError('a series has no sum or no count')
   return { series, distributions }
+}
+
+function checkFirst (isFirst: boolean): void {
+  if (!isFirst) throw new TypeError('two samples are the same')
 }
 
 /** The bounds or quantiles of a metric. Throws unless all series have the same ones. */
@@ -245,15 +296,23 @@ class SeriesTable {
   * common (exemplars: readonly Exemplar[]): Generator<undefined, Omit<Points, 'type'>> {
     const { name, help } = this.#metric
     const labelNames = [...this.#names]
+    const wrongName = labelNames.find(name => !isLabelName(name))
+    if (wrongName !== undefined) throw new TypeError(`a label is named ${describe(wrongName)}`)
     const labelSets: Array<ReadonlyArray<string | undefined>> = []
+    const keys = new Set<string>()
     for (const labels of this.#sets) {
       if (labelSets.length % samplesPerStep === samplesPerStep - 1) yield
-      labelSets.push(labelNames.map(name => textOf(name, labels[name])))
+      const labelSet = labelNames.map(name => textOf(name, Object.hasOwn(labels, name) ? labels[name] : undefined))
+      // To Prometheus, a label with an empty value is a missing label.
+      const key = JSON.stringify(labelSet.map(value => value ?? ''))
+      if (keys.has(key)) throw new TypeError(`two series have the labels ${describe(labels)}`)
+      keys.add(key)
+      labelSets.push(labelSet)
     }
     return {
       name,
       help: String(help),
-      unit: unitOf(name),
+      unit: undefined,
       labelNames,
       labelSets,
       sharedLabels: {},
@@ -273,7 +332,9 @@ class SeriesTable {
 /** A label value as text. A client library may hold bounds and quantiles as numbers. */
 function textOf (name: string, value: unknown): string | undefined {
   if (value === undefined) return undefined
-  return typeof value === 'number' && (name === 'le' || name === 'quantile') ? canonicalFloat(value) : String(value)
+  if (typeof value === 'number' && (name === 'le' || name === 'quantile')) return canonicalFloat(value)
+  // On the wire all lone surrogates would become U+FFFD, and two series could become one.
+  return String(value).toWellFormed()
 }
 
 /** Leaves an exemplar out that is not one. A client library may have stored half of one that it has refused. */

@@ -55,21 +55,38 @@ export type Exposition = Pick<Format, 'contentType' | 'write'>
  * Every format with each of its parameters. Those without parameters come first, because a client without preferences
  * gets the first one.
  */
-const expositions: readonly Exposition[] = formats
+const expositions = formats
   .flatMap(({ contentType, parameters, write }) =>
-    parameters.map((parameter, rank) => ({ rank, contentType: contentType + parameter, write })))
+    parameters.map((parameter, rank) => ({ rank, parameter, contentType: contentType + parameter, write })))
   .sort((a, b) => a.rank - b.rank)
+
+/**
+ * What is read of a header: so many characters and elements, from its beginning. Prometheus sends six elements,
+ * browsers eight. Without a limit the time to read a header would grow with its length, and with every exposition.
+ */
+const longestHeader = 1024
+const mostElements = 16
 
 /**
  * The exposition that a client prefers. A client that accepts none of them gets the first one, because an error would
  * mean to a scraper that the target is down.
  */
-export function negotiateExposition (request: IncomingMessage): Exposition {
-  const contentType = new Negotiator(request).mediaType(expositions.map(({ contentType }) => contentType))
-  return expositions.find(exposition => exposition.contentType === contentType) ?? expositions[0]!
+export function negotiateExposition ({ headers }: IncomingMessage): Exposition {
+  const accept = begin(headers.accept)
+  // To compare types takes time. A client does not prefer one with a parameter whose value it does not name.
+  const named = expositions.filter(({ parameter }) => accept.includes(parameter.slice(parameter.indexOf('=') + 1)))
+  const types = named.map(({ contentType }) => contentType)
+  const contentType = new Negotiator({ headers: { accept } }).mediaType(types)
+  return named.find(exposition => exposition.contentType === contentType) ?? expositions[0]!
 }
 
 /** Whether a client prefers a compressed answer. */
-export function negotiateGzip (request: IncomingMessage): boolean {
+export function negotiateGzip ({ headers }: IncomingMessage): boolean {
+  const request = { headers: { 'accept-encoding': begin(headers['accept-encoding']) } }
   return new Negotiator(request).encoding(['gzip', 'identity']) === 'gzip'
+}
+
+/** The part of a header that is read. */
+function begin (header = ''): string {
+  return header.slice(0, longestHeader).toLowerCase().split(',', mostElements).join()
 }

@@ -1,5 +1,6 @@
 import type { Points } from '../snapshot'
 import { allocate, Chunk } from './chunk'
+import { familyName, namesOf } from './sample-names'
 import { escapeQuoted, writeSeries } from './series'
 
 export interface OpenMetricsOptions {
@@ -11,7 +12,7 @@ export interface OpenMetricsOptions {
 export function * writeOpenMetrics (
   families: readonly Points[], { created }: OpenMetricsOptions, allocateChunk = allocate
 ): Generator<Uint8Array> {
-  const names = new Set(families.map(family => family.name))
+  const names = new Set(families.flatMap(namesOf))
   const chunk = new Chunk(allocateChunk)
   for (const family of families) {
     const counter = counterName(family, names)
@@ -32,11 +33,10 @@ export function * writeOpenMetrics (
 
 /**
  * The name of a counter's family, which is the name of its samples without `_total`. Undefined if the name has no
- * `_total`, or if another family has the shorter name. Such a counter is written with the type `unknown`, so that its
- * series have the same name in every format.
+ * `_total`, or if another family or its samples have the shorter name. Such a counter is written with the type
+ * `unknown`, so that its series have the same name in every format.
  */
-function counterName ({ type, name }: Points, names: ReadonlySet<string>): string | undefined {
-  if (type !== 'counter' || !name.endsWith('_total')) return undefined
-  const short = name.slice(0, -'_total'.length)
-  return names.has(short) || names.has(`${short}_created`) ? undefined : short
+function counterName (family: Points, names: ReadonlySet<string>): string | undefined {
+  const short = familyName(family)
+  return short === undefined || names.has(short) || names.has(`${short}_created`) ? undefined : short
 }

@@ -1,6 +1,7 @@
 import { opendir } from 'node:fs/promises'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { setTimeout } from '../timers'
+import { addEventLoopMetrics, eventLoopDelayNames } from './event-loop'
 
 /**
  * Metrics of `prom-client` that are left out. Each of them reads all handles, requests or resources of the process in
@@ -12,6 +13,9 @@ const omitted = [
   'nodejs_active_handles', 'nodejs_active_handles_total', 'nodejs_active_requests', 'nodejs_active_requests_total',
   'nodejs_active_resources', 'nodejs_active_resources_total'
 ]
+
+/** The longest time that a timer can be set to. */
+const longestTimerMs = 2 ** 31 - 1
 
 const openFilesName = 'process_open_fds'
 
@@ -37,8 +41,10 @@ export function processMetrics (): Registry {
 
 function createProcessMetrics (): Registry {
   const registry = new Registry()
-  collectDefaultMetrics({ register: registry })
-  for (const name of omitted) registry.removeSingleMetric(name)
+  // `prom-client` cannot be told not to watch the event loop, but to look at it once in 24 days only.
+  collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: longestTimerMs })
+  for (const name of [...omitted, ...eventLoopDelayNames]) registry.removeSingleMetric(name)
+  addEventLoopMetrics(registry)
   const openFiles = registry.getSingleMetric(openFilesName)
   if (openFiles !== undefined) replaceOpenFiles(registry, (openFiles as unknown as { help: string }).help)
   return registry
@@ -59,7 +65,7 @@ function replaceOpenFiles (registry: Registry, help: string): void {
    */
   async function collect (): Promise<void> {
     counting ??= count().catch(() => {}).finally(() => { counting = undefined })
-    await Promise.race([counting, sleep(longestCountMs, undefined, { ref: false })])
+    await Promise.race([counting, new Promise<void>(resolve => setTimeout(resolve, longestCountMs).unref())])
   }
 
   async function count (): Promise<void> {

@@ -1,4 +1,5 @@
 import type { Histogram, HistogramValues, RegistryLike } from '../../index'
+import { settled } from '../errors'
 import { toClientSamples, type SharedSample } from '../exposition/client-samples'
 import { HistogramFamily, type HistogramDefinition } from '../histogram/family'
 import type { SeriesIndex } from '../histogram/series-index'
@@ -10,12 +11,15 @@ import { merge } from './merge'
 /** Reads points in steps. Between two steps the caller may leave the event loop to others. */
 export type Steps<P> = Generator<undefined, P>
 
+/** How values of the same labels become one, where they come from several applications or processes. */
+type Aggregator = 'sum' | 'max'
+
 /** The result of a metric's `getForPromString()`. */
 interface PromStringMetric<Type> {
   readonly name: string
   readonly help: string
   readonly type: Type
-  readonly aggregator: 'sum'
+  readonly aggregator: Aggregator
   readonly values: SharedSample[]
 }
 
@@ -24,16 +28,30 @@ interface PromStringMetric<Type> {
  * that those libraries use.
  */
 abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
-  readonly name: string
   readonly help: string
   abstract readonly type: P['type']
-  readonly aggregator = 'sum'
+  abstract readonly aggregator: Aggregator
   /** The number of leases that keep this metric in its registry. */
   leases = 0
+  readonly #name: string
+  /** The name for the next rendering. Undefined: the metric's own name. */
+  #nextName: string | undefined
 
   constructor ({ name, help }: ValueDefinition) {
-    this.name = name
+    this.#name = name
     this.help = help
+  }
+
+  get name (): string {
+    return this.#name
+  }
+
+  /**
+   * Client libraries overwrite the name of a counter immediately before they render it in OpenMetrics, where it has no
+   * `_total`. It is used for that rendering only.
+   */
+  set name (name: string) {
+    this.#nextName = name
   }
 
   abstract readInSteps (): Steps<P>
@@ -54,7 +72,9 @@ abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
 
   /** Client libraries call this method, if there is one, to write the metric as text. */
   async getForPromString (): Promise<PromStringMetric<P['type']>> {
-    const { name, help, type, aggregator } = this
+    const { help, type, aggregator } = this
+    const name = this.#nextName ?? this.#name
+    this.#nextName = undefined
     return { name, help, type, aggregator, values: toClientSamples(runAtOnce<P>(this.readInSteps())) }
   }
 }
@@ -73,6 +93,7 @@ export function isOwnMetric (metric: unknown): metric is OwnMetric {
 export class RegisteredHistogram extends RegisteredMetric<HistogramPoints> implements Histogram {
   readonly definition: HistogramDefinition
   readonly type = 'histogram'
+  readonly aggregator = 'sum'
   readonly labelNames: readonly string[]
   readonly buckets: readonly number[]
   readonly #families: [HistogramFamily, ...HistogramFamily[]]
@@ -121,17 +142,20 @@ export class RegisteredHistogram extends RegisteredMetric<HistogramPoints> imple
 
 export class RegisteredCounter extends RegisteredMetric<ValuePoints> {
   readonly type = 'counter'
+  readonly aggregator = 'sum'
   /** Functions that bring the counter up to date before it is read. */
   readonly updates = new Set<() => void>()
   readonly #values: ValueFamily
+  readonly #declared: Labels[] = []
 
   constructor (definition: ValueDefinition) {
     super(definition)
     this.#values = new ValueFamily('counter', definition)
   }
 
-  /** Makes a series with the value 0, so that `rate()` sees its first increment. */
+  /** Makes a series with the value 0, so that `rate()` sees its first increment. A reset keeps the series. */
   declare (labels: Labels): void {
+    this.#declared.push(labels)
     this.#values.add(labels, 0)
   }
 
@@ -146,20 +170,27 @@ export class RegisteredCounter extends RegisteredMetric<ValuePoints> {
 
   reset (): void {
     this.#values.reset()
+    for (const labels of this.#declared) this.#values.add(labels, 0)
   }
 }
 
 /** Counts the current values of a gauge, in steps. */
 export type GaugeSource = () => Steps<ReadonlyArray<readonly [labels: Labels, value: number]>>
 
+export interface GaugeDefinition extends ValueDefinition {
+  readonly aggregator: Aggregator
+}
+
 /** A gauge that counts its values whenever it is read. */
 export class RegisteredGauge extends RegisteredMetric<ValuePoints> {
   readonly type = 'gauge'
+  readonly aggregator: Aggregator
   readonly sources = new Set<GaugeSource>()
   readonly #values: ValueFamily
 
-  constructor (definition: ValueDefinition) {
+  constructor (definition: GaugeDefinition) {
     super(definition)
+    this.aggregator = definition.aggregator
     this.#values = new ValueFamily('gauge', definition)
   }
 
@@ -171,7 +202,10 @@ export class RegisteredGauge extends RegisteredMetric<ValuePoints> {
     const counted = []
     for (const source of this.sources) counted.push(...yield * source())
     this.#values.zero()
-    for (const [labels, value] of counted) this.#values.add(labels, value)
+    for (const [labels, value] of counted) {
+      if (this.aggregator === 'max') this.#values.raise(labels, value)
+      else this.#values.add(labels, value)
+    }
     return mergeAll(this.#values.snapshot())
   }
 
@@ -186,20 +220,23 @@ function mergeAll<P extends Points> (parts: readonly P[]): P {
 
 /** Keeps a metric of this plugin in its registry, until all leases on the metric are released. */
 export class Lease {
-  readonly #registry: RegistryLike
-  readonly #metric: OwnMetric
+  readonly registry: RegistryLike
+  readonly metric: OwnMetric
 
   constructor (registry: RegistryLike, metric: OwnMetric) {
-    this.#registry = registry
-    this.#metric = metric
+    this.registry = registry
+    this.metric = metric
     metric.leases++
   }
 
+  get isRegistered (): boolean {
+    return settled(this.registry.getSingleMetric(this.metric.name)) === this.metric
+  }
+
   release (): void {
-    const metric = this.#metric
-    metric.leases--
-    if (metric.leases > 0) return
-    metric.dispose()
-    if (this.#registry.getSingleMetric(metric.name) === metric) this.#registry.removeSingleMetric(metric.name)
+    this.metric.leases--
+    if (this.metric.leases > 0) return
+    this.metric.dispose()
+    if (this.isRegistered) settled(this.registry.removeSingleMetric(this.metric.name))
   }
 }

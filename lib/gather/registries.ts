@@ -1,10 +1,17 @@
 import { register as globalRegistry, Registry } from 'prom-client'
 import type { RegistryLike } from '../../index'
-import { describe, FST_LATENCY_ERR_METRIC_FAILED, FST_LATENCY_ERR_NAME_HIDDEN, type WarnOnce } from '../errors'
-import { fromClientMetricInSteps, type ClientMetric } from '../exposition/client-samples'
+import {
+  causeOf, describe, FST_LATENCY_ERR_METRIC_FAILED, FST_LATENCY_ERR_METRIC_INVALID, FST_LATENCY_ERR_REGISTRY_FAILED,
+  givenRegistry, printable, type WarnOnce
+} from '../errors'
+import { fromClientMetricInSteps, InvalidMetric, isLabelName, type ClientMetric } from '../exposition/client-samples'
+import { isAskedFor, namesOf } from '../exposition/sample-names'
 import type { Gatherer, GatherFailure, Labels, Points } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
-import { isOwnMetric, type OwnMetric } from './registered-metrics'
+import { clearTimeout, setImmediate, setTimeout, type Timer } from '../timers'
+import { listMetrics, type Entry, type Listing, type NamedRegistry } from './listing'
+import { warnOfOtherLibraries } from './other-libraries'
+import { isOwnMetric, type Lease, type OwnMetric } from './registered-metrics'
 
 export function createRegistry (): Registry {
   return new Registry()
@@ -13,6 +20,8 @@ export function createRegistry (): Registry {
 export interface GathererOptions {
   /** The registries that are read first, in this order. More may be added later. */
   readonly registries: Iterable<RegistryLike>
+  /** The metrics of this plugin that are to be in these registries. */
+  readonly leases: Iterable<Lease>
   /** The registry of the metrics about scrapes. It is read after prom-client's global registry. */
   readonly scrapeRegistry: Registry
   /** The registry of the metrics of the process, or undefined if they are not served. It is read last. */
@@ -21,82 +30,129 @@ export interface GathererOptions {
   readonly warnOnce: WarnOnce
 }
 
-/** A metric, and the registry that holds it. */
-interface Entry {
-  readonly registry: RegistryLike
-  readonly metric: NamedMetric
-}
+/**
+ * Reads metrics from all registries. One bad metric never takes the others with it: what readers would refuse is left
+ * out, and a warning names it.
+ */
+export function createGatherer (options: GathererOptions): Gatherer {
+  const { leases, slices, warnOnce } = options
+  let hasLooked = false
 
-interface NamedMetric {
-  readonly name: string
+  function list (): Listing {
+    const registries = namedRegistries(options)
+    if (!hasLooked) warnOfOtherLibraries(registries, warnOnce)
+    hasLooked = true
+    return listMetrics(registries, leases, warnOnce)
+  }
+
+  /** The reading that a gathering may still join. */
+  let current: Reading | undefined
+
+  return async ({ names, timeoutMs }) => {
+    current ??= { ...list(), metrics: new Map(), families: new Map() }
+    const reading = current
+    const isWanted = (entry: Entry | typeof hiddenFamilies): boolean => names === undefined || isAskedFor(entry, names)
+    const wanted = reading.served.filter(isWanted)
+    const read = new Map<unknown, Points>()
+    const failures: GatherFailure[] = []
+    const leftOut = [...reading.broken]
+
+    function leaveOut (name: string, { message, cause }: Error): void {
+      leftOut.push(name)
+      warnOnce(`invalid ${name}`, () =>
+        new FST_LATENCY_ERR_METRIC_INVALID(printable(name), message, causeOf(cause)))
+    }
+
+    async function readInto ({ name, metric }: Entry, points: Promise<Points>): Promise<void> {
+      try {
+        read.set(metric, await points)
+      } catch (cause) {
+        if (cause instanceof InvalidMetric) return leaveOut(name, cause)
+        // No fault of this plugin is a reason to show none of the metrics.
+        if (isOwnMetric(metric)) return leaveOut(name, new Error(describe(cause), { cause }))
+        const error = new FST_LATENCY_ERR_METRIC_FAILED(printable(name), describe(cause), causeOf(cause))
+        failures.push({ name, message: error.message })
+        warnOnce(`metric ${name}`, () => error)
+      }
+    }
+
+    const others = wanted.filter(({ metric }) => !isOwnMetric(metric))
+    for (const entry of others) {
+      if (reading.metrics.has(entry.metric)) continue
+      reading.metrics.set(entry.metric, readMetric(entry, slices))
+      await slices.next()
+    }
+    // Every metric has the whole time, also one that was begun late because the event loop was busy.
+    const deadline = createDeadline(timeoutMs)
+    const inTime = async ({ values, points }: MetricReading): Promise<Points> => {
+      await Promise.race([values, deadline.passed()])
+      return points
+    }
+    await Promise.all(others.map(async entry => readInto(entry, inTime(reading.metrics.get(entry.metric)!))))
+    deadline.cancel()
+
+    // The metrics of this plugin are read last. Up to some 10,000 series are read within one turn of the event loop.
+    // They are then all of the same moment, and include everything that was counted until then. A gathering that begins
+    // later must not get these points, which may lack what was counted before it began.
+    if (current === reading) current = undefined
+    await Promise.all(wanted.map(async entry => {
+      const { registry, metric } = entry
+      if (!isOwnMetric(metric)) return
+      if (!reading.metrics.has(metric)) reading.metrics.set(metric, readOwnMetric(registry, metric, slices, warnOnce))
+      await readInto(entry, reading.metrics.get(metric)!.points)
+    }))
+
+    const taken = new Map(namesOf(hiddenFamilies).map(name => [name, hiddenFamilies.name]))
+    const ownFirst = [...wanted].sort((a, b) => Number(isOwnMetric(b.metric)) - Number(isOwnMetric(a.metric)))
+    for (const { name, metric } of ownFirst) {
+      const points = read.get(metric)
+      if (points === undefined) continue
+      const other = namesOf(points).map(name => taken.get(name)).find(other => other !== undefined)
+      if (other === undefined) {
+        for (const sampleName of namesOf(points)) taken.set(sampleName, name)
+      } else {
+        read.delete(metric)
+        leaveOut(name, new Error(`samples of it would have the names of those of "${other}"`))
+      }
+    }
+    const families = wanted.flatMap(({ metric }) => read.get(metric) ?? [])
+    if (isWanted(hiddenFamilies)) families.push({ ...hiddenFamilies, values: Float64Array.of(reading.hidden) })
+    const key = JSON.stringify(families.map(({ name }) => name))
+    if (!reading.families.has(key)) reading.families.set(key, families)
+    return { families: reading.families.get(key)!, failures, leftOut }
+  }
 }
 
 /**
- * Reads metrics from all registries. If several metrics have the same name, the first is served, and a warning is
- * given. There is no warning if the hidden metric is one of the process, because users may collect these metrics
- * themselves.
+ * What overlapping gatherings share. Each metric is read once for all of them, whichever metrics they are to gather and
+ * however long they may take.
  */
-export function createGatherer (options: GathererOptions): Gatherer {
-  const { registries, scrapeRegistry, processRegistry, slices, warnOnce } = options
+interface Reading extends Listing {
+  /** By the metrics themselves. */
+  readonly metrics: Map<unknown, MetricReading>
+  /** What was gathered, by the names of its families. */
+  readonly families: Map<string, readonly Points[]>
+}
 
-  /** The served metrics by name, and the number of hidden ones. */
-  function list (): { served: Map<string, Entry>, hidden: number } {
-    const served = new Map<string, Entry>()
-    let hidden = 0
-    const lastRegistries = processRegistry === undefined ? [] : [processRegistry]
-    for (const registry of new Set([...registries, globalRegistry, scrapeRegistry, ...lastRegistries])) {
-      for (const metric of registry.getMetricsAsArray() as NamedMetric[]) {
-        if (!served.has(metric.name)) {
-          served.set(metric.name, { registry, metric })
-        } else if (registry !== processRegistry) {
-          hidden++
-          warnOnce(`name ${metric.name}`, new FST_LATENCY_ERR_NAME_HIDDEN(metric.name))
-        }
-      }
-    }
-    return { served, hidden }
+/** One metric that is being read. */
+interface MetricReading {
+  /** Resolves when the metric has told its values. That depends on the metric; all else takes turns with others. */
+  readonly values: Promise<unknown>
+  readonly points: Promise<Points>
+}
+
+/** Every registry once, in the order in which they are served. */
+function namedRegistries ({ registries, scrapeRegistry, processRegistry }: GathererOptions): NamedRegistry[] {
+  const titles = new Map<RegistryLike, string>()
+  const add = (registry: RegistryLike, title: string): void => {
+    if (!titles.has(registry)) titles.set(registry, title)
   }
-
-  return async ({ names, timeoutMs }) => {
-    const { served, hidden } = list()
-    const wanted = [...served.values()].filter(({ metric: { name } }) => names === undefined || names.includes(name))
-    const read = new Map<string, Points>()
-    const failures: GatherFailure[] = []
-    const deadline = createDeadline(timeoutMs)
-
-    async function readInto (name: string, points: Promise<Points>): Promise<void> {
-      try {
-        read.set(name, await points)
-      } catch (cause) {
-        const error = new FST_LATENCY_ERR_METRIC_FAILED(name, describe(cause), { cause })
-        failures.push({ name, message: error.message })
-        warnOnce(`metric ${name}`, error)
-      }
-    }
-
-    const reading: Array<Promise<void>> = []
-    const own: Array<Promise<void>> = []
-    try {
-      for (const { registry, metric } of wanted) {
-        if (isOwnMetric(metric)) continue
-        reading.push(readInto(metric.name, Promise.race([readMetric(registry, metric, slices), deadline.passed()])))
-        await slices.next()
-      }
-      await Promise.all(reading)
-    } finally {
-      deadline.cancel()
-    }
-    // The metrics of this plugin are read last. Up to some 10,000 series are read within one turn of the event loop.
-    // They are then all of the same moment, and include everything that was counted until then.
-    for (const { registry, metric } of wanted) {
-      if (isOwnMetric(metric)) own.push(readInto(metric.name, readOwnMetric(registry, metric, slices)))
-    }
-    await Promise.all(own)
-
-    const families = wanted.flatMap(({ metric: { name } }) => read.get(name) ?? [])
-    if (names === undefined || names.includes(hiddenFamiliesName)) families.push(hiddenFamilies(hidden))
-    return { families, failures }
-  }
+  for (const registry of registries) add(registry, titles.size === 0 ? 'app.latency.registry' : 'a later "registry"')
+  add(globalRegistry, "prom-client's global registry")
+  add(scrapeRegistry, 'the metrics about scrapes')
+  if (processRegistry !== undefined) add(processRegistry, 'the metrics of the process')
+  // Users may collect the metrics of the process themselves.
+  return Array.from(titles, ([registry, title]) => ({ registry, title, mayBeHidden: registry === processRegistry }))
 }
 
 interface Deadline {
@@ -109,41 +165,49 @@ interface Deadline {
 }
 
 function createDeadline (timeoutMs: number): Deadline {
-  let timer: NodeJS.Timeout | undefined
+  let timer: Timer | undefined
   const timedOut = new Promise<void>(resolve => { timer = setTimeout(resolve, timeoutMs).unref() })
   return {
     passed: async () => {
       await timedOut
-      await new Promise(resolve => setImmediate(resolve))
+      await new Promise<void>(resolve => setImmediate(resolve))
       throw new Error('it was not read in time')
     },
     cancel: () => clearTimeout(timer)
   }
 }
 
-const hiddenFamiliesName = 'fastify_latency_hidden_families'
+export const hiddenFamilies = {
+  type: 'gauge',
+  name: 'fastify_latency_hidden_families',
+  help: 'Metric families left out of this scrape because an earlier registry holds one of the same name.',
+  unit: undefined,
+  labelNames: [],
+  labelSets: [[]],
+  sharedLabels: {},
+  startSeconds: undefined,
+  exemplars: []
+} satisfies Omit<Points, 'values'>
 
-function hiddenFamilies (value: number): Points {
-  return {
-    type: 'gauge',
-    name: hiddenFamiliesName,
-    help: 'Metric families left out of this scrape because an earlier registry holds one of the same name.',
-    unit: undefined,
-    labelNames: [],
-    labelSets: [[]],
-    sharedLabels: {},
-    startSeconds: undefined,
-    exemplars: [],
-    values: Float64Array.of(value)
-  }
+function readMetric ({ registry, metric, name }: Entry, slices: TimeSlices): MetricReading {
+  const values = readJSON(registry, metric)
+  const points = values.then(async values => inSlices(fromClientMetricInSteps(values, name), slices))
+  // Nobody may wait for the points any more when they fail.
+  points.catch(() => {})
+  return { values, points }
 }
 
-async function readMetric (registry: RegistryLike, metric: NamedMetric, slices: TimeSlices): Promise<Points> {
-  return inSlices(fromClientMetricInSteps(await readJSON(registry, metric)), slices)
+function readOwnMetric (
+  registry: RegistryLike, metric: OwnMetric, slices: TimeSlices, warnOnce: WarnOnce
+): MetricReading {
+  const points = readOwnPoints(registry, metric, slices, warnOnce)
+  return { values: points, points }
 }
 
-async function readOwnMetric (registry: RegistryLike, metric: OwnMetric, slices: TimeSlices): Promise<Points> {
-  const defaultLabels = Object.entries(await readDefaultLabels(registry))
+async function readOwnPoints (
+  registry: RegistryLike, metric: OwnMetric, slices: TimeSlices, warnOnce: WarnOnce
+): Promise<Points> {
+  const defaultLabels = Object.entries(await readDefaultLabels(registry, warnOnce))
   const points = await inSlices<Points>(metric.readInSteps(), slices)
   const { labelNames } = points
   const sharedLabels = Object.fromEntries(defaultLabels.filter(([name]) => !labelNames.includes(name)))
@@ -165,11 +229,22 @@ async function inSlices<T> (steps: Generator<undefined, T>, slices: TimeSlices):
 
 /**
  * The default labels of a registry. There is no method that reads what `setDefaultLabels()` has set, so this function
- * looks at what the registry adds to a sample without labels.
+ * looks at what the registry adds to a sample without labels. There are none if they cannot be read or shown. `le` is
+ * left out, because buckets have such a label of their own.
  */
-async function readDefaultLabels (registry: RegistryLike): Promise<Labels> {
-  const { values } = await readJSON(registry, { get: () => ({ values: [{ labels: {} }] }) })
-  return Object.fromEntries(Object.entries(values[0]!.labels!).map(([name, value]) => [name, String(value)]))
+async function readDefaultLabels (registry: RegistryLike, warnOnce: WarnOnce): Promise<Labels> {
+  try {
+    const { values } = await readJSON(registry, { get: () => ({ values: [{ labels: {} }] }) })
+    const labels = Object.entries(values![0]!.labels!)
+      .flatMap(([name, value]) => name === 'le' ? [] : [[name, String(value)] as const])
+    const wrong = labels.find(([name]) => !isLabelName(name))
+    if (wrong !== undefined) throw new TypeError(`a default label is named ${describe(wrong[0])}`)
+    return Object.fromEntries(labels)
+  } catch (error) {
+    warnOnce('default labels', () =>
+      new FST_LATENCY_ERR_REGISTRY_FAILED(givenRegistry, `its default labels: ${describe(error)}`, causeOf(error)))
+    return {}
+  }
 }
 
 /**
@@ -182,6 +257,7 @@ async function readDefaultLabels (registry: RegistryLike): Promise<Labels> {
  */
 async function readJSON (registry: RegistryLike, metric: unknown): Promise<ClientMetric> {
   const view = Object.create(registry, { getMetricsAsArray: { value: () => [metric] } }) as RegistryLike
-  const [json] = await view.getMetricsAsJSON() as [ClientMetric]
-  return json
+  const metrics: unknown = await view.getMetricsAsJSON()
+  if (!Array.isArray(metrics)) throw new InvalidMetric(`getMetricsAsJSON() returned ${describe(metrics)}`)
+  return metrics[0]
 }

@@ -1,4 +1,5 @@
 import type { Exemplar, Labels } from '../snapshot'
+import { nowSeconds } from './clock'
 
 /**
  * The labels of an exemplar, or a valid `traceparent` (https://www.w3.org/TR/trace-context/), from which they are taken
@@ -9,7 +10,7 @@ export type ExemplarLabels = string | Labels
 interface Kept {
   labels: ExemplarLabels
   value: number
-  timeMs: number
+  timestampSeconds: number
 }
 
 /** The latest exemplar of each bucket of each series. There are never more of them than buckets. */
@@ -25,18 +26,18 @@ export class KeptExemplars {
     const ofBuckets = this.#ofSlots[slot] ??= []
     const kept: Kept | undefined = ofBuckets[bucket]
     if (kept === undefined) {
-      ofBuckets[bucket] = { labels, value, timeMs: Date.now() }
+      ofBuckets[bucket] = { labels, value, timestampSeconds: nowSeconds() }
     } else {
       kept.labels = labels
       kept.value = value
-      kept.timeMs = Date.now()
+      kept.timestampSeconds = nowSeconds()
     }
   }
 
   /** The exemplars of a slot, as those of a series in points. */
   of (slot: number, series: number): Exemplar[] {
-    return this.#ofSlots[slot]?.flatMap(({ labels, value, timeMs }, bucket) =>
-      ({ series, bucket, labels: read(labels), value, timestampSeconds: timeMs / 1000 })) ?? []
+    return this.#ofSlots[slot]?.flatMap(({ labels, value, timestampSeconds }, bucket) =>
+      ({ series, bucket, labels: read(labels), value, timestampSeconds })) ?? []
   }
 
   clear (): void {

@@ -1,6 +1,7 @@
 import type { Exemplar, HistogramPoints, NativePoints } from '../snapshot'
 import { runAtOnce } from '../time-slices'
 import { bucketIndex } from './bounds'
+import { nowSeconds } from './clock'
 import { type Column, placeMask, segmentBits } from './columns'
 import { KeptExemplars, type ExemplarLabels } from './exemplars'
 import { joinInSteps, NativeBuckets, type NativeConfig } from './native'
@@ -130,7 +131,7 @@ export class HistogramFamily {
 
   /** Forgets everything that was counted. */
   reset (): void {
-    this.#startSeconds = Date.now() / 1000
+    this.#startSeconds = nowSeconds()
     this.#exemplars.clear()
     this.index.clear(this.#columns)
   }

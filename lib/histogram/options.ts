@@ -1,4 +1,4 @@
-import { isBoolean, isObject, isText, optional, readObject } from '../checks'
+import { isObjectOrBoolean, isText, optional, readObject } from '../checks'
 import { isUpperBounds } from './bounds'
 import type { NativeConfig } from './native'
 import { coarsestSchema, finestSchema } from './native-scale'
@@ -28,7 +28,7 @@ export function parseHistogramOptions (option: string, value: unknown, defaults:
 }
 
 function parseNative (option: string, value: unknown): NativeConfig | undefined {
-  const isOn = optional(option, value, isBooleanOrObject, 'true, false, or an object') ?? false
+  const isOn = optional(option, value, isObjectOrBoolean, 'a boolean or an object') ?? false
   if (isOn === false) return undefined
   const given = readObject(option, isOn === true ? {} : isOn, ['schema', 'maxBuckets'])
   return Object.freeze({
@@ -36,10 +36,6 @@ function parseNative (option: string, value: unknown): NativeConfig | undefined 
       `an integer from ${coarsestSchema} to ${finestSchema}`) ?? 3,
     maxBuckets: optional(`${option}.maxBuckets`, given.maxBuckets, isBucketLimit, 'an integer from 10 to 1000') ?? 160
   })
-}
-
-function isBooleanOrObject (value: unknown): value is boolean | Record<string, unknown> {
-  return isBoolean(value) || isObject(value)
 }
 
 function isSchema (value: unknown): value is number {

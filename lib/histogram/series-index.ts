@@ -1,3 +1,4 @@
+import { nowSeconds } from './clock'
 import { allocateSegment, Column, type AllocateSegment } from './columns'
 
 /** One level of the index. It maps a label value to the next level or, on the last level, to the slot. */
@@ -97,7 +98,7 @@ export class SeriesIndex {
   #add (labelValues: readonly string[]): number {
     const slot = this.#labelSets.push(labelValues) - 1
     for (const column of this.#columns) column.reserve(this.size)
-    this.#starts.set(slot, Date.now() / 1000)
+    this.#starts.set(slot, nowSeconds())
     let branch = this.#slots
     labelValues.forEach((value, depth) => {
       if (depth === labelValues.length - 1) {

@@ -31,6 +31,13 @@ export class ValueFamily {
     column.add(index.slot(Object.values(labels)), amount)
   }
 
+  /** Sets a series to a value, unless it has a greater one. A new series is added first. */
+  raise (labels: Labels, value: number): void {
+    const { index, column } = this.#part(Object.keys(labels))
+    const slot = index.slot(Object.values(labels))
+    column.set(slot, Math.max(column.get(slot), value))
+  }
+
   /** Sets every series to 0. */
   zero (): void {
     for (const { column } of this.#parts.values()) column.clear()

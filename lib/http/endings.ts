@@ -1,5 +1,8 @@
 import { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import {
+  hasKnownLength, isAnsweredPastReply, isHeadOfEventStream, sentHead, statusIn, watchConnection
+} from './sent-head'
 
 /**
  * How a request ended:
@@ -13,11 +16,18 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
  */
 export type Ending = 'replied' | 'aborted_before_reply' | 'aborted_in_reply' | 'timed_out' | 'malformed' | 'long_lived'
 
-/** The property of a connection, or of an HTTP/2 stream, that holds what the observers know of it. */
+/** The property of a carrier that holds what the observers know of it. */
 const kConnection = Symbol('fastify-latency.connection')
 
-/** What carries a request: a connection or, in HTTP/2, a stream, which has the property `aborted`. */
-type Transport = Duplex & { aborted?: boolean, [kConnection]?: Connection | undefined }
+/** A connection or, in HTTP/2, a stream, which has the property `aborted`. */
+type Transport = Duplex & { aborted?: boolean }
+
+/**
+ * What carries a request, and emits `close` at the latest when the request is over. It is the connection or the HTTP/2
+ * stream. The reply takes the place of a connection that is missing, imitated or frozen: `inject()` and others imitate
+ * requests, and their connections never close.
+ */
+type Carrier = (Transport | FastifyReply['raw']) & { [kConnection]?: Connection | undefined }
 
 /** Called when a request has ended. `elapsedMs` is `reply.elapsedTime`, which is read only once. */
 export type OnEnding = (reply: FastifyReply, ending: Ending, elapsedMs: number) => void
@@ -32,6 +42,7 @@ export type OnEnding = (reply: FastifyReply, ending: Ending, elapsedMs: number) 
  */
 export class EndingObserver {
   readonly #onEnding: OnEnding
+  readonly #onFailure: (error: unknown) => void
   readonly #connections = new Set<Connection>()
   /** Replies whose connection closed first. `onResponse` may still run for them, and must not count them again. */
   readonly #ended = new WeakSet<FastifyReply>()
@@ -41,20 +52,29 @@ export class EndingObserver {
   readonly #whenIdle: Array<() => void> = []
   /** Whether the two collections above were ever used. To look there takes as long as to record a request. */
   #isFollowed = false
+  /** Whether a connection may have closed before our `onResponse` hook, because of an earlier one. */
+  #watchesFinish = false
 
-  /** `onEnding` is called at the end of every request. */
-  constructor (onEnding: OnEnding) {
+  /**
+   * `onEnding` is called at the end of every request, and `onFailure` with what it throws when a connection has closed.
+   * Nobody could catch that there.
+   */
+  constructor (onEnding: OnEnding, onFailure: (error: unknown) => void = () => {}) {
     this.#onEnding = onEnding
+    this.#onFailure = onFailure
   }
 
   /** To be called when a request begins. The `onEnding` given here is called at the end of this request only. */
   begin (request: FastifyRequest, reply: FastifyReply, onEnding?: OnEnding): void {
-    const transport = transportOf(request)
-    const connection = this.#connection(transport) ?? this.#connect(transport, reply)
-    connection.add(reply)
+    const connection = this.#connection(request, reply) ?? this.#connect(request, reply)
     if (onEnding !== undefined) this.#follow(reply, onEnding)
+    if (connection === undefined) return
+    connection.add(reply)
+    const isUpgrade = (request.raw as { upgrade?: boolean }).upgrade === true
+    if (isUpgrade) watchConnection(reply, connection.carrier as Transport)
+    if (isUpgrade || this.#watchesFinish) watchFinish(reply, connection.carrier)
     // A client may leave while an asynchronous hook holds up the hook that calls this method.
-    if (connection.isClosed) this.#closed(connection, transport)
+    if (connection.isClosed) this.#closed(connection)
   }
 
   /**
@@ -62,11 +82,13 @@ export class EndingObserver {
    * request.
    */
   replied (request: FastifyRequest, reply: FastifyReply): void {
-    const transport = transportOf(request)
-    const wasOpen = this.#connection(transport)?.remove(reply) === true
+    const wasOpen = this.#connection(request, reply)?.remove(reply) === true
+    const ending = endingOfReply(reply)
+    // Node.js closes a reply in the turn in which it finishes: if the reply is closed, an earlier hook took time.
+    if (reply.raw.closed || ending === 'aborted_in_reply') this.#watchesFinish = true
     if (!wasOpen && this.#ended.has(reply)) return
     const { elapsedTime } = reply
-    this.#end(reply, endingOfReply(reply, transport, elapsedTime), elapsedTime)
+    this.#end(reply, ending, elapsedTime)
   }
 
   /** The replies of the requests that have begun and have not ended. */
@@ -91,9 +113,23 @@ export class EndingObserver {
 
   /** Whether an HTTP/1 connection has an open request of which the client has not sent everything yet. */
   isReceiving (socket: Duplex): boolean {
-    const connection = this.#connection(socket)
+    const connection = this.#own((socket as Carrier)[kConnection])
     const latest = connection?.pipelined.at(-1) ?? connection?.reply
     return latest?.request.raw.complete === false
+  }
+
+  /**
+   * Forgets the connections that carry no request. To be called when the application has closed. Some servers and their
+   * connections outlive it, and would keep it in memory.
+   */
+  release (): void {
+    for (const connection of this.#connections) {
+      if (connection.reply !== undefined) continue
+      this.#connections.delete(connection)
+      connection.leave()
+      const { carrier } = connection
+      if (carrier[kConnection] === undefined) carrier.off('close', EndingObserver.#onClose)
+    }
   }
 
   #end (reply: FastifyReply, ending: Ending, elapsedMs: number): void {
@@ -106,25 +142,39 @@ export class EndingObserver {
     if (this.#whenIdle.length > 0 && this.isIdle) for (const resolve of this.#whenIdle.splice(0)) resolve()
   }
 
+  /** What this observer knows of the carrier of a request. */
+  #connection (request: FastifyRequest, reply: FastifyReply): Connection | undefined {
+    const transport = transportOf(request) as Carrier | undefined
+    return this.#own(transport?.[kConnection] ?? (reply.raw as Carrier)[kConnection])
+  }
+
   /**
-   * What this observer knows of a connection. Other observers may watch the same connection, and all of them keep what
-   * they know in a list under one symbol. With a symbol for each observer, V8 would take 30 ns longer to read any of
-   * them.
+   * The one of this observer. Other observers may watch the same connection, and all of them keep what they know in a
+   * list under one symbol. With a symbol for each observer, V8 would take 30 ns longer to read any of them.
    */
-  #connection (transport: Transport): Connection | undefined {
-    let connection = transport[kConnection]
+  #own (first: Connection | undefined): Connection | undefined {
+    let connection = first
     while (connection !== undefined && connection.observer !== this) connection = connection.next
     return connection
   }
 
-  #connect (transport: Transport, reply: FastifyReply): Connection {
-    const connection = new Connection(this, transport[kConnection])
-    transport[kConnection] = connection
+  /** Returns undefined for the imitation of a reply that cannot be observed. Only `replied()` can tell of its end. */
+  #connect (request: FastifyRequest, reply: FastifyReply): Connection | undefined {
+    const carrier = carrierOf(request, reply)
+    if (carrier === undefined) return undefined
+    const first = carrier[kConnection]
+    const connection = new Connection(this, carrier)
     this.#connections.add(connection)
-    const carrier = carrierOf(transport, reply)
     connection.isClosed = carrier.closed
-    carrier.once('close', () => this.#closed(connection, transport))
+    // There is one listener, however many observers there are: Node.js warns of more than ten.
+    if (first === undefined) carrier.once('close', EndingObserver.#onClose)
     return connection
+  }
+
+  static readonly #onClose = function (this: Carrier): void {
+    for (let connection = this[kConnection]; connection !== undefined; connection = connection.next) {
+      connection.observer.#closed(connection)
+    }
   }
 
   #follow (reply: FastifyReply, onEnding: OnEnding): void {
@@ -132,14 +182,18 @@ export class EndingObserver {
     this.#onEndings.set(reply, onEnding)
   }
 
-  #closed (connection: Connection, transport: Transport): void {
+  #closed (connection: Connection): void {
     connection.isClosed = true
     this.#connections.delete(connection)
     for (let { reply } = connection; reply !== undefined; reply = connection.reply) {
       connection.remove(reply)
       this.#ended.add(reply)
-      const { elapsedTime } = reply
-      this.#end(reply, endingOfConnection(reply, transport, elapsedTime), elapsedTime)
+      try {
+        const { elapsedTime } = reply
+        this.#end(reply, endingOfConnection(reply), elapsedTime)
+      } catch (error) {
+        this.#onFailure(error)
+      }
     }
   }
 }
@@ -147,8 +201,9 @@ export class EndingObserver {
 /** An HTTP/1 connection or an HTTP/2 stream, as one observer knows it, with the requests that are open on it. */
 class Connection {
   readonly observer: EndingObserver
+  readonly carrier: Carrier
   /** The same connection as another observer knows it. */
-  readonly next: Connection | undefined
+  next: Connection | undefined
   /** The reply of the oldest open request. HTTP/1 handles one request at a time. */
   reply: FastifyReply | undefined = undefined
   /** The replies of the open requests that arrived behind `reply`. */
@@ -156,12 +211,25 @@ class Connection {
 
   isClosed = false
 
-  constructor (observer: EndingObserver, next: Connection | undefined) {
+  constructor (observer: EndingObserver, carrier: Carrier) {
     this.observer = observer
-    this.next = next
+    this.carrier = carrier
+    this.next = carrier[kConnection]
+    carrier[kConnection] = this
+  }
+
+  /** Takes this object away from its carrier. */
+  leave (): void {
+    const { carrier } = this
+    if (carrier[kConnection] === this) carrier[kConnection] = this.next
+    for (let other = carrier[kConnection]; other !== undefined; other = other.next) {
+      if (other.next === this) other.next = this.next
+    }
   }
 
   add (reply: FastifyReply): void {
+    // An earlier `onResponse` hook may have failed, so that nobody has told of the end.
+    while (this.reply?.raw.writableFinished === true) this.reply = this.pipelined.shift()
     if (this.reply === undefined) this.reply = reply
     else this.pipelined.push(reply)
   }
@@ -181,17 +249,28 @@ class Connection {
 export type LongLivedKind = 'stream' | 'upgrade'
 
 /**
- * The kind of a request that is meant to stay open. It is undefined for any other request. `stream` is an event stream
- * (server-sent events), or a hijacked reply that its handler keeps writing to. `upgrade` is a WebSocket or another
- * upgraded connection.
+ * The kind of a request that is meant to stay open. It is undefined for any other request. `stream` is an event stream.
+ * `upgrade` is a WebSocket or another upgraded connection. Only what the server has sent decides, and nothing that the
+ * client has said.
  */
 export function longLivedKind (reply: FastifyReply): LongLivedKind | undefined {
-  const { request, raw } = reply
-  if (reply.sent && !raw.writableEnded) {
-    if (raw.headersSent) return 'stream'
-    if (request.headers.upgrade !== undefined) return 'upgrade'
-  }
-  return raw.headersSent && isEventStream(reply) ? 'stream' : undefined
+  const head = sentHead(reply)
+  if (head === undefined) return isUpgraded(reply) ? 'upgrade' : undefined
+  if (statusIn(head) === 101) return 'upgrade'
+  return isHeadOfEventStream(head) && reply.request.method !== 'HEAD' ? 'stream' : undefined
+}
+
+/**
+ * Whether the connection of a request was taken over from HTTP. Node.js stops reading from a connection that it hands
+ * to a listener for `upgrade`. From then on somebody reads from it as soon as the upgrade is accepted. An upgrade that
+ * is refused is answered by an ordinary reply.
+ */
+function isUpgraded ({ request, raw }: FastifyReply): boolean {
+  // Where requests are imitated, as `injectWS()` of @fastify/websocket does, Node.js has not decided about the upgrade.
+  const { upgrade = request.headers.upgrade !== undefined } = request.raw as { upgrade?: boolean | null }
+  if (upgrade !== true) return false
+  // Before somebody reads from a stream, the property is null. Not every imitation of a socket is a stream.
+  return typeof (request.raw.socket ?? raw.socket)?.readableFlowing === 'boolean'
 }
 
 /**
@@ -201,76 +280,89 @@ export function longLivedKind (reply: FastifyReply): LongLivedKind | undefined {
 export const clientEnded = 'HPE_INVALID_EOF_STATE'
 
 /**
- * An event stream that ends sooner counts as a normal reply. To look at the headers of every reply would cost as much
- * as recording the reply.
- */
-const shortestStreamMs = 100
-
-/**
- * Whether a reply is an event stream. Fastify does not know the headers of a hijacked reply. For such a reply the
- * request tells: by the HTML standard, EventSource sends `accept: text/event-stream`.
- */
-function isEventStream (reply: FastifyReply): boolean {
-  const type = reply.getHeader('content-type')
-  return type === undefined
-    ? reply.request.headers.accept === 'text/event-stream'
-    : typeof type === 'string' && type.startsWith('text/event-stream')
-}
-
-/**
  * Destroys the connection, or the HTTP/2 stream, of a request. This also works while the reply waits behind earlier
  * pipelined ones, when the reply itself cannot end the connection.
  */
 export function disconnect (request: FastifyRequest, reply: FastifyReply): void {
-  carrierOf(transportOf(request), reply).destroy()
+  carrierOf(request, reply)?.destroy()
 }
 
-/** The object that emits `close` at the latest when the request is over. */
-function carrierOf (transport: Transport, reply: FastifyReply): Duplex | FastifyReply['raw'] {
-  return isImitation(transport) ? reply.raw : transport
+function carrierOf (request: FastifyRequest, reply: FastifyReply): Carrier | undefined {
+  const transport = transportOf(request)
+  if (isReal(transport) && Object.isExtensible(transport)) return transport
+  const { raw } = reply
+  return typeof raw.once === 'function' && Object.isExtensible(raw) ? raw : undefined
 }
 
-/** The socket of an HTTP/1 request, or the stream of an HTTP/2 request. Many HTTP/2 requests share a socket. */
-function transportOf ({ raw }: FastifyRequest): Transport {
-  return ((raw as { stream?: Duplex }).stream ?? raw.socket) as Transport
+/**
+ * The socket of an HTTP/1 request, or the stream of an HTTP/2 request. Many HTTP/2 requests share a socket. Of an
+ * imitated request it may be anything.
+ */
+function transportOf (request: FastifyRequest): Transport | undefined {
+  const raw: { stream?: Duplex, socket: Duplex | null, client?: Duplex } = request.raw
+  // HTTP clients such as undici take `socket` away from a request that they were given as a body. Node.js keeps another
+  // reference to it, which nobody else uses.
+  return raw.client ?? raw.stream ?? raw.socket ?? undefined
 }
 
-/** Whether the transport is the imitation of a socket that `inject()` makes, which never closes. */
-function isImitation (transport: Transport): boolean {
-  return !(transport instanceof Duplex)
+function isReal (transport: Transport | undefined): transport is Transport {
+  return transport instanceof Duplex
+}
+
+/**
+ * Whether replies were handed to the operating system when they finished. In Node.js 20 and 22, a reply also finishes
+ * when its connection is destroyed while it waits to be sent.
+ */
+const wereSent = new WeakMap<FastifyReply['raw'], boolean>()
+
+/** To be called before earlier `onResponse` hooks run, which may destroy the connection. */
+function watchFinish ({ raw }: FastifyReply, carrier: Carrier): void {
+  raw.prependOnceListener('finish', () => { wereSent.set(raw, !carrier.destroyed) })
 }
 
 /**
  * The ending of a request for which `onResponse` runs. The hook also runs when an HTTP/2 stream is reset and, in
  * Node.js 20 and 22, when a connection is destroyed while a reply waits to be sent.
  */
-function endingOfReply (reply: FastifyReply, transport: Transport, elapsedMs: number): Ending {
-  if (transport.destroyed && (!transport.writableFinished || transport.aborted === true)) {
-    if (!reply.raw.headersSent) return 'aborted_before_reply'
-    return isEventStream(reply) ? 'long_lived' : 'aborted_in_reply'
+function endingOfReply (reply: FastifyReply): Ending {
+  const transport = transportOf(reply.request)
+  const isDestroyed = transport?.destroyed === true && isReal(transport)
+  if (isDestroyed && (!transport.writableFinished || transport.aborted === true) && wereSent.get(reply.raw) !== true) {
+    if (sentHead(reply) === undefined) return 'aborted_before_reply'
+    return longLivedKind(reply) === undefined ? 'aborted_in_reply' : 'long_lived'
   }
-  return elapsedMs >= shortestStreamMs && isEventStream(reply) ? 'long_lived' : 'replied'
+  return endingOfSent(reply)
 }
 
-function endingOfConnection (reply: FastifyReply, transport: Transport, elapsedMs: number): Ending {
-  const { raw } = reply
+function endingOfSent (reply: FastifyReply): Ending {
+  return hasKnownLength(reply) || longLivedKind(reply) === undefined ? 'replied' : 'long_lived'
+}
+
+function endingOfConnection (reply: FastifyReply): Ending {
+  const { raw, request } = reply
+  const transport = transportOf(request)
   // The reply is complete, but an asynchronous `onResponse` hook of the application runs before ours and delays it. The
   // reply to an injected request never becomes finished.
-  if (raw.writableFinished || (raw.writableEnded && isImitation(transport))) {
-    return endingOfReply(reply, transport, elapsedMs)
+  if (raw.writableFinished || (raw.writableEnded && !isReal(transport))) {
+    return wereSent.get(raw) === false ? endingOfReply(reply) : endingOfSent(reply)
   }
   if (longLivedKind(reply) !== undefined) return 'long_lived'
-  if (hasBegun(reply)) return 'aborted_in_reply'
+  if (hasBegun(reply)) return wasEnded(reply) ? 'replied' : 'aborted_in_reply'
   // An error of the connection belongs to this request only if the client has not sent all of the request yet.
-  const code = reply.request.raw.complete ? undefined : (transport.errored as NodeJS.ErrnoException | null)?.code
+  const code = request.raw.complete === false ? (transport?.errored as NodeJS.ErrnoException | null)?.code : undefined
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return 'timed_out'
   return code?.startsWith('HPE_') === true && code !== clientEnded ? 'malformed' : 'aborted_before_reply'
+}
+
+/** Whether somebody has answered a request past its reply, and has sent all before the connection closed. */
+function wasEnded (reply: FastifyReply): boolean {
+  return isAnsweredPastReply(reply) && transportOf(reply.request)?.writableFinished === true
 }
 
 /**
  * Whether anything of a reply was sent. The reply to a pipelined request may have been written and still wait for the
  * earlier replies.
  */
-function hasBegun ({ raw }: FastifyReply): boolean {
-  return raw.headersSent && raw.socket !== null
+function hasBegun (reply: FastifyReply): boolean {
+  return sentHead(reply) !== undefined && reply.raw.socket !== null
 }

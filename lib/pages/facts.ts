@@ -1,4 +1,4 @@
-import type { ShownHistogram } from './browser/reader'
+import type { Objective, ShownHistogram } from './browser/feed'
 
 /**
  * The facts about an application that the pages show: plain data without secrets, which could come from another thread.
@@ -9,6 +9,8 @@ export interface Facts {
   readonly histograms: readonly ShownHistogram[]
   /** Whether requests in flight are counted. */
   readonly inFlight: boolean
+  /** Undefined: no objective is configured. */
+  readonly objective: Objective | undefined
   /** The options in effect. */
   readonly tables: readonly OptionTable[]
 }

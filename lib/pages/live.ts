@@ -1,11 +1,18 @@
 import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import path from 'node:path'
-import type { FastifyInstance } from 'fastify'
+import { Readable } from 'node:stream'
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { Gatherer } from '../snapshot'
+import type { TimeSlices } from '../time-slices'
+import type { PageData } from './browser/feed'
 import type { Facts } from './facts'
 import { escapeHtml, version } from './html'
+import { Budget } from './objective'
 import { icon, style } from './style'
+import { Watch } from './watch'
 
-/** The Content-Security-Policy of the page: it allows the files below `/live/` and the metrics, and nothing else. */
+/** The Content-Security-Policy of the page: it allows the files and the data below `/live/`, and nothing else. */
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
   "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -16,7 +23,10 @@ const css = 'text/css; charset=utf-8'
  * The names of the modules in `browser/`. The modules import each other without an extension, so their addresses have
  * none.
  */
-const modules = ['page', 'charts', 'table', 'elements', 'history', 'reader', 'quantile', 'format']
+const modules = [
+  'page', 'changes', 'charts', 'elements', 'format', 'generation', 'handover', 'history', 'promql', 'quantile', 'rows',
+  'table'
+]
 
 /**
  * The script that takes the place of the page's modules if their files are missing, as in a bundle of the application.
@@ -26,54 +36,144 @@ const withoutFiles = "document.querySelector('#state').textContent = 'The files 
 
 /** The other files of the page: the address and content type of each, and a function that reads its content. */
 const parts: ReadonlyArray<[url: string, type: string, read: () => string | Promise<string | Buffer>]> = [
-  ['/live/page.css', css, () => style],
+  ['/live/page.css', css, () => style.replace(/\s*([{};:,])\s+/g, '$1')],
   ['/live/icon.svg', 'image/svg+xml', () => icon],
-  ['/live/uplot.css', css, () => readFile(require.resolve('uplot/dist/uPlot.min.css'))],
-  ['/live/uplot.js', javaScript, () => readFile(require.resolve('uplot/dist/uPlot.iife.min.js'))],
-  ...modules.map((name): [string, string, () => Promise<string | Buffer>] =>
-    [`/live/${name}`, javaScript, () => readModule(name)])
+  ['/live/uplot.js', javaScript, () => readUplot('uPlot.iife.min.js').catch(() => withoutFiles)],
+  ...modules.map((name): [string, string, () => Promise<string>] =>
+    [`/live/${name}`, javaScript, () => readModule(name).catch(() => withoutFiles)])
 ]
 
-async function readModule (name: string): Promise<string | Buffer> {
-  return readFile(path.join(__dirname, 'browser', `${name}.js`)).catch(() => withoutFiles)
+const dataUrl = '/live/data'
+
+export interface LiveOptions {
+  readonly facts: () => Facts
+  readonly gather: Gatherer
+  readonly slices: TimeSlices
+}
+
+/** Reads a file of the package `uplot`, which bundlers do not see: they would take the file for a module. */
+async function readUplot (file: string): Promise<Buffer> {
+  return readFile(createRequire(__filename).resolve(`uplot/dist/${file}`))
+}
+
+/** Reads a module, and leaves out its indentation, which is a tenth of it, and the address of its source. */
+async function readModule (name: string): Promise<string> {
+  const text = await readFile(path.join(__dirname, 'browser', `${name}.js`), 'utf8')
+  return text.replace(/^ +|^\/\/# source.*/gm, '')
 }
 
 /** Declares the page at `/live`, unless one of its addresses is taken. Returns whether the page was declared. */
-export function declareLivePage (app: FastifyInstance, facts: () => Facts): boolean {
-  if (['/live', ...parts.map(([url]) => url)].some(url => app.hasRoute({ method: 'GET', url }))) return false
+export function declareLivePage (app: FastifyInstance, options: LiveOptions): boolean {
+  const urls = ['/live', dataUrl, ...parts.map(([url]) => url)]
+  if (urls.some(url => app.hasRoute({ method: 'GET', url }))) return false
   app.get('/live', (_request, reply) => {
     reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8')
-    reply.send(livePage(facts()))
+    reply.send(livePage(options.facts()))
   })
   for (const [url, type, read] of parts) app.get(url, async (_request, reply) => reply.type(type).send(await read()))
+  declareData(app, options)
   return true
 }
 
-/**
- * The data with which the page asks for the metrics and understands the answer. The path is relative, because a proxy
- * may serve the page at another path.
- */
-function pageData ({ path, histograms, inFlight }: Facts): string {
-  return JSON.stringify({ path: `.${path}`, histograms, inFlight })
+/** The histogram that the page shows, and what it has had of it. */
+interface DataQuery {
+  readonly histogram?: string
+  readonly generation?: string
+  readonly last?: string
 }
 
-/** The names of the numbers at the top of the page, and what each means. `browser/page.ts` fills in the numbers. */
-const numbers: ReadonlyArray<[id: string, name: string, meaning: string]> = [
+/** Declares the address at which the page asks for data. */
+function declareData (app: FastifyInstance, { facts, gather, slices }: LiveOptions): void {
+  const watches = new Map<string, Watch>()
+  let budget: Budget | undefined
+
+  function watch (name: string | undefined): Watch | undefined {
+    const histogram = facts().histograms.find(histogram => histogram.name === name)
+    if (histogram === undefined) return undefined
+    const found = watches.get(histogram.name) ?? new Watch({ histogram, gather, slices })
+    watches.set(histogram.name, found)
+    return found
+  }
+
+  app.addHook('onReady', done => {
+    const { objective, histograms: [histogram] } = facts()
+    if (objective !== undefined) {
+      budget = new Budget({ objective, histogram: histogram!, gather })
+      budget.keepReading()
+    }
+    done()
+  })
+  app.addHook('onClose', (_app, done) => {
+    budget?.close()
+    for (const watch of watches.values()) watch.close()
+    done()
+  })
+  app.get<{ Querystring: DataQuery }>(dataUrl, async (request, reply): Promise<FastifyReply> => {
+    const { histogram, generation = '', last } = request.query
+    const watched = watch(histogram)
+    if (watched === undefined) return reply.code(404).send('There is no such histogram\n')
+    try {
+      const pieces = await watched.answer({ generation, last: Number(last) }, await budget?.windows())
+      return reply.type('application/json; charset=utf-8').send(Readable.from(pieces, { objectMode: false }))
+    } catch {
+      // The gatherer has warned of the reason.
+      return reply.code(503).send('The metrics could not be read\n')
+    }
+  })
+}
+
+function pageData ({ histograms, inFlight, objective }: Facts): PageData {
+  return { histograms, inFlight, objective: objective && { ...objective, histogram: histograms[0]!.name } }
+}
+
+/** A number at the top of the page: its id, its name, and what it means. `browser/page.ts` fills it in. */
+type NumberCard = readonly [id: string, name: string, meaning: string]
+
+const latencies: readonly NumberCard[] = [
   ['rate', 'Requests', 'per second'],
+  ['mean', 'Mean', 'exact'],
   ['p50', 'p50', 'half within'],
   ['p90', 'p90', '90 % within'],
-  ['p99', 'p99', '99 % within'],
-  ['errors', 'Errors', 'answered with 5xx'],
-  ['aborted', 'Aborted', 'the client left first'],
-  ['rejected', 'Rejected', 'never reached a route'],
-  ['in-flight', 'In flight', 'waiting right now']
+  ['p99', 'p99', '99 % within']
 ]
 
+/** The numbers of how requests ended, and of those that have not. What is not counted is left out. */
+function endings ({ inFlight, histograms }: Facts): NumberCard[] {
+  const hasStatus = histograms.some(({ statusLabel }) => statusLabel !== undefined)
+  const cards: ReadonlyArray<NumberCard | false> = [
+    hasStatus && ['status-2', '2xx', 'answered'],
+    hasStatus && ['status-3', '3xx', 'led elsewhere'],
+    hasStatus && ['status-4', '4xx', 'refused'],
+    hasStatus && ['status-5', '5xx', 'failed'],
+    ['aborted', 'Aborted', 'the client left'],
+    ['rejected', 'Rejected', 'before any hook'],
+    inFlight && ['in-flight', 'In flight', 'right now'],
+    inFlight && ['long-lived', 'Long-lived', 'open now'],
+    ['loop-busy', 'Event loop', 'busy']
+  ]
+  return cards.filter(card => card !== false)
+}
+
+/** The lines that say how to turn on what is not shown. */
+function missing ({ inFlight, histograms, objective }: Facts): string[] {
+  const lines: Array<string | false> = [
+    histograms.length === 1 && '<code>timeToFirstByte: true</code> adds a histogram of the time to the headers.',
+    !histograms.some(({ statusLabel }) => statusLabel !== undefined) &&
+      "A label from <code>'status'</code> tells 4xx and 5xx apart.",
+    !inFlight && '<code>inFlight: true</code> counts open requests.',
+    objective === undefined && '<code>server: { live: { objective: { latency: 0.25, share: 0.99 } } }</code> shows ' +
+      'how fast the budget of an objective is being used up.'
+  ]
+  return lines.filter(line => line !== false)
+}
+
 /** The windows of time that the user can choose for the numbers and the table. */
-const windows: ReadonlyArray<[seconds: number, name: string]> = [[10, '10 s'], [60, '1 min'], [300, '5 min']]
+const windows: ReadonlyArray<[seconds: string, name: string]> =
+  [['10', '10 s'], ['60', '1 min'], ['300', '5 min'], ['start', 'Since start']]
 
 function livePage (facts: Facts): string {
   const path = escapeHtml(facts.path)
+  const lines = missing(facts)
   return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -81,17 +181,22 @@ function livePage (facts: Facts): string {
 <meta name="color-scheme" content="light dark">
 <title>Latency, live</title>
 <link rel="icon" href="live/icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="live/uplot.css">
 <link rel="stylesheet" href="live/page.css">
 <script src="live/uplot.js" defer></script>
 <script src="live/page" type="module"></script>
-<body data-page="${escapeHtml(pageData(facts))}">
+<body data-page="${escapeHtml(JSON.stringify(pageData(facts)))}">
 <header>
 <h1>Latency, live</h1>
 <label class="histogram"><span class="unseen">Histogram</span><select id="histogram"></select></label>
-<p id="state" role="status">Connecting</p>
+<p id="state"><span role="status">Connecting</span> <span aria-hidden="true"></span></p>
+<div class="buttons">
+<button id="link" type="button">Copy link</button>
+<button id="json" type="button">Save JSON</button>
+<button id="png" type="button">Save PNG</button>
 <button id="pause" type="button" aria-pressed="false">Pause</button>
+</div>
 </header>
+<p id="done" class="unseen" role="status"></p>
 <noscript><p>This page needs JavaScript, which is off. The metrics are at <a href=".${path}">${path}</a>.</p></noscript>
 <main>
 <section aria-labelledby="window-name">
@@ -100,32 +205,56 @@ function livePage (facts: Facts): string {
 ${windows.map(renderWindow).join('\n')}
 </fieldset>
 <p id="seen"></p>
+<p class="scope"><strong id="chosen" role="status">All requests</strong>
+<button id="all" type="button" hidden>Show all requests</button></p>
 </div>
 <dl id="numbers">
-${numbers.map(renderNumber).join('\n')}
+${latencies.map(renderNumber).join('\n')}
 </dl>
+<dl id="endings">
+${endings(facts).map(renderNumber).join('\n')}
+</dl>
+<div id="changed">
+<h2>Changed most against the time before</h2> <span id="changes"></span><span id="unchanged"></span>
+</div>
 </section>
-<p id="chosen" role="status">Charts of all requests</p>
+${facts.objective === undefined ? '' : renderObjective(facts.objective)}
 <section class="charts" aria-label="The last 5 minutes">
-${chart('heat', 'Where requests fall', heatKey)}
+${chart('heat', 'Requests by duration', heatKey)}
 ${chart('quantiles', 'Latency', keys(['p50', 'p50'], ['p90', 'p90'], ['p99', 'p99']))}
-${chart('rates', 'Requests per second', keys(['rate', 'all'], ['error', '5xx']))}
+${chart('rates', 'Requests per second', keys(['rate', 'all']))}
+${chart('failures', 'Failures per second',
+  keys(['5xx', '5xx'], ['4xx', '4xx'], ['aborted', 'aborted'], ['rejected', 'rejected']))}
+${chart('loop', 'Event loop', keys(['busy', 'busy'], ['stall', 'longest stall']))}
 </section>
-<section class="table" tabindex="0" aria-labelledby="routes-name">
-<table id="routes"><caption id="routes-name"></caption><thead></thead><tbody></tbody></table>
-<p id="empty">No requests yet. A route is here as soon as it has answered one.</p>
+<section class="table" aria-labelledby="routes-name">
+<div class="bar">
+<h2 id="routes-name"></h2>
+<label>Filter <input id="filter" type="search" autocomplete="off" spellcheck="false"></label>
+<label class="sort">Sort by <select id="sort"></select></label>
+</div>
+<div class="scroll" tabindex="0" role="group" aria-labelledby="routes-name">
+<table id="routes" role="table" aria-labelledby="routes-name"><thead></thead><tbody></tbody></table>
+</div>
+<p id="empty"></p>
+<button id="more" type="button" hidden></button>
 </section>
 <section class="notes">
 <h2>What these numbers are</h2>
-<p><strong>Quantiles are estimates.</strong> A histogram knows how many requests fell into each bucket, but not where
-in the bucket. p50, p90 and p99 are computed like <code>histogram_quantile()</code> of Prometheus: as if requests were
-spread evenly within their bucket. The true value is somewhere in the same bucket, whose bounds stand below each number.
-A quantile above the last bound is only known to be more than that bound.</p>
-<p>Choose a row of the table to see its requests alone in the charts. Choose it once more, or press Escape, to see all
-requests. The numbers and the table cover the time chosen above, or the time since this page was opened if that is
-shorter. In the charts, requests are those of each second, and quantiles those of the 10 seconds before. The page asks
-for <a href=".${path}">the metrics</a> once a second while it is in view, and remembers 5 minutes; Prometheus remembers
-more.</p>
+<p><strong>Quantiles are estimates, the mean is exact.</strong> A histogram knows how many requests fell into each
+bucket, but not where in the bucket. p50, p90 and p99 are computed like <code>histogram_quantile()</code> of Prometheus:
+as if requests were spread evenly within their bucket. The true value is somewhere in the same bucket, whose bounds
+stand below each number. A quantile above the last bound is only known to be more than that bound.</p>
+<p><strong>Is it the CPU, or something that the application waits for?</strong> While the event loop is busy, every
+request waits for it. If requests are slow and the event loop is not busy, they wait for something else, such as a
+database. Hatched times in the charts are those in which the event loop did not turn at all, and nothing could be
+answered. What waited meanwhile is counted when it has been answered, and is drawn right after.</p>
+<p>Choose a row of the table to see its requests alone; choose it once more, or press Escape, to see all. The buttons
+with two squares copy the query that gives the same number in Prometheus. In the charts, requests are those of each
+second, and quantiles those of the 10 seconds before. The server remembers 5 minutes while this page is open somewhere.
+Prometheus, which reads <a href=".${path}">the metrics</a>, remembers more.</p>
+${lines.length === 0 ? '' : '<h2>What could be here too</h2>'}
+<ul>${lines.map(line => `<li>${line}</li>`).join('\n')}</ul>
 </section>
 </main>
 <footer>fastify-latency ${escapeHtml(version)} · <a href="./">about this server</a></footer>
@@ -133,17 +262,38 @@ more.</p>
 `
 }
 
-function renderWindow ([seconds, name]: readonly [seconds: number, name: string]): string {
-  const checked = seconds === 60 ? ' checked' : ''
-  return `<label><input type="radio" name="window" value="${seconds}"${checked}><span>${name}</span></label>`
+function renderWindow ([value, name]: readonly [value: string, name: string]): string {
+  const checked = value === '60' ? ' checked' : ''
+  return `<label><input type="radio" name="window" value="${value}"${checked}><span>${name}</span></label>`
 }
 
-function renderNumber ([id, name, meaning]: readonly [id: string, name: string, meaning: string]): string {
+function renderNumber ([id, name, meaning]: NumberCard): string {
   const value = '<data value="NaN">–</data><small></small>'
-  return `<div id="${id}"><dt>${name} <span>${meaning}</span></dt><dd>${value}</dd></div>`
+  const button = id === 'loop-busy' || id === 'budget' ? '' : copyButton(id, name)
+  const term = `<dt>${name} <span>${meaning}</span>${button}</dt>`
+  return `<div id="${id}" data-name="${name}">${term}<dd>${value}</dd></div>`
 }
 
-const heatKey = '<p class="keys">requests per second: 0 <i class="scale"></i> <data>1</data></p>'
+function copyButton (query: string, name: string): string {
+  const label = `Copy ${name} as PromQL`
+  return `<button class="copy" type="button" data-query="${query}" aria-label="${label}" title="${label}"></button>`
+}
+
+function renderObjective ({ latency, share }: NonNullable<Facts['objective']>): string {
+  const percentage = Number((100 * share).toPrecision(12))
+  return `<section id="objective" aria-labelledby="objective-name">
+<h2 id="objective-name">Objective: ${percentage} % of requests take ${latency} s or less</h2>
+<dl>
+${renderNumber(['burn-300', 'Burns', 'over 5 min'])}
+${renderNumber(['burn-3600', 'Burns', 'over 1 h'])}
+${renderNumber(['budget', 'Left', 'of what an hour may use'])}
+</dl>
+<p>1 × uses up the budget exactly in the time for which it is meant. <span id="alert" role="status"></span></p>
+</section>
+`
+}
+
+const heatKey = '<p class="keys">requests per second: 0 <i class="scale"></i> <data>1</data> <b id="at"></b></p>'
 
 /**
  * A chart. The arrow keys move a cursor through its plot, which is therefore announced as a slider, with the values
@@ -151,8 +301,9 @@ const heatKey = '<p class="keys">requests per second: 0 <i class="scale"></i> <d
  */
 function chart (id: string, name: string, about: string): string {
   const slider = 'role="slider" aria-valuemin="0" aria-valuemax="0" aria-valuenow="0" aria-valuetext="nothing yet"'
+  const button = id === 'loop' ? '' : copyButton(id, name)
   return `<figure id="${id}">
-<figcaption><h2 id="${id}-name">${name}</h2>${about}</figcaption>
+<figcaption><h2 id="${id}-name">${name}</h2>${button}${about}</figcaption>
 <div class="plot" tabindex="0" aria-labelledby="${id}-name" ${slider}></div>
 </figure>`
 }

@@ -1,22 +1,27 @@
-/** The style of the page at `/live`. The colours that the charts use too are custom properties. */
+/**
+ * The style of the page at `/live`. The colours that the charts use too are custom properties. The last rules are those
+ * that uPlot needs; most of its own style sheet is about its legend, which the page does not have.
+ */
 export const style = `
 :root {
   color-scheme: light dark;
   font: 16px/1.45 system-ui, sans-serif;
   --page: #f6f7f9; --panel: #fff; --text: #17202c; --muted: #5a6675; --line: #e1e5eb; --focus: #1a5fd0;
-  --p50: #00866a; --p90: #1a66cc; --p99: #b35c00; --rate: #54709a; --rate-fill: #54709a26; --error: #c8243f;
-  --heat-few: #dbe7f8; --heat-many: #0c3c86;
+  --p50: #00866a; --p90: #1a66cc; --p99: #b35c00; --rate: #54709a; --rate-fill: #54709a26; --error: #b8203a;
+  --status-5: #b8203a; --status-4: #a06000; --aborted: #7a3fb5; --rejected: #2f6f8f; --mark: #b8203a55;
+  --heat: #0c3c86;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #0f141b; --panel: #171e27; --text: #e6ebf2; --muted: #98a5b5; --line: #29323e; --focus: #7fb0ff;
     --p50: #3fcfa8; --p90: #7fb0ff; --p99: #ffad5c; --rate: #8fa6c7; --rate-fill: #8fa6c733; --error: #ff7a8c;
-    --heat-few: #1d2f4b; --heat-many: #b9d6ff;
+    --status-5: #ff7a8c; --status-4: #f0b429; --aborted: #c9a0ff; --rejected: #7cc7e8; --mark: #ff7a8c66;
+    --heat: #b9d6ff;
   }
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--text); }
-header, main, footer { max-width: 80rem; margin: 0 auto; padding: 0 1.25rem; }
+header, main, footer { max-width: 110rem; margin: 0 auto; padding: 0 1.25rem; }
 header { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem 1rem; padding-top: 1rem; padding-bottom: .25rem; }
 h1 { font-size: 1.25rem; margin: 0; }
 h2 { font-size: 1rem; margin: 0; }
@@ -29,18 +34,18 @@ a { color: inherit; }
 select, button { font: inherit; font-size: .875rem; color: inherit; background: var(--panel); border: 1px solid var(--line); border-radius: .4rem; min-height: 2rem; padding: .2rem .7rem; }
 button { cursor: pointer; }
 select { max-width: 100%; font-family: ui-monospace, monospace; }
-.histogram { min-width: 0; }
 #state { flex: 1; color: var(--muted); font-size: .875rem; }
 #state::before { content: ""; display: inline-block; width: .55rem; height: .55rem; margin-right: .45rem; border-radius: 50%; background: var(--muted); }
 #state[data-state=live]::before { background: var(--p50); }
-#state[data-state=lost] { color: var(--error); }
+#state[data-state=lost] { color: var(--error); font-weight: 600; }
 #state[data-state=lost]::before { background: var(--error); }
-#pause { min-width: 5.5rem; }
+#pause { min-width: 5rem; }
+.buttons { display: flex; flex-wrap: wrap; gap: .4rem; }
+button[data-done]::after { content: " ✓"; }
 
 .bar { display: flex; flex-wrap: wrap; align-items: center; gap: .25rem 1rem; margin: .75rem 0; color: var(--muted); font-size: .875rem; min-height: 2rem; }
 fieldset { display: flex; align-items: center; border: 0; margin: 0; padding: 0; }
 legend { float: left; padding: 0 .75rem 0 0; color: var(--text); font-weight: 600; }
-fieldset label { cursor: pointer; }
 fieldset input { position: absolute; opacity: 0; }
 fieldset span { display: block; padding: .2rem .7rem; border: 1px solid var(--line); margin-left: -1px; background: var(--panel); color: var(--text); }
 fieldset label:first-of-type span { border-radius: .4rem 0 0 .4rem; }
@@ -48,59 +53,99 @@ fieldset label:last-of-type span { border-radius: 0 .4rem .4rem 0; }
 fieldset input:checked + span { background: var(--text); color: var(--panel); }
 fieldset input:focus-visible + span { outline: 2px solid var(--focus); outline-offset: 2px; position: relative; }
 
-dl { display: grid; grid-template-columns: repeat(4, minmax(0, 1fr)); gap: .75rem; margin: 0; }
-dl div, figure, .table, .notes { background: var(--panel); border: 1px solid var(--line); border-radius: .6rem; }
-dl div { padding: .7rem 1rem; min-width: 0; }
-dt { font-weight: 600; font-size: .875rem; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.scope { display: flex; align-items: center; gap: .75rem; margin-left: auto; min-width: 0; }
+#chosen { color: var(--text); overflow-wrap: anywhere; }
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: .6rem; margin: 0; }
+#endings { grid-template-columns: repeat(auto-fit, minmax(7.6rem, 1fr)); margin-top: .6rem; }
+#endings div { padding: .5rem .7rem; }
+#endings dt span { display: block; font-size: .75rem; }
+#endings small { height: 2.6em; white-space: normal; overflow-wrap: anywhere; }
+dl div, figure, .table, .notes, #objective, #changed { background: var(--panel); border: 1px solid var(--line); border-radius: .6rem; }
+dl div { position: relative; padding: .6rem .9rem; min-width: 0; }
+dt { font-weight: 600; font-size: .875rem; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; padding-right: 1.2rem; }
 dt span { font-weight: 400; color: var(--muted); }
 dd { margin: 0; }
 data { display: block; font-size: 1.75rem; line-height: 1.3; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
-#errors data, #aborted data, #rejected data, #in-flight data { font-size: 1.25rem; }
+#endings data { font-size: 1.25rem; }
 small { display: block; min-height: 1.3em; font-size: .8125rem; line-height: 1.3; color: var(--muted); white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.copy { border: 0; background: none; min-height: 1.5rem; padding: 0 .2rem; color: var(--muted); }
+.copy::before { content: ""; display: block; width: .5rem; height: .5rem; border: 1.5px solid; border-radius: 1px; margin: .2rem .2rem 0 0; box-shadow: 3px -3px 0 -1.5px var(--panel), 3px -3px 0 0; }
+.copy[data-done]::after { content: none; }
+.copy[data-done] { color: var(--p50); }
+dl .copy { position: absolute; top: .45rem; right: .4rem; }
+.copy:hover { color: var(--text); }
 #p50 dt::before, #p90 dt::before, #p99 dt::before, .keys span::before {
   content: ""; display: inline-block; width: .7rem; height: .7rem; border-radius: .15rem; margin-right: .4rem; background: var(--key);
 }
 [data-key=p50], #p50 { --key: var(--p50); }
 [data-key=p90], #p90 { --key: var(--p90); }
 [data-key=p99], #p99 { --key: var(--p99); }
-[data-key=rate] { --key: var(--rate); }
-[data-key=error] { --key: var(--error); }
-.some data { color: var(--error); }
+[data-key=rate], [data-key=busy] { --key: var(--rate); }
+[data-key="5xx"] { --key: var(--status-5); }
+[data-key="4xx"] { --key: repeating-linear-gradient(to right, var(--status-4) 0 .4rem, transparent .4rem .55rem); }
+[data-key=aborted] { --key: repeating-linear-gradient(to right, var(--aborted) 0 .15rem, transparent .15rem .3rem); }
+[data-key=rejected] { --key: repeating-linear-gradient(to right, var(--rejected) 0 .3rem, transparent .3rem .4rem); }
+[data-key=stall] { --key: repeating-linear-gradient(135deg, var(--mark) 0 2px, transparent 2px 5px); }
+#status-5.some data, #burn-300.some data, #burn-3600.some data { color: var(--status-5); }
+#status-4.some data { color: var(--status-4); }
+#aborted.some data { color: var(--aborted); }
+#rejected.some data { color: var(--rejected); }
 
-.charts { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .75rem; margin: .75rem 0; }
-figure { margin: 0; padding: .7rem 1rem .4rem; min-width: 0; }
+#changed { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem .75rem; margin-top: .6rem; padding: .4rem .9rem; font-size: .875rem; min-height: 3rem; color: var(--muted); }
+#changed h2, #objective h2 { font-size: .875rem; color: var(--text); }
+#changes { display: flex; flex-wrap: wrap; gap: .3rem .5rem; }
+#changes button { text-align: left; overflow-wrap: anywhere; }
+#objective { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 3fr); gap: .2rem .9rem; margin-top: .6rem; padding: .6rem .9rem; font-size: .875rem; color: var(--muted); }
+#objective dl { grid-template-columns: repeat(3, minmax(0, 1fr)); grid-row: span 2; }
+#objective dl div { border: 0; padding: 0 .9rem; }
+#objective data { font-size: 1.25rem; color: var(--text); }
+#alert { color: var(--error); font-weight: 600; }
+
+.charts { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .6rem; margin: .6rem 0; }
+figure { margin: 0; padding: .7rem .9rem .4rem; min-width: 0; }
 #heat { grid-row: span 2; display: flex; flex-direction: column; }
-figcaption { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; margin-bottom: .3rem; font-size: .8125rem; color: var(--muted); }
+figcaption { display: flex; flex-wrap: wrap; align-items: center; gap: 0 .5rem; margin-bottom: .3rem; font-size: .8125rem; color: var(--muted); }
 figcaption h2 { color: var(--text); font-size: .875rem; }
-.keys { display: flex; gap: .9rem; font-variant-numeric: tabular-nums; }
-.keys { align-items: baseline; }
+.keys { display: flex; flex-wrap: wrap; gap: 0 .9rem; align-items: baseline; margin-left: auto; font-variant-numeric: tabular-nums; }
 .keys span { white-space: nowrap; }
-.keys b { display: inline-block; min-width: 4.6rem; color: var(--text); font-weight: 600; }
-.scale { display: inline-block; width: 3rem; height: .7rem; border-radius: .15rem; vertical-align: -.05rem; margin: 0 .3rem; background: linear-gradient(to right, var(--heat-few), var(--heat-many)); }
+.keys b { display: inline-block; min-width: 4.4rem; color: var(--text); font-weight: 600; }
+#failures .keys b, #rates .keys b, #loop .keys b { min-width: 3rem; }
+.scale { display: inline-block; width: 3rem; height: .7rem; border-radius: .15rem; vertical-align: -.05rem; margin: 0 .3rem; background: linear-gradient(to right, color-mix(in srgb, var(--heat) 15%, var(--panel)), var(--heat)); }
 .plot { height: 10rem; border-radius: .3rem; }
-#empty { padding: .5rem 1rem .8rem; color: var(--muted); font-size: .875rem; }
 #heat figcaption data { display: inline-block; min-width: 2.6rem; font: inherit; }
 #heat .plot { flex: 1; min-height: 20rem; }
 
-.table { overflow-x: auto; }
+.table .bar { padding: 0 .9rem; }
+.table .bar h2 { color: var(--text); margin-right: auto; }
+input[type=search] { font: inherit; font-size: .875rem; color: inherit; background: var(--page); border: 1px solid var(--line); border-radius: .4rem; min-height: 2rem; padding: .2rem .7rem; width: 14rem; max-width: 100%; }
+.sort { display: none; }
+.scroll { overflow-x: auto; }
 table { width: 100%; border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; font-weight: 600; padding: .7rem 1rem .3rem; }
-th, td { padding: .35rem 1rem; text-align: right; white-space: nowrap; border-top: 1px solid var(--line); }
-thead th { border-top: 0; padding: .1rem .4rem; color: var(--muted); font-weight: 400; }
-thead button { border: 0; background: none; padding: .1rem .6rem; min-height: 1.8rem; }
-thead button::after { content: "↕"; opacity: .35; margin-left: .3rem; }
-thead [aria-sort=ascending] button::after { content: "↑"; opacity: 1; }
-thead [aria-sort=descending] button::after { content: "↓"; opacity: 1; }
+th, td { padding: .3rem .5rem; text-align: right; vertical-align: top; white-space: nowrap; border-top: 1px solid var(--line); }
+thead th { border-top: 0; padding: .1rem 0; color: var(--muted); font-weight: 400; }
+thead button { border: 0; background: none; padding: .1rem .5rem; min-height: 1.8rem; white-space: nowrap; }
+thead button:hover { text-decoration: underline; }
+thead [aria-sort] button { color: var(--text); font-weight: 600; }
+thead [aria-sort=ascending] button::after { content: " ↑"; }
+thead [aria-sort=descending] button::after { content: " ↓"; }
 th.text, td.text { text-align: left; }
 tbody th { font-weight: 400; }
-tbody th.text { font-family: ui-monospace, monospace; font-size: .8125rem; }
+tbody th.route { min-width: 12rem; white-space: normal; }
+tbody th.route button { font-family: ui-monospace, monospace; font-size: .8125rem; overflow-wrap: anywhere; }
+tbody th small { color: var(--error); font-family: system-ui, sans-serif; white-space: normal; }
+tbody small:empty { display: none; }
 tbody tr { cursor: pointer; }
 tbody tr:hover, tbody tr.chosen { background: var(--page); }
 tbody tr.chosen th { box-shadow: inset .25rem 0 var(--rate); }
-tbody button { all: unset; }
-#chosen { margin-top: .75rem; font-size: .875rem; color: var(--muted); }
+tbody button { all: unset; cursor: pointer; }
+tbody button:focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
+td small { min-height: 0; font-size: .75rem; overflow: visible; }
 tbody tr.idle { color: var(--muted); }
-td.some { color: var(--error); font-weight: 600; }
+[data-alarm="4"] { color: var(--status-4); font-weight: 600; }
+[data-alarm="5"] { color: var(--status-5); font-weight: 600; }
+[data-alarm=aborted] { color: var(--aborted); font-weight: 600; }
+#empty { padding: .5rem .9rem .8rem; color: var(--muted); font-size: .875rem; }
+#more { margin: .5rem .9rem .8rem; }
 
 .notes { margin: .75rem 0; padding: .9rem 1rem; font-size: .875rem; color: var(--muted); }
 .notes h2 { color: var(--text); font-size: .875rem; }
@@ -108,29 +153,63 @@ td.some { color: var(--error); font-weight: 600; }
 .notes strong { color: var(--text); }
 footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
 
-.uplot { font-family: inherit; }
-.u-cursor-x { border-color: var(--muted) !important; }
 
+@media (min-width: 100rem) {
+  .charts { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+  #heat .plot { min-height: 24rem; }
+}
 @media (max-width: 56rem) {
   .charts { grid-template-columns: minmax(0, 1fr); }
-  #quantiles { order: -1; }
+  #quantiles, #failures { order: -1; }
   #heat .plot { min-height: 15rem; }
 }
 @media (max-width: 40rem) {
   header, main, footer { padding-left: .75rem; padding-right: .75rem; }
   #state { order: 4; flex: none; width: 100%; }
-  #pause { margin-left: auto; }
   .histogram { order: 3; width: 100%; }
-  dl { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .5rem; }
-  dl div { padding: .55rem .75rem; }
+  .buttons { order: 5; width: 100%; }
+  .buttons button { flex: 1; padding: .2rem .3rem; }
+  .scope { margin-left: 0; }
+  fieldset legend { padding-right: .5rem; }
+  fieldset span { padding: .2rem .5rem; }
+  dl { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .4rem; }
+  #objective { grid-template-columns: minmax(0, 1fr); }
+  #objective dl { gap: .4rem; }
+  #objective dl div { padding: 0; }
+  #rate { grid-column: span 2; }
+  #endings { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .4rem; margin-top: .4rem; }
+  dl div, #endings div { padding: .45rem .6rem; }
+  #endings dt { font-size: .8125rem; padding-right: .9rem; }
   dt span { display: block; font-size: .75rem; overflow: hidden; text-overflow: ellipsis; }
   data { font-size: 1.4rem; }
   .charts { gap: .5rem; margin: .5rem 0; }
-  figure { padding: .55rem .75rem .3rem; }
-  .keys { gap: .6rem; }
+  figure { padding: .55rem .6rem .3rem; }
+  .keys { gap: 0 .6rem; margin-left: 0; }
   .keys b { min-width: 3.6rem; }
-  th, td { padding: .35rem .6rem; }
+
+  .sort { display: inline; }
+  input[type=search] { width: 9rem; }
+  #routes, #routes tbody { display: block; }
+  #routes thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+  #routes tbody tr { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .2rem .4rem; padding: .5rem .75rem; border-top: 1px solid var(--line); }
+  #routes tbody tr.chosen { box-shadow: inset .25rem 0 var(--rate); }
+  tbody tr.chosen th { box-shadow: none; }
+  #routes th, #routes td { border: 0; padding: 0; text-align: left; min-width: 0; }
+  #routes th.route { grid-column: span 2; }
+  #routes td:has([data-alarm=""]) { display: none; }
+  #routes td::before { content: attr(data-name); display: block; font-size: .6875rem; color: var(--muted); overflow: hidden; text-overflow: ellipsis; }
+  #routes td.method::before { content: none; }
+  #routes td.method { text-align: right; }
+  td small { font-size: .6875rem; overflow: hidden; }
 }
+.u-wrap { position: relative; user-select: none; }
+.u-wrap div { position: absolute; }
+.u-under { overflow: hidden; }
+.uplot canvas { display: block; position: relative; width: 100%; height: 100%; }
+.u-cursor-x, .u-cursor-y, .u-cursor-pt { left: 0; top: 0; pointer-events: none; will-change: transform; }
+.u-cursor-x { height: 100%; border-right: 1px dashed var(--muted); }
+.u-cursor-pt { border-radius: 50%; border: 0 solid; background-clip: padding-box !important; }
+.u-off { display: none; }
 `
 
 /** The icon of the page, a small heat map. */

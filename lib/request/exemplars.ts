@@ -1,32 +1,30 @@
-import type { FastifyReply } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import type { ExemplarFunction } from '../../index'
 import { isObject } from '../checks'
-import { describe, FST_LATENCY_ERR_CALLBACK, type WarnOnce } from '../errors'
+import type { Warn } from '../errors'
 import type { ExemplarLabels } from '../histogram/exemplars'
 import type { Labels } from '../snapshot'
+import { Callback } from './callback'
 
-/** Reads of a request what its exemplars are labelled with. Undefined: the request is no exemplar. */
-export type ExemplarSource = (reply: FastifyReply) => ExemplarLabels | undefined
-
-export function createExemplarSource (option: true | ExemplarFunction, warnOnce: WarnOnce): ExemplarSource {
-  const read: ExemplarSource = option === true ? readTrace : reply => readLabels(option, reply)
-  return reply => {
-    try {
-      return read(reply)
-    } catch (error) {
-      warnOnce('exemplars', new FST_LATENCY_ERR_CALLBACK('exemplars', describe(error)))
-      return undefined
-    }
-  }
+/** The function that reads of a request what its exemplars are labelled with. False: the request is no exemplar. */
+export function exemplarCallback (option: true | ExemplarFunction, warn: Warn): Callback<ExemplarLabels | false> {
+  const common = { option: 'exemplars', otherwise: false, warn } as const
+  return option === true
+    ? new Callback<ExemplarLabels | false>({ ...common, function: traceOf, read: asTrace, rule: 'a trace' })
+    : new Callback<ExemplarLabels | false>({ ...common, function: option, read: readLabels, rule: labelsRule })
 }
 
 /** The trace of a request, if it is sampled: by the active span of OpenTelemetry, or by the client's `traceparent`. */
-function readTrace ({ request }: FastifyReply): ExemplarLabels | undefined {
+function traceOf (request: FastifyRequest): string | false {
   const span = activeSpan()
   const own = span !== undefined && (span.traceFlags & sampled) !== 0 ? `00-${span.traceId}-${span.spanId}-01` : ''
   if (isSampledTrace(own)) return own
   const { traceparent } = request.headers
-  return typeof traceparent === 'string' && isSampledTrace(traceparent) ? traceparent : undefined
+  return typeof traceparent === 'string' && isSampledTrace(traceparent) ? traceparent : false
+}
+
+function asTrace (trace: unknown): string | false {
+  return trace as string | false
 }
 
 /** The flag of a trace of which something is recorded. */
@@ -93,19 +91,22 @@ function hexDigit (text: string, index: number): number {
 /** The greatest number of characters in all labels of an exemplar, which is a limit of OpenMetrics. */
 const longestLabels = 128
 
-function readLabels (read: ExemplarFunction, reply: FastifyReply): Labels | undefined {
-  const labels: unknown = read(reply.request, reply)
-  if (labels === undefined) return undefined
-  if (!isExemplar(labels)) {
-    if (labels instanceof Promise) labels.catch(() => {})
-    throw new TypeError(`it returned ${describe(labels)}, which are not labels of at most ${longestLabels} characters`)
+const labelsRule = `undefined, or labels of at most ${longestLabels} characters`
+
+function readLabels (value: unknown): Labels | false | undefined {
+  if (value === undefined) return false
+  try {
+    if (!isObject(value)) return undefined
+    const labels = { ...value }
+    return isExemplar(labels) ? labels : undefined
+  } catch {
+    // A getter of the value has thrown.
+    return undefined
   }
-  return { ...labels }
 }
 
-function isExemplar (value: unknown): value is Labels {
-  if (!isObject(value)) return false
-  const entries = Object.entries(value)
+function isExemplar (labels: Record<string, unknown>): labels is Labels {
+  const entries = Object.entries(labels)
   const isLabels = entries.every(([name, value]) => /^[a-zA-Z_][a-zA-Z0-9_]*$/.test(name) && typeof value === 'string')
   return isLabels && entries.length > 0 && [...entries.flat().join('')].length <= longestLabels
 }

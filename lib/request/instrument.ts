@@ -1,13 +1,13 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import { EndingObserver, longLivedKind, type Ending } from '../http/endings'
+import { sentStatus } from '../http/sent-head'
 import type { Labels } from '../snapshot'
-import { countOpenRequests, type OpenRequestsOptions } from './open-requests'
-import { parseRouteConfig } from './options'
+import { readOpenRequests, type OpenRequestsFact } from './open-requests'
 import type { Recorder } from './recorder'
 import { RejectionObserver, rejectionReasons } from './rejections'
 import { handOutRouteConfigs } from './route-config'
 import { noteSchemes } from './scheme'
-import { noteSentHeaders, sentHeadersOf, watchHeaders, type SentHeaders } from './sent-headers'
+import { noteHeaders, noteSentHeaders, sentHeadersOf, watchHeaders, type SentHeaders } from './sent-headers'
 
 /** The part of a counter that an instrument uses. */
 export interface Counter {
@@ -22,9 +22,11 @@ export interface InstrumentOptions {
   readonly aborted: Counter
   /** Counts the event streams and upgraded connections that have ended. */
   readonly longLivedEnded: Counter
+  /** Called when a request cannot be recorded, whatever the reason. The request itself goes on. */
+  readonly onFailure: (error: unknown) => void
 }
 
-type OpenCounts = ReturnType<typeof countOpenRequests>
+type OpenValues = ReturnType<typeof readOpenRequests>
 
 /**
  * Watches the requests of a context and of the contexts inside that one. Everything that this plugin does for each
@@ -34,7 +36,7 @@ export class Instrument {
   readonly #app: FastifyInstance
   readonly #options: InstrumentOptions
   readonly #recorders: Recorder[] = []
-  readonly #endings = new EndingObserver((reply, ending, elapsedMs) => this.#record(reply, ending, elapsedMs))
+  readonly #endings: EndingObserver
   #measuresHeaders = false
   #isOutermost = true
   #rejections: RejectionObserver | undefined
@@ -42,17 +44,31 @@ export class Instrument {
   constructor (app: FastifyInstance, options: InstrumentOptions) {
     this.#app = app
     this.#options = options
+    this.#endings = new EndingObserver(
+      (reply, ending, elapsedMs) => this.#record(reply, ending, elapsedMs), options.onFailure)
     const instrument = this
-    app.addHook('onRoute', checkRouteConfig)
+    app.addHook('onRoute', declareRoute)
+    app.addHook('onReady', checkDeclared)
     handOutRouteConfigs(app)
     app.addHook('onRequest', beginRequest)
     app.addHook('onResponse', endRequest)
 
+    function declareRoute (route: RouteOptions): void {
+      for (const recorder of instrument.#recorders) recorder.declare(route)
+    }
+
+    function checkDeclared (done: () => void): void {
+      for (const recorder of instrument.#recorders) recorder.checkDeclared()
+      done()
+    }
+
     function beginRequest (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
-      instrument.#rejections?.seen(request.raw)
-      instrument.#endings.begin(request, reply)
-      if (instrument.#measuresHeaders) {
-        watchHeaders(request, reply, headers => queueMicrotask(() => instrument.#recordHeadersOfOpen(reply, headers)))
+      try {
+        instrument.#rejections?.seen(request.raw)
+        instrument.#endings.begin(request, reply)
+        if (instrument.#measuresHeaders) watchHeaders(reply, () => instrument.#headersSent(reply))
+      } catch (error) {
+        instrument.#options.onFailure(error)
       }
       done()
     }
@@ -61,10 +77,19 @@ export class Instrument {
     // handed to the operating system. `reply.elapsedTime` is the difference, or the time until now if there was no
     // reply.
     function endRequest (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
-      instrument.#rejections?.answered(request.raw)
-      instrument.#endings.replied(request, reply)
+      try {
+        instrument.#rejections?.answered(request.raw)
+        instrument.#endings.replied(request, reply)
+      } catch (error) {
+        instrument.#options.onFailure(error)
+      }
       done()
     }
+  }
+
+  /** To be called when the application has closed. */
+  release (): void {
+    this.#endings.release()
   }
 
   add (recorder: Recorder): void {
@@ -91,18 +116,20 @@ export class Instrument {
   countRejections (rejected: Counter): () => void {
     const { constLabels } = this.#options
     for (const reason of rejectionReasons) rejected.declare({ ...constLabels, reason })
-    this.#rejections = new RejectionObserver(this.#app, socket => this.#endings.isReceiving(socket),
-      reason => rejected.increment({ ...constLabels, reason }))
+    this.#rejections = new RejectionObserver(this.#app, {
+      isReceiving: socket => this.#endings.isReceiving(socket),
+      onRejection: reason => rejected.increment({ ...constLabels, reason })
+    })
     return this.#rejections.settle
   }
 
-  /** Counts the requests that are open now, in steps. */
-  * countOpen (which: OpenRequestsOptions['which']): OpenCounts {
+  /** Reads a fact about the requests that are open now, in steps. */
+  * readOpen (fact: OpenRequestsFact): OpenValues {
     if (!this.#isOutermost) return []
-    const counts = yield * countOpenRequests({
-      replies: this.#endings.openReplies(), routeOf: request => this.#recorders[0]!.route(request), which
+    const values = yield * readOpenRequests({
+      replies: this.#endings.openReplies(), routeOf: request => this.#recorders[0]!.route(request), fact
     })
-    return counts.map(([labels, count]) => [{ ...this.#options.constLabels, ...labels }, count])
+    return values.map(([labels, value]) => [{ ...this.#options.constLabels, ...labels }, value])
   }
 
   #record (reply: FastifyReply, ending: Ending, elapsedMs: number): void {
@@ -115,12 +142,28 @@ export class Instrument {
     let recorded = false
     for (let index = 0; index < this.#recorders.length; index++) {
       const recorder = this.#recorders[index]!
-      const status = ending === 'replied' ? reply.statusCode : statusOf(reply, ending, recorder)
+      const status = ending === 'replied' ? sentStatus(reply) : statusOf(reply, ending, recorder)
       if (recorder.record(reply, status, elapsedMs, ending)) recorded = true
     }
     if (ending === 'replied' || !recorded) return
     if (ending === 'aborted_before_reply') this.#count(this.#options.aborted, reply.request, { phase: 'before_reply' })
     if (ending === 'aborted_in_reply') this.#count(this.#options.aborted, reply.request, { phase: 'in_reply' })
+  }
+
+  #headersSent (reply: FastifyReply): void {
+    this.#attempt(() => {
+      const headers = noteHeaders(reply)
+      queueMicrotask(() => this.#attempt(() => this.#recordHeadersOfOpen(reply, headers)))
+    })
+  }
+
+  /** Does something that only some registrations ask for. Hooks catch errors themselves, which costs them nothing. */
+  #attempt (action: () => void): void {
+    try {
+      action()
+    } catch (error) {
+      this.#options.onFailure(error)
+    }
   }
 
   /**
@@ -144,15 +187,12 @@ export class Instrument {
   }
 }
 
-function checkRouteConfig ({ config }: RouteOptions): void {
-  parseRouteConfig(config)
-}
-
+/** The status of a request that ended in another way than by a reply. */
 function statusOf (reply: FastifyReply, ending: Ending, { abortedStatus }: Recorder): number {
   switch (ending) {
     case 'aborted_before_reply': return abortedStatus ?? reply.statusCode
     case 'timed_out': return 408
     case 'malformed': return 400
-    default: return reply.statusCode
+    default: return sentStatus(reply)
   }
 }

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { LabelFunction, LabelSource } from '../../index'
 import type { Ending } from '../http/endings'
-import { unmatchedRoute, type RouteSeries } from './route-series'
+import { other, unmatchedRoute, type RouteSeries } from './route-series'
 import { schemeOf } from './scheme'
 
 /** The part of a recorded request that label sources need. */
@@ -25,12 +25,6 @@ interface Source {
   readonly varies?: true
   readonly read: (recorded: RecordedRequest) => string
 }
-
-/**
- * The value that OpenTelemetry's semantic conventions give to an unknown method. Here, an invalid status code has the
- * same value.
- */
-export const other = '_OTHER'
 
 const statuses = Array.from({ length: 600 }, (_, status) => status)
 const statusLabels = statuses.map(status => status < 100 ? other : String(status))

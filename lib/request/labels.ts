@@ -1,11 +1,15 @@
-import type { FastifyContextConfig, FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import type { LabelFunction, LabelSource } from '../../index'
-import { describe, FST_LATENCY_ERR_CALLBACK, type WarnOnce } from '../errors'
+import type { FastifyContextConfig, FastifyError, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { DeclaredRoute } from '../../index'
+import {
+  causeOf, describe, FST_LATENCY_ERR_REQUEST_UNREADABLE, FST_LATENCY_ERR_SERIES_LIMIT, type Warn, type WarnOnce
+} from '../errors'
 import type { SeriesIndex } from '../histogram/series-index'
 import type { Ending } from '../http/endings'
-import { labelSources, outcomeOf, type RecordedRequest } from './label-sources'
+import { Callback, longestValue } from './callback'
+import { labelSources, outcomeOf, type NamedSource, type RecordedRequest } from './label-sources'
 import { parseRouteConfig, type RequestConfig } from './options'
-import { routeConfigOf } from './route-config'
+import { declaredPatternOf, routeConfigOf, routePatternOf } from './route-config'
+import { keepName, keptName, nameOf, type RouteName } from './route-names'
 import { RouteSeries, unmatchedRoute, type RouteDescription } from './route-series'
 import { schemeOf } from './scheme'
 
@@ -14,9 +18,6 @@ const invalid = '_INVALID'
 
 /** The label values of the series that counts requests once `seriesLimit` is reached. */
 const overflow = '_OVERFLOW'
-
-/** The greatest length of a value that a label function returns, in UTF-16 code units. */
-const longestValue = 1024
 
 /**
  * The property of a route's `config` that holds what the resolvers know of the route. To look it up in a WeakMap, with
@@ -33,9 +34,13 @@ const functionShare = 0.5
 /** The result of `resolve()` for a request of a route with `config: { latency: false }`. */
 export const notRecorded = -1
 
+/** How many series are looked at to find the label with the most values. */
+const longestLook = 2000
+
 export interface ResolverOptions {
   readonly index: SeriesIndex
-  readonly config: Pick<RequestConfig, 'labels' | 'constLabels' | 'seriesLimit'>
+  readonly config: Pick<RequestConfig, 'histogram' | 'labels' | 'constLabels' | 'seriesLimit' | 'routes'>
+  readonly warn: Warn
   readonly warnOnce: WarnOnce
   /** Called for each request whose labels found no place in the index. */
   readonly onOverflow: () => void
@@ -50,7 +55,7 @@ export interface ResolverOptions {
 export class SeriesResolver {
   readonly #index: SeriesIndex
   readonly #labelNames: readonly string[]
-  readonly #sources: readonly LabelSource[]
+  readonly #sources: ReadonlyArray<NamedSource | Callback<string>>
   /** The indexes of the labels whose values come from functions. */
   readonly #functions: readonly number[]
   /**
@@ -70,29 +75,74 @@ export class SeriesResolver {
    * last and stay.
    */
   readonly #values: string[]
+  readonly #config: ResolverOptions['config']
+  readonly #warn: Warn
   readonly #warnOnce: WarnOnce
   readonly #onOverflow: () => void
+  /** The labels of declared routes, each combination of values once. */
+  readonly #declared = new Set<string>()
+  #hasOverflowed = false
 
-  constructor ({ index, config, warnOnce, onOverflow }: ResolverOptions) {
+  constructor ({ index, config, warn, warnOnce, onOverflow }: ResolverOptions) {
     this.#index = index
+    this.#config = config
     this.#labelNames = Object.keys(config.labels)
-    this.#sources = Object.values(config.labels)
-    this.#functions = this.#sources.flatMap((source, index) => typeof source === 'function' ? [index] : [])
+    this.#sources = Object.entries(config.labels).map(([name, source]) => typeof source === 'string'
+      ? source
+      : new Callback({
+        option: `labels.${name}`, function: source, read: readLabel, rule: labelRule, otherwise: invalid, warn
+      }))
+    this.#functions = this.#sources.flatMap((source, index) => typeof source === 'string' ? [] : [index])
     this.needsScheme = this.#sources.includes('scheme')
     this.#varies = this.#sources.some(source => typeof source === 'string' && labelSources[source].varies)
     this.#seriesLimit = config.seriesLimit
     this.#functionLimit = Math.floor(config.seriesLimit * functionShare)
     this.#values = [...this.#sources.map(() => ''), ...Object.values(config.constLabels)]
+    this.#warn = warn
     this.#warnOnce = warnOnce
     this.#onOverflow = onOverflow
   }
 
+  /**
+   * Decides how a route that is being declared is named, and counts the series that it will need at least. Throws a
+   * coded error if that cannot be decided.
+   */
+  declare (given: RouteOptions): void {
+    const { routes } = this.#config
+    const route = { ...given, url: declaredPatternOf(given) }
+    const { recorded, route: own } = parseRouteConfig(route.config)
+    let name: RouteName = recorded && own
+    if (routes !== undefined && route.config?.latency === undefined) {
+      name = nameOf(routes, route)
+      keepName(given, this, name)
+    }
+    if (name === false) return
+    const values = [this.#sources.some(isRouteSource) && (name ?? route.url)]
+    for (const method of this.#sources.includes('method') ? [route.method].flat() : [false]) {
+      this.#declared.add(JSON.stringify([...values, method]))
+    }
+  }
+
+  /** Warns if the declared routes need more series than there may be. To be called when all routes are declared. */
+  checkDeclared (): void {
+    const { size } = this.#declared
+    this.#declared.clear()
+    // Whatever the labels are, there is one series at least.
+    if (size === 1 || size < this.#config.seriesLimit) return
+    this.#warnOfLimit(`the declared routes need at least ${size} and one for what comes after the limit. ` +
+      'Give routes names in common with the option "routes", or raise the limit')
+  }
+
   /** The slot of a request with this ending and status, or `notRecorded`. */
   resolve (reply: FastifyReply, status: number, ending: Ending): number {
-    const { request } = reply
-    const route = this.route(request)
-    return route.find(request.method, this.#outcome(request, status, ending)) ??
-      this.#resolveAnew(route, reply, status, ending)
+    try {
+      const { request } = reply
+      const route = this.route(request)
+      return route.find(request.method, this.#outcome(request, status, ending)) ??
+        this.#resolveAnew(route, reply, status, ending)
+    } catch (error) {
+      return this.#resolveUnreadable(error)
+    }
   }
 
   /** What is known of the current route of a request. `callNotFound()` changes the route of a request. */
@@ -100,7 +150,9 @@ export class SeriesResolver {
     const config = routeConfigOf(request) as RouteConfig
     let route = config[kRoute]
     while (route !== undefined && route.resolver !== this) route = route.next
-    if (route === undefined) return this.#addRoute(config, request.routeOptions.url)
+    if (route === undefined) {
+      return this.#addRoute(config, { ...request.routeOptions, url: routePatternOf(request) })
+    }
     route.renew(this.#index.epoch)
     return route
   }
@@ -111,25 +163,48 @@ export class SeriesResolver {
     return outcomeOf(request, status, ending, this.needsScheme ? schemeOf(request) : undefined)
   }
 
-  #addRoute (config: RouteConfig, url: string | undefined): RouteSeries {
-    const value = new RouteSeries(this, config[kRoute], this.#describe(config, url), this.#index.epoch)
+  #addRoute (config: RouteConfig, route: FastifyRequest['routeOptions']): RouteSeries {
+    const value = new RouteSeries(this, config[kRoute], this.#describe(config, route), this.#index.epoch)
     // The `config` of a handler that was set by `setNotFoundHandler()` is the user's own object and may be frozen. In
     // that case nothing is remembered.
     if (Object.isExtensible(config)) Object.defineProperty(config, kRoute, { value, writable: true })
     return value
   }
 
-  #describe (config: FastifyContextConfig, url: string | undefined): RouteDescription {
-    const pattern = url ?? unmatchedRoute
-    const matched = url !== undefined
+  #describe (config: FastifyContextConfig, route: FastifyRequest['routeOptions']): RouteDescription {
+    const { url = unmatchedRoute } = route
+    const matched = route.url !== undefined
     try {
-      const { recorded, route } = parseRouteConfig(config)
-      return { label: route ?? pattern, matched, recorded }
+      const { recorded, route: own } = parseRouteConfig(config)
+      const name = matched && config.latency === undefined ? this.#name(config, route) : recorded && own
+      return name === false ? { label: url, matched, recorded: false } : { label: name ?? url, matched, recorded: true }
     } catch (error) {
       // The route was declared before this plugin was registered, when nothing could refuse its `config`.
-      this.#warnOnce(`config of ${pattern}`, error as FastifyError)
-      return { label: pattern, matched, recorded: true }
+      this.#warnOnce(`config of ${url}`, () => error as FastifyError)
+      return { label: url, matched, recorded: true }
     }
+  }
+
+  /** The name that the option `routes` gives to a route. */
+  #name (config: FastifyContextConfig, route: FastifyRequest['routeOptions']): RouteName {
+    const { routes } = this.#config
+    if (routes === undefined) return undefined
+    const kept = keptName(config, this)
+    if (kept !== undefined) return kept.name
+    try {
+      return nameOf(routes, route as DeclaredRoute)
+    } catch (error) {
+      // The route was declared before this plugin was registered, when nothing could refuse it.
+      this.#warnOnce(`routes of ${this.#config.histogram.name}`, () => error as FastifyError)
+      return undefined
+    }
+  }
+
+  /** The slot of a request whose properties throw: an application may define them anew, with getters. */
+  #resolveUnreadable (error: unknown): number {
+    this.#warnOnce('request', () => new FST_LATENCY_ERR_REQUEST_UNREADABLE(describe(error), causeOf(error)))
+    this.#values.fill(invalid, 0, this.#sources.length)
+    return this.#place() ?? this.#overflow()
   }
 
   #resolveAnew (route: RouteSeries, reply: FastifyReply, status: number, ending: Ending): number {
@@ -138,9 +213,9 @@ export class SeriesResolver {
     const recorded: RecordedRequest = { request, route, status, ending }
     for (let index = 0; index < this.#sources.length; index++) {
       const source = this.#sources[index]!
-      this.#values[index] = typeof source === 'function'
-        ? this.#call(this.#labelNames[index]!, source, request, reply)
-        : labelSources[source].read(recorded)
+      this.#values[index] = typeof source === 'string'
+        ? labelSources[source].read(recorded)
+        : source.call(request, reply)
     }
     const slot = this.#place()
     if (slot === undefined) return this.#overflow()
@@ -167,6 +242,7 @@ export class SeriesResolver {
    */
   #overflow (): number {
     this.#onOverflow()
+    if (!this.#hasOverflowed) this.#warnOfOverflow()
     for (const index of this.#functions) this.#values[index] = overflow
     const slot = this.#functions.length > 0 ? this.#index.find(this.#values) : undefined
     if (slot !== undefined) return slot
@@ -174,26 +250,41 @@ export class SeriesResolver {
     return this.#index.slot(this.#values)
   }
 
-  #call (name: string, source: LabelFunction, request: FastifyRequest, reply: FastifyReply): string {
-    let value: unknown
-    try {
-      value = source(request, reply)
-    } catch (error) {
-      this.#warnOnce(name, new FST_LATENCY_ERR_CALLBACK(`labels.${name}`, describe(error)))
-      return invalid
-    }
-    if (typeof value === 'string' && value.length <= longestValue) {
-      // On the wire all lone surrogates would become U+FFFD, and two series could become one.
-      return value.toWellFormed()
-    }
-    if (typeof value === 'number' || typeof value === 'boolean') return String(value)
-    if (value === undefined || value === null) return ''
-    const returned = typeof value === 'string'
-      ? `${value.length} characters, and may return at most ${longestValue}`
-      : describe(value)
-    this.#warnOnce(name, new FST_LATENCY_ERR_CALLBACK(`labels.${name}`, `it returned ${returned}`))
-    return invalid
+  /** Warns of the first overflow, with the label that has most values, since it is what takes the room. */
+  #warnOfOverflow (): void {
+    this.#hasOverflowed = true
+    const looked = Math.min(this.#index.size, longestLook)
+    if (looked === 0) return this.#warnOfLimit(`all requests are counted as "${overflow}". Raise the limit`)
+    const labelSets = Array.from({ length: looked }, (_, slot) => this.#index.labelSet(slot))
+    const counts = this.#sources.map((_, label) => new Set(labelSets.map(values => values[label])).size)
+    const most = counts.indexOf(Math.max(...counts))
+    const source = this.#sources[most]
+    const help = source instanceof Callback
+      ? 'Let its function return one of a few values'
+      : isRouteSource(source) ? 'Give routes names in common with the option "routes"' : 'Leave labels out'
+    this.#warnOfLimit(`further requests are counted as "${overflow}". In ${looked} series the label ` +
+      `"${this.#labelNames[most]}" has most values, ${counts[most]}. ${help}, or raise the limit`)
   }
+
+  #warnOfLimit (problem: string): void {
+    const { histogram, seriesLimit } = this.#config
+    this.#warn(new FST_LATENCY_ERR_SERIES_LIMIT(histogram.name, seriesLimit, problem))
+  }
+}
+
+/** The value of a label for what a label function has returned. */
+const labelRule = `a string of at most ${longestValue} characters, a number, a boolean, null or undefined`
+
+function readLabel (value: unknown): string | undefined {
+  // On the wire all lone surrogates would become U+FFFD, and two series could become one.
+  if (typeof value === 'string') return value.length <= longestValue ? value.toWellFormed() : undefined
+  if (typeof value === 'number' || typeof value === 'boolean') return String(value)
+  return value === undefined || value === null ? '' : undefined
+}
+
+/** Whether the value of a label is the name of the route. */
+function isRouteSource (source: unknown): boolean {
+  return source === 'route' || source === 'matched_route'
 }
 
 type RouteConfig = FastifyContextConfig & { [kRoute]?: RouteSeries }

@@ -1,7 +1,10 @@
 import type { FastifyContextConfig } from 'fastify'
 import type { ExemplarFunction, LabelSource, Options, RegistryLike } from '../../index'
-import { check, isBoolean, isFunction, isObject, isPositiveInteger, isText, optional, readObject } from '../checks'
+import {
+  check, isBoolean, isFunction, isObject, isObjectOrBoolean, isPositiveInteger, isText, optional, readable, readObject
+} from '../checks'
 import { describe } from '../errors'
+import { hintAboutLabels, hintAboutSource } from '../option-hints'
 import { parseHistogramOptions, type HistogramConfig } from '../histogram/options'
 import { labelSources } from './label-sources'
 import { measures, type Measure, type MeasuredConfig } from './measures'
@@ -11,6 +14,7 @@ export interface RequestConfig extends MeasuredConfig {
   readonly labels: Readonly<Record<string, LabelSource>>
   readonly constLabels: Readonly<Record<string, string>>
   readonly ignore: Options['ignore']
+  readonly routes: Options['routes']
   readonly seriesLimit: number
   readonly inFlight: boolean
   /** Undefined: an aborted request has the status of its reply. */
@@ -23,7 +27,7 @@ export interface RequestConfig extends MeasuredConfig {
 
 export const requestOptions = [
   ...measures.map(({ option }) => option),
-  'labels', 'constLabels', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'exemplars', 'registry'
+  'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'exemplars', 'registry'
 ]
 
 const defaultLabels: RequestConfig['labels'] = { method: 'method', route: 'route', status_code: 'status' }
@@ -32,31 +36,26 @@ const registryMethods: ReadonlyArray<keyof RegistryLike> =
   ['registerMetric', 'getSingleMetric', 'removeSingleMetric', 'getMetricsAsArray', 'getMetricsAsJSON']
 
 export function parseRequestOptions (given: Readonly<Record<string, unknown>>): RequestConfig {
-  const labels = parseLabels(given.labels)
+  const labels = readable('labels', () => parseLabels(given.labels))
   return {
     ...parseMeasures(given),
     labels,
-    constLabels: parseConstLabels(given.constLabels, labels),
+    constLabels: readable('constLabels', () => parseConstLabels(given.constLabels, labels)),
     ignore: optional('ignore', given.ignore, isFunction<NonNullable<Options['ignore']>>, 'a function'),
+    routes: optional('routes', given.routes, isFunction<NonNullable<Options['routes']>>, 'a function'),
     seriesLimit: optional('seriesLimit', given.seriesLimit, isPositiveInteger, 'an integer from 1') ?? 2000,
     inFlight: optional('inFlight', given.inFlight, isBoolean, 'a boolean') ?? true,
     abortedStatus: given.abortedStatus === 'reply'
       ? undefined
       : optional('abortedStatus', given.abortedStatus, isStatus, "a status code from 100 to 599, or 'reply'") ?? 499,
-    exemplars: optional('exemplars', given.exemplars, isExemplars, 'true, false, or a function') ?? false,
+    exemplars: optional('exemplars', given.exemplars, isExemplars, 'a boolean or a function') ?? false,
     registry: optional('registry', given.registry, isRegistry,
       `an object with the methods ${registryMethods.join(', ')}`)
   }
 }
 
 function parseMeasures (given: Readonly<Record<string, unknown>>): MeasuredConfig {
-  const histograms = measures.map(measure => [measure.option, parseMeasure(measure, given[measure.option])] as const)
-  const taken = new Set<string>()
-  for (const [option, histogram] of histograms) {
-    if (histogram === undefined) continue
-    check(`${option}.name`, !taken.has(histogram.name), 'a name that no other histogram has', histogram.name)
-    taken.add(histogram.name)
-  }
+  const histograms = measures.map(measure => [measure.option, parseMeasure(measure, given[measure.option])])
   return Object.fromEntries(histograms) as MeasuredConfig
 }
 
@@ -66,17 +65,20 @@ function parseMeasures (given: Readonly<Record<string, unknown>>): MeasuredConfi
  */
 function parseMeasure (measure: Measure, value: unknown): HistogramConfig | undefined {
   if (measure.isOnByDefault) return parseHistogramOptions(measure.option, value, measure)
-  if (value === undefined || value === false) return undefined
-  return parseHistogramOptions(measure.option, value === true ? {} : value, measure)
+  const given = optional(measure.option, value, isObjectOrBoolean, 'a boolean or an object')
+  if (given === undefined || given === false) return undefined
+  return parseHistogramOptions(measure.option, given === true ? {} : given, measure)
 }
 
 function parseLabels (value: unknown): RequestConfig['labels'] {
-  const labels = { ...optional('labels', value, isObject, 'an object') ?? defaultLabels }
-  const names: readonly unknown[] = Object.keys(labelSources)
-  const rule = `${names.map(describe).join(', ')} or a function`
-  for (const [name, source] of Object.entries(labels)) {
+  const sources = Object.keys(labelSources)
+  check('labels', value === undefined || isObject(value), 'an object', value, hintAboutLabels(value, sources))
+  const labels = { ...value ?? defaultLabels }
+  const rule = `${sources.map(describe).join(', ')} or a function`
+  for (const [name, source] of Object.entries<unknown>(labels)) {
     checkLabelName('labels', name)
-    check(`labels.${name}`, typeof source === 'function' || names.includes(source), rule, source)
+    const valid = typeof source === 'function' || sources.includes(source as string)
+    check(`labels.${name}`, valid, rule, source, hintAboutSource(source, sources))
   }
   return Object.freeze(labels as Record<string, LabelSource>)
 }
@@ -98,8 +100,13 @@ function parseConstLabels (value: unknown, labels: RequestConfig['labels']): Req
 export function parseRouteConfig (
   config: FastifyContextConfig | undefined
 ): { recorded: boolean, route: string | undefined } {
+  return readable('config.latency', () => readRouteConfig(config))
+}
+
+function readRouteConfig (config: FastifyContextConfig | undefined): ReturnType<typeof parseRouteConfig> {
   const given = config?.latency
   if (given === undefined || given === false) return { recorded: given === undefined, route: undefined }
+  check('config.latency', isObject(given), 'false or an object', given)
   const { route } = readObject('config.latency', given, ['route'])
   check('config.latency.route', isText(route), 'a string that is not empty', route)
   return { recorded: true, route: route as string }

@@ -1,11 +1,11 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
-import { describe, FST_LATENCY_ERR_CALLBACK, type WarnOnce } from '../errors'
+import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { ExemplarLabels } from '../histogram/exemplars'
 import type { HistogramFamily } from '../histogram/family'
-import type { SeriesIndex } from '../histogram/series-index'
 import type { Ending } from '../http/endings'
-import { createExemplarSource, type ExemplarSource } from './exemplars'
-import { notRecorded, SeriesResolver } from './labels'
+import { sentStatus } from '../http/sent-head'
+import { Callback } from './callback'
+import { exemplarCallback } from './exemplars'
+import { notRecorded, SeriesResolver, type ResolverOptions } from './labels'
 import type { Measure } from './measures'
 import type { RequestConfig } from './options'
 import type { RouteSeries } from './route-series'
@@ -17,23 +17,10 @@ export interface MeasuredColumn {
   readonly family: HistogramFamily
 }
 
-export interface RecorderOptions {
-  /** The index of the series of this registration. */
-  readonly index: SeriesIndex
+export interface RecorderOptions extends ResolverOptions {
   /** Everything that is recorded of each request. All histograms have their columns beside `index`. */
   readonly columns: readonly MeasuredColumn[]
-  readonly config:
-  Pick<RequestConfig, 'labels' | 'constLabels' | 'seriesLimit' | 'ignore' | 'abortedStatus' | 'exemplars'>
-  readonly warnOnce: WarnOnce
-  /** Called for each request whose labels found no place in the index. */
-  readonly onOverflow: () => void
-}
-
-/** What was found for a request before the request ended. The slot is valid as long as the index has this epoch. */
-interface EarlySlot {
-  readonly slot: number
-  readonly epoch: number
-  readonly exemplar: ExemplarLabels | undefined
+  readonly config: ResolverOptions['config'] & Pick<RequestConfig, 'ignore' | 'abortedStatus' | 'exemplars'>
 }
 
 /**
@@ -45,7 +32,6 @@ export class Recorder {
   readonly abortedStatus: number | undefined
   /** Whether there is a measure whose moment is the sending of the headers. */
   readonly measuresHeaders: boolean
-  readonly #index: SeriesIndex
   readonly #resolver: SeriesResolver
   /** Whether there is more to do for a request than to find its series and to record its latency. */
   readonly #asksForMore: boolean
@@ -53,27 +39,38 @@ export class Recorder {
   /** What is recorded when a request ends. The latency comes first. */
   readonly #ofEnd: readonly MeasuredColumn[]
   readonly #ofHeaders: readonly MeasuredColumn[]
-  readonly #ignore: RequestConfig['ignore']
-  readonly #exemplarOf: ExemplarSource | undefined
-  readonly #warnOnce: WarnOnce
-  readonly #earlySlots = new WeakMap<SentHeaders, EarlySlot>()
+  readonly #ignore: Callback<boolean> | undefined
+  readonly #exemplars: Callback<ExemplarLabels | false> | undefined
+  /** Headers whose measures are recorded already. */
+  readonly #recorded = new WeakSet<SentHeaders>()
 
-  constructor ({ index, columns, config, warnOnce, onOverflow }: RecorderOptions) {
-    this.#index = index
-    this.#resolver = new SeriesResolver({ index, config, warnOnce, onOverflow })
+  constructor ({ columns, ...options }: RecorderOptions) {
+    const { config, warn } = options
+    this.#resolver = new SeriesResolver(options)
     this.#ofEnd = columns.filter(({ measure }) => measure.moment === 'end')
     this.#latency = this.#ofEnd[0]!.family
     this.#ofHeaders = columns.filter(({ measure }) => measure.moment === 'headers')
     this.measuresHeaders = this.#ofHeaders.length > 0
-    this.#exemplarOf = config.exemplars === false ? undefined : createExemplarSource(config.exemplars, warnOnce)
-    this.#asksForMore = columns.length > 1 || config.ignore !== undefined || this.#exemplarOf !== undefined
-    this.#ignore = config.ignore
-    this.#warnOnce = warnOnce
+    this.#ignore = config.ignore && new Callback({
+      option: 'ignore', function: config.ignore, read: readBoolean, rule: 'a boolean', otherwise: false, warn
+    })
+    this.#exemplars = config.exemplars === false ? undefined : exemplarCallback(config.exemplars, warn)
+    this.#asksForMore = columns.length > 1 || this.#ignore !== undefined || this.#exemplars !== undefined
     this.abortedStatus = config.abortedStatus
   }
 
   get needsScheme (): boolean {
     return this.#resolver.needsScheme
+  }
+
+  /** To be called for each route while it is declared. Throws a coded error if the route cannot be recorded. */
+  declare (route: RouteOptions): void {
+    this.#resolver.declare(route)
+  }
+
+  /** To be called when all routes are declared. */
+  checkDeclared (): void {
+    this.#resolver.checkDeclared()
   }
 
   /**
@@ -91,15 +88,15 @@ export class Recorder {
   }
 
   /**
-   * Records the measures of the headers of a reply that may never end by itself. If the request does end, its other
-   * measures go into the same series, and no function of the user is called again.
+   * Records the measures of the headers of a long-lived reply, once. Such a reply may never end by itself, and its end
+   * is not recorded.
    */
   recordHeaders (reply: FastifyReply, headers: SentHeaders): void {
-    if (this.#earlySlots.has(headers)) return
-    const slot = this.#find(reply, reply.statusCode, 'replied')
-    const exemplar = slot === notRecorded ? undefined : this.#exemplarOf?.(reply)
-    this.#earlySlots.set(headers, { slot, epoch: this.#index.epoch, exemplar })
+    if (this.#recorded.has(headers)) return
+    this.#recorded.add(headers)
+    const slot = this.#find(reply, sentStatus(reply), 'replied')
     if (slot === notRecorded) return
+    const exemplar = this.#exemplar(reply)
     observe(this.#ofHeaders, slot, { reply, ending: 'replied', elapsedMs: headers.elapsedMs, exemplar })
   }
 
@@ -109,13 +106,12 @@ export class Recorder {
   }
 
   #recordMore (reply: FastifyReply, status: number, elapsedMs: number, ending: Ending): boolean {
-    const headers = this.measuresHeaders ? sentHeadersOf(reply.request) : undefined
-    const early = headers === undefined ? undefined : this.#earlySlots.get(headers)
-    const slot = early?.epoch === this.#index.epoch ? early.slot : this.#find(reply, status, ending)
+    const slot = this.#find(reply, status, ending)
     if (slot === notRecorded) return false
-    const exemplar = early === undefined ? this.#exemplarOf?.(reply) : early.exemplar
+    const exemplar = this.#exemplar(reply)
     observe(this.#ofEnd, slot, { reply, ending, elapsedMs, exemplar })
-    if (headers !== undefined && early === undefined) {
+    const headers = this.measuresHeaders ? sentHeadersOf(reply.request) : undefined
+    if (headers !== undefined) {
       observe(this.#ofHeaders, slot, { reply, ending, elapsedMs: headers.elapsedMs, exemplar })
     }
     return true
@@ -123,20 +119,18 @@ export class Recorder {
 
   /** The slot of a request, or `notRecorded`. */
   #find (reply: FastifyReply, status: number, ending: Ending): number {
-    if (this.#ignore !== undefined && this.#isIgnored(this.#ignore, reply.request, reply)) return notRecorded
+    if (this.#ignore?.call(reply.request, reply) === true) return notRecorded
     return this.#resolver.resolve(reply, status, ending)
   }
 
-  #isIgnored (ignore: NonNullable<RequestConfig['ignore']>, request: FastifyRequest, reply: FastifyReply): boolean {
-    try {
-      const ignored: unknown = ignore(request, reply)
-      if (typeof ignored === 'boolean') return ignored
-      this.#warnOnce('ignore', new FST_LATENCY_ERR_CALLBACK('ignore', `it returned ${describe(ignored)}`))
-    } catch (error) {
-      this.#warnOnce('ignore', new FST_LATENCY_ERR_CALLBACK('ignore', describe(error)))
-    }
-    return false
+  /** What a request is labelled with as an exemplar, or false if it is none. */
+  #exemplar (reply: FastifyReply): ExemplarLabels | false {
+    return this.#exemplars?.call(reply.request, reply) ?? false
   }
+}
+
+function readBoolean (value: unknown): boolean | undefined {
+  return typeof value === 'boolean' ? value : undefined
 }
 
 /** A request as it is when its measures are read. */
@@ -145,8 +139,8 @@ interface Moment {
   readonly ending: Ending
   /** The time since the request came. */
   readonly elapsedMs: number
-  /** Undefined: the request is no exemplar. */
-  readonly exemplar: ExemplarLabels | undefined
+  /** False: the request is no exemplar. */
+  readonly exemplar: ExemplarLabels | false
 }
 
 function observe (
@@ -157,6 +151,6 @@ function observe (
     const value = measure.value === 'elapsed seconds' ? elapsedMs / 1000 : measure.value(reply, ending)
     if (value === undefined) continue
     family.observe(slot, value)
-    if (exemplar !== undefined) family.keepExemplar(slot, value, exemplar)
+    if (exemplar !== false) family.keepExemplar(slot, value, exemplar)
   }
 }

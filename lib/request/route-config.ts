@@ -19,7 +19,8 @@ export function handOutRouteConfigs (app: FastifyInstance): void {
 
 function addHandOut (route: RouteOptions): void {
   let config: FastifyContextConfig | undefined
-  route.onRequest = [handOutConfig, route.onRequest ?? []].flat()
+  // What is no function stays in its place, so that Fastify refuses it with the same error as ever.
+  route.onRequest = [handOutConfig].concat((route.onRequest === undefined ? [] : route.onRequest) as [])
 
   function handOutConfig (request: Request, _reply: FastifyReply, done: () => void): void {
     request[kConfig] = config ??= request.routeOptions.config
@@ -33,4 +34,25 @@ export function routeConfigOf (request: FastifyRequest): FastifyContextConfig {
   // replied, or if the route was declared before this plugin was registered.
   const config = request.is404 ? undefined : (request as Request)[kConfig]
   return config ?? request.routeOptions.config
+}
+
+/** The pattern that `routePatternOf()` will give to a route that is being declared. */
+export function declaredPatternOf (
+  { url, prefix = '', prefixTrailingSlash = 'both' }: RouteOptions & { readonly prefix?: string }
+): string {
+  return isSecondOfPrefix(url, prefix, prefixTrailingSlash) ? prefix : url
+}
+
+/**
+ * The pattern of the current route of a request, or undefined if no route matched. In a context with a prefix, Fastify
+ * declares the route `/` twice: as the prefix, and as the prefix with a slash behind it. Newer versions of Fastify give
+ * the prefix as the pattern of both, except for HEAD. This function does so in every version, and for every method.
+ */
+export function routePatternOf ({ routeOptions, server }: FastifyRequest): string | undefined {
+  const { url, prefixTrailingSlash } = routeOptions
+  return isSecondOfPrefix(url, server.prefix, prefixTrailingSlash) ? server.prefix : url
+}
+
+function isSecondOfPrefix (url: string | undefined, prefix: string, prefixTrailingSlash: string | undefined): boolean {
+  return prefixTrailingSlash === 'both' && prefix !== '' && url === `${prefix}/`
 }

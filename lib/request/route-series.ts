@@ -4,8 +4,11 @@
  */
 export const unmatchedRoute = 'unmatched'
 
-/** The value that OpenTelemetry's semantic conventions give to an unknown method. */
-const otherMethod = '_OTHER'
+/**
+ * The value that OpenTelemetry's semantic conventions give to an unknown method. Here, an invalid status code has the
+ * same value.
+ */
+export const other = '_OTHER'
 
 /** The methods of RFC 9110, section 9, PATCH (RFC 5789), and QUERY. */
 const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY'])
@@ -59,7 +62,9 @@ export class RouteSeries {
    * methods have the same value.
    */
   method (method: string): string {
-    return this.#matched || knownMethods.has(method) ? method : otherMethod
+    // A handler may have put anything in its place.
+    if (typeof method !== 'string') return other
+    return this.#matched || knownMethods.has(method) ? method : other
   }
 
   find (method: string, outcome: number): number | undefined {

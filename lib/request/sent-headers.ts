@@ -22,18 +22,23 @@ export function sentHeadersOf (request: Request): SentHeaders | undefined {
   return request[kSentHeaders]
 }
 
+/** Notes that the headers of a reply have been sent just now, if that is not known yet. */
+export function noteHeaders (reply: FastifyReply): SentHeaders {
+  const request: Request = reply.request
+  request[kSentHeaders] ??= { elapsedMs: reply.elapsedTime }
+  return request[kSentHeaders]
+}
+
 /**
- * Notes when the headers of a reply are sent, and then calls `onSent`. No hook runs at that moment, and `onSend` does
- * not run for a hijacked reply. Every reply calls `writeHead()`.
+ * Calls a function when the headers of a reply have been sent. No hook runs at that moment, and `onSend` does not run
+ * for a hijacked reply. Every reply calls `writeHead()`. If the call throws, nothing was sent, and another call may
+ * follow.
  */
-export function watchHeaders (request: Request, reply: FastifyReply, onSent: (headers: SentHeaders) => void): void {
-  const { raw } = reply
+export function watchHeaders ({ raw }: FastifyReply, onSent: () => void): void {
   const { writeHead } = raw
   raw.writeHead = ((...head: Parameters<typeof writeHead>) => {
-    raw.writeHead = writeHead
-    const result = raw.writeHead(...head)
-    const headers = request[kSentHeaders] ??= { elapsedMs: reply.elapsedTime }
-    onSent(headers)
+    const result = writeHead.apply(raw, head)
+    onSent()
     return result
   }) as typeof writeHead
 }

@@ -1,14 +1,18 @@
 import { Readable } from 'node:stream'
 import { promisify } from 'node:util'
 import { createGzip } from 'node:zlib'
-import type { FastifyReply, FastifyRequest, FastifySchema, RouteOptions } from 'fastify'
-import { negotiateExposition, negotiateGzip } from '../exposition/formats'
+import type { FastifyContextConfig, FastifyReply, FastifyRequest, FastifySchema, RouteOptions } from 'fastify'
+import { negotiateExposition, negotiateGzip, type Exposition } from '../exposition/formats'
 import { disconnect, EndingObserver, type Ending } from '../http/endings'
-import type { Gathered, Gatherer } from '../snapshot'
+import type { Gatherer, Points } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
+import { clearTimeout, setTimeout } from '../timers'
 import type { ScrapeConfig } from './options'
 import type { ScrapeMetrics } from './scrape-metrics'
 import { SharedChunks } from './shared-chunks'
+
+/** Keeps the route out of the latency histogram, and out of the traces of @fastify/otel. */
+const unwatched: FastifyContextConfig & { otel: boolean } = { latency: false, otel: false }
 
 const plainText = 'text/plain; charset=utf-8'
 
@@ -25,18 +29,13 @@ export interface ScrapeHandlerOptions {
   readonly metrics: ScrapeMetrics
 }
 
-/** What overlapping scrapes share: the metrics that were read, and the expositions of them by content type. */
-interface SharedGathering extends Gathered {
-  readonly written: Map<string, SharedChunks>
-}
-
 /** One scrape, from its request until its last byte has been sent. */
 interface Scrape {
   readonly startMs: number
   /** The time in which metrics may be read. The whole scrape may take twice as long. */
   readonly timeoutMs: number
-  /** The names of the families that the scraper asks for. An empty list stands for all families. */
-  readonly names: readonly string[]
+  /** The names of the families that the scraper asks for. Undefined stands for all families. */
+  readonly names: ReadonlySet<string> | undefined
   body: Readable | undefined
   sentBytes: number
 }
@@ -44,10 +43,11 @@ interface Scrape {
 /** Answers scrapes, on the metrics server and on routes of the application. */
 export class ScrapeHandler {
   readonly #options: ScrapeHandlerOptions
-  /** The gatherings in progress. Overlapping scrapes for the same families, with the same timeout, share one. */
-  readonly #gatherings = new Map<string, Promise<SharedGathering>>()
+  /** The expositions of families, by content type. Scrapes that were given the same families share them. */
+  readonly #written = new WeakMap<readonly Points[], Map<string, SharedChunks>>()
   readonly #endings = new EndingObserver(() => {})
-  #active = 0
+  /** The scrapes that are being answered, without those that were refused. */
+  readonly #active = new Set<Scrape>()
   /** Resolvers of the promises that `next()` has returned. */
   readonly #waiting: Array<() => void> = []
 
@@ -63,7 +63,7 @@ export class ScrapeHandler {
       url: path,
       exposeHeadRoute: false,
       logLevel: 'silent',
-      config: { latency: false },
+      config: unwatched,
       // This option keeps the route out of the documentation that @fastify/swagger makes.
       schema: { hide: true } as FastifySchema,
       onResponse: endScrape,
@@ -82,30 +82,32 @@ export class ScrapeHandler {
   }
 
   async #answer (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    const { concurrency, errorHandling } = this.#options.config
+    const { config: { concurrency, errorHandling }, gather, metrics } = this.#options
     const scrape = this.#begin(request, reply)
     reply.header('cache-control', 'no-store').type(plainText)
-    if (this.#active > concurrency) {
+    if (!this.#active.has(scrape)) {
       return reply.code(503).send(`${concurrency} scrapes are being answered already; try again later\n`)
     }
 
-    const gathering = await this.#share(scrape)
-    if (gathering.failures.length > 0 && errorHandling === 'fail') {
-      return reply.code(500).send(gathering.failures.map(({ name }) => `Metric "${name}" could not be read\n`).join(''))
+    const { families, failures, leftOut } = await gather(scrape)
+    const broken = [...failures.map(({ name }) => name), ...leftOut]
+    for (const name of broken) metrics.metricErrors.increment({ metric: name })
+    if (failures.length > 0 && errorHandling === 'fail') {
+      return reply.code(500).send(failures.map(({ name }) => `Metric "${name}" could not be read\n`).join(''))
     }
-    return this.#send(scrape, gathering, request, reply)
+    return this.#send(scrape, families, request, reply)
   }
 
-  /** Begins a scrape, which counts as active until it has ended in any way. */
+  /** Begins a scrape, which is refused if too many are active, and follows it until it has ended in any way. */
   #begin (request: FastifyRequest, reply: FastifyReply): Scrape {
     const timeoutMs = this.#timeoutMs(request)
     const names = wantedNames(request)
     const scrape: Scrape = { startMs: performance.now(), timeoutMs, names, body: undefined, sentBytes: 0 }
+    if (this.#active.size < this.#options.config.concurrency) this.#active.add(scrape)
     const timer = setTimeout(() => disconnect(request, reply), 2 * timeoutMs).unref()
-    const waiting = names.length === 0 && request.method === 'GET' ? [...this.#waiting] : []
-    this.#active++
+    const waiting = names === undefined && request.method === 'GET' ? [...this.#waiting] : []
     this.#endings.begin(request, reply, (reply, ending) => {
-      this.#active--
+      this.#active.delete(scrape)
       clearTimeout(timer)
       this.#count(scrape, reply, ending)
       if (ending === 'replied' && reply.statusCode === 200) for (const resolve of waiting) resolve()
@@ -126,47 +128,35 @@ export class ScrapeHandler {
   }
 
   /** Sends the gathered metrics in the format that the client prefers. */
-  #send (
-    scrape: Scrape, { families, written }: SharedGathering, request: FastifyRequest, reply: FastifyReply
-  ): FastifyReply {
+  #send (scrape: Scrape, families: readonly Points[], request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const { contentType, write } = negotiateExposition(request.raw)
     reply.type(contentType).header('vary', 'accept, accept-encoding')
     const compressed = negotiateGzip(request.raw)
     if (compressed) reply.header('content-encoding', 'gzip')
     if (request.method === 'HEAD') return reply.send()
 
-    let shared = written.get(contentType)
-    if (shared === undefined) {
-      const { config, slices } = this.#options
-      shared = new SharedChunks(allocateChunk => write(families, config, allocateChunk), slices)
-      written.set(contentType, shared)
-    }
+    const shared = this.#write(families, contentType, write)
     const chunks = counted(shared.read(compressed ? 'borrowed' : 'kept'), length => { scrape.sentBytes += length })
     scrape.body = compressed ? compress(chunks) : Readable.from(chunks, { objectMode: false })
     return reply.send(scrape.body)
+  }
+
+  #write (families: readonly Points[], contentType: string, write: Exposition['write']): SharedChunks {
+    const { config, slices } = this.#options
+    let written = this.#written.get(families)
+    if (written === undefined) this.#written.set(families, written = new Map())
+    let shared = written.get(contentType)
+    if (shared === undefined) {
+      shared = new SharedChunks(allocateChunk => write(families, config, allocateChunk), slices)
+      written.set(contentType, shared)
+    }
+    return shared
   }
 
   #timeoutMs (request: FastifyRequest): number {
     const given = Number(request.headers['x-prometheus-scrape-timeout-seconds'])
     const seconds = given > 0 ? Math.max(given, shortestTimeoutSeconds) * shareOfTimeout : Infinity
     return 1000 * Math.min(this.#options.config.timeoutSeconds, seconds)
-  }
-
-  async #share ({ names, timeoutMs }: Scrape): Promise<SharedGathering> {
-    const key = JSON.stringify([timeoutMs, ...names])
-    let gathering = this.#gatherings.get(key)
-    if (gathering === undefined) {
-      gathering = this.#gatherOnce(names, timeoutMs).finally(() => this.#gatherings.delete(key))
-      this.#gatherings.set(key, gathering)
-    }
-    return gathering
-  }
-
-  async #gatherOnce (names: readonly string[], timeoutMs: number): Promise<SharedGathering> {
-    const { gather, metrics } = this.#options
-    const gathered = await gather({ names: names.length === 0 ? undefined : names, timeoutMs })
-    for (const { name } of gathered.failures) metrics.metricErrors.increment({ metric: name })
-    return { ...gathered, written: new Map() }
   }
 }
 
@@ -196,10 +186,9 @@ function compress (chunks: AsyncGenerator<Uint8Array>): Readable {
   return gzip.once('close', () => chunks.return(undefined))
 }
 
-/**
- * The names of the families that a scrape asks for with `name[]` in its query. An empty list stands for all families.
- */
-function wantedNames ({ url }: FastifyRequest): string[] {
+/** The names of the families that a scrape asks for with `name[]` in its query. Undefined stands for all families. */
+function wantedNames ({ url }: FastifyRequest): ReadonlySet<string> | undefined {
   const query = url.indexOf('?')
-  return query === -1 ? [] : new URLSearchParams(url.slice(query)).getAll('name[]').sort()
+  const names = query === -1 ? [] : new URLSearchParams(url.slice(query)).getAll('name[]')
+  return names.length === 0 ? undefined : new Set(names)
 }

@@ -7,11 +7,12 @@ import type { AuthConfig } from './options'
 const realm = 'metrics'
 
 /**
- * Refuses every request without valid credentials, except those for which `isOpen` returns true. To be called before
- * any hook is added.
+ * Refuses every request without valid credentials, except those for which `isOpen` returns true, and calls `onRefused`
+ * for each that it refuses.
  */
 export function authenticate (
-  app: FastifyInstance, { users, tokens }: AuthConfig, isOpen: (request: FastifyRequest) => boolean
+  app: FastifyInstance, { users, tokens }: AuthConfig, isOpen: (request: FastifyRequest) => boolean,
+  onRefused: (request: FastifyRequest) => void
 ): void {
   if (users !== undefined) {
     const known = Object.entries(users).map(([user, password]) => digest(user, password))
@@ -32,11 +33,16 @@ export function authenticate (
 
   function askForCredentials (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void {
     if (isOpen(request)) return done()
-    if (users !== undefined) return app.basicAuth(request, reply, done)
-    app.verifyBearerAuth!(request, reply, error => {
-      if (error !== undefined) reply.header('www-authenticate', `Bearer realm="${realm}"`)
+    if (users !== undefined) app.basicAuth(request, reply, finish)
+    else app.verifyBearerAuth!(request, reply, finish)
+
+    function finish (error?: Error): void {
+      if (error !== undefined) {
+        if (users === undefined) reply.header('www-authenticate', `Bearer realm="${realm}"`)
+        onRefused(request)
+      }
       done(error)
-    })
+    }
   }
 }
 

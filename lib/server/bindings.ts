@@ -2,52 +2,151 @@ import dns from 'node:dns'
 import { once } from 'node:events'
 import type { RequestListener, Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import { mostAtOnce } from './connections'
+import { describe } from '../errors'
+import { clearTimeout, setTimeout, type Timer } from '../timers'
+import type { ServerConfig } from './options'
+
+const firstRetryMs = 1000
+const longestRetryMs = 10_000
+
+/** The codes of the errors that say that this machine has no such address. */
+const missingAddressCodes: ReadonlyArray<string | undefined> = ['EADDRNOTAVAIL', 'EAFNOSUPPORT']
+
+const otherHost = 'Let "server.host" be an address of this machine, or a name of one'
+
+/** What helps, by the code of the operating system's error. */
+const cures: ReadonlyMap<string | undefined, string> = new Map([
+  ['EADDRINUSE', 'Another process, or another application in this process, has this port. ' +
+    'Give this application another "server.port", or "server: false" if it needs no metrics server'],
+  ['EACCES', 'The operating system keeps this port for others. Give another "server.port", such as one from 1024 on'],
+  ['EADDRNOTAVAIL', otherHost],
+  ['EAFNOSUPPORT', otherHost],
+  ['ENOTFOUND', otherHost]
+])
+
+/** Why the metrics server cannot listen, what becomes of it, and what helps. */
+export function reasonOf (error: NodeJS.ErrnoException, { start }: Pick<ServerConfig, 'start'>): string {
+  const outcome = start === 'listen' ? 'The application goes on, and binding is tried again' : undefined
+  return [describe(error), outcome, cures.get(error.code)].filter(text => text !== undefined).join('. ')
+}
+
+/** The delay before binding is tried again. `attempt` counts the failed attempts from 0. */
+export function retryDelayMs (attempt: number): number {
+  return Math.min(firstRetryMs * 2 ** attempt, longestRetryMs)
+}
+
+export interface BindingsOptions {
+  /** Called once for each server. */
+  readonly create: (handler: RequestListener) => Server
+  /**
+   * Called when an address cannot be bound while others are, each time that it is tried. Returns whether it is to be
+   * tried again.
+   */
+  readonly failed: (error: NodeJS.ErrnoException, port: number) => boolean
+  /** Called when an address could be bound that had failed before. */
+  readonly recovered: (address: string) => void
+}
 
 /**
  * The servers on which one Fastify instance answers. `localhost` may be two addresses, and a server listens on one.
  * Fastify would make the second server itself, but would not show it, so that nobody could set its limits.
  */
 export class Bindings {
-  readonly #create: (handler: RequestListener) => Server
+  readonly #options: BindingsOptions
   #handler!: RequestListener
+  /** The server that the Fastify instance knows. */
   #first!: Server
+  /** The servers that listen. */
+  readonly #listening: Server[] = []
+  readonly #retries = new Set<Timer>()
+  #isClosed = false
 
-  /** `create` is called once for each server. */
-  constructor (create: (handler: RequestListener) => Server) {
-    this.#create = create
+  constructor (options: BindingsOptions) {
+    this.#options = options
   }
 
   /** The function for Fastify's option `serverFactory`. */
   readonly serverFactory = (handler: RequestListener): Server => {
     this.#handler = handler
-    this.#first = this.#create(handler)
+    this.#first = this.#options.create(handler)
     return this.#first
   }
 
   /**
-   * Listens on the other addresses of a host, after Fastify has begun to listen on the first one. The further servers
-   * close together with the first. An address that this machine does not have is passed over. Resolves to the errors of
-   * the addresses that are in use.
+   * Listens on the addresses of a host: on all that `localhost` has, and on the first that another name has. One that
+   * can be bound is enough. The others are then tried again until they can be bound too. An address that this machine
+   * does not have is passed over. Resolves to the first address that could be bound. Rejects if there is none.
    */
-  async listenToRest (host: string): Promise<NodeJS.ErrnoException[]> {
-    const { address: first, port } = this.#first.address() as AddressInfo
-    const errors: NodeJS.ErrnoException[] = []
-    for (const address of await addressesOf(host)) {
-      if (address === first) continue
-      const server = this.#create(this.#handler)
+  async listen (app: FastifyInstance, host: string, port: number): Promise<AddressInfo> {
+    const addresses = await addressesOf(host)
+    const failed: Array<{ server: Server | undefined, address: string, error: NodeJS.ErrnoException }> = []
+    for (const address of host === 'localhost' ? addresses : addresses.slice(0, 1)) {
+      const server = this.#listening.length === 0 ? undefined : this.#options.create(this.#handler)
       try {
-        await once(server.listen({ host: address, port, exclusive: true }), 'listening')
-        this.#first.once('close', () => server.close().closeAllConnections())
+        await this.#bind(app, server, address, this.#boundPort() ?? port)
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') errors.push(error as NodeJS.ErrnoException)
+        failed.push({ server, address, error: error as NodeJS.ErrnoException })
       }
     }
-    return errors
+    const toRetry = failed.filter(({ error }) => !missingAddressCodes.includes(error.code))
+    if (this.#listening.length === 0) throw (toRetry[0] ?? failed[0]!).error
+    for (const { server = this.#options.create(this.#handler), address, error } of toRetry) {
+      this.#retry(app, server, address, error, 0)
+    }
+    return this.#first.address() as AddressInfo
+  }
+
+  /** Stops listening at all addresses, and does not listen again. */
+  close (): void {
+    this.#isClosed = true
+    for (const timer of this.#retries) clearTimeout(timer)
+    for (const server of this.#listening) server.close()
+  }
+
+  #boundPort (): number | undefined {
+    return (this.#listening[0]?.address() as AddressInfo | undefined)?.port
+  }
+
+  /** Has a server listen. Undefined stands for the server of the Fastify instance. */
+  async #bind (app: FastifyInstance, server: Server | undefined, host: string, port: number): Promise<void> {
+    if (this.#isClosed) throw new Error('The server is closed')
+    // The port is not shared with the other workers of a `node:cluster`, where each scrape would reach another worker.
+    // A client that finds no room among those who wait to be accepted would try again only after a second.
+    const options = { host, port, exclusive: true, backlog: mostAtOnce }
+    if (server === undefined) await app.listen(options)
+    else await once(server.listen(options), 'listening')
+    this.#listening.push(server ?? this.#first)
+    if (this.#isClosed) this.close()
+  }
+
+  #retry (
+    app: FastifyInstance, server: Server, address: string, error: NodeJS.ErrnoException, attempt: number
+  ): void {
+    const port = this.#boundPort()!
+    if (this.#isClosed || !this.#options.failed(error, port)) return
+    const timer = setTimeout(() => {
+      this.#retries.delete(timer)
+      this.#bind(app, server, address, port).then(
+        () => this.#options.recovered(address),
+        error => this.#retry(app, server, address, error, attempt + 1)
+      )
+    }, retryDelayMs(attempt)).unref()
+    this.#retries.add(timer)
   }
 }
 
+/** The time that the addresses of a name have to be found in. The boot may wait for them, and closing for the boot. */
+const lookupMs = 5000
+
 async function addressesOf (host: string): Promise<string[]> {
-  return new Promise(resolve => {
-    dns.lookup(host, { all: true }, (_error, addresses = []) => resolve(addresses.map(({ address }) => address)))
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`the name was not resolved in ${lookupMs} ms`)), lookupMs)
+    dns.lookup(host, { all: true }, (error, addresses) => {
+      clearTimeout(timer)
+      if (error === null) resolve([...new Set(addresses.map(({ address }) => address))])
+      else reject(error)
+    })
   })
 }

@@ -11,37 +11,67 @@ type CertificateError = InstanceType<typeof FST_LATENCY_ERR_CERTIFICATE>
 /** The time that a client has for the TLS handshake. */
 const handshakeTimeoutMs = 10_000
 
+/** The time after which files that could not be used are read again, though they have not changed. */
+const retryMs = 1000
+
 /**
- * Makes a server whose certificates come from files. The files are read again when they have changed: a connection that
- * comes after the change gets the new certificates. If the changed files cannot be used, the server keeps the old
- * certificates and calls `warn`, once for each change.
+ * The certificates of servers, which come from files. The files are read again when they have changed: a connection
+ * that comes after the change gets the new certificates. If the files cannot be used, the servers keep the old
+ * certificates, and the files are read again until they can be used.
  */
-export function createHttpsServer (
-  config: HttpsConfig, options: ServerOptions, handler: RequestListener, warn: (error: CertificateError) => void
-): Server {
-  let version = versionOf(config)
-  const mutual = config.clientCaFile !== undefined
-  const server = createServer({
-    ...options,
-    ...readCertificates(config),
-    requestCert: mutual,
-    rejectUnauthorized: mutual,
-    handshakeTimeout: handshakeTimeoutMs
-  }, handler)
-  // This listener has to run before the one that begins the handshake.
-  server.prependListener('connection', () => {
-    const current = versionOf(config)
-    if (current === version) return
-    version = current
+export class Certificates {
+  readonly #config: HttpsConfig
+  readonly #warn: (error: CertificateError) => void
+  readonly #servers: Server[] = []
+  #certificates: SecureContextOptions
+  /** The version of the files that the certificates are from. */
+  #version: string
+  /** The version of the files that was last read, and when. */
+  #triedVersion: string
+  #triedMs = 0
+
+  /** Throws if the files cannot be used. `warn` is called later, once for each change to files that cannot be used. */
+  constructor (config: HttpsConfig, warn: (error: CertificateError) => void) {
+    this.#config = config
+    this.#warn = warn
+    this.#version = this.#triedVersion = versionOf(config)
+    this.#certificates = readCertificates(config)
+  }
+
+  createServer (options: ServerOptions, handler: RequestListener): Server {
+    const mutual = this.#config.clientCaFile !== undefined
+    const server = createServer({
+      ...options,
+      ...this.#certificates,
+      requestCert: mutual,
+      rejectUnauthorized: mutual,
+      handshakeTimeout: handshakeTimeoutMs
+    }, handler)
+    // This listener has to run before the one that begins the handshake.
+    server.prependListener('connection', () => this.#update())
+    this.#servers.push(server)
+    return server
+  }
+
+  #update (): void {
+    const version = versionOf(this.#config)
+    if (version === this.#version) return
+    const isNew = version !== this.#triedVersion
+    const now = performance.now()
+    if (!isNew && now - this.#triedMs < retryMs) return
+    this.#triedVersion = version
+    this.#triedMs = now
     try {
-      // The new context also has new keys for session tickets. Clients that were trusted before have to authenticate
-      // again.
-      server.setSecureContext(readCertificates(config))
+      this.#certificates = readCertificates(this.#config)
+      this.#version = version
     } catch (error) {
-      warn(error as CertificateError)
+      if (isNew) this.#warn(error as CertificateError)
+      return
     }
-  })
-  return server
+    // The new context also has new keys for session tickets. Clients that were trusted before have to authenticate
+    // again.
+    for (const server of this.#servers) server.setSecureContext(this.#certificates)
+  }
 }
 
 function readCertificates ({ certFile, keyFile, clientCaFile }: HttpsConfig): SecureContextOptions {

@@ -1,24 +1,30 @@
 import { createServer, STATUS_CODES, type RequestListener, type Server } from 'node:http'
 import { isIPv6, type AddressInfo } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import Fastify, {
-  type FastifyBaseLogger, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest
+  type FastifyContextConfig, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest,
+  type RouteOptions
 } from 'fastify'
 import { authenticate } from './authentication'
-import { Bindings } from './bindings'
-import { createHttpsServer } from './certificates'
+import { AuthenticationFailures } from './authentication-failures'
+import { Bindings, reasonOf, retryDelayMs } from './bindings'
+import { Certificates } from './certificates'
+import { Connections, maxConnections } from './connections'
 import {
-  createWarnOnce, describe, FST_LATENCY_ERR_CLUSTER_PORT, FST_LATENCY_ERR_CONNECTION_LIMIT,
-  FST_LATENCY_ERR_SERVER_CLOSED, FST_LATENCY_ERR_SERVER_LISTEN, warn, type WarnOnce
+  createWarnOnce, FST_LATENCY_ERR_CLUSTER_PORT, FST_LATENCY_ERR_CONNECTION_LIMIT,
+  FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_CLOSED, FST_LATENCY_ERR_SERVER_LISTEN, warn, type Log
 } from '../errors'
 import { EndingObserver } from '../http/endings'
 import type { Facts } from '../pages/facts'
 import { contentSecurityPolicy, frontPage } from '../pages/front'
 import { declareLivePage } from '../pages/live'
+import { isLocalName } from './local-names'
 import type { ScrapeHandler } from '../scrape/handler'
+import type { Gatherer } from '../snapshot'
+import type { TimeSlices } from '../time-slices'
+import type { ScrapeMetrics } from '../scrape/scrape-metrics'
+import { clearTimeout, setTimeout, type Timer } from '../timers'
 import type { ServerConfig } from './options'
-
-const firstRetryMs = 1000
-const longestRetryMs = 10_000
 
 /** The time for which `close()` waits for answers that are being sent. */
 const drainMs = 1000
@@ -35,100 +41,86 @@ const limits = {
   maxHeaderSize: 8192
 }
 
-/** The limit of connections at each address. It leaves file descriptors for the application. */
-const maxConnections = 256
-
 /** The paths that need no credentials, because probes have none. Their answers tell nothing but one word. */
 const healthPaths: ReadonlyArray<string | undefined> = ['/healthz', '/readyz']
-
-/** The delay before binding is tried again. `attempt` counts the failed attempts from 0. */
-export function retryDelayMs (attempt: number): number {
-  return Math.min(firstRetryMs * 2 ** attempt, longestRetryMs)
-}
 
 export interface MetricsServerOptions {
   readonly config: ServerConfig
   readonly scrapes: ScrapeHandler
+  /** What the live page reads metrics with. */
+  readonly gather: Gatherer
+  readonly slices: TimeSlices
+  /** The metrics about scrapes. */
+  readonly metrics: Pick<ScrapeMetrics, 'unauthorized'>
+  /** Whether the application listens on a port. */
+  readonly isPortOfApplication: (port: number) => boolean
   /** Whether the application accepts requests. */
   readonly isReady: () => boolean
   /** The facts that the pages show. */
   readonly facts: () => Facts
-  readonly log: FastifyBaseLogger
+  readonly log: Log
 }
 
 /** The metrics server: a Fastify instance with a port of its own. */
 export class MetricsServer {
   readonly app: FastifyInstance
   readonly #options: MetricsServerOptions
-  readonly #warnOnce: WarnOnce
-  readonly #bindings = new Bindings(handler => this.#createServer(handler))
+  readonly #bindings: Bindings
+  readonly #connections: Connections
+  readonly #certificates: Certificates | undefined
+  readonly #authenticationFailures: AuthenticationFailures
   readonly #endings = new EndingObserver(() => {})
+  /** The paths of the routes that answer GET. */
+  readonly #paths = new Set<string>()
   #url: string | null = null
   #starting: Promise<string> | undefined
-  #retryTimer: NodeJS.Timeout | undefined
-  #closed = false
+  #retryTimer: Timer | undefined
+  /** The messages of the failures to listen that were warned of since the server last listened. */
+  readonly #warned = new Set<string>()
+  /** Whether names of hosts have to be local, because web pages could reach the server by another name. */
+  #isForLocalNames = false
+  #isClosed = false
+  /** Rejects when the server closes. */
+  readonly #closing: Promise<never>
+  #rejectClosing!: (error: Error) => void
 
   constructor (options: MetricsServerOptions) {
-    const { config, scrapes, log } = options
+    const { config, log } = options
+    const warnOnce = createWarnOnce(log)
     this.#options = options
-    this.#warnOnce = createWarnOnce(log)
-    this.app = Fastify({
-      // Prometheus keeps its connection open between scrapes. Closing must not wait for Prometheus to close it.
-      forceCloseConnections: true,
-      serverFactory: this.#bindings.serverFactory,
-      frameworkErrors: (error, _request, reply) => answerError(reply, error.statusCode)
+    this.#authenticationFailures = new AuthenticationFailures(error => warn(log, error))
+    this.#connections = new Connections(() =>
+      warnOnce('connections', () => new FST_LATENCY_ERR_CONNECTION_LIMIT(maxConnections)))
+    this.#certificates = config.https === undefined
+      ? undefined
+      : new Certificates(config.https, error => warn(log, error))
+    this.#bindings = new Bindings({
+      create: handler => this.#createServer(handler),
+      failed: (error, port) => this.#warnOf(this.#listenError('localhost', port, error)),
+      recovered: address => log.info(`The metrics server now listens on ${address} too`)
     })
-    const { app } = this
-    const endings = this.#endings
-    app.addHook('onRequest', beginRequest)
-    app.addHook('onResponse', endRequest)
-    if (config.auth !== undefined) authenticate(app, config.auth, isProbe)
-    app.addHook('onRequest', refuseUnmatched)
-    app.setErrorHandler<FastifyError>(handleError)
-    app.route(scrapes.route(config.path))
-    // These routes are declared when the server boots, so that a route of the user can take the place of any of them.
-    app.register(async app => declareOwnRoutes(app, options))
-
-    function isProbe ({ routeOptions: { url } }: FastifyRequest): boolean {
-      return healthPaths.includes(url) && url !== config.path
-    }
-
-    function beginRequest (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
-      endings.begin(request, reply)
-      reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store')
-      done()
-    }
-
-    function endRequest (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
-      endings.replied(request, reply)
-      done()
-    }
-
-    /** Answers a request that matches no route, before its body is read. */
-    function refuseUnmatched (request: FastifyRequest, reply: FastifyReply, done: () => void): void {
-      if (!request.is404) return done()
-      const url = request.url.split('?', 1)[0]!
-      if (app.hasRoute({ method: 'GET', url })) answer(reply.header('allow', 'GET, HEAD'), 405, 'Method not allowed')
-      else answer(reply, 404, `Not found. The metrics are at ${config.path}`)
-    }
-
-    function handleError (error: FastifyError, _request: FastifyRequest, reply: FastifyReply): void {
-      const status = error.statusCode ?? 500
-      if (status >= 500) log.error({ err: error }, 'The metrics server failed to answer')
-      answerError(reply, status)
-    }
+    this.#closing = new Promise((_resolve, reject) => { this.#rejectClosing = reject })
+    this.#closing.catch(() => {})
+    if (!this.#isOpen()) options.metrics.unauthorized.declare({})
+    this.app = this.#createApp()
   }
 
   get url (): string | null {
     return this.#url
   }
 
+  /** The port on which the server listens. */
+  get port (): number | undefined {
+    return (this.app.server.address() as AddressInfo | null)?.port
+  }
+
   /**
    * Binds the port, unless that is done or in progress. If no host is configured, the server listens on `defaultHost`.
    */
   async start (defaultHost: string): Promise<string> {
-    if (this.#closed) throw new FST_LATENCY_ERR_SERVER_CLOSED()
-    this.#starting ??= this.#listen(this.#options.config.host ?? defaultHost).catch(error => {
+    if (this.#isClosed) throw new FST_LATENCY_ERR_SERVER_CLOSED()
+    const listening = async (): Promise<string> => this.#listen(this.#options.config.host ?? defaultHost)
+    this.#starting ??= Promise.race([listening(), this.#closing]).catch(error => {
       this.#starting = undefined
       throw error
     })
@@ -136,57 +128,68 @@ export class MetricsServer {
   }
 
   /**
-   * Starts the server. Warns of each failure, and tries again until the server has started or is closed. A missing port
-   * in a worker of a `node:cluster` is not tried again.
+   * Starts the server. If that fails, tries again until the server has started or is closed, and warns of each reason
+   * once. A missing port in a worker of a `node:cluster` and the port of the application itself are not tried again.
    */
   async keepStarting (defaultHost: string, attempt = 0): Promise<void> {
     try {
       await this.start(defaultHost)
     } catch (error) {
-      if (this.#closed) return
-      warn(this.#options.log, error as FastifyError)
-      if (error instanceof FST_LATENCY_ERR_CLUSTER_PORT) return
+      if (this.#isClosed || !this.#warnOf(error as FastifyError)) return
       this.#retryTimer = setTimeout(() => this.keepStarting(defaultHost, attempt + 1), retryDelayMs(attempt)).unref()
     }
   }
 
   /**
-   * Closes the server in any state. It first waits for a last scrape, as long as `lastScrapeSeconds` says, and for
-   * answers that are being sent. Then it stops listening and drops every connection.
+   * Closes the server in any state, and waits for nobody longer than it says. It first waits for a last scrape, as long
+   * as `lastScrapeSeconds` says. Then it stops listening, waits for answers that are being sent, and drops every
+   * connection.
    */
   async close (): Promise<void> {
-    this.#closed = true
+    const { config: { lastScrapeSeconds }, scrapes } = this.#options
+    this.#isClosed = true
+    this.#rejectClosing(new FST_LATENCY_ERR_SERVER_CLOSED())
     clearTimeout(this.#retryTimer)
-    await this.#starting?.catch(() => {})
-    if (this.#url !== null) await within(1000 * this.#options.config.lastScrapeSeconds, this.#options.scrapes.next())
+    if (this.#url !== null && lastScrapeSeconds > 0) await within(1000 * lastScrapeSeconds, scrapes.next())
+    this.#bindings.close()
     if (!this.#endings.isIdle) await within(drainMs, this.#endings.idle())
+    this.#connections.dropAll()
     await this.app.close()
     this.#url = null
   }
 
   async #listen (host: string): Promise<string> {
-    const { port, path, https } = this.#options.config
+    const { config: { port, path, https }, log } = this.#options
     if (port === undefined) throw new FST_LATENCY_ERR_CLUSTER_PORT()
+    let bound
     try {
-      // The port is not shared with the other workers of a `node:cluster`, where each scrape would reach another
-      // worker.
-      await this.app.listen({ host, port, exclusive: true })
+      await this.app.ready()
+      bound = await this.#bindings.listen(this.app, host, port)
     } catch (error) {
-      throw new FST_LATENCY_ERR_SERVER_LISTEN(host, port, describe(error), { cause: error })
+      throw this.#listenError(host, port, error as NodeJS.ErrnoException)
     }
-    const { address, port: boundPort } = this.app.server.address() as AddressInfo
-    this.#url = `http${https === undefined ? '' : 's'}://${urlHost(host)}:${boundPort}${path}`
-    if (host === 'localhost') {
-      for (const error of await this.#bindings.listenToRest(host)) {
-        warn(this.#options.log, new FST_LATENCY_ERR_SERVER_LISTEN(host, boundPort, error.message, { cause: error }))
-      }
-    }
-    this.#options.log.info(`Metrics at ${this.#url}`)
-    if (!isLoopback(address) && this.#isOpen()) {
-      this.#options.log.info(`Everyone who reaches ${address} can read the metrics: ` +
+    this.#isForLocalNames = isLoopback(bound.address) && https === undefined && this.#isOpen()
+    this.#warned.clear()
+    this.#url = `http${https === undefined ? '' : 's'}://${urlHost(host)}:${bound.port}${path}`
+    log.info(`Metrics at ${this.#url}`)
+    if (!isLoopback(bound.address) && this.#isOpen()) {
+      log.info(`Everyone who reaches ${bound.address} can read the metrics: ` +
         'neither server.auth nor server.https.clientCaFile is set')
     }
     return this.#url
+  }
+
+  #listenError (host: string, port: number, error: NodeJS.ErrnoException): FastifyError {
+    return error.code === 'EADDRINUSE' && this.#options.isPortOfApplication(port)
+      ? new FST_LATENCY_ERR_PORT_OF_APPLICATION(port, { cause: error })
+      : new FST_LATENCY_ERR_SERVER_LISTEN(host, port, reasonOf(error, this.#options.config), { cause: error })
+  }
+
+  /** Warns of a failure to listen, once until the server listens. Returns whether to try again. */
+  #warnOf (error: FastifyError): boolean {
+    if (!this.#warned.has(error.message)) warn(this.#options.log, error)
+    this.#warned.add(error.message)
+    return error instanceof FST_LATENCY_ERR_SERVER_LISTEN
   }
 
   #isOpen (): boolean {
@@ -194,19 +197,123 @@ export class MetricsServer {
   }
 
   #createServer (handler: RequestListener): Server {
-    const { https } = this.#options.config
-    const server = https === undefined
+    const server = this.#certificates === undefined
       ? createServer(limits, handler)
-      : createHttpsServer(https, limits, handler, error => warn(this.#options.log, error))
-    server.maxConnections = maxConnections
-    server.on('drop', () => this.#warnOnce('connections', new FST_LATENCY_ERR_CONNECTION_LIMIT(maxConnections)))
+      : this.#certificates.createServer(limits, handler)
+    this.#connections.follow(server)
+    server.on('tlsClientError', (error, socket) => this.#countUntrusted(error, socket))
     // The application keeps the process alive; its metrics server does not.
     return server.unref()
   }
+
+  /** Counts a client whose certificate is missing, or not from the configured authority. */
+  #countUntrusted ({ code }: NodeJS.ErrnoException, { authorizationError }: TLSSocket): void {
+    const isMissing = code === 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE'
+    // Node.js writes null here until it has looked at the certificate.
+    const isWrong = (authorizationError as unknown) !== null
+    if (isMissing || isWrong) this.#options.metrics.unauthorized.increment({})
+    // The address of the client is not known any more.
+    if (isWrong) this.#authenticationFailures.add('a client with a certificate of another authority')
+  }
+
+  #createApp (): FastifyInstance {
+    const { config, scrapes, metrics: { unauthorized }, log } = this.#options
+    const app = Fastify({
+      // Prometheus keeps its connection open between scrapes. Closing must not wait for Prometheus to close it.
+      forceCloseConnections: true,
+      serverFactory: this.#bindings.serverFactory,
+      frameworkErrors: (error, _request, reply) => answerError(dismiss(reply), error.statusCode)
+    })
+    app.addHook('onRoute', ({ method, url }) => {
+      if ([method].flat().includes('GET')) this.#paths.add(url)
+    })
+    app.addHook('onRoute', leaveOutOfTraces)
+    app.addHook('onRequest', this.#beginRequest)
+    app.addHook('onResponse', this.#endRequest)
+    app.addHook('onSend', dismissRefused)
+    app.addHook('onRequest', this.#refuseForeignName)
+    if (config.auth !== undefined) {
+      authenticate(app, config.auth, this.#isProbe, request => {
+        unauthorized.increment({})
+        if (request.headers.authorization !== undefined) this.#authenticationFailures.add(request.ip)
+      })
+    }
+    app.addHook('onRequest', this.#refuseUnmatched)
+    app.setErrorHandler<FastifyError>((error, _request, reply) => {
+      const status = error.statusCode ?? 500
+      if (status >= 500) log.error({ err: error }, 'The metrics server failed to answer')
+      answerError(reply, status)
+    })
+    app.route(scrapes.route(config.path))
+    // These routes are declared when the server boots, so that a route of the user can take the place of any of them.
+    app.register(async app => declareOwnRoutes(app, this.#options))
+    return app
+  }
+
+  readonly #isProbe = ({ routeOptions: { url } }: FastifyRequest): boolean =>
+    healthPaths.includes(url) && url !== this.#options.config.path
+
+  readonly #beginRequest = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
+    const end = this.#connections.begin(request.raw.socket)
+    this.#endings.begin(request, reply, () => {
+      const needsNoCredentials = this.#options.config.auth !== undefined && this.#isProbe(request)
+      end(reply.statusCode < 400 && !needsNoCredentials)
+    })
+    reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store')
+    done()
+  }
+
+  readonly #endRequest = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
+    this.#endings.replied(request, reply)
+    done()
+  }
+
+  /**
+   * Answers a request for a host that is not local. The name of a web page may become that of this machine while a
+   * browser shows the page (DNS rebinding), which could then read the metrics.
+   */
+  readonly #refuseForeignName = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
+    if (this.#isForLocalNames && !this.#isKnownName(request.headers.host ?? '')) {
+      answer(reply, 421, 'Names of other hosts are not answered here. Use localhost or an IP address')
+    } else {
+      done()
+    }
+  }
+
+  #isKnownName (host: string): boolean {
+    return isLocalName(host) || host.replace(/:\d*$/, '') === this.#options.config.host
+  }
+
+  /** Answers a request that matches no route, before its body is read. */
+  readonly #refuseUnmatched = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
+    if (!request.is404) return done()
+    if (this.#paths.has(request.url.split('?', 1)[0]!)) {
+      answer(reply.header('allow', 'GET, HEAD'), 405, 'Method not allowed')
+    } else {
+      answer(reply, 404, `Not found. The metrics are at ${this.#options.config.path}`)
+    }
+  }
+}
+
+/** Disconnects a client whose request was refused, when it has its answer. */
+function dismissRefused (_request: FastifyRequest, reply: FastifyReply, _payload: unknown, done: () => void): void {
+  if (reply.statusCode >= 400 && reply.statusCode < 500) dismiss(reply)
+  done()
+}
+
+function dismiss (reply: FastifyReply): FastifyReply {
+  return reply.header('connection', 'close')
+}
+
+/** Makes @fastify/otel leave a route of the metrics server out of traces, unless the route itself says otherwise. */
+function leaveOutOfTraces (route: RouteOptions): void {
+  const untraced: FastifyContextConfig & { otel: boolean } = { otel: false, ...route.config }
+  route.config = untraced
 }
 
 /** Declares those routes of the metrics server that the user has not declared. */
-function declareOwnRoutes (app: FastifyInstance, { config, isReady, facts }: MetricsServerOptions): void {
+function declareOwnRoutes (app: FastifyInstance, options: MetricsServerOptions): void {
+  const { config, isReady, facts } = options
   const hasOwn = (url: string): boolean => app.hasRoute({ method: 'GET', url })
   const pages: Array<[path: string, about: string]> = [
     ['/healthz', 'does the process answer?'], ['/readyz', 'does the application accept requests?']
@@ -218,7 +325,7 @@ function declareOwnRoutes (app: FastifyInstance, { config, isReady, facts }: Met
       else answer(reply, 503, 'Not ready')
     })
   }
-  if (config.live && declareLivePage(app, facts)) pages.unshift(['/live', 'the latency as it is now'])
+  if (config.live !== false && declareLivePage(app, options)) pages.unshift(['/live', 'the latency as it is now'])
   if (!hasOwn('/')) {
     app.get('/', (_request, reply) => {
       reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8')
@@ -244,7 +351,7 @@ function isLoopback (address: string): boolean {
 /** Waits for a promise, but not longer than `ms`. */
 async function within (ms: number, promise: Promise<unknown>): Promise<void> {
   let timer
-  const bound = new Promise(resolve => { timer = setTimeout(resolve, ms) })
+  const bound = new Promise<void>(resolve => { timer = setTimeout(resolve, ms) })
   await Promise.race([promise, bound])
   clearTimeout(timer)
 }

@@ -1,13 +1,19 @@
-// Sends more than 200,000 requests of mixed endings, over connections that are kept, pipelined and HTTP/2. Fails if one
-// of them is not accounted for, or if memory grew: npm run soak
+// Sends more than 200,000 requests of mixed endings, over connections that are kept, pipelined and HTTP/2. Then, for a
+// minute or for as many minutes as are asked for, sends requests that end in every way there is, while three scrapers
+// read ten times per second. Fails if a request is not accounted for, if a counter fell, or if memory grew:
+// npm run soak -- 10
 import { deepStrictEqual, ok } from 'node:assert'
 import { once } from 'node:events'
 import http2 from 'node:http2'
+import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
+import { setTimeout } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
-import latency from 'fastify-latency'
+import latency, { type Options } from 'fastify-latency'
+import { Registry } from 'prom-client'
 import { Connection, exchange, leaveAfter } from '../helpers/connection'
 import { Exposition } from '../helpers/exposition'
+import { Gates, play, scenarios, type Scenario } from '../scenarios/endings'
 
 const rounds = 80
 const request = (path: string): string => `GET ${path} HTTP/1.1\nhost: x\n\n`
@@ -154,6 +160,122 @@ async function flood (): Promise<void> {
   await app.close()
 }
 
+/** A scenario, with an application of its own in which it is played again and again. */
+class Stage {
+  readonly #scenario: Scenario
+  readonly #app: FastifyInstance
+  readonly #gates = new Gates()
+  #requests = 0
+  /** Rounds of which the application has seen a request. On a busy machine a connection may time out before. */
+  #rounds = 0
+
+  constructor (scenario: Scenario) {
+    this.#scenario = scenario
+    this.#app = Fastify({ ...scenario.options })
+    this.#app.addHook('onRequest', (_request, _reply, done) => {
+      this.#requests++
+      done()
+    })
+  }
+
+  get url (): string {
+    return this.#app.latency.url!
+  }
+
+  async open (options: Options): Promise<void> {
+    const { name: scenario, before, declare } = this.#scenario
+    before?.(this.#app, this.#gates)
+    await this.#app.register(latency, { ...options, constLabels: { scenario } })
+    declare?.(this.#app, this.#gates)
+    await this.#app.listen({ host: '127.0.0.1', port: 0 })
+  }
+
+  async play (): Promise<void> {
+    this.#gates.reached.close()
+    this.#gates.released.close()
+    const { port } = this.#app.server.address() as AddressInfo
+    const before = this.#requests
+    await play(this.#scenario, this.#app, this.#gates, `http://127.0.0.1:${port}`)
+    if (this.#requests > before) this.#rounds++
+  }
+
+  /** Compares what is scraped with what has been played. Returns the number of requests. */
+  check (exposition: Exposition): number {
+    const { name, observed, aborted = {}, longLived = {} } = this.#scenario
+    const metrics: Record<string, Record<string, number>> = {
+      http_request_duration_seconds_count: observed,
+      http_requests_aborted_total: aborted,
+      http_long_lived_requests_ended_total: longLived,
+      http_requests_rejected_total: {},
+      http_requests_in_flight: {},
+      http_long_lived_requests: {}
+    }
+    for (const [metric, once] of Object.entries(metrics)) {
+      const samples = exposition.samples(metric).filter(({ labels, value }) => labels.scenario === name && value !== 0)
+      const counted = samples.map(({ labels: { scenario, ...labels }, value }) =>
+        [Object.values(labels).join(' '), value])
+      const played = Object.entries(once).map(([labels, count]) => [labels, count * this.#rounds])
+      deepStrictEqual(Object.fromEntries(counted), Object.fromEntries(played), `${metric}, ${name}`)
+    }
+    return this.#rounds * [...Object.values(observed), ...Object.values(longLived)].reduce((sum, count) => sum + count)
+  }
+
+  async close (): Promise<void> {
+    await this.#app.close()
+  }
+}
+
+/** Reads what is served ten times per second, and fails if a counter is lower than before. */
+async function keepScraping (url: string, isOver: () => boolean): Promise<number> {
+  const latest = new Map<string, number>()
+  let scrapes = 0
+  for (let start = performance.now(); !isOver(); scrapes++) {
+    await setTimeout(Math.max(0, start + 100 * scrapes - performance.now()))
+    const response = await fetch(url)
+    const text = await response.text()
+    // Three scrapers that are slow may be more than are answered at a time.
+    if (response.status === 503) continue
+    for (const [, series, value] of text.matchAll(/^(\w+(?:_count|_bucket|_total)\{.*\}) (\S+)$/gm)) {
+      ok(Number(value) >= (latest.get(series!) ?? 0), `${series!} fell from ${latest.get(series!)!} to ${value!}`)
+      latest.set(series!, Number(value))
+    }
+  }
+  return scrapes
+}
+
+/** Plays every scenario again and again, a few at a time. */
+async function everyEnding (minutes: number): Promise<void> {
+  const registry = new Registry()
+  const stages = scenarios.map(scenario => new Stage(scenario))
+  for (const [index, stage] of stages.entries()) {
+    const server = index === 0 && { host: '127.0.0.1', port: 0 }
+    await stage.open({ registry, server, processMetrics: false, timeToFirstByte: true })
+  }
+  const { url } = stages[0]!
+  async function playFor (seconds: number): Promise<number> {
+    const end = performance.now() + 1000 * seconds
+    const isOver = (): boolean => performance.now() > end
+    const players = Array.from({ length: 4 }, async (_, player) => {
+      const own = stages.filter((_, index) => index % 4 === player)
+      for (let index = 0; !isOver(); index = (index + 1) % own.length) await own[index]!.play()
+    })
+    const scrapers = Array.from({ length: 3 }, async () => keepScraping(url, isOver))
+    const [scrapes] = await Promise.all([Promise.all(scrapers), Promise.all(players)])
+    const exposition = new Exposition(await (await fetch(url)).text())
+    const requests = stages.map(stage => stage.check(exposition)).reduce((sum, count) => sum + count)
+    const heap = heapBytes()
+    console.log(`${requests} requests of ${stages.length} scenarios, all accounted for; ` +
+      `${scrapes.reduce((sum, count) => sum + count)} scrapes; heap ${(heap / 1e6).toFixed(1)} MB`)
+    return heap
+  }
+  // The code that runs takes room of its own until it has been compiled.
+  await playFor(60)
+  const growth = -await playFor(30 * minutes) + await playFor(30 * minutes)
+  console.log(`Heap growth over the second half: ${(growth / 1e3).toFixed(0)} kB`)
+  ok(growth < 1e6, 'Memory grew')
+  for (const stage of stages) await stage.close()
+}
+
 async function main (): Promise<void> {
   await flood()
   const http1 = await start('http1', {})
@@ -183,6 +305,7 @@ async function main (): Promise<void> {
   console.log(`Heap growth over the second half: ${(growth / 1e3).toFixed(0)} kB`)
   ok(growth < 1e6, 'Memory grew')
   await Promise.all([http1.app.close(), http2App.app.close()])
+  await everyEnding(Number(process.argv[2] ?? 1))
 }
 
 main().catch(error => {

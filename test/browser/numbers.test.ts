@@ -1,10 +1,14 @@
 import t from 'tap'
+import { changeOf, changesOf } from '../../lib/pages/browser/changes'
+import type { Answer, CellDefinition, RowDefinition, Sample } from '../../lib/pages/browser/feed'
 import {
-  formatBound, formatBucket, formatCount, formatEstimate, formatRate, formatSeconds, formatShare, formatWindow
+  formatBound, formatBucket, formatCount, formatCounts, formatEstimate, formatPercentage, formatRate, formatSeconds,
+  formatShare, formatTotal, formatWindow
 } from '../../lib/pages/browser/format'
 import { History } from '../../lib/pages/browser/history'
+import { burnQuery, queries } from '../../lib/pages/browser/promql'
 import { estimateQuantile } from '../../lib/pages/browser/quantile'
-import { familyNames, Reader, type Counts, type Reading } from '../../lib/pages/browser/reader'
+import { emptyRow, labelsOf, requestsOf, rowKey, statusClass, type Row } from '../../lib/pages/browser/rows'
 
 const bounds = [0.1, 0.2, 0.5]
 
@@ -29,174 +33,324 @@ t.test('a quantile is what histogram_quantile makes of the same counts', async t
   }
 })
 
-const labelled = {
-  name: 'x_seconds', upperBounds: [0.1, 1], methodLabel: 'verb', routeLabel: 'route', statusLabel: 'code'
-}
-
-function series (labels: string, ...[first, second, all]: number[]): string {
-  return `x_seconds_bucket{${labels},le="0.1"} ${first}\nx_seconds_bucket{${labels},le="1.0"} ${second}\n` +
-    `x_seconds_bucket{${labels},le="+Inf"} ${all}\nx_seconds_sum{${labels}} 1.5\nx_seconds_count{${labels}} ${all}\n`
-}
-
-t.test('an answer is read into a row per method and route, statuses added up', async t => {
-  const reader = new Reader(labelled)
-  const page = '# HELP x_seconds Text.\n# TYPE x_seconds histogram\n' +
-    series('verb="GET",route="/a",code="200"', 1, 2, 3) + series('verb="GET",route="/a",code="503"', 0, 1, 1) +
-    series('verb="GET",route="/\\"\\\\\\n,{}",code="200"', 0, 0, 1) +
-    'http_requests_in_flight{method="GET",route="/a"} 2\nhttp_requests_in_flight{method="GET",route="/b"} 1\n' +
-    'http_requests_aborted_total{method="GET",route="/a",phase="in_reply"} 4\n' +
-    'http_requests_aborted_total{method="GET",route="/a",phase="before_reply"} 1\n' +
-    'http_requests_rejected_total{reason="bad_url"} 5\nhttp_requests_rejected_total{reason="closing"} 1\n' +
-    'something_else 7\n'
-  for (let time = 0; time < 2; time++) {
-    const { rows, rejected } = reader.read(page)
-    t.equal(rejected, 6)
-    t.same([...rows.values()], [
-      { method: 'GET', route: '/a', counts: { buckets: [1, 3, 4], errors: 1, aborted: 5 }, inFlight: 2 },
-      { method: 'GET', route: '/"\\\n,{}', counts: { buckets: [0, 0, 1], errors: 0, aborted: 0 }, inFlight: 0 },
-      { method: 'GET', route: '/b', counts: { buckets: [0, 0, 0], errors: 0, aborted: 0 }, inFlight: 1 }
-    ])
-  }
-})
-
-t.test('it asks for four families, of which one is the histogram', async t => {
-  t.same(familyNames(labelled), [
-    'x_seconds', 'http_requests_in_flight', 'http_requests_aborted_total', 'http_requests_rejected_total'
-  ])
-})
-
-t.test('without labels there is one row, and no errors are told', async t => {
-  const { rows } = new Reader({ name: 'x_seconds', upperBounds: [0.1] }).read('# TYPE x_seconds histogram\n' +
-    'x_seconds_bucket{le="0.1"} 1\nx_seconds_bucket{le="+Inf"} 2\n' +
-    'http_requests_aborted_total{method="GET",route="/",phase="in_reply"} 1\n' +
-    'http_requests_aborted_total{method="PUT",route="/",phase="in_reply"} 1\n')
-  t.same(
-    [...rows.values()],
-    [{ method: undefined, route: undefined, counts: { buckets: [1, 2], errors: 0, aborted: 2 }, inFlight: 0 }]
-  )
-})
-
-t.test('a series that lacks a label has it empty', async t => {
-  const { rows } = new Reader({ ...labelled, upperBounds: [] }).read(
-    '# TYPE x_seconds histogram\nx_seconds_bucket{le="+Inf"} 2\n'
-  )
-  t.match([...rows.values()], [{ method: '', route: '', counts: { buckets: [2], errors: 0 } }])
-})
-
-t.test('an answer of a server with other options is refused', async t => {
-  const reader = new Reader(labelled)
-  t.throws(() => reader.read('# TYPE y_seconds histogram\n'), { message: 'x_seconds is not served any more' })
-  t.throws(() => reader.read('# TYPE x_seconds histogram\nx_seconds_bucket{le="0.3"} 1\n'), {
-    message: 'x_seconds has other buckets now'
-  })
-})
-
 const upperBounds = [0.1, 1]
 
-function reading (
-  rows: Record<string, [buckets: number[], errors?: number, aborted?: number, inFlight?: number]>, rejected = 0
-): Reading {
-  return {
-    rejected,
-    rows: new Map(Object.entries(rows).map(([route, [buckets, errors = 0, aborted = 0, inFlight = 0]]) =>
-      [route, { method: 'GET', route, counts: { buckets, errors, aborted }, inFlight }]))
+/** Two rows of three buckets and a sum: GET /a is 0 to 3, GET /b is 5 to 8. The others are cells. */
+const rows: readonly RowDefinition[] = [['GET', '/a', 0], ['GET', '/b', 5]]
+const cells: readonly CellDefinition[] = [
+  [4, 0, 'status', '200'], [9, 1, 'status', '503'], [10, 0, 'aborted', 'in_reply'], [11, -1, 'rejected', 'bad_url'],
+  [12, 0, 'in flight', ''], [13, 1, 'long lived', 'stream'], [14, 0, 'status', '404']
+]
+
+interface Second {
+  readonly counts?: number[]
+  readonly seconds?: number
+  readonly stall?: number
+}
+
+/** Answers of a server whose clock is 1000 seconds behind. Each has a sample that ends at the time of the answer. */
+class Server {
+  readonly generation: string
+  readonly #counts: number[] = []
+  #last = 0
+  #time: number
+
+  constructor (time: number, generation = 'one') {
+    this.#time = time
+    this.generation = generation
+  }
+
+  get time (): number {
+    return this.#time
+  }
+
+  sample ({ counts = [], seconds = 1, stall = 0 }: Second): Sample {
+    const from = this.#time
+    this.#time += seconds
+    for (let index = 0; index < counts.length; index += 2) {
+      this.#counts[counts[index]!] = (this.#counts[counts[index]!] ?? 0) + counts[index + 1]!
+    }
+    return { id: ++this.#last, from, time: this.#time, busy: 0.5, stall, rows: [], cells: [], counts }
+  }
+
+  answer (samples: Sample[], more: Partial<Answer> = {}): Answer {
+    return {
+      generation: this.generation,
+      now: this.#time,
+      nextMs: 1000,
+      uptime: 500,
+      last: this.#last,
+      gauges: [],
+      samples,
+      ...more
+    }
+  }
+
+  /** An answer with all counts. */
+  all (samples: Sample[] = [], more: Partial<Answer> = {}): Answer {
+    const counts = this.#counts.flatMap((count, id) => [id, count])
+    return this.answer(samples, { all: { rows, cells, counts }, ...more })
   }
 }
 
-function historyOf (...readings: Array<[time: number, reading: Reading]>): History {
-  const history = new History(upperBounds, 300)
-  for (const [time, reading] of readings) history.add(time, reading)
-  return history
+/** A history that began with what `before` says, and has had these seconds since. */
+function historyOf (before: number[], ...seconds: Second[]): { history: History, server: Server } {
+  const server = new Server(0)
+  const history = new History(upperBounds, 600)
+  server.sample({ counts: before })
+  history.add(server.all(), server.time + 1000)
+  for (const second of seconds) history.add(server.answer([server.sample(second)]), server.time + 1000)
+  return { history, server }
 }
 
-const routesOf = (history: History, seconds = 60): Record<string, Counts> =>
-  Object.fromEntries([...history.over(seconds)!.rows.values()].map(({ route, counts }) => [route, counts]))
+const bucketsOf = ({ rows }: { rows: ReadonlyMap<string, Row> }): Record<string, number[]> =>
+  Object.fromEntries([...rows.values()].map(({ route, counts }) => [route, counts.buckets]))
 
-t.test('before the second answer nothing is known of any time', async t => {
-  t.equal(historyOf().over(60), undefined)
-  t.equal(historyOf([0, reading({ a: [[5, 5, 5]] })]).over(60), undefined)
-  t.same(historyOf().points([0.5], 10), [])
+t.test('before the first answer nothing is known', async t => {
+  const history = new History(upperBounds, 600)
+  t.equal(history.over(60), undefined)
+  t.equal(history.sinceStart(), undefined)
+  t.same(history.points([0.5], 10, 300), [])
+  t.same(history.marks(), [])
+  t.same(history.known, { generation: '', last: -1 })
+  t.ok(Number.isNaN(history.time))
 })
 
-t.test('what was counted before the page was opened is not shown', async t => {
-  const history = historyOf(
-    [100, reading({ a: [[5, 6, 7], 1, 1] }, 3)], [101, reading({ a: [[6, 8, 10], 2, 3, 4] }, 5)]
-  )
-  t.same(history.over(60), {
-    seconds: 1,
-    rows: new Map([
-      ['a', { method: 'GET', route: 'a', counts: { buckets: [1, 2, 3], errors: 1, aborted: 2 }, inFlight: 4 }]
-    ]),
-    total: { buckets: [1, 2, 3], errors: 1, aborted: 2 },
-    rejected: 2
-  })
+t.test('what was counted before the page was opened is known since the start, and is in no window', async t => {
+  const { history } = historyOf([0, 5, 2, 1, 3, 9.5, 4, 6, 11, 3], { counts: [1, 2, 3, 0.5, 14, 2] })
+  const all = history.sinceStart()!
+  t.equal(all.seconds, 500)
+  t.same(bucketsOf(all), { '/a': [5, 7, 8], '/b': [0, 0, 0] })
+  t.same(all.total.counts, { buckets: [5, 7, 8], sum: 10, statuses: { 200: 6, 404: 2 }, aborted: {} })
+  t.same(all.rejected, { bad_url: 3 })
+  const window = history.over(60)!
+  t.equal(window.seconds, 1)
+  t.same(bucketsOf(window), { '/a': [0, 2, 2], '/b': [0, 0, 0] })
+  t.same(window.total.counts, { buckets: [0, 2, 2], sum: 0.5, statuses: { 404: 2 }, aborted: {} })
+  t.same(window.rejected, {})
 })
 
-t.test('a route that is new counts from its first request', async t => {
-  const history = historyOf(
-    [0, reading({})], [1, reading({ a: [[1, 1, 1]] })], [2, reading({ a: [[1, 1, 1]], b: [[0, 0, 2]] })]
-  )
-  t.same(routesOf(history), {
-    a: { buckets: [1, 1, 1], errors: 0, aborted: 0 }, b: { buckets: [0, 0, 2], errors: 0, aborted: 0 }
-  })
-  t.same(history.over(60)!.total.buckets, [1, 1, 3])
+t.test('a first answer may bring the samples of minutes, whose counts are in its total already', async t => {
+  const server = new Server(0)
+  const history = new History(upperBounds, 600)
+  const samples = [0, 1, 2].map(() => server.sample({ counts: [0, 1] }))
+  history.add(server.all(samples), 7)
+  t.equal(requestsOf(history.sinceStart()!.total), 3)
+  t.equal(requestsOf(history.over(10)!.total), 3)
+  t.same(history.known, { generation: 'one', last: 3 })
+  // The same, as when the page has missed too many samples.
+  history.add(server.all(samples), 7)
+  t.equal(requestsOf(history.over(10)!.total), 3)
 })
 
-t.test('a window holds the answers of its time, and those outside are forgotten', async t => {
-  const history = historyOf(...Array.from(
-    { length: 400 }, (_reading, second): [number, Reading] => [second, reading({ a: [[second, second, second]] })]
-  ))
+t.test('rows and cells may be new in a sample', async t => {
+  const { history, server } = historyOf([])
+  const sample = server.sample({ counts: [15, 2, 18, 0.1, 19, 2] })
+  history.add(server.answer([{ ...sample, rows: [['PUT', '/c', 15]], cells: [[19, 2, 'status', '201']] }]), 1001)
+  const { counts } = history.over(60)!.rows.get(rowKey('PUT', '/c'))!
+  t.same(counts, { buckets: [2, 2, 2], sum: 0.1, statuses: { 201: 2 }, aborted: {} })
+})
+
+t.test('gauges are those of the last answer', async t => {
+  const { history, server } = historyOf([])
+  history.add(server.answer([server.sample({})], { gauges: [12, 4, 13, 2] }), server.time)
+  for (const { rows, total } of [history.over(60)!, history.sinceStart()!]) {
+    t.match([...rows.values()], [{ inFlight: 4, longLived: {} }, { inFlight: 0, longLived: { stream: 2 } }])
+    t.match(total, { inFlight: 4, longLived: { stream: 2 } })
+  }
+  history.add(server.answer([server.sample({})]), server.time)
+  t.match(history.over(60)!.total, { inFlight: 0, longLived: {} })
+})
+
+t.test('a window holds the samples of its time, and the oldest are forgotten', async t => {
+  const { history } = historyOf([], ...Array.from({ length: 700 }, (_second, index) => ({ counts: [0, index] })))
   for (const seconds of [10, 60, 300]) {
     const increase = history.over(seconds)!
-    t.same([increase.seconds, increase.total.buckets], [seconds, [seconds, seconds, seconds]])
+    t.equal(increase.seconds, seconds)
+    const sum = (first: number, length: number): number =>
+      Array.from({ length }, (_second, index) => first + index).reduce((a, b) => a + b)
+    t.equal(requestsOf(increase.total), sum(700 - seconds, seconds))
+    t.equal(requestsOf(history.over(seconds, seconds)!.total), sum(700 - 2 * seconds, seconds))
   }
-  t.equal(history.over(1000)!.seconds, 300)
-  t.equal(history.points([0.5], 10).length, 300)
+  t.equal(history.over(1000)!.seconds, 600)
+  t.equal(history.over(10, 1000), undefined)
+  t.equal(history.points([0.5], 10, 300).length, 300)
 })
 
 t.test('the points of one row are of its requests alone', async t => {
-  const history = historyOf([0, reading({})], [1, reading({ a: [[1, 1, 1]], b: [[0, 0, 2], 1] })],
-    [2, reading({ a: [[4, 4, 4]], b: [[0, 0, 2], 1] })])
-  t.same(history.points([], 10).map(({ rate, errorRate }) => [rate, errorRate]), [[3, 1], [3, 0]])
-  t.same(history.points([], 10, 'a').map(({ rate, errorRate }) => [rate, errorRate]), [[1, 0], [3, 0]])
-  t.same(history.points([], 10, 'nobody').map(({ rate }) => rate), [0, 0])
-})
-
-t.test('when the server has started again, counting goes on', async t => {
-  const history = historyOf(
-    [0, reading({ a: [[10, 10, 10], 1, 1], b: [[3, 3, 3]] }, 4)],
-    [1, reading({ a: [[12, 12, 12], 1, 1], b: [[3, 3, 3], 0, 0, 2] }, 5)],
-    [2, reading({ a: [[0, 0, 3], 0, 0] }, 1)],
-    [3, reading({ a: [[0, 0, 3], 0, 0], b: [[9, 9, 9]] }, 1)])
-  t.same(routesOf(history), {
-    a: { buckets: [2, 2, 5], errors: 0, aborted: 0 }, b: { buckets: [9, 9, 9], errors: 0, aborted: 0 }
-  })
-  t.equal(history.over(60)!.rejected, 2)
-})
-
-t.test('a route that the server has no more has nothing in flight', async t => {
-  const history = historyOf([0, reading({ a: [[1, 1, 1], 0, 0, 5] })], [1, reading({})])
-  t.match([...history.over(60)!.rows.values()], [{ route: 'a', counts: { buckets: [0, 0, 0] }, inFlight: 0 }])
-})
-
-t.test('a point of the charts is of the second before it, its quantiles of more', async t => {
-  const history = historyOf([0, reading({ a: [[0, 0, 0]] })], [2, reading({ a: [[4, 4, 4], 1] })],
-    [3, reading({ a: [[4, 14, 16], 1] })], [4, reading({ a: [[4, 14, 16], 1] })])
-  const [first, second, third] = history.points([0.5, 1], 1)
-  t.same(first, { time: 2, from: 0, rate: 2, errorRate: 0.5, bucketCounts: [4, 0, 0], quantiles: [null, null] })
-  t.same(second, {
-    time: 3, from: 2, rate: 12, errorRate: 0, bucketCounts: [0, 10, 2], quantiles: [0.1 + 0.9 * 0.6, 1]
-  })
-  t.same(third, { time: 4, from: 3, rate: 0, errorRate: 0, bucketCounts: [0, 0, 0], quantiles: [null, null] })
-})
-
-t.test('of a time without answers the charts know nothing', async t => {
-  const history = historyOf(
-    [0, reading({ a: [[0, 0, 0]] })], [60, reading({ a: [[9, 9, 9]] })], [61, reading({ a: [[10, 10, 10]] })]
-  )
-  t.match(history.points([0.5], 10), [
-    { time: 60, from: 0, rate: null, errorRate: null, bucketCounts: null, quantiles: [null] }, { rate: 1 }
+  const { history } = historyOf([], { counts: [0, 3, 3, 0.5, 4, 3, 7, 1, 9, 1, 11, 1] }, { counts: [10, 2, 14, 1] })
+  const rates = (key?: string): unknown => history.points([], 10, 300, key).map(({ rates }) => rates)
+  t.same(rates(), [
+    { all: 4, '4xx': 0, '5xx': 1, aborted: 0, rejected: 1 }, { all: 0, '4xx': 1, '5xx': 0, aborted: 2, rejected: 0 }
   ])
+  t.same(rates(rowKey('GET', '/b')), [
+    { all: 1, '4xx': 0, '5xx': 1, aborted: 0, rejected: 0 }, { all: 0, '4xx': 0, '5xx': 0, aborted: 0, rejected: 0 }
+  ])
+  t.same(rates(rowKey('GET', '/a')), [
+    { all: 3, '4xx': 0, '5xx': 0, aborted: 0, rejected: 0 }, { all: 0, '4xx': 1, '5xx': 0, aborted: 2, rejected: 0 }
+  ])
+  t.match(rates('nobody'), [{ all: 0 }, { all: 0 }])
+})
+
+t.test('a point is of the second before it, and its quantiles are of more', async t => {
+  const { history } = historyOf([], { counts: [0, 4], seconds: 2 }, { counts: [1, 10, 2, 2] }, {}, {})
+  const [first, second, third, fourth] = history.points([0.5, 1], 1, 300)
+  t.match(first, { from: 1001, time: 1003, bucketCounts: [4, 0, 0], rates: { all: 2 }, busy: 0.5, stall: 0 })
+  t.match(second, { from: 1003, time: 1004, bucketCounts: [0, 10, 2], rates: { all: 12 } })
+  t.same(second!.quantiles, [
+    { value: 0.1 + 0.9 * 0.6, lower: 0.1, upper: 1 }, { value: 1, lower: 1, upper: Infinity }
+  ])
+  t.same(third!.quantiles, [{ value: NaN, lower: NaN, upper: NaN }, { value: NaN, lower: NaN, upper: NaN }])
+  t.match(fourth, { bucketCounts: [0, 0, 0] })
+})
+
+t.test('a stall is marked where it was, and what was counted after it is drawn', async t => {
+  const { history } = historyOf([], { counts: [0, 2] }, { seconds: 4.6, stall: 3.9 }, { counts: [2, 5] })
+  t.match(history.marks(), [{ kind: 'stall', time: 1006.6 }])
+  t.ok(Math.abs(history.marks()[0]!.from - 1002.7) < 1e-9)
+  t.match(history.points([0.99], 10, 300).map(({ bucketCounts }) => bucketCounts), [[2, 0, 0], [0, 0, 0], [0, 0, 5]])
+  t.equal(history.points([0.99], 10, 300).at(-1)!.quantiles[0]!.upper, Infinity)
+})
+
+t.test('short delays of the event loop are not marked', async t => {
+  t.same(historyOf([], { stall: 0.3 }, { seconds: 1.4 }).history.marks(), [])
+})
+
+t.test('a time of which nobody knows is marked as such', async t => {
+  const { history, server } = historyOf([], {}, {})
+  server.sample({ seconds: 9 })
+  history.add(server.answer([server.sample({})]), server.time + 1000)
+  t.same(history.marks(), [{ from: 1003, time: 1012, kind: 'unknown' }])
+})
+
+t.test('when the server has started again, its counts begin anew and the windows go on', async t => {
+  const { history } = historyOf([0, 10], { counts: [0, 2] })
+  const next = new Server(5, 'two')
+  history.add(next.all([]), next.time + 1000)
+  t.equal(requestsOf(history.over(60)!.total), 2)
+  history.add(next.answer([next.sample({ counts: [1, 4, 5, 1] })]), next.time + 1000)
+  t.same(bucketsOf(history.over(60)!), { '/a': [2, 6, 6], '/b': [1, 1, 1] })
+  t.same(bucketsOf(history.sinceStart()!), { '/a': [0, 4, 4], '/b': [1, 1, 1] })
+  t.same(history.marks(), [{ from: 1002, time: 1005, kind: 'restart' }])
+  t.same(history.known, { generation: 'two', last: 1 })
+  t.match(history.points([], 10, 300, rowKey('GET', '/b')), [{ bucketCounts: [0, 0, 0] }, { bucketCounts: [1, 0, 0] }])
+})
+
+t.test('what a server counted between its start and the first answer is in the windows too', async t => {
+  const { history } = historyOf([0, 10], { counts: [0, 2] })
+  const next = new Server(100, 'two')
+  next.sample({ counts: [0, 3] })
+  const seen = next.sample({ counts: [0, 1, 1, 0] })
+  history.add(next.all([seen], { uptime: 20 }), next.time + 1000)
+  t.equal(requestsOf(history.over(300)!.total), 6)
+  t.same(history.marks(), [{ from: 1002, time: 1082, kind: 'restart' }])
+  t.match(history.points([], 10, 300).map(({ bucketCounts: [count], from }) => [from, count]), [
+    [1001, 2], [1082, 3], [1101, 1]
+  ])
+  t.same(history.points([], 10, 300).map(({ busy }) => busy), [0.5, NaN, 0.5])
+
+  const { history: other } = historyOf([0, 10], { counts: [0, 2] })
+  const third = new Server(100, 'three')
+  third.sample({ counts: [0, 3] })
+  other.add(third.all([], { uptime: 20 }), third.time + 1000)
+  t.equal(requestsOf(other.over(300)!.total), 5)
+})
+
+t.test('the times of samples are those of the fastest answer', async t => {
+  const { history, server } = historyOf([], {})
+  t.equal(history.time, 1002)
+  history.add(server.answer([server.sample({})]), server.time + 1007)
+  t.equal(history.time, 1003)
+})
+
+t.test('without labels there is one row, and no status', async t => {
+  const history = new History([0.1], 600)
+  const counts = [0, 1, 1, 1, 2, 0.5, 3, 2]
+  history.add({
+    ...new Server(0).answer([]), all: { rows: [[null, null, 0]], cells: [[3, 0, 'aborted', 'in_reply']], counts }
+  }, 1)
+  t.same([...history.sinceStart()!.rows.values()], [{
+    method: undefined,
+    route: undefined,
+    counts: { buckets: [1, 2], sum: 0.5, statuses: {}, aborted: { in_reply: 2 } },
+    inFlight: 0,
+    longLived: {}
+  }])
+  t.same(labelsOf(rowKey(undefined, undefined)), {})
+  t.same(labelsOf(), {})
+  t.same(labelsOf(rowKey('GET', '/a')), { method: 'GET', route: '/a' })
+  const sample = { id: 2, from: 0, time: 1, busy: 0, stall: 0, rows: [], cells: [], counts: [0, 2] }
+  history.add(new Server(1).answer([sample]), 2)
+  t.match(history.points([], 10, 300, rowKey(undefined, undefined)), [{ bucketCounts: [2, 0] }])
+})
+
+function rowWith (buckets: number[], statuses: Record<string, number> = {}, aborted = 0): Row {
+  const row = emptyRow(upperBounds, 'GET', '/a')
+  Object.assign(row.counts.buckets, buckets)
+  Object.assign(row.counts.statuses, statuses)
+  if (aborted > 0) row.counts.aborted.in_reply = aborted
+  return row
+}
+
+t.test('what stands out against the window before is told, and chance is not', async t => {
+  const steady = rowWith([90, 100, 100], { 200: 99, 500: 1 })
+  const cases: Array<[what: string, now: Row, before: Row | undefined, text: string | undefined]> = [
+    ['nothing', steady, steady, undefined],
+    ['a little', rowWith([86, 102, 104], { 200: 101, 500: 3 }), steady, undefined],
+    ['failures', rowWith([90, 100, 100], { 200: 60, 500: 40 }), steady, '5xx 1 % → 40 %'],
+    ['refusals', rowWith([90, 100, 100], { 200: 50, 401: 50 }), steady, '4xx 0 % → 50 %'],
+    ['aborts', rowWith([90, 100, 100], {}, 50), steady, 'aborted 0 % → 50 %'],
+    ['slow requests', rowWith([10, 90, 100], { 200: 99, 500: 1 }), steady, 'p99 910 ms → > 1.00 s'],
+    ['many requests', rowWith([900, 1000, 1000], { 200: 990, 500: 10 }), steady, '10 × the requests'],
+    ['few requests', rowWith([2, 2, 2], { 200: 2 }), steady, '2 % of the requests'],
+    ['fewer requests', rowWith([60, 60, 60]), steady, undefined],
+    ['none any more', rowWith([0, 0, 0]), rowWith([900, 1000, 1000]), 'no more requests'],
+    ['a new route', rowWith([90, 100, 100]), undefined, 'new'],
+    ['a new route with few requests', rowWith([1, 2, 3]), undefined, undefined],
+    ['fewer of many', rowWith([200, 200, 200]), rowWith([900, 1000, 1000]), '20 % of the requests']
+  ]
+  for (const [what, now, before, text] of cases) t.equal(changeOf(upperBounds, now, before, 1)?.text, text, what)
+  t.equal(changeOf(upperBounds, rowWith([10, 10, 10]), rowWith([100, 100, 100]), 0.1), undefined)
+})
+
+t.test('rows are compared only if the window before is known', async t => {
+  const seconds = [{ counts: [0, 100, 4, 100] }, { counts: [0, 100, 14, 100] }, { counts: [0, 100, 14, 100] }]
+  const { history } = historyOf([], ...seconds)
+  t.same([...changesOf(upperBounds, history.over(1)!, history.over(1, 2))].map(([key, { text }]) => [key, text]),
+    [[rowKey('GET', '/a'), '4xx 0 % → 100 %']])
+  t.equal(changesOf(upperBounds, history.over(60)!, history.over(60, 60)).size, 0)
+  t.equal(changesOf(upperBounds, history.over(3)!, history.over(1, 2)).size, 0)
+})
+
+t.test('queries name the histogram, its labels and the window', async t => {
+  const histogram = { name: 'x_seconds', upperBounds, methodLabel: 'verb', routeLabel: 'path', statusLabel: 'code' }
+  const row = queries({ histogram, method: 'GET', route: '/"\\\n', seconds: 60 })
+  t.equal(row.p99,
+    'histogram_quantile(0.99, sum by (le) (rate(x_seconds_bucket{verb="GET",path="/\\"\\\\\\n"}[60s])))')
+  t.equal(row['status-4'], 'sum(increase(x_seconds_count{verb="GET",path="/\\"\\\\\\n",code=~"4.*"}[60s]))')
+  t.equal(row.aborted, 'sum(increase(http_requests_aborted_total{method="GET",route="/\\"\\\\\\n"}[60s]))')
+  t.equal(row.rejected, undefined)
+
+  const all = queries({ histogram, method: undefined, route: undefined, seconds: undefined })
+  t.equal(all.rate, 'sum(x_seconds_count)')
+  t.equal(all.mean, 'sum(x_seconds_sum) / sum(x_seconds_count)')
+  t.equal(all.rejected, 'sum(http_requests_rejected_total)')
+  t.equal(all['in-flight'], 'sum(http_requests_in_flight)')
+
+  const plain = queries({ histogram: { name: 'y', upperBounds }, method: undefined, route: undefined, seconds: 10 })
+  t.equal(plain.rate, 'sum(rate(y_count[10s]))')
+  t.equal(plain['status-5'], undefined)
+  t.equal(plain.failures, undefined)
+
+  t.equal(burnQuery('x', 1, 0.99, 300),
+    '(1 - sum(rate(x_bucket{le="1.0"}[300s])) / sum(rate(x_count[300s]))) / (1 - 0.99)')
+  t.match(burnQuery('x', 0.25, 0.99, 300), 'le="0.25"')
+})
+
+t.test('a class of statuses is told by the first digit', async t => {
+  const row = rowWith([0, 0, 9], { 401: 3, 429: 4, '4xx': 1, 500: 1 })
+  t.equal(statusClass(row, '4'), 8)
+  t.equal(statusClass(row, '2'), 0)
 })
 
 t.test('numbers keep their width, and say no more than is known', async t => {
@@ -217,5 +371,9 @@ t.test('numbers keep their width, and say no more than is known', async t => {
   t.same([[0, 0], [1, 1e6], [1, 3], [999_999, 1e6], [5, 5]].map(([part, whole]) => formatShare(part!, whole!)), [
     '0 %', '< 0.01 %', '33.3 %', '> 99.9 %', '100 %'
   ])
-  t.same([10, 59.4, 60, 90, 300].map(formatWindow), ['10 s', '59 s', '1 min', '1.5 min', '5 min'])
+  t.same([10, 59.4, 60, 90, 300, 5400, 86_400].map(formatWindow),
+    ['10 s', '59 s', '1 min', '1.5 min', '5 min', '1.5 h', '24 h'])
+  t.same([0.5, 12, 90, 5400, 400_000].map(formatTotal), ['500 ms', '12.0 s', '1.50 min', '1.50 h', '111 h'])
+  t.same([0, 0.5, 0.999, NaN].map(formatPercentage), ['0 %', '50 %', '100 %', '–'])
+  t.equal(formatCounts({ 401: 2, bad_url: 3, 500: 0 }), 'bad url: 3, 401: 2')
 })

@@ -35,6 +35,11 @@ export function resolveLocalhost (t: Test, addresses: string[]): void {
 /** What `load` requires of lib, loaded once more, in what looks like a worker of a node:cluster until the test ends. */
 export function loadInWorker<T> (t: Test, load: () => T): T {
   t.intercept(cluster, 'isWorker', { value: true })
+  return loadAnew(load)
+}
+
+/** What `load` requires of lib, loaded once more. */
+export function loadAnew<T> (load: () => T): T {
   const folder = path.dirname(require.resolve('../../lib'))
   const loaded = Object.entries(require.cache).filter(([file]) => file.startsWith(folder))
   for (const [file] of loaded) delete require.cache[file]

@@ -53,3 +53,10 @@ export class Files {
     rmSync(path.join(this.#folder, name))
   }
 }
+
+/** What `server.https` needs, for tests that do not look at the certificate. */
+export async function createCertificate (t: Test): Promise<{ certFile: string, keyFile: string }> {
+  const files = new Files(t)
+  const { cert, key } = await issue(await createAuthority('ca'), 'localhost')
+  return { certFile: files.write('cert.pem', cert), keyFile: files.write('key.pem', key) }
+}

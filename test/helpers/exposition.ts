@@ -84,7 +84,7 @@ export function readLabels (pairs: string): Record<string, string> {
   for (let rest = pairs; rest !== '';) {
     const pair = /^([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"(,(?=.)|$)/s.exec(rest)
     if (pair === null) throw new Error(`Not a label: ${rest}`)
-    if (pair[1]! in labels) throw new Error(`Label twice: ${pairs}`)
+    if (Object.hasOwn(labels, pair[1]!)) throw new Error(`Label twice: ${pairs}`)
     labels[pair[1]!] = unescape(pair[2]!, quotedEscapes)
     rest = rest.slice(pair[0].length)
   }

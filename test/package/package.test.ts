@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs'
-import { join, sep } from 'node:path'
+import { join, relative, sep } from 'node:path'
 import t from 'tap'
 import { Project, root, tarball } from './project'
 
@@ -8,13 +8,19 @@ const project = new Project(t)
 
 t.before(() => project.install(tarball, 'fastify@5', 'typescript@5.9', '@types/node@20'))
 
-t.test('the package is the built library, its types and its documents', async t => {
+t.test('the package is the built library, its types, its documents and the examples', async t => {
+  const documents = readdirSync(join(root, 'docs')).filter(file => /\.(md|svg)$/.test(file)).map(file => `docs/${file}`)
+  const examples = readdirSync(join(root, 'example'), { recursive: true, withFileTypes: true })
+    .filter(entry => entry.isFile() && entry.name !== 'fleet.json')
+    .map(({ parentPath, name }) => relative(root, join(parentPath, name)).replaceAll(sep, '/'))
   const modules = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
     .filter(file => file.endsWith('.ts'))
     .map(file => `dist/lib/${file.replaceAll(sep, '/').replace(/ts$/, 'js')}`)
   const packed = (await project.run('tar', ['-tf', tarball])).trim().split('\n').map(file =>
     file.replace('package/', ''))
-  t.strictSame(packed.sort(), [...modules, 'CHANGELOG.md', 'LICENSE', 'README.md', 'index.d.ts', 'package.json'].sort())
+  t.strictSame(packed.sort(), [
+    ...modules, ...documents, ...examples, 'CHANGELOG.md', 'LICENSE', 'README.md', 'index.d.ts', 'package.json'
+  ].sort())
 })
 
 t.test('publint has nothing to say', async t => {

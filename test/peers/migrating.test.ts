@@ -105,6 +105,21 @@ for (const [name, section] of sections) {
   })
 }
 
+t.test('from fastify-metrics 14: it counts as 13 does, and metrics in its registry are served too', async t => {
+  const section = sections.get('fastify-metrics')!
+  const requests = tables(section, 'request |').map(([cell]): Request => {
+    const [method, path] = inBackticks(cell!)[0]!.split(' ') as [string, string]
+    return { method, path, leaves: cell!.endsWith(', left') }
+  })
+  const programs = [...section.matchAll(/^```js\n\/\/ (?:before|after), with version 14\n(.*?)^```$/gms)]
+    .map(([, program]) => program!.replace("'fastify-metrics'", "'fastify-metrics-14'"))
+  const before = await observe(programs[0]!, requests)
+  const after = await observe(programs[1]!, requests)
+  t.same(requests.map((_, index) => [cellOf(before.counted[index]!), cellOf(after.counted[index]!)]),
+    tables(section, 'request |').map(([, ...cells]) => cells))
+  for (const { page } of [before, after]) t.match(page, /^orders_total 0$/m)
+})
+
 /** Where the names of all options are, in the packages that have them. */
 const optionNames: Record<string, Array<[file: string, name: RegExp]>> = {
   'fastify-metrics': [['fastify-metrics/dist/types.d.ts', /^ {4,}(\w+)\??(?::|\()/gm]],

@@ -167,7 +167,7 @@ t.test('npm run traffic sends requests and stops by itself', async t => {
   const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'))
   const [program, ...options] = (scripts.traffic as string)
     .replace('http://localhost:8001', address)
-    .replace('--duration 60', '--duration 1')
+    .replace('--duration 120', '--duration 1')
     .split(' ')
   const traffic = spawn(process.execPath, [require.resolve(program!), ...options], { stdio: 'ignore' })
   t.same(await once(traffic, 'exit'), [0, null])

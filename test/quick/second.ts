@@ -1,3 +1,3 @@
-import { runHalf } from '../helpers/half'
+import { runPart } from '../helpers/part'
 
-runHalf(1)
+runPart(1)

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import http2, { type ClientHttp2Session, type ClientHttp2Stream } from 'node:http2'
+import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import websocket from '@fastify/websocket'
@@ -207,6 +208,21 @@ const plain: Scenario[] = [
     aborted: { 'GET /wait before_reply': 1, 'GET / before_reply': 1 }
   },
   {
+    name: 'a request that loses its socket, as one does that is passed on as the body of another',
+    declare: app => {
+      app.post('/', async ({ raw }) => {
+        Object.assign(raw, { socket: null })
+        raw.destroy()
+        return 'x'
+      })
+    },
+    async run (address) {
+      const body = 'connection: close\ncontent-type: text/plain\ncontent-length: 1\n'
+      await exchange(address, head('/', 'POST', body) + 'y')
+    },
+    observed: { 'POST / 200': 1 }
+  },
+  {
     name: 'Expect: 100-continue',
     declare: app => { app.post('/', async request => request.body) },
     async run (address) {
@@ -385,6 +401,60 @@ const aborts: Scenario[] = [
     declare: app => { app.get('/', async () => 'x') },
     run: getRoot,
     observed: { 'GET / 200': 1 }
+  },
+  {
+    name: 'somebody else\'s onResponse hook is late, and the client resets the connection meanwhile',
+    before: (app, { reached, released }) => {
+      app.addHook('onResponse', async () => {
+        reached.open()
+        await released.passed()
+      })
+    },
+    declare: app => { app.get('/', async () => 'x') },
+    async run (address, { reached }) {
+      const connection = await Connection.open(address)
+      connection.send(head('/'))
+      await connection.until('200 OK')
+      await reached.passed()
+      connection.reset()
+    },
+    observed: { 'GET / 200': 1 }
+  },
+  {
+    name: 'somebody else\'s onResponse hook is late, and the client resets the connection before a large reply is sent',
+    before: app => { app.addHook('onResponse', async () => setImmediate()) },
+    declare: app => {
+      app.get('/', async () => 'x')
+      app.get('/large', async () => Buffer.alloc(50_000_000))
+    },
+    async run (address) {
+      await getRoot(address)
+      const connection = await Connection.open(address)
+      connection.send(head('/large'))
+      await connection.until('\r\n\r\n')
+      connection.socket.pause()
+      connection.reset()
+    },
+    observed: { 'GET / 200': 1, 'GET /large 200': 1 },
+    aborted: { 'GET /large in_reply': 1 }
+  },
+  {
+    name: 'the handler throws after it has sent the reply',
+    declare: app => {
+      app.get('/', async (_request, { raw }) => {
+        raw.writeHead(201, 'As You Wish').end('x')
+        throw new Error('no')
+      })
+      app.get('/code', async (_request, reply) => {
+        reply.raw.writeHead(202).end('x')
+        return reply.hijack().code(500)
+      })
+    },
+    async run (address) {
+      await getRoot(address)
+      await get(address, '/code')
+    },
+    observed: { 'GET / 201': 1, 'GET /code 202': 1 }
   }
 ]
 
@@ -439,6 +509,14 @@ const timeouts: Scenario[] = [
     run: address =>
       exchange(address, head('/', 'POST', 'content-type: text/plain\ntransfer-encoding: chunked\n') + 'no chunk\n'),
     observed: { 'POST / 400': 1 }
+  },
+  {
+    name: 'a body that is not what its headers say, while a hook before the plugin waits',
+    before: (app, { released }) => { app.addHook('onRequest', async () => released.passed()) },
+    declare: app => { app.post('/', async () => 'x') },
+    run: address =>
+      exchange(address, head('/', 'POST', 'content-type: text/plain\ntransfer-encoding: chunked\n') + 'no chunk\n'),
+    observed: { 'POST / 400': 1 }
   }
 ]
 
@@ -465,6 +543,60 @@ const longLived: Scenario[] = [
     run: address => leaveAfter(address, head('/events'), 'data: x'),
     observed: {},
     longLived: { 'GET /events stream': 1 }
+  },
+  {
+    name: 'a hijacked event stream that the handler ends',
+    declare: app => {
+      app.get('/events', (_request, reply) => {
+        reply.hijack()
+        reply.raw.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: x\n\n')
+        reply.raw.end()
+      })
+    },
+    run: address => get(address, '/events'),
+    observed: {},
+    longLived: { 'GET /events stream': 1 }
+  },
+  {
+    name: 'a hijacked download that the client leaves',
+    declare: app => {
+      app.get('/file', (_request, reply) => {
+        reply.hijack()
+        reply.raw.writeHead(200, { 'content-type': 'application/octet-stream' }).write('first')
+      })
+    },
+    run: address => leaveAfter(address, head('/file', 'GET', 'accept: text/event-stream\nupgrade: x\n'), 'first'),
+    observed: { 'GET /file 200': 1 },
+    aborted: { 'GET /file in_reply': 1 }
+  },
+  {
+    name: 'a reply of the type of event streams that is sent as a whole',
+    declare: app => { app.get('/', async (_request, reply) => reply.type('text/event-stream').send('data: x\n\n')) },
+    run: getRoot,
+    observed: { 'GET / 200': 1 }
+  },
+  {
+    name: 'an upgrade that nobody has granted when the client leaves',
+    declare: (app, { reached }) => {
+      app.register(websocket)
+      app.register(async app => {
+        app.get('/socket', {
+          websocket: true,
+          preValidation: async () => {
+            reached.open()
+            await new Promise(() => {})
+          }
+        }, () => {})
+      })
+    },
+    async run (address, { reached }) {
+      const connection = await Connection.open(address)
+      connection.send(head('/socket', 'GET', 'connection: upgrade\nupgrade: websocket\n'))
+      await reached.passed()
+      connection.reset()
+    },
+    observed: { 'GET /socket 499': 1 },
+    aborted: { 'GET /socket before_reply': 1 }
   },
   {
     name: 'an event stream sent as a stream, that the client leaves',
@@ -496,6 +628,32 @@ const longLived: Scenario[] = [
     },
     observed: { 'GET /refused 403': 1 },
     longLived: { 'GET /socket upgrade': 1 }
+  },
+  {
+    name: 'upgrades that are refused past the reply, of no route, and with the half of an answer',
+    declare: app => {
+      app.register(websocket)
+      app.register(async app => {
+        app.get('/socket', { websocket: true }, () => {})
+        for (const [path, answer] of [['/whole', '{}'], ['/half', '{']] as const) {
+          app.get(path, {
+            websocket: true,
+            preValidation: async ({ raw: { socket } }, reply) => {
+              reply.hijack()
+              socket.write('HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n')
+              if (answer === '{}') socket.end(answer)
+              else socket.write(answer, () => socket.destroy())
+            }
+          }, () => {})
+        }
+      })
+    },
+    async run (address) {
+      const upgrade = 'connection: upgrade\nupgrade: websocket\nsec-websocket-version: 7\n'
+      for (const path of ['/socket', '/whole', '/half', '/none']) await exchange(address, head(path, 'GET', upgrade))
+    },
+    observed: { 'GET /socket 400': 1, 'GET /whole 401': 1, 'GET /half 401': 1, 'GET unmatched 404': 1 },
+    aborted: { 'GET /half in_reply': 1 }
   }
 ]
 
@@ -586,9 +744,11 @@ export const scenarios: readonly Scenario[] = [
  */
 export async function play (scenario: Scenario, app: FastifyInstance, gates: Gates, address: string): Promise<void> {
   const closed: Array<Promise<unknown>> = []
-  app.server.on('connection', socket => closed.push(new Promise(resolve => socket.once('close', resolve))))
+  const follow = (socket: Socket): void => { closed.push(new Promise(resolve => socket.once('close', resolve))) }
+  app.server.on('connection', follow)
   await scenario.run(address, gates, app)
   await Promise.all(closed)
+  app.server.off('connection', follow)
   gates.released.open()
   await setImmediate()
 }

@@ -1,8 +1,8 @@
 // The charts of the page, drawn by uPlot. The data and texts of the charts come from history.ts and format.ts, which
 // are tested in Node.js. This file needs a browser.
 import type UPlot from 'uplot'
-import { formatBound, formatRate, formatSeconds } from './format'
-import type { Point } from './history'
+import { formatBound, formatEstimate, formatPercentage, formatRate, formatSeconds } from './format'
+import type { Endings, Mark, Point } from './history'
 
 /** The page loads uPlot before its modules. */
 declare const uPlot: typeof UPlot
@@ -10,18 +10,31 @@ const Chart = uPlot
 
 export const quantiles: ReadonlyArray<[name: string, q: number]> = [['p50', 0.5], ['p90', 0.9], ['p99', 0.99]]
 
+/** The endings that have a line of their own. The lines have different dashes too, for those who see colours alike. */
+export const failures: ReadonlyArray<[name: keyof Endings, dash: number[]]> = [
+  ['5xx', []], ['4xx', [6, 3]], ['aborted', [2, 2]], ['rejected', [8, 3, 2, 3]]
+]
+
 /** The charts show the whole history, but not less than the first and not more than the second number of seconds. */
-const spans = [60, 300] as const
+export const spans = [60, 300] as const
 
 const axisWidth = 64
 const font = '12px system-ui, sans-serif'
+
+/** Times before this are not drawn on the logarithmic scale of the latency. */
+const leastSeconds = 1e-6
+
+/** A time that is marked, or the time since the last answer. */
+export type Marked = Omit<Mark, 'kind'> & { readonly kind: Mark['kind'] | 'waiting' }
+
+const markTexts = { restart: 'started again', unknown: 'not known', waiting: 'no answer' }
 
 interface Plot {
   readonly chart: UPlot
   readonly element: HTMLElement
 }
 
-/** The three charts, which show the same time and share a cursor. */
+/** The charts, which show the same time and share a cursor. */
 export class Charts {
   readonly #plots: Plot[]
   readonly #onCursor: () => void
@@ -30,49 +43,70 @@ export class Charts {
   })
 
   #points: readonly Point[] = []
+  #marks: readonly Marked[] = []
   #most = 1
   #cursor: number | null = null
-  readonly #colours: string[]
+  readonly #cell: string
+  readonly #hatching: CanvasPattern
 
   /** `onCursor` is called when the cursor has moved. */
-  constructor (upperBounds: readonly number[], hasErrors: boolean, onCursor: () => void) {
+  constructor (upperBounds: readonly number[], onCursor: () => void) {
     this.#onCursor = onCursor
-    this.#colours = shades(colour('--heat-few'), colour('--heat-many'))
+    this.#cell = colour('--heat')
+    this.#hatching = hatch(colour('--mark'))
     const rows = upperBounds.length + 1
-    const steps = { width: 1.5, points: { show: false }, paths: uPlot.paths.stepped!({ align: -1 }) }
+    const steps = { width: 2, points: { show: false }, paths: uPlot.paths.stepped!({ align: -1 }) }
+    const area = { ...steps, width: 1.5, stroke: colour('--rate'), fill: colour('--rate-fill') }
+    const values = (_chart: UPlot, splits: number[]): string[] => splits.map(rate => formatRate(rate).replace('.0', ''))
     this.#plots = [
       this.#create('#heat .plot', { y: { range: [0, rows] } }, [{ paths: () => null, points: { show: false } }], {
         splits: chart => boundSplits(rows, chart.bbox.height / devicePixelRatio),
         values: (_chart, splits) => splits.map(row => formatBound(upperBounds[row - 1]!)),
         grid: { show: false }
       }, chart => this.#paintCells(chart)),
-      this.#create('#quantiles .plot', { y: { range: fromZero(0.001) } },
+      this.#create('#quantiles .plot', { y: { distr: 3, range: (_chart, min, max) => logarithmicRange(min, max) } },
         quantiles.map(([name]) => ({ stroke: colour(`--${name}`), width: 2, points: { show: false } })),
-        { values: (_chart, splits) => splits.map(formatBound) }),
-      this.#create('#rates .plot', { y: { range: fromZero(1) } }, [
-        { ...steps, stroke: colour('--rate'), fill: colour('--rate-fill') },
-        ...hasErrors ? [{ ...steps, stroke: colour('--error'), fill: colour('--error') }] : []
-      ], { values: (_chart, splits) => splits.map(value => formatRate(value).replace('.0', '')) })
+        {
+          splits: (chart, _axis, min, max) => logarithmicSplits(min, max, chart.bbox.height / devicePixelRatio),
+          filter: (_chart, splits) => splits,
+          values: (_chart, splits) => splits.map(formatBound)
+        }),
+      this.#create('#rates .plot', { y: { range: fromZero(1) } }, [area], { values }),
+      this.#create('#failures .plot', { y: { range: fromZero(1) } },
+        failures.map(([name, dash]) => ({ ...steps, dash, stroke: colour(`--${cssName(name)}`) })), { values }),
+      this.#create('#loop .plot', { y: { range: [0, 1] } }, [area], {
+        splits: () => [0, 0.5, 1],
+        values: (_chart, splits) => splits.map(formatPercentage)
+      })
     ]
     for (const { element } of this.#plots) this.#resizes.observe(element)
   }
 
-  draw (points: readonly Point[]): void {
+  /** Draws points and marks up to a time. */
+  draw (points: readonly Point[], marks: readonly Marked[], end: number): void {
     this.#points = points
-    const bucketRates = points.flatMap(({ time, from, bucketCounts }) =>
-      bucketCounts?.map(count => count / (time - from)) ?? [])
+    this.#marks = marks
+    const bucketRates = points.flatMap(point => point.bucketCounts.map(count => count / cellSeconds(point)))
     this.#most = niceCeiling(Math.max(1, ...bucketRates))
     const times = points.map(({ time }) => time)
     const data = [
       [times.map(() => null)],
-      quantiles.map((_quantile, index) => points.map(point => point.quantiles[index]!)),
-      [points.map(({ rate }) => rate), points.map(({ errorRate }) => errorRate === 0 ? null : errorRate)]
+      quantiles.map((_quantile, index) => points.map(({ quantiles }) => {
+        const { value } = quantiles[index]!
+        return Number.isNaN(value) ? null : Math.max(value, leastSeconds)
+      })),
+      [points.map(({ rates }) => rates.all)],
+      failures.map(([name]) => points.map(({ rates }) => rates[name])),
+      [points.map(({ busy }) => Number.isNaN(busy) ? null : busy)]
     ]
-    const end = points.at(-1)?.time ?? 0
+    for (const [index, { kind, from }] of marks.entries()) {
+      // A line does not go through a time of which nothing is known.
+      if (kind !== 'stall') insertBreak(times, data, from + 0.001 * (index + 1))
+    }
     const span = Math.min(Math.max(end - (points[0]?.from ?? end), spans[0]), spans[1])
     this.#plots.forEach(({ chart }, index) => {
       chart.batch(() => {
-        chart.setData([times, ...data[index]!.slice(0, chart.series.length - 1)] as UPlot.AlignedData, false)
+        chart.setData([times, ...data[index]!] as UPlot.AlignedData, false)
         chart.setScale('x', { min: end - span, max: end })
       })
     })
@@ -122,7 +156,11 @@ export class Charts {
         { ...lines, size: axisWidth, ...yAxis, grid: { ...grid, ...yAxis.grid } }
       ],
       series: [{}, ...series],
-      hooks: { draw: [paint], setCursor: [chart => this.#moved(chart)] }
+      hooks: {
+        drawAxes: [chart => this.#paintMarks(chart)],
+        draw: [paint, chart => this.#nameMarks(chart)],
+        setCursor: [chart => this.#moved(chart)]
+      }
     }, [[], ...series.map(() => [])] as UPlot.AlignedData, element)
     element.onkeydown = event => this.#onKey(event)
     element.onblur = () => this.#setCursor(undefined)
@@ -160,61 +198,156 @@ export class Charts {
     }
   }
 
-  #moved ({ cursor: { idx, left } }: UPlot): void {
-    this.#cursor = left! < 0 ? null : idx ?? null
+  #moved ({ cursor: { left }, posToVal }: UPlot): void {
+    if (left! < 0 || this.#points.length === 0) {
+      this.#cursor = null
+    } else {
+      const time = posToVal(left!, 'x')
+      const index = this.#points.findIndex(point => point.time >= time)
+      this.#cursor = index === -1 ? this.#points.length - 1 : index
+    }
     this.#onCursor()
   }
 
   /** Paints the heat map: a cell for each second and bucket, coloured by the rate of requests in the bucket. */
   #paintCells (chart: UPlot): void {
-    const { ctx, bbox } = chart
-    ctx.save()
-    ctx.beginPath()
-    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height)
-    ctx.clip()
-    for (const { time, from, bucketCounts } of this.#points) {
-      const [left, right] = [from, time].map(x => Math.round(chart.valToPos(x, 'x', true))) as [number, number]
-      const gap = right - left > 4 ? 1 : 0
-      bucketCounts?.forEach((count, row) => {
-        if (count === 0) return
-        const [top, bottom] = [row + 1, row].map(y => Math.round(chart.valToPos(y, 'y', true))) as [number, number]
-        ctx.fillStyle = this.#shade(count / (time - from))
-        ctx.fillRect(left, top + 1, Math.max(right - left - gap, 1), bottom - top - 1)
-      })
-    }
-    ctx.restore()
+    clipped(chart, context => {
+      context.fillStyle = this.#cell
+      for (const point of this.#points) {
+        const { time, bucketCounts } = point
+        const seconds = cellSeconds(point)
+        const [left, right] = [time - seconds, time]
+          .map(x => Math.round(chart.valToPos(x, 'x', true))) as [number, number]
+        const gap = right - left > 4 ? 1 : 0
+        bucketCounts.forEach((count, row) => {
+          if (count === 0) return
+          const [top, bottom] = [row + 1, row].map(y => Math.round(chart.valToPos(y, 'y', true))) as [number, number]
+          context.globalAlpha = this.#opacity(count / seconds)
+          context.fillRect(left, top + 1, Math.max(right - left - gap, 1), bottom - top - 1)
+        })
+      }
+    })
   }
 
-  /** The colour of a cell. The scale is logarithmic, because one slow request among a hundred has to be visible. */
-  #shade (rate: number): string {
-    const share = Math.log1p(rate) / Math.log1p(this.#most)
-    return this.#colours[Math.min(Math.floor(share * this.#colours.length), this.#colours.length - 1)]!
+  /** Hatches the times that are marked. */
+  #paintMarks (chart: UPlot): void {
+    clipped(chart, context => {
+      for (const { from, time } of this.#marks) {
+        const [left, right] = [from, time].map(x => chart.valToPos(x, 'x', true)) as [number, number]
+        context.fillStyle = this.#hatching
+        context.fillRect(left, chart.bbox.top, Math.max(right - left, 2), chart.bbox.height)
+      }
+    })
+  }
+
+  /** Writes above the marks what they are, as far as there is room. */
+  #nameMarks (chart: UPlot): void {
+    clipped(chart, context => {
+      context.font = font.replace('12px', `${12 * devicePixelRatio}px`)
+      context.textBaseline = 'top'
+      context.textAlign = 'left'
+      let end = -Infinity
+      for (const mark of this.#marks) {
+        const text = describeMark(mark)
+        const { width } = context.measureText(text)
+        const middle = chart.valToPos((mark.from + mark.time) / 2, 'x', true)
+        const most = chart.bbox.left + chart.bbox.width - width
+        const left = Math.max(Math.min(middle - width / 2, most), chart.bbox.left)
+        if (left < end) continue
+        end = left + width + 8
+        context.fillStyle = colour('--panel')
+        context.fillRect(left - 3, chart.bbox.top, width + 6, 16 * devicePixelRatio)
+        context.fillStyle = colour('--error')
+        context.fillText(text, left, chart.bbox.top + 2)
+      }
+    })
+  }
+
+  /** How opaque a cell is. The scale is logarithmic, because one slow request among a hundred has to be visible. */
+  #opacity (rate: number): number {
+    return 0.15 + 0.85 * Math.log1p(rate) / Math.log1p(this.#most)
   }
 }
 
-/** The text of one point of the charts, for people who read it or hear it. */
-export function describePoint ({ time, rate, quantiles: values }: Point): string {
-  const estimates = quantiles.map(([name], index) => `${name} ${formatSeconds(values[index] ?? NaN)}`).join(', ')
-  const what = rate === null ? 'nothing is known' : `${formatRate(rate)} requests per second, ${estimates}`
-  return `${formatClock(time)}: ${what}`
+/** The text of one point of the charts, for people who hear it. */
+export function describePoint ({ time, rates, quantiles: estimates, busy, stall }: Point): string {
+  const latency = quantiles.map(([name], index) => `${name} ${formatEstimate(estimates[index]!)}`)
+  const endings = failures.filter(([name]) => rates[name] > 0).map(([name]) => `${name} ${formatRate(rates[name])}`)
+  const stalled = stall < 0.5 ? [] : [`stalled for ${formatSeconds(stall)}`]
+  return `${formatClock(time)}: ${formatRate(rates.all)} requests per second, ` +
+    [...latency, ...endings, `event loop busy ${formatPercentage(busy)}`, ...stalled].join(', ')
+}
+
+export function describeMark ({ from, time, kind }: Marked): string {
+  return kind === 'stall' ? `stalled ${formatSeconds(time - from)}` : markTexts[kind]
 }
 
 export function formatClock (time: number): string {
   return new Date(time * 1000).toLocaleTimeString()
 }
 
-function colour (property: string): string {
-  return getComputedStyle(document.documentElement).getPropertyValue(property).trim()
+/**
+ * The length of the cells of a point. After a stall they are of its last second: while the event loop does not turn
+ * no request ends.
+ */
+function cellSeconds ({ from, time, stall }: Point): number {
+  return stall < 0.5 ? time - from : Math.min(time - from, 1)
 }
 
-/** Colours from one to another. Both are given as `#rrggbb`. */
-function shades (from: string, to: string): string[] {
-  const channelsOf = (hex: string): number[] => [1, 3, 5].map(index => parseInt(hex.slice(index, index + 2), 16))
-  const [start, end] = [channelsOf(from), channelsOf(to)]
-  return Array.from({ length: 24 }, (_shade, index) => {
-    const channels = start.map((part, channel) => Math.round(part + (end[channel]! - part) * index / 23))
-    return `rgb(${channels.join(' ')})`
-  })
+/** Adds a point without values, so that lines end there. */
+function insertBreak (times: number[], data: Array<Array<Array<number | null>>>, time: number): void {
+  const found = times.findIndex(other => other > time)
+  const index = found === -1 ? times.length : found
+  times.splice(index, 0, time)
+  for (const series of data.flat()) series.splice(index, 0, null)
+}
+
+function clipped (chart: UPlot, paint: (context: CanvasRenderingContext2D) => void): void {
+  const { ctx, bbox } = chart
+  ctx.save()
+  ctx.beginPath()
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height)
+  ctx.clip()
+  paint(ctx)
+  ctx.restore()
+}
+
+function hatch (stroke: string): CanvasPattern {
+  const tile = document.createElement('canvas')
+  tile.width = tile.height = 8
+  const context = tile.getContext('2d')!
+  context.strokeStyle = stroke
+  context.lineWidth = 2
+  for (const x of [-8, 0, 8]) {
+    context.moveTo(x, 8)
+    context.lineTo(x + 8, 0)
+  }
+  context.stroke()
+  return context.createPattern(tile, 'repeat')!
+}
+
+/** The name of a custom property cannot begin with a digit in all browsers. */
+function cssName (name: string): string {
+  return name.replace(/^(\d)xx$/, 'status-$1')
+}
+
+/** A range from one round number to another, so that it stays the same while the values change a little. */
+function logarithmicRange (min: number | null, max: number | null): [number, number] {
+  const [least, most] = [Math.max(min ?? 0.001, leastSeconds), Math.max(max ?? 0.1, leastSeconds)]
+  const floor = 10 ** Math.floor(Math.log10(least) + 1e-9)
+  return [floor * [5, 2, 1].find(step => step * floor <= least * 1.001)!, niceCeiling(Math.max(most, least * 2) * 1.1)]
+}
+
+/** The times that get a label, as many as there is room for. */
+function logarithmicSplits (min: number, max: number, height: number): number[] {
+  const decades = Array.from({ length: 14 }, (_decade, index) => 10 ** (index - 6))
+  const all = [[1, 2, 5], [1, 3], [1]].map(steps => decades.flatMap(decade => steps.map(step => step * decade))
+    .filter(value => value >= min * 0.999 && value <= max * 1.001))
+  return all.find(splits => splits.length * 24 <= height) ?? all.at(-1)!
+}
+
+function colour (property: string): string {
+  return getComputedStyle(document.documentElement).getPropertyValue(property).trim()
 }
 
 /** A scale from 0 to a round number. A round number stays the same while the values change a little. */

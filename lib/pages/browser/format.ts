@@ -14,6 +14,13 @@ export function formatSeconds (seconds: number): string {
   return seconds < oneSecond ? `${padded.format(seconds * 1000)} ms` : `${padded.format(seconds)} s`
 }
 
+/** The time that many requests took together. */
+export function formatTotal (seconds: number): string {
+  if (seconds < 60) return formatSeconds(seconds)
+  if (seconds < 3600) return `${padded.format(seconds / 60)} min`
+  return seconds < 360_000 ? `${padded.format(seconds / 3600)} h` : `${wholeNumber.format(seconds / 3600)} h`
+}
+
 /** An estimated quantile. A quantile above the last bound is only known to be more than that bound. */
 export function formatEstimate ({ value, upper }: { readonly value: number, readonly upper: number }): string {
   return `${upper === Infinity ? '> ' : ''}${formatSeconds(value)}`
@@ -51,7 +58,19 @@ export function formatShare (part: number, whole: number): string {
   return `${unpadded.format(percentage)} %`
 }
 
+/** A share from 0 to 1, as a whole percentage. */
+export function formatPercentage (share: number): string {
+  return Number.isNaN(share) ? nothing : `${wholeNumber.format(100 * share)} %`
+}
+
+/** The counts of several names, the largest first. */
+export function formatCounts (counts: Readonly<Record<string, number>>): string {
+  const sorted = Object.entries(counts).filter(([, count]) => count > 0).sort(([, a], [, b]) => b - a)
+  return sorted.map(([name, count]) => `${name.replaceAll('_', ' ')}: ${formatCount(count)}`).join(', ')
+}
+
 /** The length of a window of time. */
 export function formatWindow (seconds: number): string {
+  if (seconds >= 5400) return `${unpadded.format(seconds / 3600)} h`
   return seconds < 59.5 ? `${Math.round(seconds)} s` : `${oneDecimal.format(seconds / 60).replace('.0', '')} min`
 }

@@ -1,176 +1,260 @@
-import type { Counts, Reading, Row } from './reader'
-import { estimateQuantile } from './quantile'
+import type { Answer, Sample } from './feed'
+import { addTo, Generation } from './generation'
+import { estimateQuantile, type Estimate } from './quantile'
+import { addNumbers, noRows, rowKey, type Rows } from './rows'
 
-/** With more seconds than this between two answers, nothing is known about the time between them. */
-const gapSeconds = 3
-
-/** A window may be longer than asked for by this much, because answers are only roughly a second apart. */
+/** A window may be longer than asked for by this much, because samples are only roughly a second apart. */
 const toleranceSeconds = 0.5
 
-/**
- * The counts since the history began. They also keep growing when the server starts again and its own counts begin at
- * 0.
- */
-interface Snapshot {
-  readonly time: number
-  readonly rows: ReadonlyMap<string, Counts>
-  readonly total: Counts
-  readonly rejected: number
-}
+/** From this length on, a time in which the event loop did not turn is marked. */
+const markedStallSeconds = 0.5
+
+/** From this length on, a time between two samples is one of which nothing is known. */
+const unknownSeconds = 1
 
 /** What was counted in a window of time. */
-export interface Increase {
-  /**
-   * The time between the first and the last answer of the window. It is shorter than asked for while the history is
-   * shorter.
-   */
+export interface Increase extends Rows {
+  /** The length of the window. It is shorter than asked for while the history is shorter. */
   readonly seconds: number
-  /** The rows, as in one answer of the server, with the counts of the window. */
-  readonly rows: Reading['rows']
-  readonly total: Counts
+}
+
+/** The kinds of endings that the charts show. */
+export interface Endings {
+  readonly all: number
+  readonly '4xx': number
+  readonly '5xx': number
+  readonly aborted: number
   readonly rejected: number
 }
 
-/** One point of a chart. Values that are not known are null. */
+/** One point of the charts. It stands for the time from `from` to `time`, in seconds since 1970. */
 export interface Point {
-  /** The times of the answer of this point and of the previous answer, in seconds. */
-  readonly time: number
   readonly from: number
-  /** Requests per second since the previous answer. */
-  readonly rate: number | null
-  readonly errorRate: number | null
-  /** Requests since the previous answer, by bucket. */
-  readonly bucketCounts: readonly number[] | null
-  readonly quantiles: ReadonlyArray<number | null>
+  readonly time: number
+  /** Requests by bucket. */
+  readonly bucketCounts: readonly number[]
+  /** Requests per second. */
+  readonly rates: Endings
+  readonly quantiles: readonly Estimate[]
+  /** The share of the time in which the event loop was busy. */
+  readonly busy: number
+  /** The longest time in which the event loop did not turn. It ended at `time`. */
+  readonly stall: number
 }
 
-/** The answers of the last minutes. */
+/** A time that the charts mark. */
+export interface Mark {
+  readonly from: number
+  readonly time: number
+  /** The event loop did not turn; the server started again; or nothing is known for another reason. */
+  readonly kind: 'stall' | 'restart' | 'unknown'
+}
+
+/** What was counted in one sample, of one row or of all. */
+interface Slice {
+  readonly bucketCounts: number[]
+  readonly endings: { -readonly [K in keyof Endings]: number }
+}
+
+interface Kept {
+  readonly generation: Generation
+  readonly sample: Sample
+  /** The slices that were asked for, by the key of the row. Undefined stands for all rows. */
+  readonly slices: Map<string | undefined, Slice>
+}
+
+/** The samples of the last minutes, and everything that was counted since the server started. */
 export class History {
   readonly #upperBounds: readonly number[]
   readonly #keepSeconds: number
-  readonly #none: Counts
-  readonly #snapshots: Snapshot[] = []
-  /** Each row as it was when it was last in an answer. */
-  readonly #rows = new Map<string, Row>()
-  #rejected = 0
+  #kept: Kept[] = []
+  #generation: Generation | undefined
+  #last = -1
+  #uptime = 0
+  #gauges: number[] = []
 
   constructor (upperBounds: readonly number[], keepSeconds: number) {
     this.#upperBounds = upperBounds
     this.#keepSeconds = keepSeconds
-    this.#none = noCounts(upperBounds)
   }
 
-  /** Adds an answer of the server. `time` is the time of the answer in seconds. */
-  add (time: number, reading: Reading): void {
-    const before = this.#snapshots.at(-1)
-    const rows = new Map(before?.rows)
-    let total = before?.total ?? this.#none
-    for (const [key, row] of this.#rows) {
-      if (!reading.rows.has(key)) this.#rows.set(key, { ...row, counts: this.#none, inFlight: 0 })
-    }
-    for (const [key, row] of reading.rows) {
-      const carried = rows.get(key)
-      const increase = increaseOf(this.#rows.get(key)?.counts, row.counts)
-      this.#rows.set(key, row)
-      // Most rows have no new requests from one second to the next. Their counts stay the same object.
-      if (carried !== undefined && isNothing(increase)) continue
-      rows.set(key, carried === undefined ? increase : add(carried, increase))
-      total = add(total, increase)
-    }
-    const rejectedBefore = reading.rejected < this.#rejected ? 0 : this.#rejected
-    const rejected = (before?.rejected ?? 0) + reading.rejected - rejectedBefore
-    this.#rejected = reading.rejected
-    this.#snapshots.push({ time, rows, total, rejected })
-    while (this.#snapshots[0]!.time < time - this.#keepSeconds - toleranceSeconds) this.#snapshots.shift()
+  /** What the server needs to know to send only what is new. */
+  get known (): { generation: string, last: number } {
+    return { generation: this.#generation?.name ?? '', last: this.#last }
   }
 
-  /** What was counted in the last `seconds`. Undefined before there are two answers. */
-  over (seconds: number): Increase | undefined {
-    const end = this.#snapshots.length - 1
-    const begin = end < 1 ? end : this.#beginOfWindow(end, seconds)
-    if (begin === end) return undefined
-    const [first, last] = [this.#snapshots[begin]!, this.#snapshots[end]!]
-    const rows = Array.from(last.rows, ([key, counts]): [string, Row] =>
-      [key, { ...this.#rows.get(key)!, counts: subtract(counts, first.rows.get(key)) }])
-    return {
-      seconds: last.time - first.time,
-      rows: new Map(rows),
-      total: subtract(last.total, first.total),
-      rejected: last.rejected - first.rejected
+  /** The time of the last sample, by the clock of the page. NaN: there is none. */
+  get time (): number {
+    const last = this.#kept.at(-1)
+    return last === undefined ? NaN : last.sample.time + last.generation.offset
+  }
+
+  /** Adds an answer. `received` is the time at which it came, in seconds by the clock of the page. */
+  add (answer: Answer, received: number): void {
+    const last = this.time
+    const isNew = answer.generation !== this.#generation?.name
+    if (isNew) this.#generation = new Generation(answer.generation, this.#upperBounds)
+    const generation = this.#generation!
+    generation.offset = Math.min(generation.offset, received - answer.now)
+    if (answer.all !== undefined) {
+      generation.replace(answer.all)
+      this.#kept = this.#kept.filter(({ generation: of }) => of !== generation)
+      // A server that has started since the last sample has counted everything since then.
+      if (isNew && received - answer.uptime > last) this.#addBeginning(generation, answer)
     }
+    for (const sample of answer.samples) {
+      if (answer.all === undefined) generation.add(sample)
+      this.#kept.push({ generation, sample, slices: new Map() })
+    }
+    this.#last = answer.last
+    this.#uptime = answer.uptime
+    this.#gauges = []
+    addTo(this.#gauges, answer.gauges)
+    const begin = this.time - this.#keepSeconds - toleranceSeconds
+    this.#kept = this.#kept.filter(({ generation, sample }) => sample.from + generation.offset > begin)
   }
 
   /**
-   * A point for each answer but the first: of the row with this key, or of all requests without a key. The quantiles of
-   * a point are those of the `quantileSeconds` before it.
+   * What was counted in a window of `seconds` that ends `ago` seconds before the last sample. Undefined: no sample is
+   * in the window.
    */
-  points (quantiles: readonly number[], quantileSeconds: number, key?: string): Point[] {
-    const countsOf = ({ rows, total }: Snapshot): Counts => key === undefined ? total : rows.get(key) ?? this.#none
-    return this.#snapshots.slice(1).map((snapshot, index) => {
-      const { time } = snapshot
-      const previous = this.#snapshots[index]!
-      const seconds = time - previous.time
-      if (seconds > gapSeconds) {
-        const unknown = { rate: null, errorRate: null, bucketCounts: null, quantiles: quantiles.map(() => null) }
-        return { time, from: previous.time, ...unknown }
+  over (seconds: number, ago = 0): Increase | undefined {
+    const end = this.time - ago + toleranceSeconds
+    const kept = this.#kept.filter(({ generation, sample }) =>
+      sample.time + generation.offset < end && sample.from + generation.offset > end - seconds - 2 * toleranceSeconds)
+    if (kept.length === 0) return undefined
+    const numbers = new Map<Generation, number[]>()
+    for (const { generation, sample } of kept) {
+      if (!numbers.has(generation)) numbers.set(generation, [])
+      addTo(numbers.get(generation)!, sample.counts)
+    }
+    const [first, last] = [kept[0]!, kept.at(-1)!]
+    const rows = noRows(this.#upperBounds)
+    // Every row that the server knows is there, with counts of 0 if it had no requests in the window.
+    if (!numbers.has(this.#generation!)) numbers.set(this.#generation!, [])
+    for (const [generation, ofGeneration] of numbers) addNumbers(rows, this.#upperBounds, generation, ofGeneration)
+    this.#addGauges(rows)
+    return {
+      ...rows,
+      seconds: last.sample.time + last.generation.offset - first.sample.from - first.generation.offset
+    }
+  }
+
+  /** What was counted since the server started. Undefined: there is no answer yet. */
+  sinceStart (): Increase | undefined {
+    if (this.#generation === undefined) return undefined
+    const rows = noRows(this.#upperBounds)
+    addNumbers(rows, this.#upperBounds, this.#generation, this.#generation.totals)
+    this.#addGauges(rows)
+    return { ...rows, seconds: this.#uptime }
+  }
+
+  /**
+   * A point for each sample of the last `seconds`: of the row with this key, or of all requests without a key. The
+   * quantiles of a point are those of the `quantileSeconds` before it.
+   */
+  points (quantiles: readonly number[], quantileSeconds: number, seconds: number, key?: string): Point[] {
+    const begin = this.time - seconds - toleranceSeconds
+    const points: Point[] = []
+    let oldest = 0
+    this.#kept.forEach((kept, index) => {
+      const { generation: { offset }, sample: { from, time, busy, stall } } = kept
+      while (this.#kept[oldest]!.sample.from + this.#kept[oldest]!.generation.offset <
+        time + offset - quantileSeconds - toleranceSeconds && oldest < index) oldest++
+      if (from + offset <= begin) return
+      const { bucketCounts, endings } = this.#slice(kept, key)
+      const recent = bucketCounts.map(() => 0)
+      for (const other of this.#kept.slice(oldest, index + 1)) {
+        this.#slice(other, key).bucketCounts.forEach((count, bucket) => { recent[bucket]! += count })
       }
-      const { buckets, errors } = subtract(countsOf(snapshot), countsOf(previous))
-      const first = this.#snapshots[this.#beginOfWindow(index + 1, quantileSeconds)]!
-      const recent = subtract(countsOf(snapshot), countsOf(first))
-      return {
-        time,
-        from: previous.time,
-        rate: buckets.at(-1)! / seconds,
-        errorRate: errors / seconds,
-        bucketCounts: buckets.map((count, bucket) => count - (buckets[bucket - 1] ?? 0)),
-        quantiles: quantiles.map(q => {
-          const { value } = estimateQuantile(q, this.#upperBounds, recent.buckets)
-          return Number.isNaN(value) ? null : value
-        })
+      let cumulative = 0
+      const buckets = recent.map(count => (cumulative += count))
+      points.push({
+        from: from + offset,
+        time: time + offset,
+        bucketCounts,
+        rates: perSecond(endings, time - from),
+        quantiles: quantiles.map(q => estimateQuantile(q, this.#upperBounds, buckets)),
+        busy,
+        stall
+      })
+    })
+    return points
+  }
+
+  /** The times that are to be marked. */
+  marks (): Mark[] {
+    const marks: Mark[] = []
+    this.#kept.forEach(({ generation, sample: { from, time, stall } }, index) => {
+      const before = this.#kept[index - 1]
+      if (before !== undefined) {
+        const last = before.sample.time + before.generation.offset
+        const kind = before.generation === generation ? 'unknown' : 'restart'
+        const begin = from + generation.offset
+        if (begin - last > unknownSeconds) marks.push({ from: last, time: begin, kind })
+      }
+      if (stall >= markedStallSeconds) {
+        marks.push({ from: time - stall + generation.offset, time: time + generation.offset, kind: 'stall' })
       }
     })
+    return marks
   }
 
-  /** The index of the first answer of the window that ends with the answer at `end`. */
-  #beginOfWindow (end: number, seconds: number): number {
-    const isInWindow = ({ time }: Snapshot): boolean =>
-      time >= this.#snapshots[end]!.time - seconds - toleranceSeconds
-    let index = end
-    while (index > 0 && isInWindow(this.#snapshots[index - 1]!)) index--
-    return index
+  /** Adds what a server had counted before its first sample as a sample of its own, from its start until then. */
+  #addBeginning (generation: Generation, { now, uptime, samples }: Answer): void {
+    const numbers = [...generation.totals]
+    for (const { counts } of samples) addTo(numbers, counts.map((count, index) => index % 2 === 0 ? count : -count))
+    const counts = numbers.flatMap((count, id) => count > 0 ? [id, count] : [])
+    const time = samples[0]?.from ?? now
+    const sample = { id: 0, from: now - uptime, time, busy: NaN, stall: 0, rows: [], cells: [], counts }
+    this.#kept.push({ generation, sample, slices: new Map() })
+  }
+
+  #addGauges (rows: Rows): void {
+    addNumbers(rows, this.#upperBounds, this.#generation!, this.#gauges)
+  }
+
+  #slice ({ generation, sample, slices }: Kept, key: string | undefined): Slice {
+    let slice = slices.get(key)
+    if (slice === undefined) {
+      // Only the slices of all rows and of one row are kept.
+      for (const other of slices.keys()) if (other !== undefined) slices.delete(other)
+      slices.set(key, slice = this.#sum(generation, sample, key))
+    }
+    return slice
+  }
+
+  #sum ({ rows, places }: Generation, { counts }: Sample, key: string | undefined): Slice {
+    const bucketCounts = [...this.#upperBounds, Infinity].map(() => 0)
+    const endings = { all: 0, '4xx': 0, '5xx': 0, aborted: 0, rejected: 0 }
+    const wanted = key === undefined
+      ? undefined
+      : rows.findIndex(([method, route]) => rowKey(method ?? undefined, route ?? undefined) === key)
+    for (let index = 0; index < counts.length; index += 2) {
+      const { row, bucket, cell } = places[counts[index]!]!
+      if (wanted !== undefined && row !== wanted) continue
+      const count = counts[index + 1]!
+      if (cell === undefined) {
+        if (bucket === bucketCounts.length) continue
+        bucketCounts[bucket]! += count
+        endings.all += count
+      } else if (cell[2] === 'status') {
+        if (cell[3].startsWith('4')) endings['4xx'] += count
+        if (cell[3].startsWith('5')) endings['5xx'] += count
+      } else if (cell[2] === 'aborted' || cell[2] === 'rejected') {
+        endings[cell[2]] += count
+      }
+    }
+    return { bucketCounts, endings }
   }
 }
 
-export function noCounts (upperBounds: readonly number[]): Counts {
-  return { buckets: [...upperBounds, Infinity].map(() => 0), errors: 0, aborted: 0 }
-}
-
-/**
- * The increase from one answer to the next. Counts that have become smaller are those of a server that has started
- * again from 0.
- */
-function increaseOf (before: Counts | undefined, now: Counts): Counts {
-  const increase = subtract(now, before)
-  return [...increase.buckets, increase.errors, increase.aborted].some(count => count < 0) ? now : increase
-}
-
-function isNothing ({ buckets, errors, aborted }: Counts): boolean {
-  return buckets.at(-1) === 0 && errors === 0 && aborted === 0
-}
-
-function add (a: Counts, b: Counts): Counts {
+function perSecond ({ all, '4xx': refused, '5xx': failed, aborted, rejected }: Endings, seconds: number): Endings {
   return {
-    buckets: a.buckets.map((count, index) => count + b.buckets[index]!),
-    errors: a.errors + b.errors,
-    aborted: a.aborted + b.aborted
-  }
-}
-
-function subtract (a: Counts, b: Counts | undefined): Counts {
-  if (b === undefined) return a
-  return {
-    buckets: a.buckets.map((count, index) => count - b.buckets[index]!),
-    errors: a.errors - b.errors,
-    aborted: a.aborted - b.aborted
+    all: all / seconds,
+    '4xx': refused / seconds,
+    '5xx': failed / seconds,
+    aborted: aborted / seconds,
+    rejected: rejected / seconds
   }
 }

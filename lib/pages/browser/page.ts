@@ -1,164 +1,315 @@
 // The page at `/live`. It asks the metrics server once a second, and shows the answers. This file needs a browser; all
 // computation is in the other modules.
-import { Charts, describePoint, formatClock, quantiles } from './charts'
+import { changesOf, type Change } from './changes'
+import { Charts, describePoint, failures, formatClock, quantiles, spans, type Marked } from './charts'
 import { find, setText } from './elements'
+import type { Answer, ObjectiveWindow, PageData, ShownHistogram } from './feed'
 import {
-  formatBucket, formatCount, formatEstimate, formatRate, formatSeconds, formatShare, formatWindow, nothing
+  formatCount, formatCounts, formatBucket, formatEstimate, formatPercentage, formatRate, formatSeconds,
+  formatShare, formatTotal, formatWindow, nothing
 } from './format'
-import { History, noCounts, type Increase, type Point } from './history'
+import { copy, drawPicture, save } from './handover'
+import { History, type Increase, type Point } from './history'
+import { burnQuery, queries } from './promql'
 import { estimateQuantile } from './quantile'
-import { familyNames, Reader, type ShownHistogram } from './reader'
+import { emptyRow, labelsOf, requestsOf, rowKey, statusClass, statusesOf, sumOf, type Row } from './rows'
 import { Table } from './table'
 
-const intervalMs = 1000
 const timeoutMs = 10_000
-const keepSeconds = 300
+/** An answer that has not come after this time is missed. */
+const missedMs = 2000
+const keepSeconds = 600
 /** The quantiles at a point of the charts are those of this many seconds before the point. */
 const quantileSeconds = 10
+/** A stall is mentioned for this long. */
+const mentionSeconds = 60
 
-const { path, histograms, inFlight: hasInFlight } = JSON.parse(document.body.dataset.page!) as {
-  path: string, histograms: ShownHistogram[], inFlight: boolean
-}
+const { histograms, inFlight: hasOpen, objective } = JSON.parse(document.body.dataset.page!) as PageData
 
 const state = find('#state')
 const select = find<HTMLSelectElement>('#histogram')
 const pause = find<HTMLButtonElement>('#pause')
+const windows = [...document.querySelectorAll<HTMLInputElement>('#window input')]
 
 let histogram: ShownHistogram
-let reader: Reader
 let history: History
 let charts: Charts
 let table: Table
 let points: Point[] = []
-let windowSeconds = 60
+let marks: Marked[] = []
+let changes: ReadonlyMap<string, Change> = new Map()
+let objectiveWindows: readonly ObjectiveWindow[] | undefined
+/** What the numbers and the table are about. Undefined: since the server started. */
+let windowSeconds: number | undefined = 60
 let paused = false
 /**
  * Whether the server has refused to answer. The page then stops asking, because another request would be refused too,
  * or would make the browser ask for a password each time.
  */
 let refused = false
-let lastAnswer = NaN
+/** When the last answer came, in milliseconds. */
+let answeredMs = NaN
+/** What is wrong, if anything is. */
+let trouble: string | undefined
 
-/** Begins to show a histogram. */
-function show (shown: ShownHistogram): void {
+function clock (ms: number): number {
+  return (performance.timeOrigin + ms) / 1000
+}
+
+/** Begins to show a histogram, as a link says. */
+function show (shown: ShownHistogram, link: URLSearchParams): void {
   histogram = shown
-  reader = new Reader(shown)
   history = new History(shown.upperBounds, keepSeconds)
   points = []
+  marks = []
+  select.selectedIndex = histograms.indexOf(shown)
+  const seconds = link.get('window')
+  const input = windows.find(({ value }) => value === seconds) ?? windows.find(({ value }) => value === '60')!
+  input.checked = true
+  windowSeconds = secondsOf(input)
   createCharts()
-  table = new Table({ histogram: shown, hasInFlight, onChange: draw })
-  draw()
+  table = new Table({
+    histogram: shown, hasOpen, sort: link.get('sort') ?? undefined, filter: link.get('filter') ?? '', onChange: draw
+  })
+  const [method, route] = [link.get('method') ?? undefined, link.get('route') ?? undefined]
+  if (method === undefined && route === undefined) draw()
+  else table.choose(rowKey(method, route))
 }
 
 function createCharts (): void {
   charts?.destroy()
-  charts = new Charts(histogram.upperBounds, histogram.statusLabel !== undefined, showPoint)
-  charts.draw(points)
-  showPoint()
+  charts = new Charts(histogram.upperBounds, showPoint)
+  drawCharts()
 }
 
-async function poll (): Promise<void> {
-  const asked = histogram
-  const query = familyNames(asked).map(name => `name[]=${encodeURIComponent(name)}`).join('&')
+/** Asks for what is new. Returns when to ask again, in milliseconds from now. */
+async function ask (): Promise<number> {
+  const asked = { histogram, history }
+  const { generation, last } = history.known
+  const query = new URLSearchParams({ histogram: histogram.name, generation, last: String(last) })
   let response
-  let text
-  let time
+  let answer
   try {
     const signal = AbortSignal.timeout(timeoutMs)
-    response = await fetch(`${path}?${query}`, { headers: { accept: 'text/plain' }, cache: 'no-store', signal })
-    // The time is that of the page, because the clock of the server may be wrong, and may jump.
-    time = (performance.timeOrigin + performance.now()) / 1000
-    text = await response.text()
-  } catch {
-    const since = Number.isNaN(lastAnswer) ? 'yet' : `since ${formatClock(lastAnswer)}`
-    return showState('lost', `No answer ${since}; asking again`)
+    response = await fetch(`live/data?${query}`, { cache: 'no-store', signal })
+    answer = await response.text()
+  } catch (error) {
+    // A server that does not answer in time may be there, and is asked again. The time goes on from the first question.
+    if ((error as Error).name !== 'TimeoutError') trouble = unreachable()
+    return 1000
   }
-  if (asked !== histogram) return
+  const receivedMs = performance.now()
+  if (asked.history !== history) return 0
   if (response.status === 401 || response.status === 403) {
     refused = true
-    return showState('lost', `Refused with status ${response.status}: reload this page to sign in`)
+    trouble = `Refused with status ${response.status}: reload this page to sign in`
+    return 0
   }
-  if (!response.ok) return showState('lost', `Answered with status ${response.status}; asking again`)
-  try {
-    history.add(time, reader.read(text))
-  } catch (error) {
-    return showState('lost', `${(error as Error).message}: reload this page`)
+  if (!response.ok) {
+    trouble = response.status === 404
+      ? `${histogram.name} is not served any more: reload this page`
+      : `Answered with status ${response.status}; asking again`
+    return 1000
   }
-  lastAnswer = time
+  const content = JSON.parse(answer) as Answer
+  history.add(content, clock(receivedMs))
+  objectiveWindows = content.objective
+  answeredMs = receivedMs
+  trouble = undefined
   if (!paused) draw()
+  return Math.min(Math.max(content.nextMs + 30, 100), 2000)
 }
 
-/**
- * Asks for the metrics once a second, as long as the page is visible. A slow server is asked less often: requests take
- * up at most half of the time.
- */
+function unreachable (): string {
+  return `No answer ${Number.isNaN(answeredMs) ? 'yet' : `since ${formatClock(clock(answeredMs))}`}; asking again`
+}
+
+/** Asks as often as there is something new, as long as the page is visible. */
 let asking = false
 async function keepAsking (): Promise<void> {
   if (asking) return
   asking = true
+  answeredMs = NaN
   while (!document.hidden && !refused) {
-    const begin = performance.now()
-    await poll()
-    const took = performance.now() - begin
-    await new Promise(resolve => setTimeout(resolve, Math.max(intervalMs - took, Math.min(took, timeoutMs))))
+    const pauseMs = await ask()
+    showState()
+    await new Promise(resolve => setTimeout(resolve, pauseMs))
   }
   asking = false
 }
 
+/** Shows how long an answer has been missed, while it is. */
+function keepTime (): void {
+  if (document.hidden || paused) return
+  showState()
+  if (waitingSeconds() !== undefined) drawCharts()
+}
+
+/** For how long there has been no answer. Undefined: no answer is missed. */
+function waitingSeconds (): number | undefined {
+  const waitingMs = performance.now() - answeredMs
+  return waitingMs > missedMs ? waitingMs / 1000 : undefined
+}
+
 function draw (): void {
-  const increase = history.over(windowSeconds)
-  points = history.points(quantiles.map(([, q]) => q), quantileSeconds, table.chosen)
-  showNumbers(increase)
-  table.show(increase, windowSeconds)
-  const row = table.chosen === undefined ? undefined : increase?.rows.get(table.chosen)
-  const rowName = row === undefined ? '' : [row.method, row.route].filter(Boolean).join(' ') || 'all requests'
-  setText(find('#chosen'), row === undefined ? 'Charts of all requests' : `Charts of ${rowName} only`)
-  charts.draw(points)
+  const increase = windowSeconds === undefined ? history.sinceStart() : history.over(windowSeconds)
+  const before = windowSeconds === undefined ? undefined : history.over(windowSeconds, windowSeconds)
+  changes = increase === undefined ? new Map() : changesOf(histogram.upperBounds, increase, before)
+  points = history.points(quantiles.map(([, q]) => q), quantileSeconds, spans[1], table.chosen)
+  marks = history.marks()
+  const chosen = chosenRow(increase)
+  showScope(increase)
+  showNumbers(increase, chosen)
+  showChanges(increase)
+  showObjective()
+  table.show(increase, changes, `By route and method, ${windowText()}`)
+  drawCharts()
+  keepLink()
+  showState()
+}
+
+function drawCharts (): void {
+  const isWaiting = waitingSeconds() !== undefined && !paused
+  const end = isWaiting || Number.isNaN(history.time) ? clock(performance.now()) : history.time
+  charts.draw(points, isWaiting ? [...marks, { from: history.time, time: end, kind: 'waiting' }] : marks, end)
+  setText(find('#heat data'), formatRate(charts.most).replace('.0', ''))
   showPoint()
-  find('#heat data').textContent = formatRate(charts.most).replace('.0', '')
-  if (Number.isNaN(lastAnswer)) return
-  const live = increase?.total.buckets.at(-1) === 0 ? 'Live; no requests' : 'Live'
-  showState('live', paused ? `Paused at ${formatClock(lastAnswer)}` : live)
 }
 
-function showState (name: string, text: string): void {
+/** The chosen row, or what all requests are together. */
+function chosenRow (increase: Increase | undefined): Row {
+  if (increase === undefined) return emptyRow(histogram.upperBounds)
+  if (table.chosen === undefined) return increase.total
+  return increase.rows.get(table.chosen) ?? emptyRow(histogram.upperBounds)
+}
+
+function rowName (key: string): string {
+  return Object.values(labelsOf(key)).join(' ') || 'all requests'
+}
+
+function windowText (): string {
+  return windowSeconds === undefined ? 'since the server started' : `over the last ${formatWindow(windowSeconds)}`
+}
+
+function showState (): void {
+  const waiting = waitingSeconds()
+  if (trouble !== undefined) return setState('lost', trouble, '')
+  if (Number.isNaN(answeredMs)) return setState('', 'Connecting', '')
+  if (paused) return setState('paused', `Paused at ${formatClock(history.time)}`, '')
+  if (waiting !== undefined) {
+    return setState('lost', 'No answer: the application does not turn', `for ${Math.floor(waiting)} s`)
+  }
+  const stall = marks.findLast(({ kind }) => kind === 'stall')
+  if (stall !== undefined && history.time - stall.time < mentionSeconds) {
+    const [length, until] = [formatSeconds(stall.time - stall.from), formatClock(stall.time)]
+    return setState('live', `Live; the event loop did not turn for ${length} until ${until}`, '')
+  }
+  const isIdle = points.length > 0 && points.slice(-10).every(({ rates }) => rates.all === 0)
+  setState('live', isIdle ? 'Live; no requests' : 'Live', '')
+}
+
+/** The time is not read out, because it changes every second. */
+function setState (name: string, text: string, time: string): void {
   state.dataset.state = name
-  setText(state, text)
+  setText(state.querySelector('[role]')!, text)
+  setText(state.querySelector('[aria-hidden]')!, time)
 }
 
-function showNumbers (increase: Increase | undefined): void {
+function showScope (increase: Increase | undefined): void {
+  const { chosen } = table
+  find('#all').hidden = chosen === undefined
+  setText(find('#chosen'), chosen === undefined ? 'All requests' : `${rowName(chosen)} only`)
   const seconds = increase?.seconds ?? 0
-  const isPartial = increase !== undefined && windowSeconds - seconds > 1
-  setText(find('#seen'), isPartial ? `of which this page has seen ${formatWindow(seconds)}` : '')
-  const total = increase?.total ?? noCounts(histogram.upperBounds)
-  const all = total.buckets.at(-1)!
+  const isPartial = windowSeconds !== undefined && windowSeconds - seconds > 1
+  const known = isPartial ? `of which ${formatWindow(seconds)} are known` : ''
+  setText(find('#seen'), windowSeconds === undefined ? formatWindow(seconds) : known)
+}
+
+function showNumbers (increase: Increase | undefined, row: Row): void {
+  const { counts } = row
+  const all = requestsOf(row)
   const isKnown = increase !== undefined
-  setNumber('rate', isKnown ? all / seconds : NaN, formatRate, isKnown ? `${formatCount(all)} in all` : '')
+  setNumber('rate', isKnown ? all / increase.seconds : NaN, formatRate, isKnown ? `${formatCount(all)} in all` : '')
+  setNumber('mean', counts.sum / all, formatSeconds, all === 0 ? '' : `${formatTotal(counts.sum)} in total`)
   for (const [name, q] of quantiles) {
-    const estimate = estimateQuantile(q, histogram.upperBounds, total.buckets)
+    const estimate = estimateQuantile(q, histogram.upperBounds, counts.buckets)
     const { value, lower, upper } = estimate
     const bucket = Number.isNaN(value) ? '' : `bucket ${formatBucket(lower, upper)}`
     setNumber(name, value, () => formatEstimate(estimate), bucket)
   }
-  const share = (part: number): string => all === 0 ? '' : `${formatShare(part, all)} of requests`
-  const hasStatus = histogram.statusLabel !== undefined
-  setNumber('errors', hasStatus ? total.errors : NaN, formatCount, hasStatus ? share(total.errors) : 'no status label')
-  setNumber('aborted', total.aborted, formatCount, share(total.aborted))
-  setNumber('rejected', increase?.rejected ?? 0, formatCount, '')
-  const rows = isKnown ? [...increase.rows.values()] : []
-  const inFlight = rows.reduce((sum, row) => sum + row.inFlight, 0)
-  setNumber('in-flight', hasInFlight && isKnown ? inFlight : NaN, formatCount, '')
-  for (const id of ['errors', 'aborted', 'rejected']) {
-    const { value } = find<HTMLDataElement>(`#${id} data`)
-    find(`#${id}`).classList.toggle('some', Number(value) > 0)
+  const share = (part: number): string => all === 0 || part === 0 ? '' : `${formatShare(part, all)}; `
+  for (const digit of ['2', '3', '4', '5']) {
+    const part = statusClass(row, digit)
+    const statuses = digit === '2' ? '' : formatCounts(statusesOf(row, digit))
+    setNumber(`status-${digit}`, isKnown ? part : NaN, formatCount, (share(part) + statuses).replace(/; $/, ''))
   }
+  const aborted = sumOf(counts.aborted)
+  setNumber('aborted', isKnown ? aborted : NaN, formatCount, share(aborted) + formatCounts(counts.aborted))
+  const rejected = increase?.rejected ?? {}
+  const hasRejected = isKnown && table.chosen === undefined
+  setNumber('rejected', hasRejected ? sumOf(rejected) : NaN, formatCount, hasRejected ? formatCounts(rejected) : '')
+  setNumber('in-flight', isKnown ? row.inFlight : NaN, formatCount, '')
+  setNumber('long-lived', isKnown ? sumOf(row.longLived) : NaN, formatCount, formatCounts(row.longLived))
+  const begin = history.time - (windowSeconds ?? spans[1])
+  const recent = points.filter(({ time, busy }) => time > begin && !Number.isNaN(busy))
+  const seconds = recent.reduce((sum, { from, time }) => sum + time - from, 0)
+  const busy = recent.reduce((sum, { from, time, busy }) => sum + busy * (time - from), 0)
+  const longest = Math.max(0, ...recent.map(({ stall }) => stall))
+  setNumber('loop-busy', seconds === 0 ? NaN : busy / seconds, formatPercentage,
+    seconds === 0 ? '' : `longest stall ${formatSeconds(longest)}`)
 }
 
 function setNumber (id: string, value: number, format: (value: number) => string, note: string): void {
-  const element = find<HTMLDataElement>(`#${id} data`)
+  const card = document.getElementById(id)
+  // There is no card for what is not counted.
+  if (card === null) return
+  const element = card.querySelector('data')!
   element.value = String(value)
   setText(element, Number.isNaN(value) ? nothing : format(value))
-  setText(find(`#${id} small`), note)
+  const small = card.querySelector('small')!
+  setText(small, note)
+  small.title = note
+  card.classList.toggle('some', value > 0)
+}
+
+/** Names the rows that have changed most against the window before. */
+function showChanges (increase: Increase | undefined): void {
+  const list = find('#changes')
+  const most = [...changes].sort(([, a], [, b]) => b.weight - a.weight).slice(0, 3)
+  const texts = most.map(([key, { text }]) => `${rowName(key)}: ${text}`)
+  if (list.dataset.shown !== texts.join('\n')) {
+    list.dataset.shown = texts.join('\n')
+    list.replaceChildren(...most.map(([key], index) => {
+      const button = document.createElement('button')
+      button.type = 'button'
+      button.textContent = texts[index]!
+      button.onclick = () => table.choose(key)
+      return button
+    }))
+  }
+  const nothingText = windowSeconds === undefined || increase === undefined ? '' : 'nothing beyond chance'
+  setText(find('#unchanged'), texts.length > 0 ? '' : nothingText)
+  find('#changed').hidden = windowSeconds === undefined
+}
+
+function showObjective (): void {
+  if (objective === undefined || objectiveWindows === undefined) return
+  const budget = 1 - objective.share
+  for (const { seconds, observedSeconds, requests, slow } of objectiveWindows) {
+    const id = `burn-${seconds}`
+    const burn = requests === 0 ? NaN : slow / requests / budget
+    const part = seconds - observedSeconds > 15 ? `, ${formatWindow(observedSeconds)} of it known` : ''
+    const note = `${formatCount(slow)} of ${formatCount(requests)} slow${part}`
+    setNumber(id, burn, value => `${formatRate(value)} ×`, note)
+    document.getElementById(id)!.classList.toggle('some', burn >= 1)
+  }
+  const hour = objectiveWindows.at(-1)!
+  const left = hour.requests === 0 ? NaN : 1 - hour.slow / hour.requests / budget
+  setNumber('budget', left, value => value < 0 ? 'used up' : formatPercentage(value),
+    `${formatCount(Math.floor(hour.requests * budget))} may be slow, ${formatCount(hour.slow)} were`)
+  // The factor and the windows are those of FastifyLatencyBudgetFastBurn in example/monitoring.
+  const isFast = objectiveWindows.every(({ requests, slow }) => slow / requests > 14.4 * budget) && hour.requests >= 10
+  setText(find('#alert'), isFast ? 'FastifyLatencyBudgetFastBurn wakes somebody when both are above 14.4 ×.' : '')
 }
 
 /** Shows the values under the cursor of the charts or, without a cursor, the latest values. */
@@ -166,12 +317,14 @@ function showPoint (): void {
   const last = Math.max(points.length - 1, 0)
   const index = Math.min(charts?.cursor ?? last, last)
   const point = points[index]
-  const values: Record<string, string> = { rate: nothing, error: nothing }
-  quantiles.forEach(([name], quantile) => { values[name] = formatSeconds(point?.quantiles[quantile] ?? NaN) })
-  if (typeof point?.rate === 'number') {
-    Object.assign(values, { rate: formatRate(point.rate), error: formatRate(point.errorRate!) })
-  }
-  for (const [key, text] of Object.entries(values)) setText(find(`[data-key=${key}] b`), text)
+  quantiles.forEach(([name], quantile) => {
+    setKey(name, point === undefined ? nothing : formatEstimate(point.quantiles[quantile]!))
+  })
+  setKey('rate', point === undefined ? nothing : formatRate(point.rates.all))
+  for (const [name] of failures) setKey(name, point === undefined ? nothing : formatRate(point.rates[name]))
+  setKey('busy', formatPercentage(point?.busy ?? NaN))
+  setKey('stall', formatSeconds(point?.stall ?? NaN))
+  setText(find('#at'), charts?.cursor === null || point === undefined ? '' : formatClock(point.time))
   for (const plot of document.querySelectorAll('.plot')) {
     plot.setAttribute('aria-valuemax', String(last))
     plot.setAttribute('aria-valuenow', String(index))
@@ -179,21 +332,118 @@ function showPoint (): void {
   }
 }
 
+function setKey (name: string, text: string): void {
+  setText(find(`[data-key="${name}"] b`), text)
+}
+
+/** Keeps in the address what the page shows, so that the address can be handed on. */
+function keepLink (): void {
+  const link = new URLSearchParams({ window: String(windowSeconds ?? 'start'), sort: table.sort })
+  if (histograms.length > 1) link.set('histogram', histogram.name)
+  if (table.filter !== '') link.set('filter', table.filter)
+  for (const [label, value] of Object.entries(labelsOf(table.chosen))) link.set(label, value)
+  const hash = `#${link}`
+  if (location.hash !== hash) window.history.replaceState(null, '', hash)
+}
+
+function secondsOf ({ value }: HTMLInputElement): number | undefined {
+  return value === 'start' ? undefined : Number(value)
+}
+
+/** The queries of all numbers as they are shown. */
+function shownQueries (): Readonly<Record<string, string | undefined>> {
+  const burns = (objectiveWindows ?? []).map(({ seconds }) =>
+    [`burn-${seconds}`, burnQuery(objective!.histogram, objective!.latency, objective!.share, seconds)])
+  return {
+    ...queries({ histogram, ...labelsOf(table.chosen), seconds: windowSeconds }),
+    ...Object.fromEntries(burns)
+  }
+}
+
+/** Copies a text, and says so. The button shows it for a moment. */
+async function copyWith (button: HTMLElement, text: string, done: string): Promise<void> {
+  const say = (words: string): void => setText(find('#done'), words)
+  await copy(text).then(() => say(done), error => say(`Not copied: ${error.message}`))
+  button.dataset.done = ''
+  setTimeout(() => delete button.dataset.done, 1500)
+}
+
+/** Everything that the page shows, as plain data. */
+function shownState (): object {
+  const increase = windowSeconds === undefined ? history.sinceStart() : history.over(windowSeconds)
+  return {
+    page: location.href,
+    savedAt: new Date().toISOString(),
+    until: Number.isNaN(history.time) ? null : new Date(1000 * history.time).toISOString(),
+    histogram,
+    windowSeconds: windowSeconds ?? 'since the server started',
+    observedSeconds: increase?.seconds,
+    all: increase?.total,
+    rejected: increase?.rejected,
+    rows: [...increase?.rows.values() ?? []],
+    changes: [...changes].map(([key, { text }]) => `${rowName(key)}: ${text}`),
+    objective: objective && { ...objective, windows: objectiveWindows },
+    seconds: points,
+    marks,
+    promql: shownQueries()
+  }
+}
+
+function fileName (extension: string): string {
+  return `latency-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}.${extension}`
+}
+
+/** The numbers as lines of text. */
+function textLines (): string[] {
+  const cards = [...document.querySelectorAll<HTMLElement>('dl > div')].map(card =>
+    `${card.dataset.name!} ${card.querySelector('data')!.textContent!}`)
+  const rows = [...document.querySelectorAll<HTMLTableRowElement>('#routes tbody tr')].slice(0, 10).map(row =>
+    [...row.cells].map(cell => `${cell.dataset.name!} ${cell.firstElementChild!.textContent!}`).join('   '))
+  const title = `${histogram.name}, ${find('#chosen').textContent!}, ${windowText()}`
+  const time = new Date(1000 * history.time).toISOString()
+  return [title, time, cards.slice(0, 5).join('   '), cards.slice(5).join('   '), ...rows]
+}
+
+for (const button of document.querySelectorAll<HTMLButtonElement>('[data-query]')) {
+  button.onclick = () => {
+    const query = shownQueries()[button.dataset.query!]
+    if (query === undefined) setText(find('#done'), 'No query gives this number')
+    else copyWith(button, query, `Copied: ${query}`)
+  }
+}
+find('#link').onclick = () => copyWith(find('#link'), location.href, 'Copied the link')
+find('#json').onclick = () => {
+  save(fileName('json'), new Blob([JSON.stringify(shownState(), null, 2)], { type: 'application/json' }))
+}
+find('#png').onclick = async () => save(fileName('png'), await drawPicture(textLines()))
 select.replaceChildren(...histograms.map(({ name }) => new Option(name)))
 select.disabled = histograms.length === 1
-select.onchange = () => show(histograms[select.selectedIndex]!)
+select.onchange = () => {
+  show(histograms[select.selectedIndex]!, new URLSearchParams({ window: String(windowSeconds ?? 'start') }))
+}
 pause.onclick = () => {
   paused = !paused
   pause.ariaPressed = String(paused)
   draw()
 }
-for (const input of document.querySelectorAll<HTMLInputElement>('#window input')) {
+for (const input of windows) {
   input.onchange = () => {
-    windowSeconds = Number(input.value)
-    draw()
+    windowSeconds = secondsOf(input)
+    table.reorder()
   }
+}
+find('#all').onclick = () => table.choose(undefined)
+document.onkeydown = event => {
+  if (event.key === 'Escape' && !event.defaultPrevented && table.chosen !== undefined) table.choose(undefined)
 }
 matchMedia('(prefers-color-scheme: dark)').onchange = createCharts
 document.onvisibilitychange = () => { keepAsking() }
-show(histograms[0]!)
+setInterval(keepTime, 500)
+
+function open (): void {
+  const link = new URLSearchParams(location.hash.slice(1))
+  show(histograms.find(({ name }) => name === link.get('histogram')) ?? histograms[0]!, link)
+}
+window.onhashchange = open
+open()
 keepAsking()

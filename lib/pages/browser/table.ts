@@ -1,78 +1,156 @@
 // The table of routes, and the row of it that the user has chosen. This file needs a browser.
+import type { Change } from './changes'
 import { quantiles } from './charts'
 import { find, setText } from './elements'
-import { formatCount, formatEstimate, formatRate, formatWindow, nothing } from './format'
+import type { ShownHistogram } from './feed'
+import { formatBucket, formatCount, formatEstimate, formatRate, formatSeconds, formatTotal, nothing } from './format'
 import type { Increase } from './history'
 import { estimateQuantile, type Estimate } from './quantile'
-import type { Row, ShownHistogram } from './reader'
+import { requestsOf, statusClass, sumOf, type Row } from './rows'
 
-interface Column {
-  readonly name: string
-  /** The value that rows are sorted by. */
-  readonly value: (row: Row, seconds: number) => string | number
-  readonly text: (row: Row, seconds: number) => string
-  readonly isText?: boolean
-  /** Whether a number above 0 is marked as bad news. */
-  readonly isAlarming?: boolean
+/** A row, and what else its columns are made of. */
+interface Shown {
+  readonly key: string
+  readonly row: Row
+  readonly seconds: number
+  readonly change: Change | undefined
+  /** Computed once for all columns. */
+  readonly estimates: ReadonlyMap<string, Estimate>
 }
 
-const requestsOf = ({ counts }: Row): number => counts.buckets.at(-1)!
+interface Column {
+  readonly id: string
+  readonly name: string
+  /** The value that rows are sorted by. */
+  readonly value: (shown: Shown) => string | number
+  readonly text: (shown: Shown) => string
+  /** A second line, such as the bucket of an estimate. */
+  readonly note?: (shown: Shown) => string
+  readonly isText?: boolean
+  /** The kind of bad news that a number above 0 is. */
+  readonly alarm?: string
+}
+
+/** With more rows than this, the others are shown when they are asked for. */
+const firstRows = 100
+
+/** The order of rows that change is kept for this long, so that a row can be read. */
+const keepOrderMs = 3000
 
 export interface TableOptions {
   readonly histogram: ShownHistogram
-  /** Whether the server counts requests in flight. */
-  readonly hasInFlight: boolean
-  /** Called when the user has chosen another order or another row. */
+  /** Whether the server counts open requests. */
+  readonly hasOpen: boolean
+  /** What the page was opened with. */
+  readonly sort: string | undefined
+  readonly filter: string
+  /** Called when the user has chosen another order, another row, or other rows. */
   readonly onChange: () => void
 }
 
-function columnsOf ({ histogram, hasInFlight }: TableOptions): Column[] {
-  const { methodLabel, routeLabel, statusLabel, upperBounds } = histogram
+function columnsOf ({ histogram, hasOpen }: TableOptions): Column[] {
+  const { methodLabel, routeLabel, statusLabel } = histogram
   const columns: Array<Column | false> = [
-    routeLabel !== undefined && textColumn('Route', ({ route }) => route!),
-    methodLabel !== undefined && textColumn('Method', ({ method }) => method!),
-    methodLabel === undefined && routeLabel === undefined && textColumn('Route', () => 'all requests'),
-    {
-      name: 'Requests/s',
-      value: requestsOf,
-      text: (row, seconds) => requestsOf(row) === 0 ? nothing : formatRate(requestsOf(row) / seconds)
+    (routeLabel !== undefined || methodLabel === undefined) &&
+      { ...textColumn('route', 'Route', ({ row }) => row.route ?? 'all requests'), note: changeText },
+    methodLabel !== undefined && {
+      ...textColumn('method', 'Method', ({ row }) => row.method!), ...routeLabel === undefined && { note: changeText }
     },
-    ...quantiles.map(([name, q]): Column => {
-      const estimate = ({ counts }: Row): Estimate => estimateQuantile(q, upperBounds, counts.buckets)
-      return { name, value: row => estimate(row).value, text: row => formatEstimate(estimate(row)) }
-    }),
-    statusLabel !== undefined && { ...countColumn('Errors', ({ counts }) => counts.errors), isAlarming: true },
-    { ...countColumn('Aborted', ({ counts }) => counts.aborted), isAlarming: true },
-    hasInFlight && countColumn('In flight', ({ inFlight }) => inFlight)
+    {
+      id: 'requests',
+      name: 'Requests',
+      value: ({ row }) => requestsOf(row),
+      text: ({ row }) => formatCount(requestsOf(row)),
+      note: ({ row, seconds }) => requestsOf(row) === 0 ? '' : `${formatRate(requestsOf(row) / seconds)}/s`
+    },
+    {
+      id: 'total',
+      name: 'Time in total',
+      value: ({ row }) => row.counts.sum,
+      text: ({ row }) => requestsOf(row) === 0 ? nothing : formatTotal(row.counts.sum)
+    },
+    {
+      id: 'mean',
+      name: 'Mean',
+      value: ({ row }) => row.counts.sum / requestsOf(row),
+      text: ({ row }) => formatSeconds(row.counts.sum / requestsOf(row))
+    },
+    ...quantiles.map(([name]): Column => ({
+      id: name,
+      name,
+      value: ({ estimates }) => estimates.get(name)!.value,
+      text: ({ estimates }) => formatEstimate(estimates.get(name)!),
+      note: ({ estimates }) => {
+        const { value, lower, upper } = estimates.get(name)!
+        return Number.isNaN(value) ? '' : formatBucket(lower, upper)
+      }
+    })),
+    ...statusLabel === undefined
+      ? []
+      : ['3', '4', '5'].map(digit => countColumn(`${digit}xx`, ({ row }) => statusClass(row, digit), digit)),
+    countColumn('Aborted', ({ row }) => sumOf(row.counts.aborted), 'aborted'),
+    hasOpen && countColumn('Open', ({ row }) => row.inFlight + sumOf(row.longLived))
   ]
   return columns.filter(column => column !== false)
 }
 
-function textColumn (name: string, text: (row: Row) => string): Column {
-  return { name, isText: true, value: text, text }
+function changeText ({ change }: Shown): string {
+  return change?.text ?? ''
 }
 
-function countColumn (name: string, value: (row: Row) => number): Column {
-  return { name, value, text: row => formatCount(value(row)) }
+function textColumn (id: string, name: string, text: (shown: Shown) => string): Column {
+  return { id, name, isText: true, value: text, text }
+}
+
+function countColumn (name: string, value: (shown: Shown) => number, alarm = 'some'): Column {
+  return { id: name.toLowerCase().replace(' ', '-'), name, value, text: shown => formatCount(value(shown)), alarm }
+}
+
+/** The cells of a row, and what is in them, which is quicker to look up here than in the document. */
+interface Element {
+  readonly row: HTMLTableRowElement
+  readonly texts: HTMLElement[]
+  readonly notes: HTMLElement[]
+  readonly shown: string[]
 }
 
 export class Table {
+  readonly #histogram: ShownHistogram
   readonly #columns: Column[]
   readonly #onChange: () => void
   readonly #body = find('#routes tbody')
-  readonly #rows = new Map<string, HTMLTableRowElement>()
-  #sortedBy = 0
-  #descending = false
+  readonly #filter = find<HTMLInputElement>('#filter')
+  readonly #sort = find<HTMLSelectElement>('#sort')
+  readonly #more = find<HTMLButtonElement>('#more')
+  readonly #elements = new Map<string, Element>()
+  #sortedBy: number
+  #descending: boolean
   #chosen: string | undefined
+  #all = false
+  /** The keys of the rows in their order, and when they were put into it. */
+  #order: string[] = []
+  #orderedMs = -Infinity
 
   constructor (options: TableOptions) {
+    this.#histogram = options.histogram
     this.#columns = columnsOf(options)
     this.#onChange = options.onChange
+    const [id, order] = (options.sort ?? '').split(' ')
+    const index = this.#columns.findIndex(column => column.id === id)
+    this.#sortedBy = index === -1 ? this.#columns.findIndex(({ id }) => id === 'total') : index
+    this.#descending = index === -1 || order !== 'ascending'
     const heads = document.createElement('tr')
     heads.append(...this.#columns.map((column, index) => this.#createHead(column, index)))
     find('#routes thead').replaceChildren(heads)
     this.#body.replaceChildren()
-    this.#body.onkeydown = ({ key }) => { if (key === 'Escape') this.#choose(undefined) }
+    this.#sort.replaceChildren(...this.#columns.map(({ id, name }) => new Option(name, id)))
+    this.#sort.onchange = () => this.#sortBy(this.#sort.selectedIndex)
+    this.#filter.value = options.filter
+    this.#filter.oninput = () => this.reorder()
+    this.#more.onclick = () => {
+      this.#all = true
+      this.reorder()
+    }
   }
 
   /** The key of the chosen row, or undefined if none is chosen. */
@@ -80,40 +158,105 @@ export class Table {
     return this.#chosen
   }
 
-  show (increase: Increase | undefined, windowSeconds: number): void {
-    setText(find('#routes caption'), `By route, over the last ${formatWindow(windowSeconds)}`)
+  get sort (): string {
+    return `${this.#columns[this.#sortedBy]!.id} ${this.#descending ? 'descending' : 'ascending'}`
+  }
+
+  get filter (): string {
+    return this.#filter.value
+  }
+
+  choose (key: string | undefined): void {
+    this.#chosen = key
+    this.#onChange()
+  }
+
+  show (increase: Increase | undefined, changes: ReadonlyMap<string, Change>, caption: string): void {
+    setText(find('#routes-name'), caption)
+    this.#sort.selectedIndex = this.#sortedBy
     find('#routes thead').querySelectorAll('th').forEach((head, index) => {
       if (index === this.#sortedBy) head.ariaSort = this.#descending ? 'descending' : 'ascending'
       else head.removeAttribute('aria-sort')
     })
-    const { value } = this.#columns[this.#sortedBy]!
-    const seconds = increase?.seconds ?? NaN
-    const rows = Array.from(increase?.rows ?? [], ([key, row]) => ({ row, key, rank: value(row, seconds) }))
-    const direction = this.#descending ? -1 : 1
-    rows.sort((a, b) => (compare(a.rank, b.rank) || 0) * direction ||
-      compare(a.row.route ?? '', b.row.route ?? '') || compare(a.key, b.key))
-    rows.forEach(({ row, key }, index) => {
-      let element = this.#rows.get(key)
-      if (element === undefined) {
-        element = this.#createRow(key)
-        this.#rows.set(key, element)
-      }
-      element.classList.toggle('idle', requestsOf(row) === 0)
-      element.classList.toggle('chosen', key === this.#chosen)
-      element.querySelector('button')!.ariaPressed = String(key === this.#chosen)
-      this.#columns.forEach(({ text, value, isAlarming }, column) => {
-        const cell = element.cells[column]!
-        setText(cell.querySelector('button') ?? cell, text(row, seconds))
-        if (isAlarming === true) cell.classList.toggle('some', Number(value(row, seconds)) > 0)
-      })
-      if (this.#body.children[index] !== element) this.#body.insertBefore(element, this.#body.children[index] ?? null)
+    const shown = this.#inOrder(this.#select(increase, changes))
+    const visible = this.#all ? shown : shown.slice(0, firstRows)
+    const rows = visible.map(one => this.#showRow(one))
+    rows.forEach((row, index) => {
+      if (this.#body.children[index] !== row) this.#body.insertBefore(row, this.#body.children[index] ?? null)
     })
-    find('#empty').hidden = rows.length > 0
+    while (this.#body.children.length > rows.length) this.#body.lastElementChild!.remove()
+    this.#more.hidden = visible.length === shown.length
+    setText(this.#more, `Show all ${formatCount(shown.length)} rows`)
+    const empty = find('#empty')
+    empty.hidden = rows.length > 0
+    setText(empty, increase === undefined || increase.rows.size === 0
+      ? 'No requests yet. A route is here as soon as it has answered one.'
+      : 'No route or method has this text.')
   }
 
-  #choose (key: string | undefined): void {
-    this.#chosen = key
+  /** The rows that the filter lets through. */
+  #select (increase: Increase | undefined, changes: ReadonlyMap<string, Change>): Shown[] {
+    const wanted = this.#filter.value.toLowerCase().split(' ')
+    const shown: Shown[] = []
+    for (const [key, row] of increase?.rows ?? []) {
+      const text = `${row.method ?? ''} ${row.route ?? ''}`.toLowerCase()
+      if (!wanted.every(word => text.includes(word))) continue
+      const estimates = new Map(quantiles.map(([name, q]) =>
+        [name, estimateQuantile(q, this.#histogram.upperBounds, row.counts.buckets)]))
+      shown.push({ key, row, seconds: increase!.seconds, change: changes.get(key), estimates })
+    }
+    return shown
+  }
+
+  /** Puts rows into their order. It is kept for some time, and while somebody points at the table or is in it. */
+  #inOrder (shown: Shown[]): Shown[] {
+    const { value } = this.#columns[this.#sortedBy]!
+    const direction = this.#descending ? -1 : 1
+    const isInUse = this.#body.matches(':hover') || this.#body.contains(document.activeElement)
+    if (performance.now() - this.#orderedMs > keepOrderMs && !isInUse) this.#order = []
+    const places = new Map(this.#order.map((key, index) => [key, index]))
+    const ranks = new Map(shown.map(one => [one.key, value(one)]))
+    shown.sort((a, b) => {
+      const [placeA, placeB] = [places.get(a.key), places.get(b.key)]
+      if (placeA !== undefined && placeB !== undefined) return placeA - placeB
+      return compare(ranks.get(a.key)!, ranks.get(b.key)!) * direction ||
+        compare(a.row.route ?? '', b.row.route ?? '') || compare(a.key, b.key)
+    })
+    if (this.#order.length !== shown.length) {
+      this.#order = shown.map(({ key }) => key)
+      this.#orderedMs = performance.now()
+    }
+    return shown
+  }
+
+  #showRow (shown: Shown): HTMLTableRowElement {
+    const { key, row } = shown
+    let element = this.#elements.get(key)
+    if (element === undefined) this.#elements.set(key, element = this.#createRow(key))
+    element.row.classList.toggle('idle', requestsOf(row) === 0)
+    element.row.classList.toggle('chosen', key === this.#chosen)
+    element.row.querySelector('button')!.ariaPressed = String(key === this.#chosen)
+    this.#columns.forEach(({ text, note, value, alarm }, index) => {
+      const [content, below] = [text(shown), note?.(shown) ?? '']
+      if (element.shown[index] === `${content}\n${below}`) return
+      element.shown[index] = `${content}\n${below}`
+      element.texts[index]!.textContent = content
+      element.notes[index]!.textContent = below
+      if (alarm !== undefined) element.texts[index]!.dataset.alarm = Number(value(shown)) > 0 ? alarm : ''
+    })
+    return element.row
+  }
+
+  /** Forgets the order of the rows, and shows them again. */
+  reorder (): void {
+    this.#order = []
     this.#onChange()
+  }
+
+  #sortBy (index: number): void {
+    this.#descending = this.#sortedBy === index ? !this.#descending : this.#columns[index]!.isText !== true
+    this.#sortedBy = index
+    this.reorder()
   }
 
   #createHead ({ name, isText }: Column, index: number): HTMLTableCellElement {
@@ -122,11 +265,7 @@ export class Table {
     if (isText === true) head.className = 'text'
     button.type = 'button'
     button.textContent = name
-    button.onclick = () => {
-      this.#descending = this.#sortedBy === index ? !this.#descending : isText !== true
-      this.#sortedBy = index
-      this.#onChange()
-    }
+    button.onclick = () => this.#sortBy(index)
     head.append(button)
     return head
   }
@@ -135,25 +274,32 @@ export class Table {
    * Creates a row with a button for the keyboard and for screen readers. A click anywhere on the row counts as a click
    * on the button.
    */
-  #createRow (key: string): HTMLTableRowElement {
+  #createRow (key: string): Element {
     const row = document.createElement('tr')
-    row.onclick = () => this.#choose(this.#chosen === key ? undefined : key)
-    this.#columns.forEach(({ isText }, index) => {
+    row.onclick = () => this.choose(this.#chosen === key ? undefined : key)
+    // On a phone the cells of a row are laid out in lines, and browsers then forget that they are cells.
+    row.role = 'row'
+    const element: Element = { row, texts: [], notes: [], shown: [] }
+    this.#columns.forEach(({ id, name, isText }, index) => {
       const cell = document.createElement(index === 0 ? 'th' : 'td')
-      if (isText === true) cell.className = 'text'
-      if (index === 0) {
-        const button = document.createElement('button')
-        button.type = 'button'
-        Object.assign(cell, { scope: 'row' }).append(button)
-      }
+      cell.role = index === 0 ? 'rowheader' : 'cell'
+      cell.className = `${isText === true ? 'text ' : ''}${id}`
+      cell.dataset.name = name
+      const [text, note] = [document.createElement(index === 0 ? 'button' : 'span'), document.createElement('small')]
+      if (text instanceof HTMLButtonElement) text.type = 'button'
+      cell.append(text, note)
+      element.texts.push(text)
+      element.notes.push(note)
       row.append(cell)
     })
-    return row
+    return element
   }
 }
 
+const collator = new Intl.Collator('en', { numeric: true })
+
 /** Compares two values of a column. NaN, the quantile of a row without requests, is less than any number. */
 function compare (a: string | number, b: string | number): number {
-  if (typeof a === 'string' || typeof b === 'string') return a < b ? -1 : a > b ? 1 : 0
+  if (typeof a === 'string' || typeof b === 'string') return collator.compare(String(a), String(b))
   return (Number.isNaN(a) ? -1 : a) - (Number.isNaN(b) ? -1 : b)
 }

@@ -3,9 +3,9 @@ import { Readable } from 'node:stream'
 import fc from 'fast-check'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import { createListening, scrape } from './helpers/application'
-import { Connection } from './helpers/connection'
-import type { Exposition } from './helpers/exposition'
+import { createListening, scrape } from '../helpers/application'
+import { Connection } from '../helpers/connection'
+import type { Exposition } from '../helpers/exposition'
 
 /** What clients do: the route that the request is for, its text, and what the client waits for before it acts. */
 interface Behaviour {

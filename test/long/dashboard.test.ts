@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import t from 'tap'
 import ts from 'typescript'
-import { root } from './helpers/repository'
-import type { Dashboard } from './types/dashboard'
+import { root } from '../helpers/repository'
+import type { Dashboard } from '../types/dashboard'
 
 const file = path.join(root, 'example', 'monitoring', 'grafana', 'fastify-latency.json')
 const json = readFileSync(file, 'utf8')

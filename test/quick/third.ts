@@ -1,0 +1,3 @@
+import { runPart } from '../helpers/part'
+
+runPart(2)
