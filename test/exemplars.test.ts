@@ -4,7 +4,7 @@ import { context, ROOT_CONTEXT, trace, type Context } from '@opentelemetry/api'
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import type { Options } from '..'
-import { isSampledTrace } from '../lib/request/exemplars'
+import { isSampledTrace } from '../lib/histogram/traceparent'
 import { collectWarnings, createListening } from './helpers/application'
 import { createHistogram, observe } from './helpers/histogram'
 import { protobuf, readProtobuf, secondsOf, type Exemplar } from './helpers/protobuf'
@@ -156,6 +156,8 @@ t.test("the active span of OpenTelemetry is preferred to the client's", async t 
     })
     app.get('/', async () => 'x')
   })
+  // An API that is loaded after the first requests is found soon.
+  for (let count = 0; count < 64; count++) await app.inject('/')
   const cases = [
     ['a 1', traceparent, 'a'.repeat(32)], ['b 0', traceparent, traceId], ['G 1', traceparent, traceId],
     [undefined, traceparent, traceId], ['c 1', undefined, 'c'.repeat(32)]
@@ -169,16 +171,17 @@ t.test("the active span of OpenTelemetry is preferred to the client's", async t 
   }
 })
 
-t.test('an API that fails is warned of, and the request is recorded', async t => {
+t.test('an API that fails is warned of once, and the request is recorded', async t => {
   const warnings = collectWarnings(t)
-  const key = Symbol.for('opentelemetry.js.api.1')
-  const before = (globalThis as Record<symbol, unknown>)[key]
-  t.teardown(() => { (globalThis as Record<symbol, unknown>)[key] = before })
-  ;(globalThis as Record<symbol, unknown>)[key] = { context: { active () { throw new Error('broken') } } }
+  // What an SDK registers with the API is a property of this object.
+  const api = (globalThis as Record<symbol, unknown>)[Symbol.for('opentelemetry.js.api.1')] as { context?: unknown }
+  t.teardown(() => { delete api.context })
+  api.context = { active () { throw new Error('broken') } }
   const { app, address } = await createWith(t, { exemplars: true })
-  await fetch(address, { headers: { traceparent } })
-  t.same(await read(t, app), [])
-  t.match(warnings, [{ code: 'FST_LATENCY_ERR_CALLBACK', message: /broken/ }])
+  for (let count = 0; count < 2; count++) await fetch(address, { headers: { traceparent } })
+  t.same(await read(t, app), [{ trace_id: traceId, span_id: spanId }], "the client's is used")
+  t.match(warnings.map(({ code, message }) => ({ code, message })), [{ code: 'FST_LATENCY_ERR_CALLBACK', message: /broken/ }])
+  t.equal(warnings.length, 1)
 })
 
 t.test('a value that is no time is no exemplar, and a negative one is one of 0', async t => {
@@ -190,4 +193,23 @@ t.test('a value that is no time is no exemplar, and a negative one is one of 0',
   t.same(family.snapshot().exemplars, [])
   family.keepExemplar(0, -1, { a: 'x' })
   t.match(family.snapshot().exemplars, [{ series: 0, bucket: 0, value: 0, labels: { a: 'x' } }])
+})
+
+t.test('of many values the latest that may be one is the exemplar of its bucket, in each series', async t => {
+  const family = createHistogram({ name: 'h', help: 'h', labelNames: ['route'], upperBounds: [1] })
+  const slots = ['a', 'b'].map(route => observe(family, [route], 1))
+  const trace = (id: number): string => `00-${String(id).padStart(32, '0')}-${spanId}-01`
+  for (let id = 1; id <= 500; id++) {
+    for (const slot of slots) family.keepExemplar(slot, id % 3, id % 10 === 0 ? trace(id).replace('-', '_') : trace(id))
+  }
+  const expected = slots.flatMap((_slot, series) => [[0, 499, 1], [1, 497, 2]].map(([bucket, id, value]) =>
+    ({ series, bucket, value, labels: { trace_id: String(id).padStart(32, '0'), span_id: spanId } })))
+  const found = family.snapshot().exemplars.map(({ timestampSeconds, ...exemplar }) => exemplar)
+  t.same(found, expected)
+  family.keepExemplar(slots[0]!, 1, `cc${traceparent.slice(2)}-${'x'.repeat(5000)}`)
+  t.same(family.snapshot().exemplars[0]!.labels, { trace_id: traceId, span_id: spanId }, 'a version to come')
+  family.keepExemplar(slots[0]!, 1, trace(1))
+  family.reset()
+  t.same(family.snapshot().exemplars, [])
+  t.same(family.snapshot().exemplars, [], 'not even those that waited')
 })

@@ -29,11 +29,13 @@ export class HistogramFamily {
   readonly definition: HistogramDefinition
   readonly index: SeriesIndex
   readonly #upperBounds: Float64Array
-  /** The numbers of each series: the sum, and then a count for each bucket. The last bucket is `+Inf`. */
+  /** The numbers of each series: the sum, a count for each bucket, of which the last is `+Inf`, and native buckets. */
   readonly #rows: Column
   /** `#rows.segments` and `#rows.width`. They are kept here too because they are read faster from here. */
   readonly #segments: readonly Float64Array[]
   readonly #width: number
+  /** How many numbers come before the native buckets. */
+  readonly #classicWidth: number
   readonly #native: NativeBuckets | undefined
   readonly #exemplars = new KeptExemplars()
   /**
@@ -46,10 +48,11 @@ export class HistogramFamily {
     this.definition = definition
     this.index = index
     this.#upperBounds = Float64Array.from(definition.upperBounds)
-    this.#width = definition.upperBounds.length + 2
+    this.#native = definition.native && new NativeBuckets(definition.native)
+    this.#classicWidth = definition.upperBounds.length + 2
+    this.#width = this.#classicWidth + (this.#native?.width ?? 0)
     this.#rows = index.addColumn(this.#width)
     this.#segments = this.#rows.segments
-    this.#native = definition.native && new NativeBuckets(definition.native, index)
   }
 
   /**
@@ -60,14 +63,14 @@ export class HistogramFamily {
     const segment = this.#segments[slot >> segmentBits] ?? this.#grow(slot)
     const row = (slot & placeMask) * this.#width
     if (!Number.isFinite(value)) {
-      segment[row + this.#width - 1]!++
-      if (this.#native !== undefined) this.#native.observe(slot, Infinity)
+      segment[row + this.#classicWidth - 1]!++
+      if (this.#native !== undefined) this.#native.observe(segment, row + this.#classicWidth, Infinity)
       return
     }
     const counted = value > 0 ? value : 0
     segment[row]! += counted
     segment[row + 1 + bucketIndex(this.#upperBounds, counted)]!++
-    if (this.#native !== undefined) this.#native.observe(slot, counted)
+    if (this.#native !== undefined) this.#native.observe(segment, row + this.#classicWidth, counted)
   }
 
   /** Keeps a value that has been observed as the exemplar of its bucket. */
@@ -90,7 +93,7 @@ export class HistogramFamily {
   * snapshotInSteps (): Generator<undefined, HistogramPoints> {
     const { index } = this
     const { clears, size } = index
-    const buckets = this.#width - 1
+    const buckets = this.#classicWidth - 1
     const labelSets: (readonly string[])[] = []
     const [counts, sums, starts] = [unfilled(size * buckets), unfilled(size), unfilled(size)]
     const native: NativePoints[] = []
@@ -100,7 +103,7 @@ export class HistogramFamily {
       if (first > 0) yield
       if (index.clears !== clears) return yield * this.snapshotInSteps()
       const end = Math.min(first + perStep, size)
-      const slots: number[] = []
+      const nativeRows: Float64Array[] = []
       for (let slot = first; slot < end; slot++) {
         if (index.labelNames.length > 0 && this.#rows.isZero(slot)) continue
         const series = labelSets.push(index.labelSet(slot)) - 1
@@ -109,10 +112,10 @@ export class HistogramFamily {
         sums[series] = segment[row]!
         for (let bucket = 0; bucket < buckets; bucket++) counts[series * buckets + bucket] = segment[row + 1 + bucket]!
         starts[series] = Math.max(index.startSeconds(slot), this.#startSeconds)
-        if (this.#native !== undefined) slots.push(slot)
+        if (this.#native !== undefined) nativeRows.push(segment.subarray(row + this.#classicWidth, row + this.#width))
         if (!this.#exemplars.isEmpty) exemplars.push(...this.#exemplars.of(slot, series))
       }
-      if (this.#native !== undefined) native.push(this.#native.snapshot(slots))
+      if (this.#native !== undefined) native.push(this.#native.snapshot(nativeRows))
     }
     const series = labelSets.length
     return {
@@ -133,16 +136,12 @@ export class HistogramFamily {
   reset (): void {
     this.#startSeconds = nowSeconds()
     this.#exemplars.clear()
-    this.index.clear(this.#columns)
+    this.index.clear([this.#rows])
   }
 
   /** Leaves the index. Requests that are still open then may be counted nevertheless. */
   dispose (): void {
-    for (const column of this.#columns) this.index.removeColumn(column)
-  }
-
-  get #columns (): Column[] {
-    return this.#native === undefined ? [this.#rows] : [this.#rows, this.#native.rows]
+    this.index.removeColumn(this.#rows)
   }
 
   /** Makes room for a series that was added when this histogram had left the index. */

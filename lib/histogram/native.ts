@@ -1,7 +1,5 @@
 import { nativeZeroThreshold, type NativePoints } from '../snapshot'
-import { type Column, placeMask, segmentBits } from './columns'
 import { coarser, coarsestSchema, NativeScale } from './native-scale'
-import type { SeriesIndex } from './series-index'
 
 /** How the native buckets of a histogram are kept. */
 export interface NativeConfig {
@@ -11,7 +9,7 @@ export interface NativeConfig {
   readonly maxBuckets: number
 }
 
-// The places of what comes before the counts in the row of a series.
+// The places of what comes before the counts in the numbers of a series.
 const zeroCount = 0
 /** The count of infinite values. It is not among the counts of buckets, which would have to reach that far. */
 const infiniteCount = 1
@@ -25,9 +23,9 @@ const firstCount = 6
 const fewestCounts = 128
 
 /**
- * The native buckets of a histogram: a column beside its classic buckets. A row has room for the counts of a number of
- * neighbouring buckets, which is a power of two. The count of a bucket is at the place that the last bits of its index
- * tell. Wherever the values of a series are, its counts thus need not be moved.
+ * The native buckets of a histogram. Their numbers follow those of the classic buckets in the row of a series. There is
+ * room for the counts of a number of neighbouring buckets, which is a power of two. The count of a bucket is at the
+ * place that the last bits of its index tell. Wherever the values of a series are, its counts thus need not be moved.
  */
 export class NativeBuckets {
   readonly #config: NativeConfig
@@ -35,34 +33,30 @@ export class NativeBuckets {
   /** How many times the resolution of the scale is halved before that of the configuration is reached. */
   readonly #scaleHalvings: number
   readonly #places: number
-  readonly #rows: Column
-  readonly #segments: readonly Float64Array[]
-  readonly #width: number
+  /** How many numbers there are of each series. */
+  readonly width: number
 
-  constructor (config: NativeConfig, index: SeriesIndex) {
+  constructor (config: NativeConfig) {
     this.#config = config
     this.#scale = new NativeScale(Math.max(config.schema, 0))
     this.#scaleHalvings = Math.max(-config.schema, 0)
     // Buckets without a count need room as well: by default there is room for a range of 2^32.
     this.#places = Math.max(fewestCounts, 2 ** Math.ceil(Math.log2(1.5 * config.maxBuckets)))
-    this.#width = firstCount + this.#places
-    this.#rows = index.addColumn(this.#width)
-    this.#segments = this.#rows.segments
+    this.width = firstCount + this.#places
   }
 
-  get rows (): Column {
-    return this.#rows
-  }
-
-  /** Counts a value that is not negative. It may be infinite. */
-  observe (slot: number, value: number): void {
-    const segment = this.#segments[slot >> segmentBits] ?? this.#grow(slot)
-    const row = (slot & placeMask) * this.#width
+  /**
+   * Counts a value that is not negative, and may be infinite. The numbers of its series are in the segment from `row`
+   * on.
+   */
+  observe (segment: Float64Array, row: number, value: number): void {
     if (value <= nativeZeroThreshold) {
       segment[row + zeroCount]!++
     } else if (value !== Infinity) {
       const finest = this.#scale.index(value)
-      const index = coarser(finest, this.#scaleHalvings + segment[row + halvings]!)
+      const halved = this.#scaleHalvings + segment[row + halvings]!
+      // Not to shift by 0 saves a tenth of the time that all of this takes.
+      const index = halved === 0 ? finest : coarser(finest, halved)
       const place = row + firstCount + (index & (this.#places - 1))
       const distance = index - segment[row + lowest]!
       // All buckets with counts are less than `#places` apart, so that this one is not another one at the same place.
@@ -73,9 +67,8 @@ export class NativeBuckets {
     }
   }
 
-  /** The points of some series. */
-  snapshot (slots: readonly number[]): NativePoints {
-    const rows = slots.map(slot => this.#row(slot))
+  /** The points of some series, of which these are the numbers. */
+  snapshot (rows: readonly Float64Array[]): NativePoints {
     const size = rows.reduce((sum, row) => sum + row[populated]! + Math.sign(row[infiniteCount]!), 0)
     const [schemas, zeroCounts] = [new Int8Array(rows.length), new Float64Array(rows.length)]
     const [ends, indexes, counts] = [new Uint32Array(rows.length), new Int32Array(size), new Float64Array(size)]
@@ -125,7 +118,7 @@ export class NativeBuckets {
   /** Makes one bucket of each two. */
   #halve (segment: Float64Array, row: number): void {
     const mask = this.#places - 1
-    const counts = segment.subarray(row + firstCount, row + this.#width)
+    const counts = segment.subarray(row + firstCount, row + this.width)
     const before = counts.slice()
     counts.fill(0)
     for (let index = segment[row + lowest]!; index <= segment[row + highest]!; index++) {
@@ -135,17 +128,6 @@ export class NativeBuckets {
     segment[row + lowest] = coarser(segment[row + lowest]!, 1)
     segment[row + highest] = coarser(segment[row + highest]!, 1)
     segment[row + populated] = counts.reduce((sum, count) => sum + Math.sign(count), 0)
-  }
-
-  #row (slot: number): Float64Array {
-    const start = (slot & placeMask) * this.#width
-    return this.#segments[slot >> segmentBits]!.subarray(start, start + this.#width)
-  }
-
-  /** Makes room for a series that was added when this histogram had left the index. */
-  #grow (slot: number): Float64Array {
-    this.#rows.reserve(slot + 1)
-    return this.#segments[slot >> segmentBits]!
   }
 }
 

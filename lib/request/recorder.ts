@@ -4,7 +4,7 @@ import type { HistogramFamily } from '../histogram/family'
 import type { Ending } from '../http/endings'
 import { sentStatus } from '../http/sent-head'
 import { Callback } from './callback'
-import { exemplarCallback } from './exemplars'
+import { createExemplarSource, type ExemplarSource } from './exemplars'
 import { notRecorded, SeriesResolver, type ResolverOptions } from './labels'
 import type { Measure } from './measures'
 import type { RequestConfig } from './options'
@@ -40,7 +40,7 @@ export class Recorder {
   readonly #ofEnd: readonly MeasuredColumn[]
   readonly #ofHeaders: readonly MeasuredColumn[]
   readonly #ignore: Callback<boolean> | undefined
-  readonly #exemplars: Callback<ExemplarLabels | false> | undefined
+  readonly #exemplarOf: ExemplarSource | undefined
   /** Headers whose measures are recorded already. */
   readonly #recorded = new WeakSet<SentHeaders>()
 
@@ -54,8 +54,8 @@ export class Recorder {
     this.#ignore = config.ignore && new Callback({
       option: 'ignore', function: config.ignore, read: readBoolean, rule: 'a boolean', otherwise: false, warn
     })
-    this.#exemplars = config.exemplars === false ? undefined : exemplarCallback(config.exemplars, warn)
-    this.#asksForMore = columns.length > 1 || this.#ignore !== undefined || this.#exemplars !== undefined
+    this.#exemplarOf = config.exemplars === false ? undefined : createExemplarSource(config.exemplars, warn)
+    this.#asksForMore = columns.length > 1 || this.#ignore !== undefined
     this.abortedStatus = config.abortedStatus
   }
 
@@ -84,6 +84,7 @@ export class Recorder {
     const slot = this.#resolver.resolve(reply, status, ending)
     if (slot === notRecorded) return false
     this.#latency.observe(slot, elapsedMs / 1000)
+    if (this.#exemplarOf !== undefined) this.#keepExemplar(this.#exemplarOf, slot, reply, elapsedMs / 1000)
     return true
   }
 
@@ -96,7 +97,7 @@ export class Recorder {
     this.#recorded.add(headers)
     const slot = this.#find(reply, sentStatus(reply), 'replied')
     if (slot === notRecorded) return
-    const exemplar = this.#exemplar(reply)
+    const exemplar = this.#exemplarOf?.(reply.request, reply)
     observe(this.#ofHeaders, slot, { reply, ending: 'replied', elapsedMs: headers.elapsedMs, exemplar })
   }
 
@@ -108,7 +109,7 @@ export class Recorder {
   #recordMore (reply: FastifyReply, status: number, elapsedMs: number, ending: Ending): boolean {
     const slot = this.#find(reply, status, ending)
     if (slot === notRecorded) return false
-    const exemplar = this.#exemplar(reply)
+    const exemplar = this.#exemplarOf?.(reply.request, reply)
     observe(this.#ofEnd, slot, { reply, ending, elapsedMs, exemplar })
     const headers = this.measuresHeaders ? sentHeadersOf(reply.request) : undefined
     if (headers !== undefined) {
@@ -123,9 +124,9 @@ export class Recorder {
     return this.#resolver.resolve(reply, status, ending)
   }
 
-  /** What a request is labelled with as an exemplar, or false if it is none. */
-  #exemplar (reply: FastifyReply): ExemplarLabels | false {
-    return this.#exemplars?.call(reply.request, reply) ?? false
+  #keepExemplar (exemplarOf: ExemplarSource, slot: number, reply: FastifyReply, seconds: number): void {
+    const exemplar = exemplarOf(reply.request, reply)
+    if (exemplar !== undefined) this.#latency.keepExemplar(slot, seconds, exemplar)
   }
 }
 
@@ -139,8 +140,8 @@ interface Moment {
   readonly ending: Ending
   /** The time since the request came. */
   readonly elapsedMs: number
-  /** False: the request is no exemplar. */
-  readonly exemplar: ExemplarLabels | false
+  /** Undefined: the request is no exemplar. */
+  readonly exemplar: ExemplarLabels | undefined
 }
 
 function observe (
@@ -151,6 +152,6 @@ function observe (
     const value = measure.value === 'elapsed seconds' ? elapsedMs / 1000 : measure.value(reply, ending)
     if (value === undefined) continue
     family.observe(slot, value)
-    if (exemplar !== false) family.keepExemplar(slot, value, exemplar)
+    if (exemplar !== undefined) family.keepExemplar(slot, value, exemplar)
   }
 }

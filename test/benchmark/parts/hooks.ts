@@ -33,6 +33,8 @@ export async function prepare (subject: Subject): Promise<Prepared> {
   const [response] = await once(get(url, { agent }), 'response') as [IncomingMessage]
   await once(response.resume(), 'end')
   const [request, reply] = seen!
+  // As it is in the turn in which a reply has been sent, which is when the hooks see it.
+  Object.defineProperty(reply.raw, 'closed', { value: false })
   // Fastify calls the hooks of all routes from one place, so that V8 cannot inline them there.
   for (let index = 0; index < 8; index++) call([createEmptyHook()], request, reply, requestsPerBlock)
   return {
