@@ -1,7 +1,7 @@
 import { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import {
-  hasKnownLength, isAnsweredPastReply, isHeadOfEventStream, sentHead, statusIn, watchConnection
+  hasBody, hasKnownLength, isAnsweredPastReply, isHeadOfEventStream, sentHead, statusIn, watchConnection
 } from './sent-head'
 
 /**
@@ -114,7 +114,7 @@ export class EndingObserver {
   /** Whether an HTTP/1 connection has an open request of which the client has not sent everything yet. */
   isReceiving (socket: Duplex): boolean {
     const connection = this.#own((socket as Carrier)[kConnection])
-    const latest = connection?.pipelined.at(-1) ?? connection?.reply
+    const latest = connection?.pipelined.at(-1) ?? connection?.reply ?? connection?.cutOff
     return latest?.request.raw.complete === false
   }
 
@@ -167,7 +167,11 @@ export class EndingObserver {
     this.#connections.add(connection)
     connection.isClosed = carrier.closed
     // There is one listener, however many observers there are: Node.js warns of more than ten.
-    if (first === undefined) carrier.once('close', EndingObserver.#onClose)
+    if (first !== undefined) return connection
+    // In HTTP/1 it runs before the listeners of others, which may end a reply that can no longer be sent. In HTTP/2 the
+    // reply finishes in a listener of Node.js.
+    if (isHttp2(reply)) carrier.once('close', EndingObserver.#onClose)
+    else carrier.prependOnceListener('close', EndingObserver.#onClose)
     return connection
   }
 
@@ -184,6 +188,7 @@ export class EndingObserver {
 
   #closed (connection: Connection): void {
     connection.isClosed = true
+    connection.cutOff = connection.pipelined.at(-1) ?? connection.reply
     this.#connections.delete(connection)
     for (let { reply } = connection; reply !== undefined; reply = connection.reply) {
       connection.remove(reply)
@@ -208,6 +213,9 @@ class Connection {
   reply: FastifyReply | undefined = undefined
   /** The replies of the open requests that arrived behind `reply`. */
   readonly pipelined: FastifyReply[] = []
+
+  /** The reply of the latest request that was open when the connection closed. */
+  cutOff: FastifyReply | undefined = undefined
 
   isClosed = false
 
@@ -305,6 +313,10 @@ function transportOf (request: FastifyRequest): Transport | undefined {
   return raw.client ?? raw.stream ?? raw.socket ?? undefined
 }
 
+function isHttp2 ({ raw }: FastifyReply): boolean {
+  return (raw as { stream?: Duplex }).stream !== undefined
+}
+
 function isReal (transport: Transport | undefined): transport is Transport {
   return transport instanceof Duplex
 }
@@ -343,7 +355,10 @@ function endingOfConnection (reply: FastifyReply): Ending {
   const transport = transportOf(request)
   // The reply is complete, but an asynchronous `onResponse` hook of the application runs before ours and delays it. The
   // reply to an injected request never becomes finished.
-  if (raw.writableFinished || (raw.writableEnded && !isReal(transport))) {
+  // Node.js takes the connection away from an HTTP/1 reply that it has sent. A reply that is ended without having been
+  // sent, because its connection is destroyed, counts as finished too.
+  const isFinished = raw.writableFinished && (raw.socket === null || isHttp2(reply) || !isReal(transport))
+  if (isFinished || (raw.writableEnded && !isReal(transport))) {
     return wereSent.get(raw) === false ? endingOfReply(reply) : endingOfSent(reply)
   }
   if (longLivedKind(reply) !== undefined) return 'long_lived'
@@ -356,7 +371,9 @@ function endingOfConnection (reply: FastifyReply): Ending {
 
 /** Whether somebody has answered a request past its reply, and has sent all before the connection closed. */
 function wasEnded (reply: FastifyReply): boolean {
-  return isAnsweredPastReply(reply) && transportOf(reply.request)?.writableFinished === true
+  if (!isAnsweredPastReply(reply)) return false
+  const transport = transportOf(reply.request)
+  return transport?.writableFinished === true || (!transport?.errored && !hasBody(sentHead(reply)!))
 }
 
 /**

@@ -42,22 +42,44 @@ export function sentHead (reply: FastifyReply): SentHead | undefined {
   }
 }
 
+/** How much of what is written to a connection is looked at for a head. */
+const longestHead = 8192
+
 /**
  * Notes the head of an answer that is written to a connection, past the reply. To be called for a request to upgrade
- * the connection: whoever accepts or refuses it, ws for example, writes the answer like that. What is written later is
- * not looked at.
+ * the connection: whoever accepts or refuses it, ws for example, writes the answer like that. Interim answers, and what
+ * is written behind the head, are passed over.
  */
 export function watchConnection (reply: FastifyReply, connection: Duplex): void {
   const { raw }: { raw: RawReply } = reply
   const { write, end } = connection
-  const noting = <F extends (...parameters: any[]) => unknown>(send: F): F => function (this: Duplex, ...parameters) {
-    Object.assign(connection, { write, end })
-    const head = /^HTTP\/1\.[01] \d{3}[^]*?\r\n\r\n/.exec(String(parameters[0]))?.[0]
+  let text = ''
+  const watching = { write: watch(write), end: watch(end) }
+  Object.assign(connection, watching)
+
+  function watch<F extends (...parameters: any[]) => unknown> (send: F): F {
+    return function (this: Duplex, ...parameters) {
+      if (text.length < longestHead && !headsOnConnections.has(raw)) note(parameters[0], parameters[1])
+      return send.apply(this, parameters)
+    } as F
+  }
+
+  function note (chunk: unknown, encoding: unknown): void {
+    text = (text + textOf(chunk, encoding)).replace(/^(?:HTTP\/1\.[01] 1(?!01)\d\d[^]*?\r\n\r\n)+/, '')
+    const head = /^HTTP\/1\.[01] \d{3}[^]*?\r\n\r\n/.exec(text)?.[0]
+    if (head === undefined) return
     // What the reply itself sends comes to the connection too.
-    if (head !== undefined && raw._header === null) headsOnConnections.set(raw, head)
-    return send.apply(this, parameters)
-  } as F
-  Object.assign(connection, { write: noting(write), end: noting(end) })
+    if (raw._header === null) headsOnConnections.set(raw, head)
+    text = head.padEnd(longestHead)
+    // Somebody else may have put functions in the place of these since.
+    if (connection.write === watching.write) connection.write = write
+    if (connection.end === watching.end) connection.end = end
+  }
+}
+
+function textOf (chunk: unknown, encoding: unknown): string {
+  if (typeof chunk === 'string') return Buffer.from(chunk, encoding as BufferEncoding | undefined).toString('latin1')
+  return chunk instanceof Uint8Array ? Buffer.from(chunk).toString('latin1') : ''
 }
 
 /** Whether an answer was written to the connection of a request, past its reply. */
@@ -70,7 +92,7 @@ export function isAnsweredPastReply ({ raw }: FastifyReply): boolean {
  * Fastify changes it to 500 when the source of a stream fails.
  */
 export function statusIn (head: SentHead): number {
-  return Number(typeof head === 'string' ? head.split(' ', 2)[1] : head[':status'])
+  return typeof head === 'string' ? Number.parseInt(head.split(' ', 2)[1]!) : Number(head[':status'])
 }
 
 /**
@@ -106,6 +128,11 @@ export function isHeadOfEventStream (head: SentHead): boolean {
   if (status < 200 || status > 299 || status === 204) return false
   if (typeof head === 'string') return eventStreamLine.test(head) && !lengthLine.test(head)
   return eventStreamValue.test(String(valueIn(head, 'content-type'))) && valueIn(head, 'content-length') === undefined
+}
+
+/** Whether a head says that a body follows. */
+export function hasBody (head: SentHead): boolean {
+  return typeof head === 'string' && /^(?:content-length:[ \t]*[1-9]|transfer-encoding:)/im.test(head)
 }
 
 /** The value of a header. Whoever has sent it may have written its name in capitals. */

@@ -142,7 +142,7 @@ const lookupMs = 5000
 
 async function addressesOf (host: string): Promise<string[]> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`the name was not resolved in ${lookupMs} ms`)), lookupMs)
+    const timer = setTimeout(() => reject(new Error(`the name was not resolved in ${lookupMs} ms`)), lookupMs).unref()
     dns.lookup(host, { all: true }, (error, addresses) => {
       clearTimeout(timer)
       if (error === null) resolve([...new Set(addresses.map(({ address }) => address))])

@@ -206,14 +206,14 @@ export class MetricsServer {
     return server.unref()
   }
 
-  /** Counts a client whose certificate is missing, or not from the configured authority. */
+  /** Counts a client whose certificate is missing, or is not a valid one of the configured authority. */
   #countUntrusted ({ code }: NodeJS.ErrnoException, { authorizationError }: TLSSocket): void {
     const isMissing = code === 'ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE'
     // Node.js writes null here until it has looked at the certificate.
     const isWrong = (authorizationError as unknown) !== null
     if (isMissing || isWrong) this.#options.metrics.unauthorized.increment({})
     // The address of the client is not known any more.
-    if (isWrong) this.#authenticationFailures.add('a client with a certificate of another authority')
+    if (isWrong) this.#authenticationFailures.add('a client with a certificate that is not trusted')
   }
 
   #createApp (): FastifyInstance {

@@ -209,6 +209,7 @@ t.test('the boot, and closing that waits for it, wait 5 seconds for the addresse
   t.intercept(timers, 'setTimeout', {
     value (callback: () => void, ms: number) {
       if (ms === 5000) expire = callback
+      return { unref: () => ({}) }
     }
   })
   const app = createApplication(t, { pluginTimeout: 0 })

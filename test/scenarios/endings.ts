@@ -439,6 +439,36 @@ const aborts: Scenario[] = [
     aborted: { 'GET /large in_reply': 1 }
   },
   {
+    name: 'the application ends the reply when the client has left',
+    declare: (app, { reached }) => {
+      for (const [path, begun] of [['/before', false], ['/after', true]] as const) {
+        app.get(path, (_request, reply) => {
+          reply.hijack()
+          if (begun) reply.raw.writeHead(201).write('first')
+          reply.raw.on('close', () => reply.raw.end('last'))
+          reached.open()
+        })
+      }
+      app.get('/', async () => 'x')
+    },
+    async run (address, { reached }) {
+      for (const path of ['/before', '/after']) {
+        for (const first of ['', head('/')]) {
+          const connection = await Connection.open(address)
+          connection.send(first)
+          if (first !== '') await connection.until('200 OK')
+          connection.send(head(path))
+          if (path === '/after') await connection.until('first')
+          else await reached.passed()
+          await setImmediate()
+          connection.leave()
+        }
+      }
+    },
+    observed: { 'GET /before 499': 2, 'GET /after 201': 2, 'GET / 200': 2 },
+    aborted: { 'GET /before before_reply': 2, 'GET /after in_reply': 2 }
+  },
+  {
     name: 'the handler throws after it has sent the reply',
     declare: app => {
       app.get('/', async (_request, { raw }) => {
@@ -635,25 +665,56 @@ const longLived: Scenario[] = [
       app.register(websocket)
       app.register(async app => {
         app.get('/socket', { websocket: true }, () => {})
-        for (const [path, answer] of [['/whole', '{}'], ['/half', '{']] as const) {
+        const withBody = 'HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n'
+        const refusals: Record<string, (socket: Socket) => void> = {
+          '/whole': socket => { socket.write(withBody); socket.end('{}') },
+          '/half': socket => { socket.write(withBody); socket.write('{', () => socket.destroy()) },
+          '/destroyed': socket => socket.write('HTTP/1.1 403 Forbidden\r\n\r\n', () => socket.destroy()),
+          '/bytes': socket => socket.end(Uint8Array.from(Buffer.from('HTTP/1.1 503\r\n\r\n'))),
+          '/parts': socket => { socket.write('HTTP/1.1 402 Pay', 'latin1'); socket.end(' up\r\n\r\n') },
+          '/interim': socket => socket.end('HTTP/1.1 103 Early Hints\r\na: b\r\n\r\nHTTP/1.1 404 No\r\n\r\n'),
+          '/wrapped': socket => {
+            const { write } = socket
+            const wrapper = (...parameters: Parameters<typeof write>): boolean => write.apply(socket, parameters)
+            socket.write = wrapper as typeof write
+            socket.write('HTTP/1.1 405 No\r\n\r\n')
+            socket.end('x')
+          }
+        }
+        for (const [path, refuse] of Object.entries(refusals)) {
           app.get(path, {
             websocket: true,
             preValidation: async ({ raw: { socket } }, reply) => {
               reply.hijack()
-              socket.write('HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n')
-              if (answer === '{}') socket.end(answer)
-              else socket.write(answer, () => socket.destroy())
+              refuse(socket)
             }
           }, () => {})
         }
+        app.get('/ended', {
+          websocket: true,
+          preValidation: async ({ raw: { socket } }, reply) => { reply.hijack(); socket.end() }
+        }, () => {})
       })
     },
     async run (address) {
       const upgrade = 'connection: upgrade\nupgrade: websocket\nsec-websocket-version: 7\n'
-      for (const path of ['/socket', '/whole', '/half', '/none']) await exchange(address, head(path, 'GET', upgrade))
+      for (const path of [
+        '/socket', '/whole', '/half', '/destroyed', '/bytes', '/parts', '/interim', '/wrapped', '/ended', '/none'
+      ]) await exchange(address, head(path, 'GET', upgrade))
     },
-    observed: { 'GET /socket 400': 1, 'GET /whole 401': 1, 'GET /half 401': 1, 'GET unmatched 404': 1 },
-    aborted: { 'GET /half in_reply': 1 }
+    observed: {
+      'GET /socket 400': 1,
+      'GET /whole 401': 1,
+      'GET /half 401': 1,
+      'GET /destroyed 403': 1,
+      'GET /bytes 503': 1,
+      'GET /parts 402': 1,
+      'GET /interim 404': 1,
+      'GET /wrapped 405': 1,
+      'GET /ended 499': 1,
+      'GET unmatched 404': 1
+    },
+    aborted: { 'GET /half in_reply': 1, 'GET /ended before_reply': 1 }
   }
 ]
 
