@@ -117,18 +117,22 @@ t.test('the function is called once for each request, event streams too', async 
     timeToFirstByte: true, exemplars: () => ({ call: String(++calls) })
   }, app => {
     app.get('/', async () => 'x')
-    app.get('/events', (_request, reply) => {
-      reply.hijack()
-      reply.raw.writeHead(200, { 'content-type': 'text/event-stream' })
-      reply.raw.write('data: x\n\n')
-      stream = reply.raw
-    })
+    for (const [path, config] of [['/events', {}], ['/left-out', { latency: false }]] as const) {
+      app.get(path, { config }, (_request, reply) => {
+        reply.hijack()
+        reply.raw.writeHead(200, { 'content-type': 'text/event-stream' })
+        reply.raw.write('data: x\n\n')
+        stream = reply.raw
+      })
+    }
     app.get('/end', { config: { latency: false } }, async () => { stream!.end() })
   })
   await fetch(address)
-  const events = await fetch(`${address}/events`)
-  await fetch(`${address}/end`)
-  await events.text()
+  for (const path of ['/events', '/left-out']) {
+    const events = await fetch(address + path)
+    await fetch(`${address}/end`)
+    await events.text()
+  }
   t.equal(calls, 2)
   t.same((await read(t, app)).map(({ call }) => call), ['1'], 'an event stream is in no latency')
   t.same((await read(t, app, 'http_request_first_byte_seconds')).map(({ call }) => call), ['1', '2'])
