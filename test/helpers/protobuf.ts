@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { parse, Reader } from 'protobufjs'
+import { FileDescriptorSet } from 'protobufjs/ext/descriptor'
 import { root } from './repository'
 
 /** Messages of metrics.proto as protobufjs reads them. What is not there is undefined. */
@@ -72,6 +73,11 @@ export function readProtobuf (bytes: Uint8Array): Family[] {
     families.push(metricFamily.toObject(message, { longs: Number, enums: String, arrays: true }) as Family)
   }
   return families
+}
+
+/** The schema, as other libraries for Protocol Buffers read it. */
+export function describeSchema (): Buffer {
+  return Buffer.from(FileDescriptorSet.encode(schema.toDescriptor('proto2')).finish())
 }
 
 /** The content type of such an exposition. */
