@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomFillSync } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
 import { writeOpenMetrics } from '../lib/exposition/openmetrics'
@@ -78,6 +79,73 @@ t.test('it is right for any double: subnormals, the least, the greatest, powers 
     assert.equal(scales.get(schema)!(value), coarser(scales.get(8)!(value), 8 - schema))
   }), { numRuns: 5000 })
 })
+
+/** For the schema 8, the greatest integer below or at each bound from 2^52 on, before 2^53. No root is rounded. */
+const mantissas = Float64Array.from({ length: 256 }, (_, index) => {
+  const isAbove = (mantissa: number): boolean => BigInt(mantissa) ** 256n > 1n << BigInt(256 * 52 + index)
+  let mantissa = Math.round(2 ** (52 + index / 256))
+  while (isAbove(mantissa)) mantissa--
+  while (!isAbove(mantissa + 1)) mantissa++
+  return mantissa
+})
+
+const leastExponent = -1074
+const powersOfTwo = Float64Array.from({ length: 1024 - leastExponent }, (_, index) => 2 ** (leastExponent + index))
+
+/** The bucket of a double in the schema 8, by comparing integers. */
+function exactIndex (value: number): number {
+  // A logarithm may be rounded up. To divide by a power of two is exact.
+  let exponent = Math.min(Math.floor(Math.log2(value)), 1023)
+  if (value < powersOfTwo[exponent - leastExponent]!) exponent--
+  const mantissa = value / powersOfTwo[exponent - leastExponent]! * 2 ** 52
+  let [low, high] = [0, 256]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (mantissa > mantissas[middle]!) low = middle + 1
+    else high = middle
+  }
+  return exponent * 256 + low
+}
+
+/** Some values whose index is wrong in some schema. Each bucket of a schema is two of the next finer one. */
+function wrongIndexes (values: Float64Array): unknown[] {
+  const scales = Array.from({ length: 13 }, (_, place) => ({
+    schema: place - 4, index: indexOf(place - 4), bucketsOfFinest: 2 ** (12 - place)
+  }))
+  const wrong: unknown[] = []
+  for (const value of values) {
+    const exact = exactIndex(value)
+    for (const { schema, index, bucketsOfFinest } of scales) {
+      const found = index(value)
+      if (found !== Math.ceil(exact / bucketsOfFinest) && wrong.length < 10) wrong.push([value, schema, found])
+    }
+  }
+  return wrong
+}
+
+t.test('it is right for a million random doubles, in every schema', async t => {
+  // As many again are negative, or are not finite.
+  const random = new Float64Array(2_010_000)
+  randomFillSync(random)
+  const values = random.filter(isValue)
+  t.ok(values.length >= 1_000_000)
+  t.same(wrongIndexes(values.subarray(0, 1_000_000)), [])
+})
+
+t.test('it is right at each bound of each schema, and beside it', async t => {
+  const length = 256 * powersOfTwo.length
+  const bounds = Float64Array.from({ length }, (_, index) => 2 ** (leastExponent + index / 256))
+  // Doubles that are next to each other are integers that are next to each other, too.
+  const integers = new BigInt64Array(bounds.buffer)
+  for (const distance of [0n, -1n, 1n]) {
+    const besideBounds = new Float64Array(integers.map(integer => integer + distance).buffer)
+    t.same(wrongIndexes(besideBounds.filter(isValue)), [], `${distance}`)
+  }
+})
+
+function isValue (double: number): boolean {
+  return double > 0 && double < Infinity
+}
 
 /** The native buckets of a histogram's only series, with each index. */
 function read (family: HistogramFamily): { schema: number, zero: number, buckets: Map<number, number> } {
