@@ -1,10 +1,12 @@
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import type { Options } from '../..'
 import { createListening } from '../helpers/application'
 import { familyOf, observe } from '../helpers/histogram'
-import { type Prometheus, until, withEach } from './programs'
+import { type Prometheus, root, until, withEach } from './programs'
 
 const name = 'http_request_duration_seconds'
 
@@ -106,6 +108,19 @@ t.test('native histograms have the count, the sum and the quantiles ' +
   }
   t.equal(await prometheus.value(`${name}_count`), undefined, 'there is no classic series beside it')
 }))
+
+t.test('the queries of docs/native-histograms.md have answers', withEach(['prometheus'], async (t, installation) => {
+  const text = readFileSync(join(root, 'docs', 'native-histograms.md'), 'utf8')
+  const queries = [...text.matchAll(/^```promql\n([^]*?)^```$/gm)].flatMap(([, block]) =>
+    block!.split(/\n(?! )/).filter(line => line !== '' && !line.startsWith('#')))
+  t.ok(queries.length >= 7)
+  const { app, address } = await createScraped(t, { histogram: { native: true } })
+  const prometheus = await installation.start(t, scrapeConfig(app), ['native-histograms'])
+  await fetch(address)
+  await scraped(app)
+  await fetch(address)
+  for (const query of queries) await t.test(query, () => until(query, () => prometheus.value(query)))
+}, [2, 52]))
 
 t.test('a target that goes from text to Protocol Buffers and back loses and doubles nothing, ' +
   'classic or native', withEach(['prometheus'], async (t, installation) => {
