@@ -8,7 +8,7 @@ import t, { type Test } from 'tap'
 import { createListening, registryOf } from '../helpers/application'
 import { Exposition } from '../helpers/exposition'
 import { describeSchema, protobuf } from '../helpers/protobuf'
-import { missing, Program, temporaryFolder, until, withEach } from './programs'
+import { missing, Program, temporaryFolder, until, victoriaMetrics, withEach } from './programs'
 
 const hostile = ['', '\\', '\\n', 'a\nb', '"', '\\"', '}', '{a="b"}', ',', '# EOF', 'ü😀', ' ', 'le="1"', '\u2028']
 
@@ -179,29 +179,31 @@ t.test('Prometheus stores the numbers of the text format, ' +
   t.strictSame(sorted(await stored(address)), sorted(expected))
 }))
 
-t.test('VictoriaMetrics stores them too', { skip: missing('victoria-metrics') }, async t => {
-  const { url, expected } = await createHostile(t)
-  const folder = temporaryFolder(t)
-  writeFileSync(join(folder, 'prometheus.yml'), scrapeConfig(url))
-  // It prints the address that it was given, not the port that it got.
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  await once(server.close(), 'close')
-  // eslint-disable-next-line no-new -- it runs until the test ends
-  new Program(t, 'victoria-metrics', [
-    `-promscrape.config=${join(folder, 'prometheus.yml')}`, `-storageDataPath=${join(folder, 'data')}`,
-    `-httpListenAddr=127.0.0.1:${port}`,
-    '-search.latencyOffset=0s'
-  ])
-  const read = await until('VictoriaMetrics to answer', () => stored(`http://127.0.0.1:${port}`).catch(() => undefined))
-  // It does not keep NaN, nor every digit.
-  const finite = new Map([...expected].filter(([, value]) => !Number.isNaN(value)))
-  t.same([...read.keys()].sort(), [...finite.keys()].sort())
-  const wrong = [...finite].filter(([name, value]) => read.get(name) !== value &&
-    !(Math.abs(read.get(name)! - value) <= 1e-9 * Math.abs(value)))
-  t.same(wrong, [])
-})
+for (const command of victoriaMetrics) {
+  t.test(`${command} stores them too`, { skip: missing(command) }, async t => {
+    const { url, expected } = await createHostile(t)
+    const folder = temporaryFolder(t)
+    writeFileSync(join(folder, 'prometheus.yml'), scrapeConfig(url))
+    // It prints the address that it was given, not the port that it got.
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    await once(server.close(), 'close')
+    // eslint-disable-next-line no-new -- it runs until the test ends
+    new Program(t, command, [
+      `-promscrape.config=${join(folder, 'prometheus.yml')}`, `-storageDataPath=${join(folder, 'data')}`,
+      `-httpListenAddr=127.0.0.1:${port}`,
+      '-search.latencyOffset=0s'
+    ])
+    const read = await until('VictoriaMetrics to answer', () => stored(`http://127.0.0.1:${port}`).catch(() => undefined))
+    // It does not keep NaN, nor every digit.
+    const finite = new Map([...expected].filter(([, value]) => !Number.isNaN(value)))
+    t.same([...read.keys()].sort(), [...finite.keys()].sort())
+    const wrong = [...finite].filter(([name, value]) => read.get(name) !== value &&
+      !(Math.abs(read.get(name)! - value) <= 1e-9 * Math.abs(value)))
+    t.same(wrong, [])
+  })
+}
 
 function scrapeConfig (url: string): string {
   const { host, searchParams } = new URL(url)

@@ -224,13 +224,25 @@ export async function listening (prometheus: Program): Promise<string> {
   return `http://${address}`
 }
 
+/** The folders that a variable of the environment names. */
+function foldersIn (variable: string): string[] {
+  return (process.env[variable] ?? '').split(delimiter).filter(folder => folder !== '')
+}
+
 const installed = new Installation()
-const named = (process.env.PROMETHEUS_PATHS ?? '').split(delimiter).filter(folder => folder !== '')
+const named = foldersIn('PROMETHEUS_PATHS')
 
 /** Those in the folders that PROMETHEUS_PATHS names, or else the one on PATH. */
 export const installations: readonly Installation[] = named.length > 0
   ? named.map(folder => new Installation(folder))
   : [installed]
+
+const namedVictoriaMetrics = foldersIn('VICTORIA_METRICS_PATHS')
+
+/** How to start each VictoriaMetrics: those in the folders of VICTORIA_METRICS_PATHS, or else the one on PATH. */
+export const victoriaMetrics: readonly string[] = namedVictoriaMetrics.length > 0
+  ? namedVictoriaMetrics.map(folder => join(folder, 'victoria-metrics'))
+  : ['victoria-metrics']
 
 /**
  * A test that is run with each of the installations that has these programs, of this version or a newer one. All run at
