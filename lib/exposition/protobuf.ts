@@ -126,6 +126,7 @@ function histogramWriter (chunk: Chunk, points: HistogramPoints): (series: numbe
   const { counts, sums, startSeconds, native } = points
   const bounds = [...points.upperBounds, Infinity]
   const exemplars = new ExemplarReader(points.exemplars)
+  const writeNative = native && nativeWriter(chunk, native)
   return series => {
     const start = chunk.open(metricKeys.histogram, long)
     let cumulativeCount = 0
@@ -147,7 +148,7 @@ function histogramWriter (chunk: Chunk, points: HistogramPoints): (series: numbe
     writeCount(chunk, histogramKeys, cumulativeCount)
     chunk.doubleField(histogramKeys.sum, sums[series]!)
     writeTimestamp(chunk, histogramKeys.start, startSeconds?.[series])
-    if (native !== undefined) writeNative(chunk, native, series)
+    writeNative?.(series)
     chunk.close(start, long)
   }
 }
@@ -159,42 +160,45 @@ function histogramWriter (chunk: Chunk, points: HistogramPoints): (series: numbe
 const longestGap = 2
 
 /**
- * Writes the native buckets of a series: spans say which buckets there are, and each count is told as the difference
- * from the count before.
+ * Returns a function that writes the native buckets of a series: spans say which buckets there are, and each count is
+ * told as the difference from the count before.
  */
-function writeNative (chunk: Chunk, native: NativePoints, series: number): void {
+function nativeWriter (chunk: Chunk, native: NativePoints): (series: number) => void {
   const { schemas, zeroCounts, ends, indexes, counts } = native
-  const first = series === 0 ? 0 : ends[series - 1]!
-  const end = ends[series]!
-  chunk.signedField(histogramKeys.schema, schemas[series]!)
-  chunk.doubleField(histogramKeys.zeroThreshold, nativeZeroThreshold)
-  chunk.integerField(histogramKeys.zeroCount, zeroCounts[series]!)
-  let next = 0
-  for (let bucket = first; bucket < end;) {
-    const firstIndex = indexes[bucket]!
-    let lastIndex = firstIndex
-    while (++bucket < end && indexes[bucket]! - lastIndex - 1 <= longestGap) lastIndex = indexes[bucket]!
-    const start = chunk.open(histogramKeys.span, short)
-    chunk.signedField(spanKeys.offset, firstIndex - next)
-    chunk.integerField(spanKeys.length, lastIndex - firstIndex + 1)
-    chunk.close(start, short)
-    next = lastIndex + 1
-  }
-  if (first === end) return
-  const start = chunk.open(histogramKeys.deltas, short)
-  let [previousIndex, previousCount] = [indexes[first]! - 1, 0]
-  for (let bucket = first; bucket < end; bucket++) {
-    const gap = indexes[bucket]! - previousIndex - 1
-    if (gap > 0 && gap <= longestGap) {
-      chunk.signed(-previousCount)
-      if (gap > 1) chunk.signed(0)
-      previousCount = 0
+  let differences = new Float64Array(0)
+  return series => {
+    const first = series === 0 ? 0 : ends[series - 1]!
+    const end = ends[series]!
+    const most = (end - first) * (1 + longestGap)
+    if (differences.length < most) differences = new Float64Array(2 * most)
+    chunk.signedField(histogramKeys.schema, schemas[series]!)
+    chunk.doubleField(histogramKeys.zeroThreshold, nativeZeroThreshold)
+    chunk.integerField(histogramKeys.zeroCount, zeroCounts[series]!)
+    let next = 0
+    let previousCount = 0
+    let told = 0
+    for (let bucket = first; bucket < end;) {
+      const firstIndex = indexes[bucket]!
+      let lastIndex = firstIndex - 1
+      for (; bucket < end && indexes[bucket]! - lastIndex - 1 <= longestGap; bucket++) {
+        while (++lastIndex < indexes[bucket]!) {
+          differences[told++] = -previousCount
+          previousCount = 0
+        }
+        differences[told++] = counts[bucket]! - previousCount
+        previousCount = counts[bucket]!
+      }
+      const start = chunk.open(histogramKeys.span, short)
+      chunk.signedField(spanKeys.offset, firstIndex - next)
+      chunk.integerField(spanKeys.length, lastIndex - firstIndex + 1)
+      chunk.close(start, short)
+      next = lastIndex + 1
     }
-    chunk.signed(counts[bucket]! - previousCount)
-    previousIndex = indexes[bucket]!
-    previousCount = counts[bucket]!
+    if (told === 0) return
+    const start = chunk.open(histogramKeys.deltas, short)
+    chunk.signed(differences, told)
+    chunk.close(start, short)
   }
-  chunk.close(start, short)
 }
 
 function summaryWriter (chunk: Chunk, points: SummaryPoints): (series: number) => void {

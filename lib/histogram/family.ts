@@ -2,7 +2,7 @@ import type { Exemplar, HistogramPoints, NativePoints } from '../snapshot'
 import { runAtOnce } from '../time-slices'
 import { bucketIndex } from './bounds'
 import { nowSeconds } from './clock'
-import { type Column, placeMask, segmentBits } from './columns'
+import { type Column, placeMask, segmentBits, unfilled } from './columns'
 import { KeptExemplars, type ExemplarLabels } from './exemplars'
 import { joinInSteps, NativeBuckets, type NativeConfig } from './native'
 import type { SeriesIndex } from './series-index'
@@ -19,7 +19,7 @@ export interface HistogramDefinition {
 
 /** How many series are copied in one step, and how many that have native buckets or exemplars. */
 const seriesPerStep = 10_000
-const richSeriesPerStep = 1000
+const richSeriesPerStep = 500
 
 /**
  * A histogram: a column of sums and bucket counts beside an index of series. Other histograms may have their columns
@@ -103,7 +103,8 @@ export class HistogramFamily {
       if (first > 0) yield
       if (index.clears !== clears) return yield * this.snapshotInSteps()
       const end = Math.min(first + perStep, size)
-      const nativeRows: Float64Array[] = []
+      const nativeSegments: Float64Array[] = []
+      const nativeRows: number[] = []
       for (let slot = first; slot < end; slot++) {
         if (index.labelNames.length > 0 && this.#rows.isZero(slot)) continue
         const series = labelSets.push(index.labelSet(slot)) - 1
@@ -112,10 +113,13 @@ export class HistogramFamily {
         sums[series] = segment[row]!
         for (let bucket = 0; bucket < buckets; bucket++) counts[series * buckets + bucket] = segment[row + 1 + bucket]!
         starts[series] = Math.max(index.startSeconds(slot), this.#startSeconds)
-        if (this.#native !== undefined) nativeRows.push(segment.subarray(row + this.#classicWidth, row + this.#width))
+        if (this.#native !== undefined) {
+          nativeSegments.push(segment)
+          nativeRows.push(row + this.#classicWidth)
+        }
         if (!this.#exemplars.isEmpty) exemplars.push(...this.#exemplars.of(slot, series))
       }
-      if (this.#native !== undefined) native.push(this.#native.snapshot(nativeRows))
+      if (this.#native !== undefined) native.push(this.#native.snapshot(nativeSegments, nativeRows))
     }
     const series = labelSets.length
     return {
@@ -149,9 +153,4 @@ export class HistogramFamily {
     this.#rows.reserve(slot + 1)
     return this.#segments[slot >> segmentBits]!
   }
-}
-
-/** An array with arbitrary numbers. To fill the numbers of 100,000 series with zeros would take milliseconds. */
-function unfilled (length: number): Float64Array<ArrayBuffer> {
-  return new Float64Array(Buffer.allocUnsafeSlow(length * Float64Array.BYTES_PER_ELEMENT).buffer)
 }

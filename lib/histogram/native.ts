@@ -1,4 +1,5 @@
 import { nativeZeroThreshold, type NativePoints } from '../snapshot'
+import { unfilled } from './columns'
 import { coarser, coarsestSchema, NativeScale } from './native-scale'
 
 /** How the native buckets of a histogram are kept. */
@@ -67,28 +68,35 @@ export class NativeBuckets {
     }
   }
 
-  /** The points of some series, of which these are the numbers. */
-  snapshot (rows: readonly Float64Array[]): NativePoints {
-    const size = rows.reduce((sum, row) => sum + row[populated]! + Math.sign(row[infiniteCount]!), 0)
+  /** The points of some series. The numbers of each are in one of the segments, from one of the rows on. */
+  snapshot (segments: readonly Float64Array[], rows: readonly number[]): NativePoints {
+    let size = 0
+    for (let series = 0; series < rows.length; series++) {
+      const [segment, row] = [segments[series]!, rows[series]!]
+      size += segment[row + populated]! + Math.sign(segment[row + infiniteCount]!)
+    }
     const [schemas, zeroCounts] = [new Int8Array(rows.length), new Float64Array(rows.length)]
     const [ends, indexes, counts] = [new Uint32Array(rows.length), new Int32Array(size), new Float64Array(size)]
+    const mask = this.#places - 1
     let end = 0
-    rows.forEach((row, series) => {
-      const schema = this.#config.schema - row[halvings]!
+    for (let series = 0; series < rows.length; series++) {
+      const [segment, row] = [segments[series]!, rows[series]!]
+      const schema = this.#config.schema - segment[row + halvings]!
       schemas[series] = schema
-      zeroCounts[series] = row[zeroCount]!
-      for (let index = row[lowest]!; index <= row[highest]!; index++) {
-        const count = row[firstCount + (index & (this.#places - 1))]!
+      zeroCounts[series] = segment[row + zeroCount]!
+      const last = segment[row + highest]!
+      for (let index = segment[row + lowest]!; index <= last; index++) {
+        const count = segment[row + firstCount + (index & mask)]!
         if (count === 0) continue
         indexes[end] = index
         counts[end++] = count
       }
-      if (row[infiniteCount]! > 0) {
+      if (segment[row + infiniteCount]! > 0) {
         indexes[end] = infiniteIndex(schema)
-        counts[end++] = row[infiniteCount]!
+        counts[end++] = segment[row + infiniteCount]!
       }
       ends[series] = end
-    })
+    }
     return { schemas, zeroCounts, ends, indexes, counts }
   }
 
@@ -144,8 +152,8 @@ export function * joinInSteps (parts: readonly NativePoints[]): Generator<undefi
     schemas: new Int8Array(series),
     zeroCounts: new Float64Array(series),
     ends: new Uint32Array(series),
-    indexes: new Int32Array(buckets),
-    counts: new Float64Array(buckets)
+    indexes: new Int32Array(unfilled(Math.ceil(buckets / 2)).buffer, 0, buckets),
+    counts: unfilled(buckets)
   }
   let [firstSeries, firstBucket] = [0, 0]
   for (const { schemas, zeroCounts, ends, indexes, counts } of parts) {
