@@ -240,6 +240,16 @@ t.test('a reset begins at the full resolution', async t => {
   t.strictSame(read(family), { schema: 3, zero: 0, buckets: new Map([[0, 1]]) })
 })
 
+t.test('counts of any size are told by their differences', async t => {
+  const family = createNative()
+  const counts = [2 ** 31, 1, 2 ** 53 - 1, 2 ** 40, 2 ** 30, 2 ** 30 - 1]
+  for (const [place] of counts.entries()) family.observe(0, 2 ** place)
+  const points = family.snapshot()
+  points.native!.counts.set(counts)
+  const [{ metric }] = readProtobuf(Buffer.concat([...writeProtobuf([points])])) as [Family]
+  t.same([...bucketsOf(metric[0]!.histogram!).values()], counts)
+})
+
 t.test('text and OpenMetrics do not change by a byte', async t => {
   const pages = ([undefined, { schema: 3, maxBuckets: 160 }] as const).map(native => {
     const family = createHistogram({

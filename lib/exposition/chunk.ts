@@ -281,9 +281,7 @@ function putSigned (bytes: Buffer, start: number, value: number): number {
   const doubled = value << 1
   if (doubled >> 1 === value) return putInt32(bytes, start, doubled ^ doubled >> 31)
   const magnitude = value < 0 ? -value - 1 : value
-  const low = magnitude % 64 * 2 + (value < 0 ? 1 : 0)
-  if (magnitude < 64) return putVarint(bytes, start, low)
-  bytes[start] = low | 128
+  bytes[start] = magnitude % 64 * 2 + (value < 0 ? 1 : 0) | 128
   return putVarint(bytes, start + 1, Math.floor(magnitude / 64))
 }
 
