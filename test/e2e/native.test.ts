@@ -6,7 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Options } from '../..'
 import { createListening } from '../helpers/application'
 import { familyOf, observe } from '../helpers/histogram'
-import { type Prometheus, root, until, withEach } from './programs'
+import { type Prometheus, root, temporaryFolder, until, withEach } from './programs'
 
 const name = 'http_request_duration_seconds'
 
@@ -122,6 +122,30 @@ t.test('the queries of docs/native-histograms.md have answers', withEach(['prome
   for (const query of queries) await t.test(query, () => until(query, () => prometheus.value(query)))
 }, [2, 52]))
 
+/** The classic series of all histograms, with all of their labels. */
+async function classicSeries (prometheus: Prometheus): Promise<string[]> {
+  const found = await prometheus.query<{ metric: Record<string, string> }>('{__name__=~"http_.*_(bucket|count|sum)"}')
+  return found.map(({ metric }) => JSON.stringify(Object.entries(metric).sort())).sort()
+}
+
+t.test('a Prometheus that begins and ceases to ask for Protocol Buffers ' +
+  'loses and doubles nothing', withEach(['prometheus'], async (t, installation) => {
+  const { app, address } = await createScraped(t)
+  const folder = temporaryFolder(t)
+  let sent = 0
+  let before: string[] | undefined
+  for (const features of [[], ['native-histograms'], []]) {
+    const prometheus = await installation.start(t, scrapeConfig(app), features, folder)
+    for (let count = 0; count < 5; count++) await fetch(address)
+    sent += 5
+    await until(`a count of ${sent}`, async () => await prometheus.value(`${name}_count`) === sent)
+    before ??= await classicSeries(prometheus)
+    t.same(await classicSeries(prometheus), before)
+    t.equal(await prometheus.value(`resets(${name}_count[1h])`), 0)
+    await prometheus.stop()
+  }
+}))
+
 t.test('a target that goes from text to Protocol Buffers and back loses and doubles nothing, ' +
   'classic or native', withEach(['prometheus'], async (t, installation) => {
   const { app, address } = await createScraped(t, { timeToFirstByte: { native: true } })
@@ -136,11 +160,7 @@ t.test('a target that goes from text to Protocol Buffers and back loses and doub
     await until(`a count of ${sent}`, async () => await prometheus.value(`${name}_count`) === sent)
   }
   await send()
-  const series = async (): Promise<unknown> => {
-    const found = await prometheus.query<{ metric: Record<string, string> }>('{__name__=~"http_.*_(bucket|count|sum)"}')
-    return found.map(({ metric }) => JSON.stringify(Object.entries(metric).sort())).sort()
-  }
-  const before = await series()
+  const before = await classicSeries(prometheus)
   for (const protocol of ['PrometheusProto', 'OpenMetricsText1.0.0', 'PrometheusProto', 'PrometheusText0.0.4']) {
     prometheus.reload(inFormat(protocol))
     await send()
@@ -148,7 +168,7 @@ t.test('a target that goes from text to Protocol Buffers and back loses and doub
       await until('native buckets', async () =>
         await prometheus.value('histogram_count(http_request_first_byte_seconds)') === sent)
     }
-    t.same(await series(), before, `the same series from ${protocol}`)
+    t.same(await classicSeries(prometheus), before, `the same series from ${protocol}`)
   }
   t.equal(await prometheus.value(`resets(${name}_count[1h])`), 0)
 }, [2, 53]))

@@ -120,13 +120,24 @@ export async function startExample (
 export class Prometheus {
   readonly address: string
   readonly name: string
-  /** Makes it read another configuration. */
-  readonly reload: (config: string) => void
+  readonly #program: Program | undefined
+  readonly #configFile: string
 
-  constructor (address: string, name = 'Prometheus', reload: (config: string) => void = () => {}) {
+  constructor (address: string, name = 'Prometheus', program?: Program, configFile = '') {
     this.address = address
     this.name = name
-    this.reload = reload
+    this.#program = program
+    this.#configFile = configFile
+  }
+
+  /** Makes it read another configuration. */
+  reload (config: string): void {
+    writeFileSync(this.#configFile, config)
+    this.#program!.signal('SIGHUP')
+  }
+
+  async stop (): Promise<void> {
+    await this.#program!.stop('SIGTERM')
   }
 
   async get<T> (path: string, parameters: Record<string, string>): Promise<T> {
@@ -201,18 +212,20 @@ export class Installation {
     return { status, output: stdout + stderr }
   }
 
-  /** Starts Prometheus with a configuration, and with features that it has to be asked for. */
-  async start (t: Test, config: string, features: readonly string[] = []): Promise<Prometheus> {
-    const folder = temporaryFolder(t)
-    writeFileSync(join(folder, 'prometheus.yml'), config)
+  /**
+   * Starts Prometheus with a configuration, and with features that it has to be asked for. What another one has stored
+   * in the same folder is there.
+   */
+  async start (
+    t: Test, config: string, features: readonly string[] = [], folder = temporaryFolder(t)
+  ): Promise<Prometheus> {
+    const configFile = join(folder, 'prometheus.yml')
+    writeFileSync(configFile, config)
     const program = new Program(t, this.program('prometheus'), [
-      `--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`,
+      `--config.file=${configFile}`, `--storage.tsdb.path=${join(folder, 'data')}`,
       '--web.listen-address=127.0.0.1:0', `--enable-feature=${features.join(',')}`
     ])
-    return new Prometheus(await listening(program), this.name, config => {
-      writeFileSync(join(folder, 'prometheus.yml'), config)
-      program.signal('SIGHUP')
-    })
+    return new Prometheus(await listening(program), this.name, program, configFile)
   }
 }
 
