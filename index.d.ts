@@ -135,6 +135,18 @@ declare namespace fastifyLatency {
     busyTime?: boolean
 
     /**
+     * Which requests become exemplars: examples of a bucket, whose labels usually name a trace. Of each bucket of each
+     * series, the latest is kept, with its time. They are in OpenMetrics and in Protocol Buffers.
+     *
+     * `true`: the requests of sampled traces, with the labels `trace_id` and `span_id`. These are of the active span,
+     * if an SDK of OpenTelemetry is there, or else those that the client has sent in a valid `traceparent` (W3C Trace
+     * Context). A function: the requests for which it returns labels, see {@link ExemplarFunction}.
+     *
+     * @default false
+     */
+    exemplars?: boolean | ExemplarFunction
+
+    /**
      * The registry in which this plugin registers its histogram: a `Registry` of `prom-client`, or any object of the
      * same shape, such as one of `@prometheus-io/client`. `registry.metrics()` shows the histogram like any other
      * metric. When the application closes, the histogram is removed from this registry. When the registry was cleared,
@@ -212,6 +224,34 @@ declare namespace fastifyLatency {
      * @default [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
      */
     buckets?: readonly number[]
+
+    /**
+     * Whether the histogram has native buckets too, which are much finer. `true` turns them on with their defaults.
+     * Only Protocol Buffers have them: in text and in OpenMetrics, and in the registry, nothing changes.
+     * docs/native-histograms.md says what to set in Prometheus.
+     *
+     * @default false
+     */
+    native?: boolean | NativeOptions
+  }
+
+  export interface NativeOptions {
+    /**
+     * The resolution, an integer from -4 to 8: there are `2^schema` buckets between one power of two and the next. With
+     * 3, each bucket is 9 % wider than the one before it, and a quantile is off by less than that.
+     *
+     * @default 3
+     */
+    schema?: number
+
+    /**
+     * How many buckets a series may have: an integer from 10 to 1000. A series that needs more has its resolution
+     * halved, by which no count is lost. So has a series that needs one and a half times as many together with the
+     * empty buckets between them: with the defaults, one whose longest time is more than a billion times its shortest.
+     *
+     * @default 160
+     */
+    maxBuckets?: number
   }
 
   export interface LatencyOptions extends HistogramOptions {
@@ -278,6 +318,17 @@ declare namespace fastifyLatency {
   export type LabelFunction = (
     request: FastifyRequest, reply: FastifyReply
   ) => string | number | boolean | null | undefined
+
+  /**
+   * A function that returns the labels of a request's exemplars, or undefined if the request is to be none. Names match
+   * `[a-zA-Z_][a-zA-Z0-9_]*`, values are strings, and all of them together have at most 128 characters.
+   *
+   * It is called when the functions of labels are called, once for each request that is recorded. If it throws or
+   * returns anything else, the request is recorded without an exemplar, and the failure is warned of once.
+   */
+  export type ExemplarFunction = (
+    request: FastifyRequest, reply: FastifyReply
+  ) => Readonly<Record<string, string>> | undefined
 
   /** What the page at `/live` shows beside what it always shows. */
   export interface LiveOptions {
@@ -597,7 +648,7 @@ declare namespace fastifyLatency {
   export const openTelemetry: OpenTelemetryOptions
 
   export interface OpenTelemetryOptions {
-    readonly histogram: Readonly<Required<HistogramOptions>>
+    readonly histogram: Readonly<Required<Pick<HistogramOptions, 'name' | 'help' | 'buckets'>>>
     readonly labels: {
       readonly http_request_method: 'method'
       readonly http_route: 'matched_route'

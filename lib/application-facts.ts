@@ -30,6 +30,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
       ...registrations.map(({ config }) => table(`Histogram ${config.histogram.name}`, {
         help: config.histogram.help,
         buckets: config.histogram.upperBounds,
+        native: config.histogram.native,
         labels: config.labels,
         constLabels: config.constLabels,
         routes: config.routes,
@@ -38,6 +39,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
         inFlight: config.inFlight,
         abortedStatus: config.abortedStatus ?? 'reply',
         from: config.histogram.from,
+        exemplars: config.exemplars,
         ...Object.fromEntries(further.map(({ option }) => [option, config[option]?.name])),
         busyTime: config.busyTime,
         endpoint: config.endpoint

@@ -2,10 +2,10 @@ import { describe } from './errors'
 
 /** Where each option belongs. `timeToFirstByte` and `queueTime` have the parts of `histogram`. */
 const paths = [
-  'histogram', 'histogram.name', 'histogram.help', 'histogram.buckets', 'histogram.from', 'timeToFirstByte',
-  'queueTime', 'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus',
-  'registry', 'processMetrics', 'endpoint', 'server', 'server.host', 'server.port', 'server.path', 'server.live',
-  'server.live.objective',
+  'histogram', 'histogram.name', 'histogram.help', 'histogram.buckets', 'histogram.native', 'histogram.native.schema',
+  'histogram.native.maxBuckets', 'histogram.from', 'timeToFirstByte', 'queueTime', 'busyTime', 'labels', 'constLabels',
+  'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'exemplars', 'registry', 'processMetrics', 'endpoint',
+  'server', 'server.host', 'server.port', 'server.path', 'server.live', 'server.live.objective',
   'server.live.objective.latency', 'server.live.objective.share', 'server.start', 'server.lastScrapeSeconds',
   'server.https', 'server.https.certFile', 'server.https.keyFile', 'server.https.clientCaFile',
   'server.auth', 'server.auth.users', 'server.auth.tokens',
@@ -53,6 +53,7 @@ const meanings: Readonly<Record<string, string>> = {
   boundaries: '"histogram.buckets"',
   collectDefaultMetrics: ofProcess,
   defaultLabels: '"constLabels"',
+  enableExemplars: '"exemplars"',
   eventLoopMonitoringPrecision: ofProcess,
   gcDurationBuckets: ofProcess,
   labelNames: '"labels", an object of label names and their sources',
@@ -130,7 +131,6 @@ const needless: Readonly<Record<string, string>> = {
   clearRegisterOnInit: 'each application has a registry of its own',
   collect: 'only requests are recorded',
   detectKubernetes: 'the plugin works wherever it is registered',
-  enableExemplars: 'the histogram has no exemplars',
   includeUp: 'Prometheus makes "up" for every target',
   instrumentHandler: 'there are no traces',
   instrumentHooks: 'there are no traces',

@@ -368,14 +368,16 @@ function findHistogram (
 
 function checkSame (
   existing: RegisteredHistogram,
-  { name, help, upperBounds }: HistogramDefinition,
+  { name, help, upperBounds, native }: HistogramDefinition,
   labelNames: readonly string[],
   option: string
 ): void {
   const parts: ReadonlyArray<[part: string, has: unknown, wanted: unknown]> = [
     ['help', existing.help, help],
     ['buckets', existing.buckets, upperBounds],
-    ['labels', existing.labelNames, labelNames]
+    ['labels', existing.labelNames, labelNames],
+    ['schema of native buckets', existing.definition.native?.schema, native?.schema],
+    ['limit of native buckets', existing.definition.native?.maxBuckets, native?.maxBuckets]
   ]
   for (const [part, has, wanted] of parts) {
     if (!isDeepStrictEqual(has, wanted)) {
@@ -433,12 +435,22 @@ function recordingDifferences (first: Config, second: Config): string {
 
 /** The options that two registrations must have in common to record requests in the same way. */
 function recordingOptions (config: Config): Record<string, unknown> {
-  const { labels, constLabels, routes, ignore, seriesLimit, busyTime, abortedStatus = 'reply' } = config
+  const { labels, constLabels, routes, ignore, seriesLimit, busyTime, abortedStatus = 'reply', exemplars } = config
   const measured = [...measures, queueTime].map(({ option }) => {
     const { upperBounds: buckets, ...histogram } = config[option] ?? { upperBounds: undefined }
     return [option, config[option] && { ...histogram, buckets }] as const
   })
-  return { labels, constLabels, routes, ignore, seriesLimit, busyTime, abortedStatus, ...Object.fromEntries(measured) }
+  return {
+    labels,
+    constLabels,
+    routes,
+    ignore,
+    seriesLimit,
+    busyTime,
+    abortedStatus,
+    exemplars,
+    ...Object.fromEntries(measured)
+  }
 }
 
 /**

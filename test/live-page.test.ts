@@ -322,7 +322,8 @@ t.test('series are added up by what the histogram distinguishes', async t => {
       labelSets: [['/a', '1'], ['/a', '2'], [undefined, '1']],
       upperBounds: [1],
       counts: Float64Array.of(1, 2, 3, 4, 5, 6),
-      sums: Float64Array.of(0.5, 1, 2)
+      sums: Float64Array.of(0.5, 1, 2),
+      native: undefined
     },
     {
       ...common,

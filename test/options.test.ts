@@ -16,6 +16,7 @@ t.test('every option has a default', async t => {
       name: 'http_request_duration_seconds',
       help: 'Time from receiving a request to handing its reply to the operating system, in seconds.',
       upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      native: undefined,
       from: 'router'
     },
     queueTime: undefined,
@@ -27,6 +28,7 @@ t.test('every option has a default', async t => {
     seriesLimit: 2000,
     inFlight: true,
     abortedStatus: 499,
+    exemplars: false,
     timeToFirstByte: undefined,
     registry: undefined,
     endpoint: undefined,
@@ -43,7 +45,8 @@ t.test('every option has a default', async t => {
   const firstByte = {
     name: 'http_request_first_byte_seconds',
     help: 'Time from receiving a request to sending the headers of its reply, in seconds.',
-    upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+    upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    native: undefined
   }
   t.same(parseOptions({ timeToFirstByte: true }).timeToFirstByte, firstByte)
   t.same(parseOptions({ timeToFirstByte: {} }).timeToFirstByte, firstByte)
@@ -96,7 +99,15 @@ t.test('legitimate values at the edges are kept', async t => {
       auth: { tokens: ['t'] }
     }
   })
-  t.same(config.histogram, { name: 'a:b', help: '\n', upperBounds: [-1, 0], from: 'arrival' })
+  t.same(config.histogram, { name: 'a:b', help: '\n', upperBounds: [-1, 0], native: undefined, from: 'arrival' })
+  for (const [native, parsed] of [
+    [true, { schema: 3, maxBuckets: 160 }], [{}, { schema: 3, maxBuckets: 160 }], [false, undefined],
+    [{ schema: -4, maxBuckets: 10 }, { schema: -4, maxBuckets: 10 }],
+    [{ schema: 8, maxBuckets: 1000 }, { schema: 8, maxBuckets: 1000 }]
+  ] as const) {
+    t.same(parseOptions({ histogram: { native } }).histogram.native, parsed)
+    t.same(parseOptions({ timeToFirstByte: { native } }).timeToFirstByte!.native, parsed)
+  }
   t.same(config.labels, { _a: 'status_class', tenant })
   t.same(config.constLabels, { empty: '' })
   t.equal(config.ignore, ignore)
@@ -179,12 +190,16 @@ t.test('unknown options are refused by name', async t => {
   const cases: Array<[options: unknown, message: string]> = [
     [{ histogramm: {} }, 'Unknown option "histogramm" (did you mean "histogram"?); known here: histogram, ' +
       'timeToFirstByte, queueTime, busyTime, labels, constLabels, routes, ignore, seriesLimit, inFlight, ' +
-      'abortedStatus, registry, processMetrics, server, endpoint, scrape'],
+      'abortedStatus, exemplars, registry, processMetrics, server, endpoint, scrape'],
     [{ unheardOf: 1 }, 'Unknown option "unheardOf"; known here: histogram, '],
     [{ 'a\nb': 1 }, 'Unknown option "a\\nb"; known here: histogram, '],
     [{ histogram: { boundaries: [1] } },
       'Unknown option "histogram.boundaries" (did you mean "histogram.buckets"?); known here: name, help, ' +
-      'buckets, from'],
+      'buckets, native, from'],
+    [{ histogram: { native: { scheme: 1 } } }, 'Unknown option "histogram.native.scheme" (did you mean "schema"?); ' +
+      'known here: schema, maxBuckets'],
+    [{ native: true }, 'Unknown option "native" (did you mean "histogram.native"?); known here: histogram, '],
+    [{ enableExemplars: true }, 'Unknown option "enableExemplars" (did you mean "exemplars"?); known here: histogram'],
     [
       { server: { prot: 1 } }, 'Unknown option "server.prot" (did you mean "port"?); ' +
         'known here: host, port, path, live, start, lastScrapeSeconds, https, auth'
@@ -196,7 +211,7 @@ t.test('unknown options are refused by name', async t => {
         'known here: errorHandling, concurrency, timeoutSeconds, created'
     ],
     [{ timeToFirstByte: { bucket: [1] } },
-      'Unknown option "timeToFirstByte.bucket" (did you mean "buckets"?); known here: name, help, buckets']
+      'Unknown option "timeToFirstByte.bucket" (did you mean "buckets"?); known here: name, help, buckets, native']
   ]
   for (const [options, message] of cases) {
     t.throws(() => parseOptions(options), { code: 'FST_LATENCY_ERR_OPTION_UNKNOWN', message })
@@ -426,6 +441,9 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['histogram.help', text, '', 1],
     ['histogram.buckets', 'an array of at least one finite number, strictly increasing (+Inf is added by itself)',
       [], [1, Infinity], null],
+    ['histogram.native', 'a boolean or an object', null, 1, 'true', []],
+    ['histogram.native.schema', 'an integer from -4 to 8', -5, 9, 1.5, '3', null],
+    ['histogram.native.maxBuckets', 'an integer from 10 to 1000', 9, 1001, 10.5, Infinity, null],
     ['labels', object, null, ['a'], 'a'],
     ['labels.a',
       "'method', 'route', 'status', 'status_class', 'matched_route', 'sent_status', 'error_type', 'scheme', " +
@@ -438,6 +456,7 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['seriesLimit', count, 0, -1, 1.5, Infinity, 2 ** 53, '1'],
     ['inFlight', boolean, 1, 'true', null],
     ['abortedStatus', "a status code from 100 to 599, or 'reply'", 99, 600, 200.5, '499', ''],
+    ['exemplars', 'a boolean or a function', null, 1, 'true', {}],
     ['timeToFirstByte', 'a boolean or an object', null, 1, 'yes', []],
     ['routes', 'a function', {}, '/'],
     ['histogram.from', "'router' or 'arrival'", 'client', true],

@@ -1,13 +1,13 @@
 import type { FastifyReply } from 'fastify'
 import { defaultUpperBounds } from '../histogram/bounds'
-import type { HistogramConfig } from '../histogram/options'
+import type { HistogramConfig, HistogramDefaults } from '../histogram/options'
 import type { Ending } from '../http/endings'
 
 /**
  * A quantity of each request, which is recorded into a histogram. The inherited properties are the defaults of that
  * histogram.
  */
-export interface Measure<Option extends string = string> extends HistogramConfig {
+export interface Measure<Option extends string = string> extends HistogramDefaults {
   /** The option that describes the histogram. */
   readonly option: Option
   readonly isOnByDefault: boolean

@@ -1,5 +1,5 @@
 import type { FastifyContextConfig } from 'fastify'
-import type { LabelSource, Options, RegistryLike } from '../../index'
+import type { ExemplarFunction, LabelSource, Options, RegistryLike } from '../../index'
 import {
   check, isBoolean, isFunction, isObject, isObjectOrBoolean, isPositiveInteger, isText, optional, readable, readObject,
   required
@@ -25,6 +25,8 @@ export interface RequestConfig extends MeasuredConfig {
   readonly busyTime: boolean
   /** Undefined: an aborted request has the status of its reply. */
   readonly abortedStatus: number | undefined
+  /** Which requests are exemplars: none, those of a sampled trace, or those that a function labels. */
+  readonly exemplars: boolean | ExemplarFunction
   /** Undefined: the registry of the application's first registration. */
   readonly registry: RegistryLike | undefined
 }
@@ -41,7 +43,7 @@ export interface QueueTimeConfig extends HistogramConfig {
 export const requestOptions = [
   ...measures.map(({ option }) => option),
   'queueTime', 'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus',
-  'registry'
+  'exemplars', 'registry'
 ]
 
 const defaultLabels: RequestConfig['labels'] = { method: 'method', route: 'route', status_code: 'status' }
@@ -64,6 +66,7 @@ export function parseRequestOptions (given: Readonly<Record<string, unknown>>): 
     seriesLimit: optional('seriesLimit', given.seriesLimit, isPositiveInteger, 'an integer from 1') ?? 2000,
     inFlight: optional('inFlight', given.inFlight, isBoolean, 'a boolean') ?? true,
     abortedStatus: parseAbortedStatus(given.abortedStatus),
+    exemplars: optional('exemplars', given.exemplars, isExemplars, 'a boolean or a function') ?? false,
     registry: optional('registry', given.registry, isRegistry,
       `an object with the methods ${registryMethods.join(', ')}`)
   }
@@ -168,6 +171,10 @@ function checkLabelName (option: string, name: string): void {
 
 function isMoment (value: unknown): value is LatencyConfig['from'] {
   return value === 'router' || value === 'arrival'
+}
+
+function isExemplars (value: unknown): value is boolean | ExemplarFunction {
+  return isBoolean(value) || isFunction(value)
 }
 
 function isLabelName (value: unknown): value is string {

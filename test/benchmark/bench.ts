@@ -10,6 +10,7 @@ import { writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { median, type Figures, type Part, type Round } from './part'
 import { allocation } from './parts/allocation'
+import { formats } from './parts/formats'
 import { hooks } from './parts/hooks'
 import { http } from './parts/http'
 import { inFlight } from './parts/in-flight'
@@ -31,6 +32,7 @@ const parts: Readonly<Record<string, Part>> = {
   http,
   render,
   scrape,
+  formats,
   rate,
   queue,
   load,

@@ -22,8 +22,9 @@ export function pin (process: ChildProcess, core: number): void {
 const hasWrk = spawnSync('wrk', ['--version']).error === undefined
 
 /** Resolves to how many bytes came, head included. */
-async function ask (url: string, { agent, encoding }: { agent?: Agent, encoding?: string } = {}): Promise<number> {
-  const headers = encoding === undefined ? {} : { 'accept-encoding': encoding }
+async function ask (
+  url: string, { agent, headers = {} }: { agent?: Agent, headers?: Record<string, string> } = {}
+): Promise<number> {
   const [response] = await once(get(url, { agent: agent ?? false, headers }), 'response') as [IncomingMessage]
   const { socket } = response
   await once(response.resume(), 'end')
@@ -153,10 +154,10 @@ const tasks = {
     return { latencies, lateness, began: performance.timeOrigin + start }
   },
 
-  /** Milliseconds and bytes of one scrape that asks for this encoding. */
-  async scrape (url: string, encoding: string): Promise<[ms: number, bytes: number]> {
+  /** Milliseconds and bytes of one scrape with these headers. */
+  async scrape (url: string, headers: Record<string, string>): Promise<[ms: number, bytes: number]> {
     const start = performance.now()
-    const bytes = await ask(url, { encoding })
+    const bytes = await ask(url, { headers })
     return [performance.now() - start, bytes]
   },
 
