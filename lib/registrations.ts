@@ -182,9 +182,10 @@ export class Registrations {
 
   /** Removes from all registries what this application has added. A registry may outlive the application. */
   release (): void {
+    // Requests whose wait is not known yet are recorded now.
+    this.#arrivals?.stop()
     for (const instrument of this.#instruments.values()) instrument.release()
     for (const release of this.#releases) release()
-    this.#arrivals?.stop()
   }
 
   /** Checks that samples of the histograms have other names than those of all other metrics of this application. */

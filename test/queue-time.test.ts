@@ -8,7 +8,7 @@ import timers from 'node:timers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import t, { type Test } from 'tap'
-import type { FastifyInstance, FastifyServerOptions } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, FastifyServerOptions } from 'fastify'
 import type { LabelFunction, Options } from '..'
 import latency from '../lib'
 import { anyPort, createApplication, listen, loadAnew, registryOf, scrape } from './helpers/application'
@@ -26,7 +26,9 @@ function beBusy (ms: number): void {
   for (const end = performance.now() + ms; performance.now() < end;);
 }
 
-async function create (t: Test, options: Options, server: object = {}): Promise<{ app: FastifyInstance, url: string }> {
+async function create (
+  t: Test, options: Options, server: object = {}, inner: FastifyPluginAsync = async () => {}
+): Promise<{ app: FastifyInstance, url: string }> {
   const app = createApplication(t, server as FastifyServerOptions)
   await app.register(latency, { server: anyPort, processMetrics: false, labels: { route: 'route' }, ...options })
   app.get('/', async () => {
@@ -35,6 +37,7 @@ async function create (t: Test, options: Options, server: object = {}): Promise<
   })
   app.get('/idle', async () => 'x')
   app.get('/left', { config: { latency: false } }, async () => 'x')
+  await app.register(inner)
   return { app, url: await listen(app) }
 }
 
@@ -201,6 +204,21 @@ t.test('two registrations may share the histogram of waits, unless they differ i
   await register({ queueTime: true, histogram: { name: 'other_seconds' } })
   await t.rejects(async () => register({ queueTime: { buckets: [1] }, histogram: { name: 'third_seconds' } }),
     { code: 'FST_LATENCY_ERR_HISTOGRAM_CONFLICT', message: 'queueTime.name' })
+})
+
+t.test('a registration inside another one takes no request from it', async t => {
+  const { app, url } = await create(t, { queueTime: true, histogram: { from: 'arrival' } }, {}, async context => {
+    await context.register(latency, {
+      labels: { route: 'route' },
+      histogram: { name: 'inner_seconds', from: 'arrival' },
+      queueTime: { name: 'inner_queue_seconds' }
+    })
+    context.get('/inner', async () => 'x')
+  })
+  await burst(await openMany(url, 3), 'GET /inner HTTP/1.1\nhost: x\n\n')
+  for (const name of ['http_request_duration_seconds', 'inner_seconds', queue, 'inner_queue_seconds']) {
+    t.equal(Object.values(await counted(app, name))[0]!.count, 3, name)
+  }
 })
 
 t.test('where timers are fake from the start nothing is estimated, and all is recorded', async t => {

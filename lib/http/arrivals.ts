@@ -38,8 +38,8 @@ export interface Arrival {
   readonly repliedMs: number | undefined
   /** Undefined until the turn is over in which the request was read. */
   wait: Wait | undefined
-  /** Called when that is known. */
-  onWait: (() => void) | undefined
+  /** Functions that are called when that is known. There is one for each context that records the request. */
+  readonly onWait: Array<() => void>
 }
 
 const kAccepted = Symbol('fastify-latency.accepted')
@@ -106,7 +106,7 @@ export class Arrivals {
     // A hook before ours has held up the request, and its turn is over.
     if (startMs < this.#checkMs) return undefined
     const repliedMs = connection[kReplied]
-    const arrival: Arrival = { connection, startMs, repliedMs, wait: undefined, onWait: undefined }
+    const arrival: Arrival = { connection, startMs, repliedMs, wait: undefined, onWait: [] }
     this.#arrivals.push(arrival)
     return arrival
   }
@@ -183,7 +183,7 @@ function spread (arrivals: readonly Arrival[], { earliestMs, fromMs, toMs }: Spa
       estimateMs: startMs - arrivalMs,
       mostMs: startMs - Math.max(earliestMs, repliedMs)
     }
-    arrival.onWait?.()
+    for (const onWait of arrival.onWait) onWait()
   }
 }
 

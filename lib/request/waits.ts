@@ -29,6 +29,6 @@ export function waitOf (request: Request): number | undefined {
 export function whenWaitIsKnown (request: Request, onWait: () => void): boolean {
   const arrival = request[kArrival]
   if (arrival === undefined || arrival.wait !== undefined) return false
-  arrival.onWait = onWait
+  arrival.onWait.push(onWait)
   return true
 }
