@@ -5,8 +5,8 @@ const paths = [
   'histogram', 'histogram.name', 'histogram.help', 'histogram.buckets', 'histogram.from', 'timeToFirstByte',
   'queueTime', 'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus',
   'registry', 'processMetrics', 'endpoint', 'server', 'server.host', 'server.port', 'server.path', 'server.live',
-  'server.live.objective',
-  'server.live.objective.latency', 'server.live.objective.share', 'server.start', 'server.lastScrapeSeconds',
+  'server.live.objective', 'server.live.objective.latency', 'server.live.objective.share', 'server.start',
+  'server.lastScrapeSeconds',
   'server.https', 'server.https.certFile', 'server.https.keyFile', 'server.https.clientCaFile',
   'server.auth', 'server.auth.users', 'server.auth.tokens',
   'scrape', 'scrape.errorHandling', 'scrape.concurrency', 'scrape.timeoutSeconds', 'scrape.created'
