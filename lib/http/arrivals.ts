@@ -47,8 +47,8 @@ const kReplied = Symbol('fastify-latency.replied')
 
 /** A connection, and what is known of it. */
 interface Connection {
-  /** The number of the turn in which it was accepted. It is deleted with the first request. */
-  [kAccepted]?: number | undefined
+  /** The number of the turn in which it was accepted. */
+  [kAccepted]?: number
   /** When the latest reply had been handed over. */
   [kReplied]?: number
 }
@@ -159,7 +159,6 @@ export class Arrivals {
     const first = arrivals.filter(isFirst)
     spread(first, this.#spanBefore, span.toMs)
     spread(first.length === 0 ? arrivals : arrivals.filter(arrival => !isFirst(arrival)), span, span.toMs)
-    for (const { connection } of first) connection[kAccepted] = undefined
   }
 
   readonly #onConnection = (message: unknown): void => {
