@@ -7,6 +7,7 @@ import path from 'node:path'
 import timers from 'node:timers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
+import type { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
 import type { FastifyInstance, FastifyPluginAsync, FastifyServerOptions } from 'fastify'
 import type { LabelFunction, Options } from '..'
@@ -183,14 +184,20 @@ t.test('the wait has labels if it is given some, and none is counted that the re
     [[{ path: '/', scheme: 'http', agent: 'a', zone: 'z' }, 1]])
 })
 
-t.test('what ends in the turn in which it began is recorded when the application closes', async t => {
+/** An application that has answered one request, with its latency from the arrival, and its registry. */
+async function answerOne (t: Test, plugin: typeof latency): Promise<{ app: FastifyInstance, registry: Registry }> {
   const app = createApplication(t)
-  await app.register(latency, { server: anyPort, labels: {}, queueTime: true, histogram: { from: 'arrival' } })
+  await app.register(plugin, { server: anyPort, labels: {}, queueTime: true, histogram: { from: 'arrival' } })
   app.get('/', async () => 'x')
   app.get('/left', { config: { latency: false } }, async () => 'x')
   const registry = registryOf(app)
   const [connection] = await openMany(await listen(app), 1)
   await burst([connection!])
+  return { app, registry }
+}
+
+t.test('what ends in the turn in which it began is recorded when the application closes', async t => {
+  const { app, registry } = await answerOne(t, latency)
   await app.close()
   t.match(await registry.metrics(), /^http_request_duration_seconds_count 1$/m)
 })
@@ -225,14 +232,7 @@ t.test('where timers are fake from the start nothing is estimated, and all is re
   const fake = (): object => ({ unref () {} })
   t.intercept(timers, 'setTimeout', { value: fake })
   t.intercept(timers, 'setImmediate', { value: fake })
-  const latency = loadAnew(() => require('../lib') as typeof import('../lib'))
-  const app = createApplication(t)
-  await app.register(latency, { server: anyPort, labels: {}, queueTime: true, histogram: { from: 'arrival' } })
-  app.get('/', async () => 'x')
-  app.get('/left', { config: { latency: false } }, async () => 'x')
-  const registry = registryOf(app)
-  const [connection] = await openMany(await listen(app), 1)
-  await burst([connection!])
+  const { registry } = await answerOne(t, loadAnew(() => require('../lib') as typeof latency))
   const metrics = await registry.metrics()
   t.match(metrics, /^http_request_duration_seconds_count 1$/m)
   t.match(metrics, /^http_request_queue_seconds_count 0$/m)
