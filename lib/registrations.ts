@@ -150,7 +150,7 @@ export class Registrations {
   /** The options of each registration, and the description of its histograms for the pages. */
   describe (): Array<{ config: Config, histograms: Array<ReturnType<typeof showHistogram>> }> {
     return this.#registrations.map(({ config, measured }) =>
-      ({ config, histograms: measured.filter(isShown).map(({ histogram }) => showHistogram(histogram, config)) }))
+      ({ config, histograms: measured.filter(isTime).map(({ histogram }) => showHistogram(histogram, config)) }))
   }
 
   /** Makes the requests of a context be recorded as one registration asks for. Nothing changes if they already are. */
@@ -161,7 +161,7 @@ export class Registrations {
     const wanted = findHistograms(registry, config, labelNames)
     const waits = findWaits(registry, config)
     if (this.#isRecorded(context, wanted, config)) return
-    for (const { measure, definition } of [...wanted, ...waits]) this.#checkUnit(measure, definition)
+    for (const { measure, definition } of [...wanted, ...waits].filter(isTime)) this.#checkUnit(measure, definition)
     const measured = this.#registerHistograms(registry, wanted, labelNames)
     this.#registries.add(registry)
     this.#registrations.push({ context, config, measured })
@@ -182,9 +182,10 @@ export class Registrations {
 
   /** Removes from all registries what this application has added. A registry may outlive the application. */
   release (): void {
+    // Requests whose wait is not known yet are recorded now.
+    this.#arrivals?.stop()
     for (const instrument of this.#instruments.values()) instrument.release()
     for (const release of this.#releases) release()
-    this.#arrivals?.stop()
   }
 
   /** Checks that samples of the histograms have other names than those of all other metrics of this application. */
@@ -209,8 +210,7 @@ export class Registrations {
    * Warns of bounds that look like milliseconds, and of a name that says so. It is no error, because somebody may mean
    * them.
    */
-  #checkUnit ({ option, unit }: Measure, { name, upperBounds }: HistogramDefinition): void {
-    if (unit !== 'seconds') return
+  #checkUnit ({ option }: Measure, { name, upperBounds }: HistogramDefinition): void {
     const { warn } = this.#options
     if (upperBounds[0]! >= 1 && upperBounds.at(-1)! >= longestLatency) {
       warn(new FST_LATENCY_ERR_UNIT(`${option}.buckets`, describe(upperBounds),
@@ -359,8 +359,8 @@ function findHistogram (
   registry: RegistryLike, measure: Measure, histogram: HistogramConfig | undefined, labelNames: readonly string[]
 ): Wanted[] {
   if (histogram === undefined) return []
-  const { name, help, upperBounds } = histogram
-  const definition = { name, help, upperBounds, unit: measure.unit }
+  const { name, help, upperBounds, native } = histogram
+  const definition = { name, help, upperBounds, native, unit: measure.unit }
   const existing = find(registry, name, RegisteredHistogram)
   if (existing !== undefined) checkSame(existing, definition, labelNames, measure.option)
   return [{ measure, definition, existing }]
@@ -418,8 +418,8 @@ function ask<T> (method: keyof RegistryLike, name: string, call: () => T): T {
   }
 }
 
-/** The live page shows times. */
-function isShown ({ measure }: Measured): boolean {
+/** Whether a measure is a time. The live page shows these only. */
+function isTime ({ measure }: { readonly measure: Measure }): boolean {
   return measure.unit === 'seconds'
 }
 

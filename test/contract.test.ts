@@ -140,8 +140,8 @@ t.test('options of the packages that people come from have a hint each', async t
 t.test('README.md lists the options that are declared, by themselves or with what they belong to, ' +
   'and no other', async t => {
   for (const { path, parts } of allOptions) {
-    // The parts of `timeToFirstByte` are those of `histogram`, whose own parts are described there.
-    const outer = path.slice(0, path.lastIndexOf('.')).replace('timeToFirstByte.native', 'histogram.native')
+    // Other histograms have the parts of `histogram`, whose own parts are described there.
+    const outer = path.slice(0, path.lastIndexOf('.')).replace(/^\w+\.native$/, 'histogram.native')
     const described = rows.has(path) || (parts.length > 0 && parts.every(part => rows.has(part.path))) ||
       rows.get(outer)?.meaning.match(new RegExp(`\\b${path.split('.').at(-1)}\\b`)) != null
     t.ok(described, path)

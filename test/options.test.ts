@@ -395,7 +395,7 @@ t.test('the same value as a text is recognized, and one that stands for nothing 
     ...Object.entries(defaultScrape).map(([name, value]) => [`scrape.${name}`, value])
   ] as never
   const told = texts.filter(([, value]) => ['number', 'boolean'].includes(typeof value))
-  t.equal(told.length, 10)
+  t.equal(told.length, 11)
   for (const [option, value] of told) {
     t.throws(() => parseOptions(nest(option, ` ${value}`)), { message: ` (did you mean ${value}?)` }, option)
   }

@@ -7,8 +7,9 @@ import path from 'node:path'
 import timers from 'node:timers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
+import type { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
-import type { FastifyInstance, FastifyServerOptions } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync, FastifyServerOptions } from 'fastify'
 import type { LabelFunction, Options } from '..'
 import latency from '../lib'
 import { anyPort, createApplication, listen, loadAnew, registryOf, scrape } from './helpers/application'
@@ -26,7 +27,9 @@ function beBusy (ms: number): void {
   for (const end = performance.now() + ms; performance.now() < end;);
 }
 
-async function create (t: Test, options: Options, server: object = {}): Promise<{ app: FastifyInstance, url: string }> {
+async function create (
+  t: Test, options: Options, server: object = {}, inner: FastifyPluginAsync = async () => {}
+): Promise<{ app: FastifyInstance, url: string }> {
   const app = createApplication(t, server as FastifyServerOptions)
   await app.register(latency, { server: anyPort, processMetrics: false, labels: { route: 'route' }, ...options })
   app.get('/', async () => {
@@ -35,6 +38,7 @@ async function create (t: Test, options: Options, server: object = {}): Promise<
   })
   app.get('/idle', async () => 'x')
   app.get('/left', { config: { latency: false } }, async () => 'x')
+  await app.register(inner)
   return { app, url: await listen(app) }
 }
 
@@ -180,14 +184,20 @@ t.test('the wait has labels if it is given some, and none is counted that the re
     [[{ path: '/', scheme: 'http', agent: 'a', zone: 'z' }, 1]])
 })
 
-t.test('what ends in the turn in which it began is recorded when the application closes', async t => {
+/** An application that has answered one request, with its latency from the arrival, and its registry. */
+async function answerOne (t: Test, plugin: typeof latency): Promise<{ app: FastifyInstance, registry: Registry }> {
   const app = createApplication(t)
-  await app.register(latency, { server: anyPort, labels: {}, queueTime: true, histogram: { from: 'arrival' } })
+  await app.register(plugin, { server: anyPort, labels: {}, queueTime: true, histogram: { from: 'arrival' } })
   app.get('/', async () => 'x')
   app.get('/left', { config: { latency: false } }, async () => 'x')
   const registry = registryOf(app)
   const [connection] = await openMany(await listen(app), 1)
   await burst([connection!])
+  return { app, registry }
+}
+
+t.test('what ends in the turn in which it began is recorded when the application closes', async t => {
+  const { app, registry } = await answerOne(t, latency)
   await app.close()
   t.match(await registry.metrics(), /^http_request_duration_seconds_count 1$/m)
 })
@@ -203,18 +213,26 @@ t.test('two registrations may share the histogram of waits, unless they differ i
     { code: 'FST_LATENCY_ERR_HISTOGRAM_CONFLICT', message: 'queueTime.name' })
 })
 
+t.test('a registration inside another one takes no request from it', async t => {
+  const { app, url } = await create(t, { queueTime: true, histogram: { from: 'arrival' } }, {}, async context => {
+    await context.register(latency, {
+      labels: { route: 'route' },
+      histogram: { name: 'inner_seconds', from: 'arrival' },
+      queueTime: { name: 'inner_queue_seconds' }
+    })
+    context.get('/inner', async () => 'x')
+  })
+  await burst(await openMany(url, 3), 'GET /inner HTTP/1.1\nhost: x\n\n')
+  for (const name of ['http_request_duration_seconds', 'inner_seconds', queue, 'inner_queue_seconds']) {
+    t.equal(Object.values(await counted(app, name))[0]!.count, 3, name)
+  }
+})
+
 t.test('where timers are fake from the start nothing is estimated, and all is recorded', async t => {
   const fake = (): object => ({ unref () {} })
   t.intercept(timers, 'setTimeout', { value: fake })
   t.intercept(timers, 'setImmediate', { value: fake })
-  const latency = loadAnew(() => require('../lib') as typeof import('../lib'))
-  const app = createApplication(t)
-  await app.register(latency, { server: anyPort, labels: {}, queueTime: true, histogram: { from: 'arrival' } })
-  app.get('/', async () => 'x')
-  app.get('/left', { config: { latency: false } }, async () => 'x')
-  const registry = registryOf(app)
-  const [connection] = await openMany(await listen(app), 1)
-  await burst([connection!])
+  const { registry } = await answerOne(t, loadAnew(() => require('../lib') as typeof latency))
   const metrics = await registry.metrics()
   t.match(metrics, /^http_request_duration_seconds_count 1$/m)
   t.match(metrics, /^http_request_queue_seconds_count 0$/m)

@@ -159,11 +159,7 @@ export class RegisteredCounter extends RegisteredMetric<ValuePoints> {
     this.#values.add(labels, 0)
   }
 
-  increment (labels: Labels): void {
-    this.#values.add(labels, 1)
-  }
-
-  add (labels: Labels, amount: number): void {
+  increment (labels: Labels, amount = 1): void {
     this.#values.add(labels, amount)
   }
 

@@ -38,8 +38,8 @@ export interface Arrival {
   readonly repliedMs: number | undefined
   /** Undefined until the turn is over in which the request was read. */
   wait: Wait | undefined
-  /** Called when that is known. */
-  onWait: (() => void) | undefined
+  /** Functions that are called when that is known. There is one for each context that records the request. */
+  readonly onWait: Array<() => void>
 }
 
 const kAccepted = Symbol('fastify-latency.accepted')
@@ -47,8 +47,8 @@ const kReplied = Symbol('fastify-latency.replied')
 
 /** A connection, and what is known of it. */
 interface Connection {
-  /** The number of the turn in which it was accepted. It is deleted with the first request. */
-  [kAccepted]?: number | undefined
+  /** The number of the turn in which it was accepted. */
+  [kAccepted]?: number
   /** When the latest reply had been handed over. */
   [kReplied]?: number
 }
@@ -106,7 +106,7 @@ export class Arrivals {
     // A hook before ours has held up the request, and its turn is over.
     if (startMs < this.#checkMs) return undefined
     const repliedMs = connection[kReplied]
-    const arrival: Arrival = { connection, startMs, repliedMs, wait: undefined, onWait: undefined }
+    const arrival: Arrival = { connection, startMs, repliedMs, wait: undefined, onWait: [] }
     this.#arrivals.push(arrival)
     return arrival
   }
@@ -159,7 +159,6 @@ export class Arrivals {
     const first = arrivals.filter(isFirst)
     spread(first, this.#spanBefore, span.toMs)
     spread(first.length === 0 ? arrivals : arrivals.filter(arrival => !isFirst(arrival)), span, span.toMs)
-    for (const { connection } of first) connection[kAccepted] = undefined
   }
 
   readonly #onConnection = (message: unknown): void => {
@@ -183,7 +182,7 @@ function spread (arrivals: readonly Arrival[], { earliestMs, fromMs, toMs }: Spa
       estimateMs: startMs - arrivalMs,
       mostMs: startMs - Math.max(earliestMs, repliedMs)
     }
-    arrival.onWait?.()
+    for (const onWait of arrival.onWait) onWait()
   }
 }
 

@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { declareProperty } from './request-property'
 
 /** The property of a request that holds for how long the event loop had waited when the request began. */
 const kIdle = Symbol('fastify-latency.idle')
@@ -8,8 +9,7 @@ type Request = FastifyRequest & { [kIdle]?: number | undefined }
 
 /** Gives the requests of an application the property that `noteIdleTime()` fills in. */
 export function noteIdleTimes (app: FastifyInstance): void {
-  // An outer context or an earlier registration has added the property already.
-  if (!app.hasRequestDecorator(kIdle)) app.decorateRequest(kIdle, undefined)
+  declareProperty(app, kIdle)
 }
 
 /** To be called when a request begins. */

@@ -18,8 +18,7 @@ import { noteArrival, noteArrivals, waitOf, whenWaitIsKnown } from './waits'
 export interface Counter {
   /** Makes a series with the value 0, so that `rate()` sees its first increment. */
   declare (labels: Labels): void
-  increment (labels: Labels): void
-  add (labels: Labels, amount: number): void
+  increment (labels: Labels, amount?: number): void
 }
 
 export interface InstrumentOptions {
@@ -244,12 +243,12 @@ export class Instrument {
     for (const recorder of this.#recorders) if (recorder.measuresHeaders) recorder.recordHeaders(reply, headers)
   }
 
-  #count (counter: Counter, request: FastifyRequest, labels: Labels, amount = 1): void {
+  #count (counter: Counter, request: FastifyRequest, labels: Labels, amount?: number): void {
     if (!this.#isOutermost) return
     const route = this.#recorders[0]!.route(request)
     if (!route.recorded) return
     const method = route.method(request.method)
-    counter.add({ ...this.#options.constLabels, method, route: route.label, ...labels }, amount)
+    counter.increment({ ...this.#options.constLabels, method, route: route.label, ...labels }, amount)
   }
 }
 

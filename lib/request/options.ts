@@ -98,16 +98,22 @@ function parseLatency (measure: Measure, value: unknown): LatencyConfig {
  * histogram that differ from the defaults.
  */
 function parseMeasure (measure: Measure, value: unknown): HistogramConfig | undefined {
-  const given = optional(measure.option, value, isObjectOrBoolean, 'a boolean or an object')
+  const parts = partsIfOn(measure.option, value)
+  return parts && parseHistogramOptions(measure.option, parts, measure)
+}
+
+/** What is given of a histogram that is off by default. Undefined: it stays off. */
+function partsIfOn (option: string, value: unknown): Record<string, unknown> | undefined {
+  const given = optional(option, value, isObjectOrBoolean, 'a boolean or an object')
   if (given === undefined || given === false) return undefined
-  return parseHistogramOptions(measure.option, given === true ? {} : given, measure)
+  return given === true ? {} : given
 }
 
 /** The histogram of how long requests waited. Unlike the other ones, it has no labels by default. */
 function parseQueueTime (value: unknown): QueueTimeConfig | undefined {
-  const given = optional('queueTime', value, isObjectOrBoolean, 'a boolean or an object')
-  if (given === undefined || given === false) return undefined
-  const { labels, ...histogram } = given === true ? {} : readObject('queueTime', given, [...histogramOptions, 'labels'])
+  const parts = partsIfOn('queueTime', value)
+  if (parts === undefined) return undefined
+  const { labels, ...histogram } = readObject('queueTime', parts, [...histogramOptions, 'labels'])
   return Object.freeze({
     ...parseHistogramOptions('queueTime', histogram, queueTime),
     labels: readable('queueTime.labels', () => parseLabels('queueTime.labels', labels, {}))

@@ -1,4 +1,5 @@
 import type { FastifyContextConfig, FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import { declareProperty } from './request-property'
 
 /** The property of a request that holds the `config` of its route. */
 const kConfig = Symbol('fastify-latency.config')
@@ -11,10 +12,7 @@ type Request = FastifyRequest & { [kConfig]?: FastifyContextConfig }
  * everything else that is done to record a request.
  */
 export function handOutRouteConfigs (app: FastifyInstance): void {
-  // An outer context has added the hooks already.
-  if (app.hasRequestDecorator(kConfig)) return
-  app.decorateRequest(kConfig, undefined)
-  app.addHook('onRoute', addHandOut)
+  if (declareProperty(app, kConfig)) app.addHook('onRoute', addHandOut)
 }
 
 /** The hooks that `addHandOut()` has added. */

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { declareProperty } from './request-property'
 
 /** What is known of the sent headers of a reply. */
 export interface SentHeaders {
@@ -13,8 +14,7 @@ type Request = FastifyRequest & { [kSentHeaders]?: SentHeaders | undefined }
 
 /** Gives the requests of an application the property that `watchHeaders()` fills in. */
 export function noteSentHeaders (app: FastifyInstance): void {
-  // An outer context or an earlier registration has added the property already.
-  if (!app.hasRequestDecorator(kSentHeaders)) app.decorateRequest(kSentHeaders, undefined)
+  declareProperty(app, kSentHeaders)
 }
 
 /** What is known of the sent headers of a request's reply. Undefined if no headers were sent. */

@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Arrival, Arrivals } from '../http/arrivals'
+import { declareProperty } from './request-property'
 
 /** The property of a request that holds its arrival. */
 const kArrival = Symbol('fastify-latency.arrival')
@@ -8,8 +9,7 @@ type Request = FastifyRequest & { [kArrival]?: Arrival | undefined }
 
 /** Gives the requests of an application the property that `noteArrival()` fills in. */
 export function noteArrivals (app: FastifyInstance): void {
-  // An outer context or an earlier registration has added the property already.
-  if (!app.hasRequestDecorator(kArrival)) app.decorateRequest(kArrival, undefined)
+  declareProperty(app, kArrival)
 }
 
 /** To be called when a request begins. */
@@ -29,6 +29,6 @@ export function waitOf (request: Request): number | undefined {
 export function whenWaitIsKnown (request: Request, onWait: () => void): boolean {
   const arrival = request[kArrival]
   if (arrival === undefined || arrival.wait !== undefined) return false
-  arrival.onWait = onWait
+  arrival.onWait.push(onWait)
   return true
 }
