@@ -28,7 +28,7 @@ declare namespace fastifyLatency {
      *
      * @default the defaults of its parts
      */
-    histogram?: HistogramOptions
+    histogram?: LatencyOptions
 
     /**
      * Label name → source of its value, see {@link LabelSource}. The histogram has these labels, in this order. `{}`
@@ -66,13 +66,13 @@ declare namespace fastifyLatency {
     /**
      * Called once for each request, when the request has ended. If `timeToFirstByte` is on, and the reply is an event
      * stream, which may never end by itself, it is called when the headers of the reply have been sent. A request for
-     * which it returns true is not recorded. If it throws or does not return a boolean, the request is recorded, and
-     * the failure is warned of once. When the client has left, it is called outside the request, and every
-     * `AsyncLocalStorage` is empty.
+     * which it returns true is not recorded. One for which it returns false, null or nothing is recorded. If it throws,
+     * or returns anything else, such as a promise, the request is recorded, and the failure is warned of once. When the
+     * client has left, it is called outside the request, and every `AsyncLocalStorage` is empty.
      *
      * @default none: every request is recorded
      */
-    ignore?: (request: FastifyRequest, reply: FastifyReply) => boolean
+    ignore?: (request: FastifyRequest, reply: FastifyReply) => boolean | null | undefined
 
     /**
      * How many series the histogram may have: an integer from 1. Requests that would need a further series are counted
@@ -112,6 +112,39 @@ declare namespace fastifyLatency {
      * @default false
      */
     timeToFirstByte?: boolean | HistogramOptions
+
+    /**
+     * A histogram of how long requests waited for a busy event loop before it received them, in seconds. No other
+     * latency has this time: every clock starts when the router gets a request. It is an estimate, from when the event
+     * loop was told which connections can be read; a request of `inject()` has none. The wait is that of the loop and
+     * not of a route, so that the histogram has no labels but `constLabels` and those of `labels`. `true` turns it on
+     * with its defaults. Costs a request some 0.5 µs, and each turn of the event loop as much.
+     *
+     * @default false
+     */
+    queueTime?: boolean | QueueTimeOptions
+
+    /**
+     * Whether to count for how long the event loop was busy while requests were open, in seconds, as
+     * `http_request_busy_seconds_total{method,route}`. It does not matter with whose work. Divided by the sum of the
+     * latency histogram, it is near 1 where requests take processor time or wait for that of others, and near 0 where
+     * they wait for a database or another service.
+     *
+     * @default false
+     */
+    busyTime?: boolean
+
+    /**
+     * Which requests become exemplars: examples of a bucket, whose labels usually name a trace. Of each bucket of each
+     * series, the latest is kept, with its time. They are in OpenMetrics and in Protocol Buffers.
+     *
+     * `true`: the requests of sampled traces, with the labels `trace_id` and `span_id`. These are of the active span,
+     * if an SDK of OpenTelemetry is there, or else those that the client has sent in a valid `traceparent` (W3C Trace
+     * Context). A function: the requests for which it returns labels, see {@link ExemplarFunction}.
+     *
+     * @default false
+     */
+    exemplars?: boolean | ExemplarFunction
 
     /**
      * The registry in which this plugin registers its histogram: a `Registry` of `prom-client`, or any object of the
@@ -165,11 +198,12 @@ declare namespace fastifyLatency {
 
   export interface HistogramOptions {
     /**
-     * The name of the metric. It matches `[a-zA-Z_:][a-zA-Z0-9_:]*`; by convention it ends in the unit, `_seconds`.
-     * Neither the name nor the name with `_bucket`, `_sum`, `_count` or `_created` is that of another metric of this
-     * plugin, or of one of its samples.
+     * The name of the metric. It matches `[a-zA-Z_:][a-zA-Z0-9_:]*`; by convention it ends in the unit, `_seconds`, and
+     * one that ends in another unit of time is warned of. Neither the name nor the name with `_bucket`, `_sum`,
+     * `_count` or `_created` is that of another metric of this plugin, or of one of its samples.
      *
-     * @default 'http_request_duration_seconds'; of `timeToFirstByte` 'http_request_first_byte_seconds'
+     * @default 'http_request_duration_seconds'; of `timeToFirstByte` 'http_request_first_byte_seconds'; of `queueTime`
+     * 'http_request_queue_seconds'
      */
     name?: string
 
@@ -177,7 +211,8 @@ declare namespace fastifyLatency {
      * The HELP text of the metric. It must not be empty.
      *
      * @default 'Time from receiving a request to handing its reply to the operating system, in seconds.'; of
-     * `timeToFirstByte` 'Time from receiving a request to sending the headers of its reply, in seconds.'
+     * `timeToFirstByte` 'Time from receiving a request to sending the headers of its reply, in seconds.'; of
+     * `queueTime` 'Estimated time for which requests waited for a busy event loop before it received them, in seconds.'
      */
     help?: string
 
@@ -189,6 +224,54 @@ declare namespace fastifyLatency {
      * @default [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
      */
     buckets?: readonly number[]
+
+    /**
+     * Whether the histogram has native buckets too, which are much finer. `true` turns them on with their defaults.
+     * Only Protocol Buffers have them: in text and in OpenMetrics, and in the registry, nothing changes.
+     * docs/native-histograms.md says what to set in Prometheus.
+     *
+     * @default false
+     */
+    native?: boolean | NativeOptions
+  }
+
+  export interface NativeOptions {
+    /**
+     * The resolution, an integer from -4 to 8: there are `2^schema` buckets between one power of two and the next. With
+     * 3, each bucket is 9 % wider than the one before it, and a quantile is off by less than that.
+     *
+     * @default 3
+     */
+    schema?: number
+
+    /**
+     * How many buckets a series may have: an integer from 10 to 1000. A series that needs more has its resolution
+     * halved, by which no count is lost. So has a series that needs one and a half times as many together with the
+     * empty buckets between them: with the defaults, one whose longest time is more than a billion times its shortest.
+     *
+     * @default 160
+     */
+    maxBuckets?: number
+  }
+
+  export interface LatencyOptions extends HistogramOptions {
+    /**
+     * When the latency of a request begins: when the router gets it, or at its estimated arrival. From `'arrival'`, it
+     * is what the client waited, without the network: the time for which the request waited for a busy event loop is in
+     * it. See `queueTime`.
+     *
+     * @default 'router'
+     */
+    from?: 'router' | 'arrival'
+  }
+
+  export interface QueueTimeOptions extends HistogramOptions {
+    /**
+     * The labels of the histogram: label names, and where their values come from.
+     *
+     * @default {}
+     */
+    labels?: Readonly<Record<string, LabelSource>>
   }
 
   /**
@@ -236,6 +319,17 @@ declare namespace fastifyLatency {
     request: FastifyRequest, reply: FastifyReply
   ) => string | number | boolean | null | undefined
 
+  /**
+   * A function that returns the labels of a request's exemplars, or undefined if the request is to be none. Names match
+   * `[a-zA-Z_][a-zA-Z0-9_]*`, values are strings, and all of them together have at most 128 characters.
+   *
+   * It is called when the functions of labels are called, once for each request that is recorded. If it throws or
+   * returns anything else, the request is recorded without an exemplar, and the failure is warned of once.
+   */
+  export type ExemplarFunction = (
+    request: FastifyRequest, reply: FastifyReply
+  ) => Readonly<Record<string, string>> | undefined
+
   /** What the page at `/live` shows beside what it always shows. */
   export interface LiveOptions {
     /**
@@ -254,8 +348,8 @@ declare namespace fastifyLatency {
 
   export interface ServerOptions {
     /**
-     * The address or name to bind, such as `'127.0.0.1'`, `'::'` or `'localhost'` (both of its addresses). It must not
-     * be empty.
+     * The address or name to bind, such as `'127.0.0.1'`, `'::'` or `'localhost'` (both of its addresses), without
+     * scheme, port or path.
      *
      * @default where the application listens: 'localhost' if it listens on loopback in both address families, '0.0.0.0'
      * if it listens on that, and so on; 'localhost' if the application is not listening on a network address
@@ -273,7 +367,9 @@ declare namespace fastifyLatency {
     port?: number
 
     /**
-     * The path of the metrics. It begins with `/` and is literal: it has no parameters, wildcards or query.
+     * The path of the metrics. It begins with `/` and is literal: it has no parameters, wildcards or query. It is not
+     * `/healthz` or `/readyz`, nor, unless `live` is false, `/live` or below that. With `/` the metrics take the place
+     * of the page there.
      *
      * @default '/metrics'
      */
@@ -437,7 +533,8 @@ declare namespace fastifyLatency {
     | 'FST_LATENCY_ERR_REQUEST_UNREADABLE'
     | 'FST_LATENCY_ERR_NOT_RECORDED'
     | 'FST_LATENCY_ERR_SERIES_LIMIT'
-    | 'FST_LATENCY_ERR_BUCKETS_UNIT'
+    | 'FST_LATENCY_ERR_ROUTE_OPTION'
+    | 'FST_LATENCY_ERR_UNIT'
     | 'FST_LATENCY_ERR_NAME_HIDDEN'
     | 'FST_LATENCY_ERR_METRIC_INVALID'
     | 'FST_LATENCY_ERR_REGISTRY_FAILED'
@@ -467,7 +564,8 @@ declare namespace fastifyLatency {
     readonly server: FastifyInstance | null
 
     /**
-     * The URL to scrape, such as `http://localhost:8000/metrics`. It is null while the metrics server does not listen.
+     * The URL to scrape, such as `http://localhost:8000/metrics`, or `http://127.0.0.1:8000/metrics` where `localhost` is
+     * that address alone. It is null while the metrics server does not listen.
      */
     readonly url: string | null
 
@@ -550,7 +648,7 @@ declare namespace fastifyLatency {
   export const openTelemetry: OpenTelemetryOptions
 
   export interface OpenTelemetryOptions {
-    readonly histogram: Readonly<Required<HistogramOptions>>
+    readonly histogram: Readonly<Required<Pick<HistogramOptions, 'name' | 'help' | 'buckets'>>>
     readonly labels: {
       readonly http_request_method: 'method'
       readonly http_route: 'matched_route'

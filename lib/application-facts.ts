@@ -1,6 +1,6 @@
 import type { Config } from './config'
 import type { Facts, OptionTable } from './pages/facts'
-import { measures } from './request/measures'
+import { measures, queueTime } from './request/measures'
 import type { ScrapeConfig } from './scrape/options'
 import type { ServerConfig } from './server/options'
 
@@ -12,7 +12,7 @@ export interface FactSources {
 }
 
 /** What is measured beside the latency. */
-const further = measures.filter(({ isOnByDefault }) => !isOnByDefault)
+const further = [...measures, queueTime].filter(({ isOnByDefault }) => !isOnByDefault)
 
 /**
  * Collects the facts about an application that the pages show. Functions and secrets among the options are mentioned,
@@ -31,6 +31,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
       ...registrations.map(({ config }) => table(`Histogram ${config.histogram.name}`, {
         help: config.histogram.help,
         buckets: config.histogram.upperBounds,
+        native: config.histogram.native,
         labels: config.labels,
         constLabels: config.constLabels,
         routes: config.routes,
@@ -38,7 +39,10 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
         seriesLimit: config.seriesLimit,
         inFlight: config.inFlight,
         abortedStatus: config.abortedStatus ?? 'reply',
+        from: config.histogram.from,
+        exemplars: config.exemplars,
         ...Object.fromEntries(further.map(({ option }) => [option, config[option]?.name])),
+        busyTime: config.busyTime,
         endpoint: config.endpoint
       })),
       table('Metrics server', {

@@ -6,7 +6,7 @@ import type { Histogram, Latency, RegistryLike } from '../index'
 import { collectFacts } from './application-facts'
 import type { Config } from './config'
 import {
-  createWarnOnce, differences, FST_LATENCY_ERR_DECORATOR_TAKEN, FST_LATENCY_ERR_OPTION_CONFLICT,
+  createInformOnce, createWarnOnce, differences, FST_LATENCY_ERR_DECORATOR_TAKEN, FST_LATENCY_ERR_OPTION_CONFLICT,
   FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_OFF, guardLog, warn, type Log, type WarnOnce
 } from './errors'
 import { processMetrics } from './gather/process-metrics'
@@ -78,7 +78,11 @@ export class Application implements Latency {
     this.#warnOnce = createWarnOnce(this.#log)
     this.registry = config.registry ?? ownRegistry
     this.#registrations = new Registrations({
-      registry: this.registry, ownRegistry, warn: error => warn(this.#log, error), warnOnce: this.#warnOnce
+      registry: this.registry,
+      ownRegistry,
+      warn: error => warn(this.#log, error),
+      warnOnce: this.#warnOnce,
+      informOnce: createInformOnce(this.#log)
     })
     this.#server = this.#serverConfig === false ? null : this.#createServer(this.#serverConfig)
   }

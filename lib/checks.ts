@@ -1,7 +1,7 @@
 import {
   causeOf, describe, FST_LATENCY_ERR_OPTION_INVALID, FST_LATENCY_ERR_OPTION_UNKNOWN, isCoded, printable
 } from './errors'
-import { hintAbout, hintAt } from './option-hints'
+import { hintAbout, hintAt, hintToLeaveOut } from './option-hints'
 
 /**
  * Checks of options, for the parsers of all rooms. Each check throws a coded error that names the option, the rule and
@@ -35,19 +35,27 @@ export function readable<T> (option: string, read: () => T): T {
   }
 }
 
+type IsValid<T> = (value: unknown) => value is T
+
 /** Checks the value of an option, and returns it. Undefined is valid, and means that the option is not given. */
-export function optional<T> (
-  option: string, value: unknown, isValid: (value: unknown) => value is T, rule: string
-): T | undefined {
+export function optional<T> (option: string, value: unknown, isValid: IsValid<T>, rule: string): T | undefined {
   if (value === undefined) return undefined
-  check(option, readable(option, () => isValid(value)), rule, value)
+  return accept(option, value, isValid, rule, () => hintAbout(option, value, isValid) || hintToLeaveOut(value))
+}
+
+/** Checks the value of an option that must be given, and returns it. */
+export function required<T> (option: string, value: unknown, isValid: IsValid<T>, rule: string): T {
+  return accept(option, value, isValid, rule, () => hintAbout(option, value, isValid))
+}
+
+function accept<T> (option: string, value: unknown, isValid: IsValid<T>, rule: string, hint: () => string): T {
+  if (!readable(option, () => isValid(value))) check(option, false, rule, value, readable(option, hint))
   return value as T
 }
 
-/** `hint` says what was probably meant, if more is known of it than the option and the value. */
-export function check (option: string, valid: boolean, rule: string, received: unknown, hint?: string): void {
-  if (valid) return
-  throw new FST_LATENCY_ERR_OPTION_INVALID(option, rule, describe(received) + (hint ?? hintAbout(option, received)))
+/** Refuses what `rule` does not allow. `hint` says what was probably meant, if that is known. */
+export function check (option: string, valid: boolean, rule: string, received: unknown, hint = ''): void {
+  if (!valid) throw new FST_LATENCY_ERR_OPTION_INVALID(option, rule, describe(received) + hint)
 }
 
 /** Whether a value is an object with properties of its own, and no collection, date or the like. */

@@ -1,4 +1,4 @@
-import { check, isBoolean, optional, readable, readObject } from './checks'
+import { check, isBoolean, optional, readable, readObject, required } from './checks'
 import { parseRequestOptions, requestOptions, type RequestConfig } from './request/options'
 import { parseEndpoint, parseScrapeOptions, type ScrapeConfig } from './scrape/options'
 import { parseServerOptions, type ServerConfig } from './server/options'
@@ -48,10 +48,9 @@ function checkObjective ({ server, histogram: { upperBounds } }: Config): void {
     ? server.live.objective
     : undefined
   if (objective === undefined) return
-  check(
-    'server.live.objective.latency', upperBounds.includes(objective.latency),
-    `one of histogram.buckets: ${upperBounds.join(', ')}`, objective.latency
-  )
+  const isBound = (value: unknown): value is number => upperBounds.includes(value as number)
+  required('server.live.objective.latency', objective.latency, isBound,
+    `one of histogram.buckets: ${upperBounds.join(', ')}`)
 }
 
 const prefixRule = 'a path that begins with / (it is that of Fastify for routes, and changes nothing here); ' +

@@ -78,9 +78,11 @@ export const FST_LATENCY_ERR_REGISTRATION_FAILED = createError<[problem: string,
 export const FST_LATENCY_ERR_DECORATOR_TAKEN = createError<[owner: string]>(
   'FST_LATENCY_ERR_DECORATOR_TAKEN', 'The application already has a property "latency". It belongs to %s')
 
-export const FST_LATENCY_ERR_BUCKETS_UNIT = createError<[option: string, buckets: string]>(
-  'FST_LATENCY_ERR_BUCKETS_UNIT',
-  'Option "%s" has bounds in seconds, and received %s; if these are milliseconds, divide them by a thousand')
+export const FST_LATENCY_ERR_UNIT = createError<[option: string, received: string, cure: string]>(
+  'FST_LATENCY_ERR_UNIT', 'Option "%s" received %s, and the histogram is in seconds; %s')
+
+export const FST_LATENCY_ERR_ROUTE_OPTION = createError<[route: string, option: string, meaning: string]>(
+  'FST_LATENCY_ERR_ROUTE_OPTION', 'The route %s has the option "%s", which is not read; did you mean %s?')
 
 export const FST_LATENCY_ERR_SERIES_LIMIT = createError<[histogram: string, limit: number, problem: string]>(
   'FST_LATENCY_ERR_SERIES_LIMIT', 'Histogram "%s" may have %d series ("seriesLimit"): %s')
@@ -167,19 +169,38 @@ export function createWarnOnce (log: Log): WarnOnce {
   }
 }
 
+/** Makes a function that writes a line at level `info`, but only the first about each subject. */
+export function createInformOnce (log: Log): (subject: string, line: string) => void {
+  const subjects = new Set<string>()
+  return (subject, line) => {
+    if (!subjects.has(subject)) log.info(line)
+    subjects.add(subject)
+  }
+}
+
 /**
- * Calls a function and waits for what it returns. Whatever it throws, and whatever a promise that it returns is
- * rejected with, is dropped: a rejection that nobody handles would end the process.
+ * Calls a function of somebody else, whose result is not needed. Whatever it throws, and whatever a promise that it
+ * returns is rejected with, is dropped: a rejection that nobody handles would end the process.
  */
-export async function settle (call: () => unknown): Promise<void> {
+export function settle (call: () => unknown): void {
   try {
-    await call()
+    settled(call())
   } catch {}
 }
 
-/** What somebody else's function has returned. If it is a promise that is rejected, nobody has to handle that. */
+/**
+ * What somebody else's function has returned. If it is a promise that is rejected, nobody has to handle that. The
+ * method `then` of other objects, and one that a class of promises has itself, is not called, because that may begin
+ * the work which the object stands for, such as a query.
+ */
 export function settled<T> (value: T): T {
-  settle(() => value)
+  if (types.isPromise(value)) {
+    try {
+      Promise.prototype.then.call(value, undefined, () => {})
+    } catch {
+      // The class of the promise cannot be told of another handler, because it makes its promises in a way of its own.
+    }
+  }
   return value
 }
 
@@ -194,6 +215,14 @@ export function describe (value: unknown): string {
     // A getter of the value has thrown.
     return 'a value that cannot be shown'
   }
+}
+
+/** What kind of value something is. The value itself may be a secret, such as a password or a header of a request. */
+export function kindOf (value: unknown): string {
+  if (value === undefined || value === null || value === '' || typeof value === 'boolean') return describe(value)
+  if (typeof value === 'string') return `a string of ${value.length} characters`
+  if (types.isPromise(value)) return 'a promise'
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`
 }
 
 /** Says in which of their parts two values of an option differ, and how. Empty if they do not. */

@@ -1,9 +1,10 @@
 import { describe } from './errors'
 
-/** Where each option belongs. `timeToFirstByte` has the parts of `histogram`. */
+/** Where each option belongs. `timeToFirstByte` and `queueTime` have the parts of `histogram`. */
 const paths = [
-  'histogram', 'histogram.name', 'histogram.help', 'histogram.buckets', 'timeToFirstByte', 'labels', 'constLabels',
-  'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'registry', 'processMetrics', 'endpoint',
+  'histogram', 'histogram.name', 'histogram.help', 'histogram.buckets', 'histogram.native', 'histogram.native.schema',
+  'histogram.native.maxBuckets', 'histogram.from', 'timeToFirstByte', 'queueTime', 'busyTime', 'labels', 'constLabels',
+  'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'exemplars', 'registry', 'processMetrics', 'endpoint',
   'server', 'server.host', 'server.port', 'server.path', 'server.live', 'server.live.objective',
   'server.live.objective.latency', 'server.live.objective.share', 'server.start', 'server.lastScrapeSeconds',
   'server.https', 'server.https.certFile', 'server.https.keyFile', 'server.https.clientCaFile',
@@ -52,6 +53,7 @@ const meanings: Readonly<Record<string, string>> = {
   boundaries: '"histogram.buckets"',
   collectDefaultMetrics: ofProcess,
   defaultLabels: '"constLabels"',
+  enableExemplars: '"exemplars"',
   eventLoopMonitoringPrecision: ofProcess,
   gcDurationBuckets: ofProcess,
   labelNames: '"labels", an object of label names and their sources',
@@ -106,6 +108,7 @@ const meanings: Readonly<Record<string, string>> = {
   preventServerStart: '"server: false", or "server.start: \'manual\'"',
   withResourceConstantLabels: '"constLabels"',
   // Of several, or of none.
+  openTelemetry: '"app.register(latency, openTelemetry)": it is a set of options',
   aborted: '"abortedStatus"',
   enabled: '"config: { latency: false }" on a route, or not to register the plugin',
   enableDefaultMetrics: ofProcess,
@@ -128,7 +131,6 @@ const needless: Readonly<Record<string, string>> = {
   clearRegisterOnInit: 'each application has a registry of its own',
   collect: 'only requests are recorded',
   detectKubernetes: 'the plugin works wherever it is registered',
-  enableExemplars: 'the histogram has no exemplars',
   includeUp: 'Prometheus makes "up" for every target',
   instrumentHandler: 'there are no traces',
   instrumentHooks: 'there are no traces',
@@ -158,9 +160,32 @@ const routeMeanings: Readonly<Record<string, string>> = {
   exclude: '"config: { latency: false }"',
   ignore: '"config: { latency: false }"',
   label: '"route"',
+  latency: '"config: { latency: false }"',
   name: '"route"',
   skip: '"config: { latency: false }"',
   statsId: '"route"'
+}
+
+/** What is meant by options that other plugins read at a route or in its `config`. */
+const routeMeaningsElsewhere: Readonly<Record<string, string>> = {
+  disableMetrics: '"config: { latency: false }"',
+  statsId: '"config: { latency: { route } }"'
+}
+
+/** Names that can only mean this plugin, or nearly so. */
+const ownNames = ['latency', 'fastifyLatency', 'fastify-latency']
+
+/**
+ * What was probably meant by an option of a route, such as `latency` or `config.statsId`, that this plugin does not
+ * read. Undefined if it is none that was meant for this plugin.
+ */
+export function meaningAtRoute (option: string, value: unknown): { meaning: string, isOfOther: boolean } | undefined {
+  if (value === undefined) return undefined
+  const name = option.replace('config.', '')
+  const elsewhere = entry(routeMeaningsElsewhere, name)
+  if (elsewhere !== undefined) return { meaning: elsewhere, isOfOther: true }
+  if (nearest(name, ownNames) === undefined) return undefined
+  return { meaning: `"config: { latency: ${typeof value === 'object' ? '{ route }' : 'false'} }"`, isOfOther: false }
 }
 
 /** What is meant by values of labels that are no sources. */
@@ -212,37 +237,186 @@ function placeOf (option: string, name: string): string | undefined {
   const path = places.get(name)
   if (path === undefined) return undefined
   if (option === 'config.latency') return entry(routeMeanings, name) ?? `"${path}" among the options of the plugin`
+  if (path === option) return `"${path}" itself, with no other "${name}" in it`
   const beside = path.includes('.') || option === 'options' ? '' : `, beside "${option.split('.')[0]}"`
   return `"${path}"${beside}${entry(notes, name) ?? ''}`
 }
 
-/** What was probably meant by a value that an option must not have. Empty if there is no guess. */
-export function hintAbout (option: string, value: unknown): string {
+/**
+ * What was probably meant by a value that an option must not have: the same value in a form that the option may have,
+ * or what is else known of this option. Empty if there is no guess.
+ */
+export function hintAbout (option: string, value: unknown, isValid: (value: unknown) => boolean): string {
+  for (const form of formsOf(value, option)) if (isValid(form)) return didYouMean(describe(form))
+  if (Number.isNaN(value)) return ' (Number() makes it of undefined, such as an environment variable that is not set)'
   return didYouMean(entry(valueMeanings, option)?.(value))
 }
 
+/** What was probably meant by a value that stands for nothing in other programs. Empty if it does not. */
+export function hintToLeaveOut (value: unknown): string {
+  return value === null || value === false || value === '' ? didYouMean('to leave it out') : ''
+}
+
+/** Values of the same meaning in other forms, the likeliest first. */
+function * formsOf (value: unknown, option: string): Generator<unknown> {
+  if (typeof value === 'string' && value !== '') yield * formsOfText(value.trim(), option)
+  if (typeof value === 'number') {
+    yield [false, true][value]
+    yield [value]
+    if (/seconds$|\.latency$/i.test(option)) yield value / 1000
+    if (option.endsWith('.share')) yield value / 100
+  }
+  if (value instanceof Map) yield Object.fromEntries(value)
+  if (value instanceof Set || ArrayBuffer.isView(value)) yield Array.from(value as Iterable<unknown>)
+  if (Array.isArray(value)) {
+    if (value.length === 1) yield value[0]
+    const numbers = numbersIn(value).filter(Number.isFinite)
+    yield numbers
+    yield [...new Set(numbers)].sort((a, b) => a - b)
+  }
+}
+
+function * formsOfText (text: string, option: string): Generator<unknown> {
+  yield text
+  yield text.toLowerCase()
+  const [, amount, unit = ''] = /^(-?[\d.]+) ?(s|ms|%)?$/.exec(text) ?? []
+  if (amount !== undefined) yield Number(amount) / (units[unit] ?? 1)
+  yield entry(truths, text.toLowerCase())
+  yield numbersIn(text.split(/[\s,;]+/))
+  if (URL.canParse(text, 'http://localhost')) yield new URL(text, 'http://localhost').pathname
+  if (/name$|labels$/i.test(option)) yield text.replaceAll(/\W+/g, '_')
+}
+
+function numbersIn (values: unknown[]): number[] {
+  return values.filter(value => typeof value === 'number' || (typeof value === 'string' && value !== '')).map(Number)
+}
+
+const units: Readonly<Record<string, number>> = { ms: 1000, '%': 100 }
+
+const truths: Readonly<Record<string, boolean>> = {
+  true: true, yes: true, on: true, false: false, no: false, off: false
+}
+
+/** The parts of the address of a server that a text has, as the options of the server. */
+function addressIn (text: string): { host?: string, port?: number, path?: string } | undefined {
+  if (/^\d+$/.test(text)) return { port: Number(text) }
+  if (/^[\da-f.]*:[\da-f.]*:[\da-f:.]*$/i.test(text)) return { host: text }
+  const withoutScheme = text.replace(/^[a-z][\w+.-]*:\/\//i, '').replace(/^[^/@]*@/, '')
+  const parts = /^(?:\[([\w:.%]+)\]|([^\s/:[\]]*))(?::(\d+))?(\/[^?#]*)?$/.exec(withoutScheme)
+  if (parts === null) return undefined
+  const [, inBrackets, name, port, path = '/'] = parts
+  const host = inBrackets ?? (name === '*' ? '0.0.0.0' : name!)
+  return {
+    ...host !== '' && { host },
+    ...port !== undefined && { port: Number(port) },
+    ...path !== '/' && { path }
+  }
+}
+
+function ofHistogram (value: unknown): string | undefined {
+  if (Array.isArray(value)) return `{ buckets: ${describe(value)} }`
+  if (typeof value === 'string' && value !== '') return `{ name: ${describe(value)} }`
+  if (value === false) return '"config: { latency: false }" on a route, or not to register the plugin'
+  return ofDefault(value)
+}
+
+/** What is meant by true for an option that has a default. */
+function ofDefault (value: unknown): string | undefined {
+  return value === true ? 'to leave it out' : undefined
+}
+
+function isPattern (value: unknown): boolean {
+  return Array.isArray(value) || (typeof value === 'string' && value !== '') || value instanceof RegExp
+}
+
+/** What is meant by a value that has a meaning for this option only. */
 const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefined>> = {
-  histogram: value => Array.isArray(value) ? `{ buckets: ${describe(value)} }` : undefined,
-  ignore: value => Array.isArray(value) || typeof value === 'string' || value instanceof RegExp ? leaveOut : undefined,
-  processMetrics: value => typeof value === 'object' ? ofProcess : undefined,
-  registry: value => typeof Object(value).register === 'object' ? 'the property "register" of it' : undefined,
-  server: value => typeof value === 'number'
-    ? `{ port: ${value} }`
-    : typeof value === 'string' ? '"server.host" or "server.path"' : undefined
+  'config.latency': value => typeof value === 'string' && value !== ''
+    ? `{ route: ${describe(value)} }`
+    : value === null || value === 0 ? 'false' : value === true ? 'to leave it out' : undefined,
+  'config.latency.route': value => value === false ? '"config: { latency: false }"' : undefined,
+  constLabels: value => Array.isArray(value) ? 'an object of names and values' : undefined,
+  endpoint: value => value === true ? "a path, such as '/metrics'" : undefined,
+  histogram: ofHistogram,
+  ignore: value => isPattern(value) ? leaveOut : undefined,
+  processMetrics: value => {
+    const given = typeof value === 'string' && value !== '' ? { prefix: value } : value
+    if (typeof given !== 'object' || given === null) return undefined
+    const { enabled, ...others } = given as { enabled?: unknown }
+    return typeof enabled === 'boolean' && Object.keys(others).length === 0
+      ? String(enabled)
+      : `false, and to call collectDefaultMetrics(${describe(given)}) of prom-client: its global registry is served too`
+  },
+  registry: value => typeof Object(value).register === 'object'
+    ? 'the property "register" of it'
+    : typeof value === 'function'
+      ? 'an object that is made with new'
+      : value === true || typeof value === 'string' ? '"register" of prom-client, an object' : undefined,
+  routes: value => isPattern(value) || (typeof value === 'object' && value !== null)
+    ? 'a function of a route that returns its name, or "config: { latency: { route } }" on the route'
+    : undefined,
+  scrape: value =>
+    typeof value === 'string' && value !== '' ? `{ errorHandling: ${describe(value)} }` : ofDefault(value),
+  seriesLimit: value => [false, null, 0, -1, Infinity].includes(value as number)
+    ? 'as many as there may be, such as 100000: without a limit, clients could fill the memory'
+    : undefined,
+  server: value => {
+    const address = typeof value === 'string' || typeof value === 'number' ? addressIn(String(value)) : undefined
+    return address && describe(address)
+  },
+  'server.host': value => {
+    if (value === true) return "'0.0.0.0', every address"
+    const { host, port } = (typeof value === 'string' && addressIn(value)) || {}
+    if (host === undefined) return undefined
+    return describe(host) + (port === undefined ? '' : `, and ${port} as "server.port"`)
+  },
+  'server.live': value => typeof value === 'string' && value.startsWith('/') ? 'true: its path is /live' : undefined,
+  'server.live.objective': value => {
+    const [latency, share = 0.99] = Array.isArray(value) ? value : [value]
+    return typeof latency === 'number' ? describe({ latency, share }) : undefined
+  },
+  'server.path': ofDefault,
+  'server.port': value => {
+    if (value === false) return '"server: false"'
+    const { port } = (typeof value === 'string' && addressIn(value)) || {}
+    return port === undefined ? undefined : String(port)
+  },
+  'server.start': value => {
+    if (typeof value === 'boolean') return value ? "'listen'" : "'manual'"
+    if (typeof value !== 'string') return undefined
+    const policy = ['listen', 'ready', 'manual'].find(policy => value.toLowerCase().includes(policy))
+    return policy && describe(policy)
+  },
+  timeToFirstByte: ofHistogram
 }
 
 /** What was probably meant by labels that are a list of names. `sources` are the sources that have a name. */
 export function hintAboutLabels (value: unknown, sources: readonly string[]): string {
-  if (!Array.isArray(value)) return ''
-  const labels = value.slice(0, 5).map(name => [String(name), sourceOf(String(name), sources) ?? 'a source'])
+  if (value === null || value === false) return didYouMean('{}, no labels')
+  if (value === true) return didYouMean(ofDefault(value))
+  const names = typeof value === 'string' ? value.split(/[\s,]+/) : value instanceof Set ? [...value] : value
+  if (!Array.isArray(names)) return ''
+  const labels = names.slice(0, 5).map(name => [String(name), sourceOf(String(name), sources) ?? 'a source'])
   return didYouMean(describe(Object.fromEntries(labels)))
 }
 
 /** What was probably meant by the source of a label that is none. */
-export function hintAboutSource (value: unknown, sources: readonly string[]): string {
-  if (typeof value !== 'string' || value === '') return ''
+export function hintAboutSource (label: string, value: unknown, sources: readonly string[]): string {
+  if (value === true) {
+    const source = sourceOf(label, sources)
+    return didYouMean(source === undefined ? 'a function that returns the value' : describe(source))
+  }
+  if (typeof value === 'number') return didYouMean('"constLabels", for a fixed value')
+  if (typeof value !== 'string' || value === '') return hintToLeaveOut(value)
   const source = sourceOf(value, sources)
   return didYouMean(source === undefined ? '"constLabels", for a fixed value' : describe(source))
+}
+
+/** What was probably meant by a value of a constant label that is no text. */
+export function hintAboutConstant (value: unknown): string {
+  return ['number', 'boolean', 'bigint'].includes(typeof value)
+    ? didYouMean(describe(String(value)))
+    : hintToLeaveOut(value)
 }
 
 /** The source that a name stands for, or that reads most like it. */
@@ -253,7 +427,7 @@ function sourceOf (name: string, sources: readonly string[]): string | undefined
       entry(sourceMeanings, nearest(name, Object.keys(sourceMeanings)) ?? '')
 }
 
-function didYouMean (meaning: string | undefined): string {
+export function didYouMean (meaning: string | undefined): string {
   return meaning === undefined ? '' : ` (did you mean ${meaning}?)`
 }
 

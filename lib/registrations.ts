@@ -4,9 +4,9 @@ import type { RegistryLike } from '../index'
 import { check, isText } from './checks'
 import type { Config } from './config'
 import {
-  causeOf, describe, describeBoth, differences, FST_LATENCY_ERR_BUCKETS_UNIT, FST_LATENCY_ERR_HISTOGRAM_CONFLICT,
+  causeOf, describe, describeBoth, differences, FST_LATENCY_ERR_HISTOGRAM_CONFLICT,
   FST_LATENCY_ERR_HISTOGRAM_RECORDED, FST_LATENCY_ERR_NAME_TAKEN, FST_LATENCY_ERR_NOT_RECORDED,
-  FST_LATENCY_ERR_REGISTRY_FAILED, givenRegistry, isCoded, settled, type Warn, type WarnOnce
+  FST_LATENCY_ERR_REGISTRY_FAILED, FST_LATENCY_ERR_UNIT, givenRegistry, isCoded, settled, type Warn, type WarnOnce
 } from './errors'
 import { namesOf, type NamedMetric } from './exposition/sample-names'
 import { hiddenFamilies } from './gather/registries'
@@ -14,13 +14,16 @@ import {
   Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeDefinition, type OwnMetric
 } from './gather/registered-metrics'
 import type { HistogramDefinition } from './histogram/family'
+import type { HistogramConfig } from './histogram/options'
 import { SeriesIndex } from './histogram/series-index'
 import type { ValueDefinition } from './histogram/values'
+import { Arrivals } from './http/arrivals'
 import { Instrument } from './request/instrument'
 import { labelsThatTell } from './request/label-sources'
-import { measures, type Measure } from './request/measures'
+import { measures, queueTime, type Measure } from './request/measures'
 import type { OpenRequestsFact } from './request/open-requests'
 import { Recorder } from './request/recorder'
+import { watchRouteOptions, type RouteOptionsLog } from './request/route-options'
 import { scrapeMetrics } from './scrape/scrape-metrics'
 
 /** One registration: the requests of one context, and how they are recorded. */
@@ -51,6 +54,7 @@ export interface RegistrationsOptions {
   readonly ownRegistry: RegistryLike
   readonly warn: Warn
   readonly warnOnce: WarnOnce
+  readonly informOnce: RouteOptionsLog['informOnce']
 }
 
 /** The metrics beside histograms, and their names in every registry. */
@@ -59,6 +63,11 @@ const metrics = {
     type: 'counter',
     name: 'http_requests_aborted_total',
     help: 'Requests whose connection was gone before all of the reply had been sent.'
+  },
+  busyTime: {
+    type: 'counter',
+    name: 'http_request_busy_seconds_total',
+    help: 'Time for which the event loop was busy, with anything, while requests were open, in seconds.'
   },
   longLivedEnded: {
     type: 'counter',
@@ -102,6 +111,9 @@ const namedMetrics: readonly NamedMetric[] =
 /** No application has bounds from 1 to this one in seconds, but many have them in milliseconds. */
 const longestLatency = 100
 
+/** The last word of a name that says another unit of time than seconds. */
+const otherUnit = /^(?:[mun]s|[mun]secs?|(?:milli|micro|nano)(?:s|seconds?)|minutes|hours)$/i
+
 /** Keeps which contexts of an application record into which metrics. */
 export class Registrations {
   readonly #options: RegistrationsOptions
@@ -112,6 +124,7 @@ export class Registrations {
   /** Functions to call when the application closes. */
   readonly #releases: Array<() => void> = []
   readonly #registries = new Set<RegistryLike>()
+  #arrivals: Arrivals | undefined
   /** What keeps the metrics of the registrations in their registries. */
   readonly leases = new Set<Lease>()
 
@@ -137,7 +150,7 @@ export class Registrations {
   /** The options of each registration, and the description of its histograms for the pages. */
   describe (): Array<{ config: Config, histograms: Array<ReturnType<typeof showHistogram>> }> {
     return this.#registrations.map(({ config, measured }) =>
-      ({ config, histograms: measured.filter(isShown).map(({ histogram }) => showHistogram(histogram, config)) }))
+      ({ config, histograms: measured.filter(isTime).map(({ histogram }) => showHistogram(histogram, config)) }))
   }
 
   /** Makes the requests of a context be recorded as one registration asks for. Nothing changes if they already are. */
@@ -146,18 +159,31 @@ export class Registrations {
     const labelNames = [...Object.keys(config.labels), ...Object.keys(config.constLabels)]
     this.#checkNames(config)
     const wanted = findHistograms(registry, config, labelNames)
+    const waits = findWaits(registry, config)
     if (this.#isRecorded(context, wanted, config)) return
-    for (const { measure, definition } of wanted) this.#checkUnit(measure, definition)
+    for (const { measure, definition } of [...wanted, ...waits].filter(isTime)) this.#checkUnit(measure, definition)
     const measured = this.#registerHistograms(registry, wanted, labelNames)
     this.#registries.add(registry)
     this.#registrations.push({ context, config, measured })
     const instrument = this.#instruments.get(context) ?? this.#instrument(context, registry, config)
     instrument.add(this.#createRecorder(registry, measured, config))
     if (config.inFlight) this.#showOpen(registry, instrument)
+    if (config.busyTime) instrument.countBusyTime(this.#counter(registry, metrics.busyTime))
+    if (config.queueTime !== undefined) {
+      const { labels, ...histogram } = config.queueTime
+      const measured = this.#registerHistograms(registry, waits, waitLabels(config))
+      const recorded = { ...config, labels, histogram: { ...histogram, from: 'router' }, ignore: undefined } as const
+      instrument.addWaits(this.#createRecorder(registry, measured, recorded))
+    }
+    if (config.queueTime !== undefined || config.histogram.from === 'arrival') {
+      instrument.watchArrivals(this.#arrivals ??= new Arrivals(rootOf(context)))
+    }
   }
 
   /** Removes from all registries what this application has added. A registry may outlive the application. */
   release (): void {
+    // Requests whose wait is not known yet are recorded now.
+    this.#arrivals?.stop()
     for (const instrument of this.#instruments.values()) instrument.release()
     for (const release of this.#releases) release()
   }
@@ -166,7 +192,7 @@ export class Registrations {
   #checkNames (config: Config): void {
     const others = [...namedMetrics]
     const registered = Array.from(this.leases, ({ metric }) => metric)
-    for (const { option } of measures) {
+    for (const { option } of [...measures, queueTime]) {
       if (config[option] === undefined) continue
       const { name } = config[option]
       const histogram: NamedMetric = { name, type: 'histogram' }
@@ -180,10 +206,19 @@ export class Registrations {
     }
   }
 
-  /** Warns of bounds that look like milliseconds. It is no error, because somebody may mean them. */
-  #checkUnit ({ option, unit }: Measure, { upperBounds }: HistogramDefinition): void {
-    if (unit !== 'seconds' || upperBounds[0]! < 1 || upperBounds.at(-1)! < longestLatency) return
-    this.#options.warn(new FST_LATENCY_ERR_BUCKETS_UNIT(`${option}.buckets`, describe(upperBounds)))
+  /**
+   * Warns of bounds that look like milliseconds, and of a name that says so. It is no error, because somebody may mean
+   * them.
+   */
+  #checkUnit ({ option }: Measure, { name, upperBounds }: HistogramDefinition): void {
+    const { warn } = this.#options
+    if (upperBounds[0]! >= 1 && upperBounds.at(-1)! >= longestLatency) {
+      warn(new FST_LATENCY_ERR_UNIT(`${option}.buckets`, describe(upperBounds),
+        'if these are milliseconds, divide them by a thousand'))
+    }
+    if (otherUnit.test(/(?:[A-Z]?[a-z]*|[A-Z]*)$/.exec(name)![0])) {
+      warn(new FST_LATENCY_ERR_UNIT(`${option}.name`, describe(name), 'end the name in "_seconds"'))
+    }
   }
 
   /**
@@ -206,6 +241,7 @@ export class Registrations {
       if (isInside(other, context)) otherInstrument.leaveCountsToOuter()
     }
     this.#instruments.set(context, instrument)
+    watchRouteOptions(context, this.#options)
     if (isRoot(context)) {
       const rejected = this.#counter(registry, metrics.rejected)
       this.#attach(rejected.updates, instrument.countRejections(rejected))
@@ -307,26 +343,41 @@ export class Registrations {
  * Throws if a registration with these options is not possible, before anything is changed.
  */
 function findHistograms (registry: RegistryLike, config: Config, labelNames: readonly string[]): Wanted[] {
-  return measures.flatMap((measure): Wanted[] => {
-    const histogram = config[measure.option]
-    if (histogram === undefined) return []
-    const definition = { ...histogram, unit: measure.unit }
-    const existing = find(registry, definition.name, RegisteredHistogram)
-    if (existing !== undefined) checkSame(existing, definition, labelNames, measure.option)
-    return [{ measure, definition, existing }]
-  })
+  return measures.flatMap(measure => findHistogram(registry, measure, config[measure.option], labelNames))
+}
+
+/** The histogram of how long requests waited, if there is to be one. It has labels of its own. */
+function findWaits (registry: RegistryLike, config: Config): Wanted[] {
+  return findHistogram(registry, queueTime, config.queueTime, waitLabels(config))
+}
+
+function waitLabels ({ queueTime, constLabels }: Config): string[] {
+  return [...Object.keys(queueTime?.labels ?? {}), ...Object.keys(constLabels)]
+}
+
+function findHistogram (
+  registry: RegistryLike, measure: Measure, histogram: HistogramConfig | undefined, labelNames: readonly string[]
+): Wanted[] {
+  if (histogram === undefined) return []
+  const { name, help, upperBounds, native } = histogram
+  const definition = { name, help, upperBounds, native, unit: measure.unit }
+  const existing = find(registry, name, RegisteredHistogram)
+  if (existing !== undefined) checkSame(existing, definition, labelNames, measure.option)
+  return [{ measure, definition, existing }]
 }
 
 function checkSame (
   existing: RegisteredHistogram,
-  { name, help, upperBounds }: HistogramDefinition,
+  { name, help, upperBounds, native }: HistogramDefinition,
   labelNames: readonly string[],
   option: string
 ): void {
   const parts: ReadonlyArray<[part: string, has: unknown, wanted: unknown]> = [
     ['help', existing.help, help],
     ['buckets', existing.buckets, upperBounds],
-    ['labels', existing.labelNames, labelNames]
+    ['labels', existing.labelNames, labelNames],
+    ['schema of native buckets', existing.definition.native?.schema, native?.schema],
+    ['limit of native buckets', existing.definition.native?.maxBuckets, native?.maxBuckets]
   ]
   for (const [part, has, wanted] of parts) {
     if (!isDeepStrictEqual(has, wanted)) {
@@ -367,8 +418,8 @@ function ask<T> (method: keyof RegistryLike, name: string, call: () => T): T {
   }
 }
 
-/** The live page shows times. */
-function isShown ({ measure }: Measured): boolean {
+/** Whether a measure is a time. The live page shows these only. */
+function isTime ({ measure }: { readonly measure: Measure }): boolean {
   return measure.unit === 'seconds'
 }
 
@@ -384,12 +435,22 @@ function recordingDifferences (first: Config, second: Config): string {
 
 /** The options that two registrations must have in common to record requests in the same way. */
 function recordingOptions (config: Config): Record<string, unknown> {
-  const { labels, constLabels, routes, ignore, seriesLimit, abortedStatus = 'reply' } = config
-  const measured = measures.map(({ option }) => {
+  const { labels, constLabels, routes, ignore, seriesLimit, busyTime, abortedStatus = 'reply', exemplars } = config
+  const measured = [...measures, queueTime].map(({ option }) => {
     const { upperBounds: buckets, ...histogram } = config[option] ?? { upperBounds: undefined }
     return [option, config[option] && { ...histogram, buckets }] as const
   })
-  return { labels, constLabels, routes, ignore, seriesLimit, abortedStatus, ...Object.fromEntries(measured) }
+  return {
+    labels,
+    constLabels,
+    routes,
+    ignore,
+    seriesLimit,
+    busyTime,
+    abortedStatus,
+    exemplars,
+    ...Object.fromEntries(measured)
+  }
 }
 
 /**

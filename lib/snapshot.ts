@@ -41,6 +41,23 @@ export interface Exemplar {
   readonly timestampSeconds: number | undefined
 }
 
+/** In every native histogram, the zero bucket counts the values up to this one. It is the default of Prometheus. */
+export const nativeZeroThreshold = 2 ** -128
+
+/** The native buckets of a histogram's series. The counts of a series have the same sum as those of classic buckets. */
+export interface NativePoints {
+  /** The resolution of each series: `2^schema` buckets between one power of two and the next. */
+  readonly schemas: Int8Array
+  /** The count of the zero bucket of each series. */
+  readonly zeroCounts: Float64Array
+  /** For each series, the place in `indexes` and `counts` where its buckets end, and those of the next series begin. */
+  readonly ends: Uint32Array
+  /** The index of each bucket, in ascending order. The bucket `i` has the upper bound `2^(i / 2^schema)`. */
+  readonly indexes: Int32Array
+  /** The count of each bucket. They are not cumulative. */
+  readonly counts: Float64Array
+}
+
 export interface HistogramPoints extends FamilyPoints {
   readonly type: 'histogram'
   /** The upper bounds in ascending order, without the implied `+Inf`. */
@@ -52,6 +69,8 @@ export interface HistogramPoints extends FamilyPoints {
   readonly counts: Float64Array
   /** The sum of each series. */
   readonly sums: Float64Array
+  /** The native buckets. Undefined: there are none. */
+  readonly native: NativePoints | undefined
 }
 
 export interface SummaryPoints extends FamilyPoints {

@@ -37,6 +37,17 @@ const substitutes: Timers = {
  */
 export const { setTimeout, clearTimeout, setImmediate }: Timers = areReal() ? timers as Timers : substitutes
 
+const nativeImmediate = setImmediate === substitutes.setImmediate ? undefined : timers.setImmediate
+
+/**
+ * Calls a function after the event loop has read from connections, once. This does not keep the process alive, nor the
+ * loop from waiting. Returns false, and does nothing, where the timers of Node.js cannot be had.
+ */
+export function afterReading (callback: () => void): boolean {
+  nativeImmediate?.(callback).unref()
+  return nativeImmediate !== undefined
+}
+
 /** Waits until the time is over or the signal is given. Waiting does not keep the process alive. */
 export async function pause (ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return

@@ -315,11 +315,6 @@ t.test('the name that is configured is answered, and every name where other mach
   t.match(await ask(open.app.latency.url!, 'shop.example'), /^HTTP\/1\.1 200/)
 })
 
-t.test('metrics at the path of a probe are no less private', async t => {
-  const { app } = await createListening(t, { server: { ...anyPort, path: '/healthz', auth: { tokens: ['x'] } } })
-  t.equal((await fetch(app.latency.url!)).status, 401)
-})
-
 t.test('where other machines may read it without credentials, it says so once, in the log', async t => {
   const lines: string[] = []
   const start = async (host: string, server: object): Promise<string[]> => {

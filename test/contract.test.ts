@@ -36,7 +36,9 @@ function declaration<T extends ts.Node> (name: string, isKind: (node: ts.Node) =
 }
 
 function members (name: string): readonly ts.TypeElement[] {
-  return declaration(name, ts.isInterfaceDeclaration).members
+  const { members: own, heritageClauses = [] } = declaration(name, ts.isInterfaceDeclaration)
+  const extended = heritageClauses.flatMap(({ types }) => types.map(({ expression }) => expression.getText()))
+  return [...extended.filter(name => /Options$/.test(name)).flatMap(members), ...own]
 }
 
 /** The interfaces of index.d.ts that a type names, alone or in a union. */
@@ -110,7 +112,7 @@ t.test('the code knows the options that are declared, and no other', async t => 
 t.test('an option in another place is told where it belongs', async t => {
   const objects = ['', ...allOptions.filter(({ parts }) => parts.length > 0).map(({ path }) => path)]
   const isKnown = (path: string): boolean => allOptions.some(option => option.path === path)
-  for (const { path } of allOptions.filter(({ path }) => !path.startsWith('timeToFirstByte.'))) {
+  for (const { path } of allOptions.filter(({ path }) => !/^(?:timeToFirstByte|queueTime)\./.test(path))) {
     const name = path.split('.').at(-1)!
     for (const place of objects) {
       const given = place === '' ? name : `${place}.${name}`
@@ -138,9 +140,10 @@ t.test('options of the packages that people come from have a hint each', async t
 t.test('README.md lists the options that are declared, by themselves or with what they belong to, ' +
   'and no other', async t => {
   for (const { path, parts } of allOptions) {
-    const outer = path.slice(0, path.lastIndexOf('.'))
+    // Other histograms have the parts of `histogram`, whose own parts are described there.
+    const outer = path.slice(0, path.lastIndexOf('.')).replace(/^\w+\.native$/, 'histogram.native')
     const described = rows.has(path) || (parts.length > 0 && parts.every(part => rows.has(part.path))) ||
-      rows.get(outer)?.meaning.match(new RegExp(`\\b${path.slice(outer.length + 1)}\\b`)) != null
+      rows.get(outer)?.meaning.match(new RegExp(`\\b${path.split('.').at(-1)}\\b`)) != null
     t.ok(described, path)
   }
   t.same([...rows.keys()].filter(row => allOptions.every(({ path }) => path !== row)), [])
@@ -165,8 +168,9 @@ t.test('every option that may be left out has a comment with its default, ' +
 
 t.test('to give a documented default changes nothing', async t => {
   for (const { path, documentedDefault = '' } of allOptions) {
-    const [first, ofFirstByte] = documentedDefault.split(/; (?:of `timeToFirstByte` )?/)
-    const text = path.startsWith('timeToFirstByte.') ? ofFirstByte ?? first! : first!
+    const [first, ...others] = documentedDefault.split('; of ')
+    const other = others.find(text => text.startsWith(`\`${path.split('.', 1)[0]!}\` `))
+    const text = other?.slice(other.indexOf(' ') + 1) ?? first!
     if (!isValue(text)) continue
     const value: unknown = runInNewContext(`(${text})`)
     const outer = path.includes('.') ? path.slice(0, path.lastIndexOf('.')) : undefined

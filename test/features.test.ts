@@ -20,6 +20,9 @@ const proofs: Record<string, Array<[file: string, test: string]>> = {
     ['long/close', 'the metrics stay until the last request is in them, and until they have been scraped once more']
   ],
   OpenMetrics: [['scrape', 'the format is the one that Accept prefers']],
+  'Protocol Buffers': [
+    ['scrape', 'the format is the one that Accept prefers'], ['protobuf', 'a decoder reads every family as it went in']
+  ],
   compression: [['scrape', 'it is compressed when Accept-Encoding prefers that']],
   '`name[]`': [['scrape', 'name[] asks for some families, and only these are read']],
   'scrapes at a time': [

@@ -74,6 +74,7 @@ t.test('it shows the options in effect, and no secret', async t => {
     'Histogram http_request_duration_seconds': {
       help: '<script>alert("&")</script>',
       buckets: '0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10',
+      native: 'none',
       labels: 'route: route, tenant: a function',
       constLabels: 'a: <b>',
       routes: 'none',
@@ -81,12 +82,17 @@ t.test('it shows the options in effect, and no secret', async t => {
       seriesLimit: '2000',
       inFlight: 'true',
       abortedStatus: 'reply',
+      from: 'router',
+      exemplars: 'false',
       timeToFirstByte: 'none',
+      queueTime: 'none',
+      busyTime: 'false',
       endpoint: 'none'
     },
     'Histogram second_seconds': {
       help: 'Time from receiving a request to handing its reply to the operating system, in seconds.',
       buckets: '1, 2.5',
+      native: 'none',
       labels: 'none',
       constLabels: 'none',
       routes: 'none',
@@ -94,7 +100,11 @@ t.test('it shows the options in effect, and no secret', async t => {
       seriesLimit: '2000',
       inFlight: 'true',
       abortedStatus: '499',
+      from: 'router',
+      exemplars: 'false',
       timeToFirstByte: 'http_request_first_byte_seconds',
+      queueTime: 'none',
+      busyTime: 'false',
       endpoint: 'none'
     },
     'Metrics server': {

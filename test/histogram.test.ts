@@ -1,7 +1,9 @@
 import t from 'tap'
 import { bucketIndex, defaultUpperBounds, isUpperBounds } from '../lib/histogram/bounds'
+import { allocateSegment, Column, segmentSlots } from '../lib/histogram/columns'
 import { HistogramFamily } from '../lib/histogram/family'
 import { SeriesIndex } from '../lib/histogram/series-index'
+import { ValueFamily } from '../lib/histogram/values'
 import type { HistogramPoints } from '../lib/snapshot'
 import { createHistogram, observe } from './helpers/histogram'
 
@@ -173,7 +175,8 @@ t.test('a histogram that has left its index still counts, and no longer keeps se
   const [stays, leaves] = [new HistogramFamily(definition, index), new HistogramFamily(definition, index)]
   observe(leaves, ['first'], 2)
   leaves.dispose()
-  const last = Array.from({ length: 200 }, (_, n) => observe(stays, [String(n)])).at(-1)!
+  // The last one is the first of its segment.
+  const last = Array.from({ length: 3 * segmentSlots }, (_, n) => observe(stays, [String(n)])).at(-1)!
   t.same(leaves.snapshot().labelSets, [['first']])
   leaves.observe(last, 3)
   t.same([...leaves.snapshot().sums], [2, 3])
@@ -225,4 +228,33 @@ t.test('a snapshot that is interrupted by a reset is of what came after', async 
   histogram.reset()
   observe(histogram, ['new'])
   t.match(steps.next(), { done: true, value: { labelSets: [['new']] } })
+})
+
+t.test('the first number of each series of a column is the one that is read and changed', async t => {
+  const column = new Column(3, allocateSegment)
+  column.reserve(segmentSlots)
+  t.equal(column.segments.length, 1, 'no more segments than the series need')
+  column.set(1, 5)
+  column.add(1, 2)
+  t.equal(column.get(1), 7)
+  t.same(column.segments[0]!.slice(0, 7), [0, 0, 0, 7, 0, 0, 0])
+  t.ok(column.isZero(0) && !column.isZero(1) && column.isZero(2))
+})
+
+t.test('the series without labels is the first', async t => {
+  const index = new SeriesIndex([])
+  t.equal(index.find([]), 0)
+  t.equal(index.slot([]), 0)
+  t.equal(index.size, 1)
+})
+
+t.test('of several values a gauge keeps the greatest, and a family may be emptied', async t => {
+  const family = new ValueFamily('gauge', { name: 'oldest', help: 'x' })
+  for (const value of [2, 3, 1]) family.raise({ route: '/' }, value)
+  family.add({}, 1)
+  t.same(family.snapshot().map(({ labelSets, values }) => [labelSets, [...values]]), [[[['/']], [3]], [[[]], [1]]])
+  family.zero()
+  t.same(family.snapshot().map(({ values }) => [...values]), [[0], [0]])
+  family.reset()
+  t.same(family.snapshot().map(({ labelSets }) => labelSets), [[]])
 })

@@ -168,9 +168,10 @@ t.test('a reply that is aborted has the status that was sent, whatever its statu
   const app = await createWatched(t)
   app.get('/left', ({ raw }, reply) => {
     reply.hijack()
-    reply.raw.writeHead(202).write('first')
-    reply.raw.statusCode = 500
-    raw.socket.destroySoon()
+    reply.raw.writeHead(202).write('first', () => {
+      reply.raw.statusCode = 500
+      raw.socket.destroySoon()
+    })
   })
   const connection = await Connection.open(await listen(app))
   connection.send('GET /left HTTP/1.1\nhost: x\n\n')

@@ -3,7 +3,9 @@ import { request as httpRequest } from 'node:http'
 import http2 from 'node:http2'
 import { setImmediate } from 'node:timers/promises'
 import { inspect } from 'node:util'
+import { Registry } from 'prom-client'
 import t from 'tap'
+import type { RouteOptions } from 'fastify'
 import type { LabelSource, Options } from '..'
 import latency from '../lib'
 import { parseOptions } from '../lib/config'
@@ -277,6 +279,22 @@ t.test('config.latency leaves a route out, or names it', async t => {
   t.same(await counts(app.latency.url), [['GET /plain 200', 1], ['GET /users 200', 1]])
 })
 
+t.test('a route that is declared with the options of another one is a route of its own', async t => {
+  const { app, address } = await createListening(t, { labels: { route: 'route' } }, app => {
+    app.addHook('onRoute', route => {
+      const { url, method, config = {} } = route
+      if (method !== 'GET' || 'isAlias' in config) return
+      const declare = (prefix: string, latency?: false): unknown =>
+        app.route({ ...route, url: prefix + url, config: { ...config, isAlias: true, latency } } as RouteOptions)
+      declare('/alias')
+      declare('/left', false)
+    })
+    app.get('/a', async () => 'x')
+  })
+  for (const path of ['/left/a', '/alias/a', '/a', '/alias/a', '/left/a']) await send(address + path)
+  t.same(await counts(app.latency.url), [['/a', 1], ['/alias/a', 2]])
+})
+
 t.test('a wrong config.latency is refused when the route is declared', async t => {
   const wrong: unknown[] = [true, 'off', null, {}, { route: '' }, { route: 1 }]
   for (const value of wrong) {
@@ -322,12 +340,52 @@ t.test('ignored requests leave no trace', async t => {
   t.same(await counts(app.latency.url), [['GET / 200', 1]])
 })
 
+t.test('what a route says about this plugin in another place is warned of, once for each name', async t => {
+  const lines: string[] = []
+  const warnings = collectWarnings(t)
+  const app = createApplication(t, { logger: { stream: { write: line => { lines.push(JSON.parse(line).msg) } } } })
+  await app.register(latency, { server: false })
+  const options: object[] = [
+    { latency: false }, { latency: { route: 'x' } }, { config: { fastifyLatency: false } },
+    { config: { Latency: false } }, { config: { latncy: { route: 'x' } } },
+    { config: { disableMetrics: true } }, { config: { statsId: 'x' } }, { config: { statsId: 'y' } }
+  ]
+  options.forEach((options, index) => app.get(`/${index}`, options, async () => 'x'))
+  // What is read, and what is for others.
+  app.get('/read', { config: { latency: { route: 'x' }, statsId: 'x', fastifyLatency: 1 } as never }, async () => 'x')
+  const config = { rateLimit: false, otel: true, url: 'x' }
+  app.get('/other', { latency: undefined, config } as never, async () => 'x')
+  await app.register(async child => {
+    await child.register(latency, { histogram: { name: 'child_seconds' } })
+    child.get('/child', { latency: false } as never, async () => 'x')
+  })
+  await setImmediate()
+  const own = (route: string, option: string, meaning: string): string =>
+    `The route ${route} has the option "${option}", which is not read; did you mean "config: { latency: ${meaning} }"?`
+  const others = (route: string, option: string, meaning: string): string =>
+    `The route ${route} has the option "${option}" of another plugin, which changes nothing about its latency; ` +
+    `did you mean "config: { latency: ${meaning} }"?`
+  const expected = [
+    own('GET /0', 'latency', 'false'), own('GET /2', 'config.fastifyLatency', 'false'),
+    own('GET /3', 'config.Latency', 'false'), own('GET /4', 'config.latncy', '{ route }')
+  ]
+  t.same(warnings.map(({ code }) => code), expected.map(() => 'FST_LATENCY_ERR_ROUTE_OPTION'))
+  t.same(warnings.map(({ message }) => message), expected)
+  t.same(lines, [
+    ...expected, others('GET /5', 'config.disableMetrics', 'false'), others('GET /6', 'config.statsId', '{ route }')
+  ])
+  for (const index of options.keys()) await app.inject(`/${index}`)
+  const { values } = await app.latency.histogram.get()
+  t.equal(values.filter(({ metricName }) => metricName === `${name}_count`).length, options.length)
+})
+
 t.test('a predicate that fails ignores nothing, and is reported', async t => {
   const failures: Array<[ignore: () => boolean, problem: string]> = [
     [() => { throw new Error('broken') }, 'broken'],
     [(async () => true) as unknown as () => boolean, 'it returned a promise, and must return a boolean$'],
     [() => 1 as unknown as boolean, 'it returned a number, and must return a boolean$'],
-    [() => 'Bearer secret' as unknown as boolean, 'it returned a string of 13 characters, and must return a boolean$']
+    [() => 'Bearer secret' as unknown as boolean, 'it returned a string of 13 characters, and must return a boolean$'],
+    [() => ({}) as unknown as boolean, 'it returned an object, and must return a boolean$']
   ]
   for (const [ignore, problem] of failures) {
     const { app, address } = await createListening(t, { ignore }, app => { app.get('/', async () => 'x') })
@@ -337,6 +395,79 @@ t.test('a predicate that fails ignores nothing, and is reported', async t => {
     t.same(await counts(app.latency.url), [['GET / 200', 1]])
   }
 })
+
+t.test('a predicate that says nothing, or what is false, ignores nothing, and is right', async t => {
+  const warnings = collectWarnings(t)
+  for (const said of [undefined, null, false, 0, '', NaN, 0n]) {
+    const ignore = ({ url }: { url: string }): boolean => url === '/ignored' || said as boolean
+    const { app, address } = await createListening(t, { ignore }, app => {
+      for (const path of ['/', '/ignored']) app.get(path, async () => 'x')
+    })
+    for (const path of ['/', '/ignored']) await send(address + path)
+    t.same(await counts(app.latency.url), [['GET / 200', 1]], String(said))
+  }
+  t.same(warnings, [])
+})
+
+t.test('what a function returns is never begun: queries of database clients begin when their then() is called',
+  async t => {
+    const begun: string[] = []
+    class Query {
+      readonly #by: string
+
+      constructor (by: string) {
+        this.#by = by
+      }
+
+      then (): void {
+        begun.push(this.#by)
+      }
+    }
+    /** A promise that begins its work when somebody waits for it. */
+    class LazyPromise extends Promise<never> {
+      readonly #by: string
+
+      constructor (by: string) {
+        super(() => {})
+        this.#by = by
+      }
+
+      override async then (): Promise<never> {
+        begun.push(this.#by)
+        return new Promise(() => {})
+      }
+    }
+    const warnings = collectWarnings(t)
+    for (const Kind of [Query, LazyPromise]) {
+      const registry = new Registry()
+      const { registerMetric, removeSingleMetric } = registry
+      registry.registerMetric = metric => {
+        registerMetric.call(registry, metric)
+        return new Kind('registerMetric') as never
+      }
+      registry.removeSingleMetric = name => {
+        removeSingleMetric.call(registry, name)
+        return new Kind('removeSingleMetric') as never
+      }
+      const app = createApplication(t)
+      for (const level of ['error', 'info', 'warn'] as const) app.log[level] = () => new Kind(level)
+      await app.register(latency, {
+        server: anyPort,
+        registry,
+        labels: { tenant: () => new Kind('label') as never },
+        ignore: () => new Kind('ignore') as never,
+        routes: ({ url }) => url === '/' ? undefined : new Kind('routes') as never
+      })
+      app.get('/', async () => 'x')
+      t.throws(() => app.get('/named', async () => 'x'), { code: 'FST_LATENCY_ERR_CALLBACK' })
+      await send(await listen(app))
+      t.match(await (await fetch(app.latency.url!)).text(), 'http_request_duration_seconds_count{tenant="_INVALID"} 1')
+      await app.close()
+      await setImmediate()
+      t.same(warnings.splice(0).map(({ code }) => code), ['FST_LATENCY_ERR_CALLBACK', 'FST_LATENCY_ERR_CALLBACK'])
+    }
+    t.same(begun, [])
+  })
 
 /** Everything that a function can do instead of returning a label, and what is then said of it. */
 function * failures (): Generator<[description: string, call: () => unknown, problem: RegExp]> {

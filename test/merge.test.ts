@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { merge } from '../lib/gather/merge'
-import type { Exemplar, HistogramPoints, Points, SummaryPoints, ValuePoints } from '../lib/snapshot'
+import type {
+  Exemplar, HistogramPoints, NativePoints, Points, SummaryPoints, ValuePoints
+} from '../lib/snapshot'
 
 const upperBounds = [0.5, 1]
 
@@ -54,6 +56,23 @@ function common (all: readonly Series[], help: string, layout: number): Omit<Poi
   return { ...rest, labelNames: ['p', 'q'], labelSets: all.map(({ labels }) => labels), sharedLabels: {} }
 }
 
+/** The first numbers of each series as counts of native buckets, at resolutions that differ. */
+function nativeOf (all: readonly Series[]): NativePoints {
+  const buckets = all.map(({ numbers, start }) => {
+    const first = Math.round(7 * numbers[4]!) - 3000
+    const counts = numbers.slice(0, 4).map(Math.floor)
+    const indexes = counts.map((count, place) => first + place * (1 + count % 3))
+    return { schema: 3 - (start || 0) % 4, zeroCount: counts[0]!, indexes, counts }
+  })
+  return {
+    schemas: Int8Array.from(buckets, ({ schema }) => schema),
+    zeroCounts: Float64Array.from(buckets, ({ zeroCount }) => zeroCount),
+    ends: Uint32Array.from(buckets, (_, index) => 4 * (index + 1)),
+    indexes: Int32Array.from(buckets.flatMap(({ indexes }) => indexes)),
+    counts: Float64Array.from(buckets.flatMap(({ counts }) => counts))
+  }
+}
+
 type Build = (all: readonly Series[], help: string, layout: number) => Points
 
 const kinds: Readonly<Record<string, Build>> = {
@@ -62,7 +81,8 @@ const kinds: Readonly<Record<string, Build>> = {
     type: 'histogram',
     upperBounds,
     counts: Float64Array.from(all.flatMap(({ numbers }) => numbers.slice(0, 3).map(Math.floor))),
-    sums: Float64Array.from(all, ({ numbers }) => numbers[3]!)
+    sums: Float64Array.from(all, ({ numbers }) => numbers[3]!),
+    native: layout === 3 ? undefined : nativeOf(all)
   }),
   summary: (all, help, layout): SummaryPoints => ({
     ...common(all, help, layout),
@@ -97,13 +117,24 @@ function told (points: Points): unknown {
     const exemplars = points.exemplars
       .filter(({ series }) => series === index)
       .map(({ series, ...exemplar }) => exemplar)
-    return [labels, { numbers, start: points.startSeconds?.[index] ?? NaN, exemplars }] as const
+    const native = points.type === 'histogram' && points.native !== undefined && toldOfNative(points.native, index)
+    return [labels, { numbers, native, start: points.startSeconds?.[index] ?? NaN, exemplars }] as const
   })
   return {
     type: points.type,
     help: points.help,
     unit: points.unit,
     series: Object.fromEntries(entries.sort(([a], [b]) => a < b ? -1 : 1))
+  }
+}
+
+function toldOfNative ({ schemas, zeroCounts, ends, indexes, counts }: NativePoints, series: number): unknown {
+  const [first, end] = [ends[series - 1] ?? 0, ends[series]]
+  return {
+    schema: schemas[series],
+    zeroCount: zeroCounts[series],
+    indexes: [...indexes.subarray(first, end)],
+    counts: [...counts.subarray(first, end)]
   }
 }
 
@@ -121,6 +152,12 @@ for (const [kind, build] of Object.entries(kinds)) {
         points.type === 'histogram' || points.type === 'summary' ? points.sums : points.values
       ).reduce((sum, value) => sum + value, 0)
       t.equal(total(merge(merge(a, b), c)), total(a) + total(b) + total(c))
+      if (kind === 'histogram') {
+        const [counted, ...parts] = [merge(merge(a, b), c), a, b, c].map(points => (points as HistogramPoints).native)
+        const totalOf = (native: NativePoints): number => native.counts.reduce((sum, count) => sum + count, 0)
+        if (parts.includes(undefined)) t.equal(counted, undefined)
+        else t.equal(totalOf(counted!), parts.reduce((sum, native) => sum + totalOf(native!), 0))
+      }
       t.strictSame(structuredClone(merge(a, b)), merge(a, b), 'it can be cloned')
     }), { numRuns: 60 })
   })
@@ -153,6 +190,30 @@ t.test('of exemplars of the same time one stays, the same in whichever order', a
   ] as const
   for (const [a, b, id] of cases) {
     for (const merged of [merge(a, b), merge(b, a)]) t.match(merged.exemplars, [{ labels: { id } }])
+  }
+})
+
+t.test('native buckets of other resolutions are added up at the coarser one', async t => {
+  const points = (native: Pick<NativePoints, 'indexes' | 'counts'>, schema: number): HistogramPoints => ({
+    ...kinds.histogram!([
+      { labels: ['a', 'b'], numbers: [1, 0, 0, 0, 0], start: 1, exemplars: [] }
+    ], 'h', 0) as HistogramPoints,
+    native: {
+      schemas: Int8Array.of(schema),
+      zeroCounts: Float64Array.of(1),
+      ends: Uint32Array.of(native.counts.length),
+      ...native
+    }
+  })
+  const fine = points({
+    indexes: Int32Array.of(-5, -4, -3, 0, 1, 4, 5), counts: Float64Array.of(1, 2, 4, 8, 16, 32, 64)
+  }, 3)
+  const coarse = points({ indexes: Int32Array.of(0, 2), counts: Float64Array.of(100, 200) }, 1)
+  for (const merged of [merge(fine, coarse), merge(coarse, fine)]) {
+    t.same(toldOfNative((merged as HistogramPoints).native!, 0), {
+      // The buckets -7 to -4 of schema 3 are the bucket -1 of schema 1, and so on.
+      schema: 1, zeroCount: 2, indexes: [-1, 0, 1, 2], counts: [3, 112, 48, 264]
+    })
   }
 })
 

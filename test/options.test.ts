@@ -6,6 +6,7 @@ import type { Options } from '..'
 import latency from '../lib'
 import { parseOptions } from '../lib/config'
 import { parseRouteConfig } from '../lib/request/options'
+import { defaultScrape } from '../lib/scrape/options'
 import { defaultServer } from '../lib/server/options'
 import { collectWarnings, createApplication, loadInWorker } from './helpers/application'
 
@@ -14,8 +15,12 @@ t.test('every option has a default', async t => {
     histogram: {
       name: 'http_request_duration_seconds',
       help: 'Time from receiving a request to handing its reply to the operating system, in seconds.',
-      upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+      upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+      native: undefined,
+      from: 'router'
     },
+    queueTime: undefined,
+    busyTime: false,
     labels: { method: 'method', route: 'route', status_code: 'status' },
     constLabels: {},
     routes: undefined,
@@ -23,6 +28,7 @@ t.test('every option has a default', async t => {
     seriesLimit: 2000,
     inFlight: true,
     abortedStatus: 499,
+    exemplars: false,
     timeToFirstByte: undefined,
     registry: undefined,
     endpoint: undefined,
@@ -39,11 +45,21 @@ t.test('every option has a default', async t => {
   const firstByte = {
     name: 'http_request_first_byte_seconds',
     help: 'Time from receiving a request to sending the headers of its reply, in seconds.',
-    upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+    upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    native: undefined
   }
   t.same(parseOptions({ timeToFirstByte: true }).timeToFirstByte, firstByte)
   t.same(parseOptions({ timeToFirstByte: {} }).timeToFirstByte, firstByte)
   t.equal(parseOptions({ timeToFirstByte: false }).timeToFirstByte, undefined)
+  const queueTime = {
+    name: 'http_request_queue_seconds',
+    help: 'Estimated time for which requests waited for a busy event loop before it received them, in seconds.',
+    upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    labels: {}
+  }
+  t.same(parseOptions({ queueTime: true }).queueTime, queueTime)
+  t.same(parseOptions({ queueTime: {} }).queueTime, queueTime)
+  t.equal(parseOptions({ queueTime: false }).queueTime, undefined)
   t.same(defaultServer, {
     host: undefined,
     port: 8000,
@@ -61,7 +77,7 @@ t.test('legitimate values at the edges are kept', async t => {
   const tenant = (): string => 'x'
   const ignore = (): boolean => false
   const config = parseOptions({
-    histogram: { name: 'a:b', help: '\n', buckets: [-1, 0] },
+    histogram: { name: 'a:b', help: '\n', buckets: [-1, 0], from: 'arrival' },
     labels: { _a: 'status_class', tenant },
     constLabels: { empty: '' },
     ignore,
@@ -83,7 +99,15 @@ t.test('legitimate values at the edges are kept', async t => {
       auth: { tokens: ['t'] }
     }
   })
-  t.same(config.histogram, { name: 'a:b', help: '\n', upperBounds: [-1, 0] })
+  t.same(config.histogram, { name: 'a:b', help: '\n', upperBounds: [-1, 0], native: undefined, from: 'arrival' })
+  for (const [native, parsed] of [
+    [true, { schema: 3, maxBuckets: 160 }], [{}, { schema: 3, maxBuckets: 160 }], [false, undefined],
+    [{ schema: -4, maxBuckets: 10 }, { schema: -4, maxBuckets: 10 }],
+    [{ schema: 8, maxBuckets: 1000 }, { schema: 8, maxBuckets: 1000 }]
+  ] as const) {
+    t.same(parseOptions({ histogram: { native } }).histogram.native, parsed)
+    t.same(parseOptions({ timeToFirstByte: { native } }).timeToFirstByte!.native, parsed)
+  }
   t.same(config.labels, { _a: 'status_class', tenant })
   t.same(config.constLabels, { empty: '' })
   t.equal(config.ignore, ignore)
@@ -165,12 +189,17 @@ t.test('a prefix that is meant for names of metrics is refused, and does not rea
 t.test('unknown options are refused by name', async t => {
   const cases: Array<[options: unknown, message: string]> = [
     [{ histogramm: {} }, 'Unknown option "histogramm" (did you mean "histogram"?); known here: histogram, ' +
-      'timeToFirstByte, labels, constLabels, routes, ignore, seriesLimit, inFlight, abortedStatus, registry, ' +
-      'processMetrics, server, endpoint, scrape'],
+      'timeToFirstByte, queueTime, busyTime, labels, constLabels, routes, ignore, seriesLimit, inFlight, ' +
+      'abortedStatus, exemplars, registry, processMetrics, server, endpoint, scrape'],
     [{ unheardOf: 1 }, 'Unknown option "unheardOf"; known here: histogram, '],
     [{ 'a\nb': 1 }, 'Unknown option "a\\nb"; known here: histogram, '],
     [{ histogram: { boundaries: [1] } },
-      'Unknown option "histogram.boundaries" (did you mean "histogram.buckets"?); known here: name, help, buckets'],
+      'Unknown option "histogram.boundaries" (did you mean "histogram.buckets"?); known here: name, help, ' +
+      'buckets, native, from'],
+    [{ histogram: { native: { scheme: 1 } } }, 'Unknown option "histogram.native.scheme" (did you mean "schema"?); ' +
+      'known here: schema, maxBuckets'],
+    [{ native: true }, 'Unknown option "native" (did you mean "histogram.native"?); known here: histogram, '],
+    [{ enableExemplars: true }, 'Unknown option "enableExemplars" (did you mean "exemplars"?); known here: histogram'],
     [
       { server: { prot: 1 } }, 'Unknown option "server.prot" (did you mean "port"?); ' +
         'known here: host, port, path, live, start, lastScrapeSeconds, https, auth'
@@ -182,7 +211,7 @@ t.test('unknown options are refused by name', async t => {
         'known here: errorHandling, concurrency, timeoutSeconds, created'
     ],
     [{ timeToFirstByte: { bucket: [1] } },
-      'Unknown option "timeToFirstByte.bucket" (did you mean "buckets"?); known here: name, help, buckets']
+      'Unknown option "timeToFirstByte.bucket" (did you mean "buckets"?); known here: name, help, buckets, native']
   ]
   for (const [options, message] of cases) {
     t.throws(() => parseOptions(options), { code: 'FST_LATENCY_ERR_OPTION_UNKNOWN', message })
@@ -200,6 +229,8 @@ t.test('what is meant by a name that another place or another package has is sai
     [{ https: { key: '', cert: '' } }, '"server.https", with "certFile" and "keyFile", the names of files'],
     [{ server: { https: { cert: '' } } }, '"server.https.certFile", the name of a file'],
     [{ server: { endpoint: '/metrics' } }, '"endpoint", beside "server"'],
+    [{ server: { server: {} } }, '"server" itself, with no other "server" in it'],
+    [{ server: { https: { https: {} } } }, '"server.https" itself, with no other "https" in it'],
     [{ defaultMetrics: {} },
       '"processMetrics", a boolean; for anything else call collectDefaultMetrics() of prom-client'],
     [{ exclude: [] }, '"routes", a function, or "config: { latency: false }" on the route'],
@@ -212,6 +243,7 @@ t.test('what is meant by a name that another place or another package has is sai
     [{ server: { route: '/' } }, '"server.path"'],
     [{ histogram: { prefix: 'x_' } }, '"histogram.name" in full; the other metrics have fixed names'],
     [{ promRegistry: {} }, '"registry"'],
+    [{ openTelemetry: true }, '"app.register(latency, openTelemetry)": it is a set of options'],
     [{ TimeToFirstbyte: true }, '"timeToFirstByte"'],
     [{ ingore: 1 }, '"ignore"'],
     [{ lables: {} }, '"labels"']
@@ -238,15 +270,103 @@ t.test('what is meant by a value of another kind is said', async t => {
     ...sources.flatMap(([source, given]) =>
       given.map((a): [unknown, string] => [{ labels: { a } }, `'${source}'`])),
     [{ labels: { service: 'shop' } }, '"constLabels", for a fixed value'],
+    [{ labels: { a: 1 } }, '"constLabels", for a fixed value'],
     [{ labels: ['method'] }, "{ method: 'method' }"],
+    [{ labels: 'method' }, "{ method: 'method' }"],
+    [{ labels: new Set(['method']) }, "{ method: 'method' }"],
     [{ labels: ['route', 'status_code', 'tenant'] }, "{ route: 'route', status_code: 'status', tenant: 'a source' }"],
+    [{ labels: false }, '{}, no labels'],
+    [{ labels: { method: true } }, "'method'"],
+    [{ labels: { status_code: true } }, "'status'"],
+    [{ labels: { tenant: true } }, 'a function that returns the value'],
+    [{ labels: { method: false } }, 'to leave it out'],
+    [{ labels: { 'user-id': 'route' } }, "'user_id'"],
+    [{ constLabels: { shard: 1 } }, "'1'"],
+    [{ constLabels: { shard: null } }, 'to leave it out'],
+    [{ constLabels: new Map([['a', 'b']]) }, "{ a: 'b' }"],
+    [{ constLabels: ['a'] }, 'an object of names and values'],
     [{ histogram: [1, 2] }, '{ buckets: [ 1, 2 ] }'],
+    [{ histogram: 'x_seconds' }, "{ name: 'x_seconds' }"],
+    [{ histogram: true }, 'to leave it out'],
+    [{ labels: true }, 'to leave it out'],
+    [{ scrape: true }, 'to leave it out'],
+    [{ server: { path: true } }, 'to leave it out'],
+    [{ server: { start: 'onReady' } }, "'ready'"],
+    [{ server: { auth: { tokens: 'x' } } }, '[token]'],
+    [{ server: { auth: { users: [['a', 'b']] } } }, '{ name: password }'],
+    [{ processMetrics: 'x_' },
+      "false, and to call collectDefaultMetrics({ prefix: 'x_' }) of prom-client: its global registry is served too"],
+    [{ histogram: false }, '"config: { latency: false }" on a route, or not to register the plugin'],
+    [{ timeToFirstByte: [1, 2] }, '{ buckets: [ 1, 2 ] }'],
+    [{ timeToFirstByte: 'yes' }, 'true'],
+    [{ timeToFirstByte: 0 }, 'false'],
+    [{ histogram: { name: 'http-request.seconds' } }, "'http_request_seconds'"],
+    [{ histogram: { name: 'x_seconds ' } }, "'x_seconds'"],
+    [{ histogram: { buckets: ['0.1', '0.5'] } }, '[ 0.1, 0.5 ]'],
+    [{ histogram: { buckets: '0.1, 0.5,' } }, '[ 0.1, 0.5 ]'],
+    [{ histogram: { buckets: [0.1, '', Symbol('x')] } }, '[ 0.1 ]'],
+    [{ histogram: { buckets: 0.5 } }, '[ 0.5 ]'],
+    [{ histogram: { buckets: [0.1, 0.5, Infinity] } }, '[ 0.1, 0.5 ]'],
+    [{ histogram: { buckets: [0.5, 0.1, 0.5] } }, '[ 0.1, 0.5 ]'],
+    [{ histogram: { buckets: new Set([0.1, 0.5]) } }, '[ 0.1, 0.5 ]'],
+    [{ timeToFirstByte: { buckets: Float64Array.of(0.1) } }, '[ 0.1 ]'],
+    [{ seriesLimit: '2000' }, '2000'],
+    [{ seriesLimit: Infinity },
+      'as many as there may be, such as 100000: without a limit, clients could fill the memory'],
+    [{ inFlight: 'false' }, 'false'],
+    [{ inFlight: 1 }, 'true'],
+    [{ abortedStatus: '499' }, '499'],
+    [{ abortedStatus: 'Reply' }, "'reply'"],
+    [{ endpoint: true }, "a path, such as '/metrics'"],
+    [{ endpoint: 'metrics' }, "'/metrics'"],
+    [{ endpoint: 'http://localhost:8000/metrics' }, "'/metrics'"],
+    [{ routes: [] }, 'a function of a route that returns its name, or "config: { latency: { route } }" on the route'],
+    [{ routes: { '/a': 'b' } },
+      'a function of a route that returns its name, or "config: { latency: { route } }" on the route'],
+    [{ scrape: 'continue' }, "{ errorHandling: 'continue' }"],
+    [{ scrape: { timeoutSeconds: '10s' } }, '10'],
+    [{ scrape: { timeoutSeconds: 10_000 } }, '10'],
+    [{ scrape: { concurrency: [5] } }, '5'],
     [{ server: 9000 }, '{ port: 9000 }'],
-    [{ server: '/metrics' }, '"server.host" or "server.path"'],
+    [{ server: '9000' }, '{ port: 9000 }'],
+    [{ server: ':9000' }, '{ port: 9000 }'],
+    [{ server: '0.0.0.0:9100' }, "{ host: '0.0.0.0', port: 9100 }"],
+    [{ server: '*:9100' }, "{ host: '0.0.0.0', port: 9100 }"],
+    [{ server: '[::1]:9100' }, "{ host: '::1', port: 9100 }"],
+    [{ server: '::1' }, "{ host: '::1' }"],
+    [{ server: 'http://localhost:9100/m' }, "{ host: 'localhost', port: 9100, path: '/m' }"],
+    [{ server: '/metrics' }, "{ path: '/metrics' }"],
+    [{ server: 'off' }, 'false'],
+    [{ server: { port: '9100' } }, '9100'],
+    [{ server: { port: 'tcp://10.0.0.1:9100' } }, '9100'],
+    [{ server: { port: false } }, '"server: false"'],
+    [{ server: { host: true } }, "'0.0.0.0', every address"],
+    [{ server: { host: 'http://0.0.0.0' } }, "'0.0.0.0'"],
+    [{ server: { host: '0.0.0.0:9100' } }, "'0.0.0.0', and 9100 as \"server.port\""],
+    [{ server: { host: '[::1]' } }, "'::1'"],
+    [{ server: { path: 'metrics' } }, "'/metrics'"],
+    [{ server: { live: '/live' } }, 'true: its path is /live'],
+    [{ server: { live: { objective: [0.25, 0.9] } } }, '{ latency: 0.25, share: 0.9 }'],
+    [{ server: { live: { objective: 0.25 } } }, '{ latency: 0.25, share: 0.99 }'],
+    [{ server: { live: { objective: { latency: '250ms', share: 0.9 } } } }, '0.25'],
+    [{ server: { live: { objective: { latency: 250, share: 0.9 } } } }, '0.25'],
+    [{ server: { live: { objective: { latency: 0.25, share: '99%' } } } }, '0.99'],
+    [{ server: { live: { objective: { latency: 0.25, share: 99 } } } }, '0.99'],
+    [{ server: { start: true } }, "'listen'"],
+    [{ server: { start: false } }, "'manual'"],
+    [{ server: { start: 'Ready' } }, "'ready'"],
+    [{ server: { lastScrapeSeconds: '20' } }, '20'],
+    [{ server: { https: true } }, '{ certFile, keyFile }, the names of files'],
+    [{ server: { https: false } }, 'to leave it out'],
+    [{ server: { auth: 'hunter2' } }, '{ tokens: [token] }'],
+    [{ server: { auth: null } }, 'to leave it out'],
     [{ labels: { a: 'constructor' } }, '"constLabels", for a fixed value'],
-    [{ processMetrics: { enabled: false } },
-      '"processMetrics", a boolean; for anything else call collectDefaultMetrics() of prom-client'],
-    [{ registry: { register: new Registry() } }, 'the property "register" of it']
+    [{ processMetrics: { enabled: false } }, 'false'],
+    [{ processMetrics: { prefix: 'x_' } },
+      "false, and to call collectDefaultMetrics({ prefix: 'x_' }) of prom-client: its global registry is served too"],
+    [{ registry: { register: new Registry() } }, 'the property "register" of it'],
+    [{ registry: Registry }, 'an object that is made with new'],
+    [{ registry: 'global' }, '"register" of prom-client, an object']
   ]
   for (const ignore of ['/health', ['/health'], /health/]) {
     cases.push([{ ignore }, '"routes", a function, or "config: { latency: false }" on the route'])
@@ -256,10 +376,39 @@ t.test('what is meant by a value of another kind is said', async t => {
       { code: 'FST_LATENCY_ERR_OPTION_INVALID', message: '; received ' }, JSON.stringify(options))
     t.throws(() => parseOptions(options), { message: ` (did you mean ${meaning}?)` }, meaning)
   }
-  for (const options of [{ labels: { a: 1 } }, { labels: { a: ['code'] } }, { labels: 'method' }, { registry: null }]) {
+  for (const server of [{ port: Number(process.env.UNSET) }, { lastScrapeSeconds: NaN }]) {
+    t.throws(() => parseOptions({ server }), { message: /received NaN \(Number\(\) makes it of undefined, / })
+  }
+  for (const options of [
+    { server: { port: 'http' } }, { server: { port: 9_100_000 } },
+    { labels: { a: ['code'] } }, { labels: 1 }, { registry: {} }, { server: 'x:y:z' }, { server: { host: 'a b' } },
+    { server: { start: 1 } }, { endpoint: '/:id' }, { routes: 1 }, { server: { live: { objective: 'x' } } }
+  ]) {
     t.throws(() => parseOptions(options), { message: /; received [^(]+$/ }, JSON.stringify(options))
   }
 })
+
+t.test('the same value as a text is recognized, and one that stands for nothing is to be left out', async t => {
+  const defaults = parseOptions({})
+  const texts: Array<[option: string, value: unknown]> = [
+    ...Object.entries(defaults), ...Object.entries(defaultServer).map(([name, value]) => [`server.${name}`, value]),
+    ...Object.entries(defaultScrape).map(([name, value]) => [`scrape.${name}`, value])
+  ] as never
+  const told = texts.filter(([, value]) => ['number', 'boolean'].includes(typeof value))
+  t.equal(told.length, 11)
+  for (const [option, value] of told) {
+    t.throws(() => parseOptions(nest(option, ` ${value}`)), { message: ` (did you mean ${value}?)` }, option)
+  }
+  for (const [option] of texts.filter(([option]) => !['labels', 'seriesLimit'].includes(option))) {
+    const message = '; received null (did you mean to leave it out?)'
+    t.throws(() => parseOptions(nest(option, null)), { message }, option)
+  }
+})
+
+/** `server.port` and 1 to `{ server: { port: 1 } }`. */
+function nest (path: string, value: unknown): unknown {
+  return path.split('.').reduceRight((inner, key) => ({ [key]: inner }), value)
+}
 
 /** The options with this value at this path. What an option needs beside it is there. */
 function optionsWith (path: string, value: unknown): unknown {
@@ -274,7 +423,7 @@ t.test('wrong values are refused: the error names the option, the rule and the v
   t.throws(() => parseOptions({ histogram: { buckets: [1, 1] } }), {
     name: 'FastifyError',
     code: 'FST_LATENCY_ERR_OPTION_INVALID',
-    message: /^Option "histogram\.buckets" must be an array of at least one finite number, strictly increasing \(\+Inf is added by itself\); received \[ 1, 1 \]$/
+    message: /^Option "histogram\.buckets" must be an array of at least one finite number, strictly increasing \(\+Inf is added by itself\); received \[ 1, 1 \] \(did you mean \[ 1 \]\?\)$/
   })
   const object = 'an object'
   const boolean = 'a boolean'
@@ -292,6 +441,9 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['histogram.help', text, '', 1],
     ['histogram.buckets', 'an array of at least one finite number, strictly increasing (+Inf is added by itself)',
       [], [1, Infinity], null],
+    ['histogram.native', 'a boolean or an object', null, 1, 'true', []],
+    ['histogram.native.schema', 'an integer from -4 to 8', -5, 9, 1.5, '3', null],
+    ['histogram.native.maxBuckets', 'an integer from 10 to 1000', 9, 1001, 10.5, Infinity, null],
     ['labels', object, null, ['a'], 'a'],
     ['labels.a',
       "'method', 'route', 'status', 'status_class', 'matched_route', 'sent_status', 'error_type', 'scheme', " +
@@ -304,8 +456,17 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['seriesLimit', count, 0, -1, 1.5, Infinity, 2 ** 53, '1'],
     ['inFlight', boolean, 1, 'true', null],
     ['abortedStatus', "a status code from 100 to 599, or 'reply'", 99, 600, 200.5, '499', ''],
+    ['exemplars', 'a boolean or a function', null, 1, 'true', {}],
     ['timeToFirstByte', 'a boolean or an object', null, 1, 'yes', []],
     ['routes', 'a function', {}, '/'],
+    ['histogram.from', "'router' or 'arrival'", 'client', true],
+    ['queueTime', 'a boolean or an object', null, 'yes', []],
+    ['queueTime.buckets', 'an array of at least one finite number, strictly increasing (+Inf is added by itself)', []],
+    ['queueTime.labels', object, null, ['a']],
+    ['queueTime.labels.a',
+      "'method', 'route', 'status', 'status_class', 'matched_route', 'sent_status', 'error_type', 'scheme', " +
+      "'protocol_version' or a function", 'url'],
+    ['busyTime', boolean, 1, {}],
     ['timeToFirstByte.name', name, ''],
     ['registry',
       'an object with the methods registerMetric, getSingleMetric, removeSingleMetric, getMetricsAsArray, ' +
@@ -320,9 +481,14 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['scrape.timeoutSeconds', 'a number above 0 and at most 3600', 0, -1, 3600.1, NaN, '1'],
     ['scrape.created', boolean, 1],
     ['server', 'a boolean or an object', 8000, null],
-    ['server.host', text, '', 1],
+    ['server.host', 'an address or a name, without scheme, port or path',
+      '', 1, 'http://0.0.0.0', '0.0.0.0:9100', 'localhost/', 'a b', '[::1]', '*', 'user@host', 'C:\\x'],
     ['server.port', 'an integer from 0 to 65535', -1, 65536, 1.5, '8000'],
     ['server.path', path, '/a?b'],
+    ['server.path', 'another path than /healthz and /readyz, with which the metrics server answers probes',
+      '/healthz', '/readyz'],
+    ['server.path', 'another path than that of the page at /live, unless "server.live" is false',
+      '/live', '/live/data'],
     ['server.live', 'a boolean or an object', 'yes', null],
     ['server.live.objective', object, true, null],
     ['server.live.objective.latency', 'a number of seconds above 0', undefined, 0, -1, Infinity, NaN, '1'],
@@ -336,12 +502,8 @@ t.test('wrong values are refused: the error names the option, the rule and the v
       'server.auth', 'an object with either "users" or "tokens"', null, 'x', ['x'], {},
       { users: { a: 'b' }, tokens: ['t'] }
     ],
-    ['server.auth.users',
-      'an object of at least one user name and its password, all of them strings that are not empty and ' +
-        'have no control characters, and the user names without a colon',
-      {}, [], 'x', { '': 'x' }, { a: '' }, { a: 1 }, { 'a:b': 'x' }, { 'a\n': 'x' }, { a: 'x\n' }, { a: 'x', b: '' }],
-    ['server.auth.tokens', 'an array of at least one token, [A-Za-z0-9._~+/-]+=* (RFC 6750)',
-      [], 'x', [''], ['a b'], ['=a'], ['a=b'], [' a'], [1], ['a', 'b c']]
+    ['server.auth.users', 'an object of at least one user name and its password', {}, [], 'x'],
+    ['server.auth.tokens', 'an array of at least one token', [], 'x', { 0: 'x' }]
   ]
   for (const [option, rule, ...wrong] of cases) {
     for (const value of wrong) refused(optionsWith(option, value), option, rule)
@@ -365,12 +527,54 @@ t.test('wrong values are refused: the error names the option, the rule and the v
   }
 })
 
-t.test('what is wrong with server.auth is said without showing it', async t => {
-  t.throws(() => parseOptions({ server: { auth: { tokens: [process.env.UNSET] } } }), {
-    message: /; received \[ undefined \]$/
-  })
-  for (const auth of ['x', {}, { users: { a: 1 } }, { tokens: ['a b'] }]) {
-    t.throws(() => parseOptions({ server: { auth } }), { message: /; received a value that is not shown$/ })
+t.test('what is wrong with a secret, and where, is said without showing it', async t => {
+  const token = 'a token, [A-Za-z0-9._~+/-]+=* (RFC 6750)'
+  const name = 'a string that is not empty and has neither colons nor control characters'
+  const password = 'a string that is not empty and has no control characters'
+  const file = 'the name of a file'
+  const base64 = 'MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj'
+  const cases: Array<[server: unknown, option: string, rule: string, received: string]> = [
+    [{ auth: { tokens: [process.env.UNSET] } }, 'server.auth.tokens[0]', token, 'undefined'],
+    [{ auth: { tokens: ['hunter2', ''] } }, 'server.auth.tokens[1]', token, "''"],
+    [{ auth: { tokens: ['hunter2', 'hunter3\n'] } }, 'server.auth.tokens[1]', token,
+      'a string with a line break at its end'],
+    [{ auth: { tokens: ['hun\r\nter'] } }, 'server.auth.tokens[0]', token, 'a string with a line break'],
+    [{ auth: { tokens: ['hunter\t2'] } }, 'server.auth.tokens[0]', token, 'a string with a control character'],
+    [{ auth: { tokens: ['hunter 2'] } }, 'server.auth.tokens[0]', token, 'a string with a space'],
+    [{ auth: { tokens: ['=hunter2'] } }, 'server.auth.tokens[0]', token, 'a string with = before its end'],
+    [{ auth: { tokens: ['hunter=2='] } }, 'server.auth.tokens[0]', token, 'a string with = before its end'],
+    [{ auth: { tokens: ['hünter'] } }, 'server.auth.tokens[0]', token, 'a string with a character of another kind'],
+    [{ auth: { tokens: [2] } }, 'server.auth.tokens[0]', token, 'a number'],
+    [{ auth: { tokens: [['hunter2']] } }, 'server.auth.tokens[0]', token, 'an object'],
+    [{ auth: { users: { hunter: '2', '': 'hunter2' } } }, 'server.auth.users (name 2)', name, "''"],
+    [{ auth: { users: { 'hunter:2': 'x' } } }, 'server.auth.users (name 1)', name, 'a string with a colon'],
+    [{ auth: { users: { 'hunter2\n': 'x' } } }, 'server.auth.users (name 1)', name,
+      'a string with a line break at its end'],
+    [{ auth: { users: { a: 'b c', b: '' } } }, 'server.auth.users (password 2)', password, "''"],
+    [{ auth: { users: { hunter: undefined } } }, 'server.auth.users (password 1)', password, 'undefined'],
+    [{ auth: { users: { a: 'hunter2\n' } } }, 'server.auth.users (password 1)', password,
+      'a string with a line break at its end'],
+    [{ https: { certFile: `${base64}=` } }, 'server.https.certFile', file, 'a string with the contents of a file'],
+    [{ https: { certFile: `${base64}\n${base64}\n` } }, 'server.https.certFile', file,
+      'a string with the contents of a file'],
+    [{ https: { certFile: 'tls.crt\n' } }, 'server.https.certFile', file, 'a string with a line break at its end'],
+    [{ https: { certFile: 'c', keyFile: Buffer.from('hunter2') } }, 'server.https.keyFile', file, 'an object']
+  ]
+  for (const [server, option, rule, received] of cases) {
+    t.throws(() => parseOptions({ server }), {
+      code: 'FST_LATENCY_ERR_OPTION_INVALID', message: `Option "${option}" must be ${rule}; received ${received}`
+    }, received)
+    t.throws(() => parseOptions({ server }), { message: /^(?!.*(h.nter|MII)).*received [^(]*$/ }, received)
+  }
+  const shapes: Array<[auth: unknown, received: string]> = [
+    ['hunter2', 'a string'], [['hunter2'], 'an object'], [{}, 'neither'],
+    [{ users: { a: 'hunter2' }, tokens: ['hunter2'] }, 'both'], [{ tokens: 'hunter2' }, 'a string'],
+    [{ tokens: [] }, 'an empty array'], [{ users: ['hunter2'] }, 'an object'], [{ users: {} }, 'an empty object']
+  ]
+  for (const [auth, received] of shapes) {
+    const message = new RegExp(`; received ${received}( \\(.*)?$`)
+    t.throws(() => parseOptions({ server: { auth } }), { message }, received)
+    t.throws(() => parseOptions({ server: { auth } }), { message: /^(?!.*hunter)/ }, received)
   }
 })
 
@@ -380,8 +584,15 @@ t.test('the config of a route is checked in the same way', async t => {
   t.same(parseRouteConfig({ latency: false }), { recorded: false, route: undefined })
   t.same(parseRouteConfig({ latency: { route: 'a' } }), { recorded: true, route: 'a' })
   const cases: Array<[config: unknown, message: string]> = [
-    [true, 'Option "config.latency" must be false or an object; received true'],
+    [true, 'Option "config.latency" must be false or an object; received true (did you mean to leave it out?)'],
+    [null, 'Option "config.latency" must be false or an object; received null (did you mean false?)'],
+    ['off', 'Option "config.latency" must be false or an object; received \'off\' (did you mean false?)'],
+    ['a', 'Option "config.latency" must be false or an object; received \'a\' (did you mean { route: \'a\' }?)'],
+    [1, 'Option "config.latency" must be false or an object; received 1'],
+    [{ latency: false }, 'Unknown option "config.latency.latency" (did you mean "config: { latency: false }"?); '],
     [{}, 'Option "config.latency.route" must be a string that is not empty; received undefined'],
+    [{ route: false }, 'Option "config.latency.route" must be a string that is not empty; received false ' +
+      '(did you mean "config: { latency: false }"?)'],
     [{ route: '' }, 'Option "config.latency.route" must be a string that is not empty; received \'\''],
     [{ name: 'x' }, 'Unknown option "config.latency.name" (did you mean "route"?); known here: route'],
     [{ ignore: true },
@@ -415,7 +626,7 @@ t.test('a private key in place of the name of its file is not shown', async t =>
   ]) {
     t.throws(() => parseOptions({ server: { https } }), {
       code: 'FST_LATENCY_ERR_OPTION_INVALID',
-      message: /^Option "server\.https[.\w]*" must be .*; received a value that is not shown$/
+      message: /^Option "server\.https[.\w]*" must be (?!.*(hunter2|PRIVATE)).*; received an? (object|string)/
     })
   }
 })
@@ -445,9 +656,29 @@ t.test('bounds that look like milliseconds are warned of, and used', async t => 
       const app = createApplication(t)
       await app.register(latency, { server: false, [option]: { buckets } })
       await setImmediate()
-      const message = `Option "${option}.buckets" has bounds in seconds, and received [ ${buckets.join(', ')} ]; ` +
-        'if these are milliseconds, divide them by a thousand'
-      t.match(warnings.splice(0), warned ? [{ code: 'FST_LATENCY_ERR_BUCKETS_UNIT', message }] : [])
+      const message = `Option "${option}.buckets" received [ ${buckets.join(', ')} ], and the histogram is in ` +
+        'seconds; if these are milliseconds, divide them by a thousand'
+      t.match(warnings.splice(0), warned ? [{ code: 'FST_LATENCY_ERR_UNIT', message }] : [])
+    }
+  }
+})
+
+t.test('a name of a histogram that ends in another unit is warned of, and used', async t => {
+  const cases: Array<[name: string, warned: boolean]> = [
+    ['http_ms', true], ['http_msec', true], ['http_millis', true], ['http_milliseconds', true], ['httpMs', true],
+    ['http_us', true], ['http_nanoseconds', true], ['http_duration_minutes', true], ['http_MILLISECOND', true],
+    ['http_seconds', false], ['http_ms_seconds', false], ['http_requests', false], ['items', false], ['ms', true],
+    ['http_forms', false], ['http_latency', false]
+  ]
+  const warnings = collectWarnings(t)
+  for (const [name, warned] of cases) {
+    for (const option of ['histogram', 'timeToFirstByte']) {
+      const app = createApplication(t)
+      await app.register(latency, { server: false, [option]: { name } })
+      await setImmediate()
+      const message = `Option "${option}.name" received '${name}', and the histogram is in seconds; ` +
+        'end the name in "_seconds"'
+      t.match(warnings.splice(0), warned ? [{ code: 'FST_LATENCY_ERR_UNIT', message }] : [], name)
     }
   }
 })

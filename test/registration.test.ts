@@ -3,7 +3,7 @@ import path from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { Gauge, Registry } from 'prom-client'
-import type { Options, RegistryLike } from '..'
+import type { NativeOptions, Options, RegistryLike } from '..'
 import latency from '../lib'
 import { anyPort, createApplication, createListening, listen, registryOf, scrape } from './helpers/application'
 
@@ -111,6 +111,7 @@ t.test('a request answered by an earlier onRequest hook is recorded', async t =>
 t.test('one name, two shapes: the error says what is different, and names both', async t => {
   const cases: Array<[second: Options, message: string]> = [
     [{ histogram: { buckets: [1, 2] } }, 'buckets [ 1 ]; it cannot be registered again with [ 1, 2 ]'],
+    [{ histogram: { native: true } }, 'schema of native buckets not set; it cannot be registered again with 3'],
     [{ histogram: { buckets: [1], help: 'Other' } }, "help 'First'; it cannot be registered again with 'Other'"],
     [{ labels: {} }, "labels [ 'route' ]; it cannot be registered again with []"],
     [{ constLabels: { a: 'b' } }, "labels [ 'route' ]; it cannot be registered again with [ 'route', 'a' ]"]
@@ -121,6 +122,22 @@ t.test('one name, two shapes: the error says what is different, and names both',
     await app.register(latency, first)
     const other = { ...first, ...second, histogram: { ...first.histogram, ...histogram } }
     await t.rejects(async () => await app.register(latency, other), {
+      code: 'FST_LATENCY_ERR_HISTOGRAM_CONFLICT',
+      message: `Histogram "http_request_duration_seconds" is registered with the ${message}`
+    })
+  }
+})
+
+t.test('one name, two kinds of native buckets: the error says what is different', async t => {
+  const cases: Array<[native: boolean | NativeOptions, message: string]> = [
+    [false, 'schema of native buckets 3; it cannot be registered again with not set'],
+    [{ schema: 4 }, 'schema of native buckets 3; it cannot be registered again with 4'],
+    [{ maxBuckets: 100 }, 'limit of native buckets 160; it cannot be registered again with 100']
+  ]
+  for (const [native, message] of cases) {
+    const app = createApplication(t)
+    await app.register(latency, { server: false, histogram: { native: true } })
+    await t.rejects(async () => await app.register(latency, { server: false, histogram: { native } }), {
       code: 'FST_LATENCY_ERR_HISTOGRAM_CONFLICT',
       message: `Histogram "http_request_duration_seconds" is registered with the ${message}`
     })

@@ -324,10 +324,9 @@ t.test('what others answer on the same server is not counted', async t => {
     else response.writeHead(Number(status), types[Number(type)]).end('{}')
   }
   app.server.on('checkExpectation', (_request, response) => { response.writeHead(417).end() })
-  const rests = { '': [0, 1, 2, 3], '/%zz': [0, 1, 2], [`/${'x'.repeat(101)}`]: [0, 1, 2] }
-  for (const [rest, kinds] of Object.entries(rests)) {
+  for (const rest of ['', '/%zz', `/${'x'.repeat(101)}`]) {
     for (const status of [400, 404, 414, 417, 500, 503]) {
-      for (const type of kinds) {
+      for (const type of [0, 1, 2, 3]) {
         await exchange(address, `GET /own/${status}/${type}${rest} HTTP/1.1\nhost: x\nconnection: close\n\n`)
       }
     }
@@ -398,6 +397,70 @@ t.test('no request is counted as rejected and observed too, whenever the hooks o
   await Promise.all(requests.map(async request => exchange(address, request)))
   await until('all to be observed', async () => await observed(app) === requests.length)
   t.same(await rejected(app), {})
+})
+
+t.test('what the router refuses is counted, however the client writes its target', async t => {
+  const { app, addresses } = await createRejecting(t, '127.0.0.1')
+  const refused = {
+    bad_url: ['/%zz', '/a"b%zz', '/%zz?x=%zz;y', '//%zz', 'http://x/%zz', 'HTTPS://x:80/%zz?x', 'http://x;y/%zz', 'http://x%zz/'],
+    long_parameter: [`/${'x'.repeat(101)}?x=1`, `http://x/${'x'.repeat(101)}`, `/%20${'x'.repeat(101)}`]
+  }
+  if (!('long_parameter' in rejections)) refused.long_parameter = []
+  for (const target of Object.values(refused).flat()) {
+    t.match(await exchange(addresses[0]!, `GET ${target} HTTP/1.1\nhost: x\nconnection: close\n\n`), /^HTTP\/1.1 4[01][04] /)
+  }
+  t.same(await rejected(app), Object.fromEntries(
+    Object.entries(refused).map(([reason, { length }]) => [reason, length]).filter(([, count]) => count !== 0)))
+})
+
+t.test('a request beyond the limit of its connection is rejected once, whatever becomes of its body', async t => {
+  const { app, addresses } = await createRejecting(t, '127.0.0.1', { ...impatient, maxRequestsPerSocket: 1 })
+  const head = 'POST / HTTP/1.1\nhost: x\ncontent-type: text/plain\n'
+  for (const body of ['content-length: 5\n\nx', 'transfer-encoding: chunked\n\nno chunk\n']) {
+    const connection = await Connection.open(addresses[0]!)
+    connection.send('GET / HTTP/1.1\nhost: x\n\n')
+    await connection.until('\r\n\r\nx')
+    connection.send(head + body)
+    await connection.until(' 503 ')
+    await connection.closed()
+  }
+  t.same(await rejected(app), { connection_limit: 2 })
+})
+
+t.test('what is refused while an earlier plugin prepares to close is counted', async t => {
+  const app = createApplication(t)
+  const [closing, gate] = [new Gate(), new Gate()]
+  app.addHook('preClose', async () => {
+    closing.open()
+    await gate.passed()
+  })
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  app.get('/', async () => 'x')
+  const address = await listen(app)
+  const registry = registryOf(app)
+  const closed = app.close()
+  await closing.passed()
+  t.match(await exchange(address, 'GET / HTTP/1.1\nhost: x\nconnection: close\n\n'), 'HTTP/1.1 503 ')
+  t.match(await registry.metrics(), /^http_requests_rejected_total\{reason="closing"\} 1$/m)
+  gate.open()
+  await closed
+})
+
+t.test('an HTTP/2 request is rejected once, and not if somebody has answered it', async t => {
+  const app = createApplication(t, { http2: true } as object)
+  await app.register(latency, { server: anyPort, processMetrics: false })
+  const session = http2.connect(await listen(app))
+  t.teardown(() => session.destroy())
+  const connectTo = async (headers: object): Promise<number> => {
+    const stream = session.request({ ':method': 'CONNECT', ':authority': 'x:1', ...headers })
+    const [{ ':status': status }] = await once(stream, 'response')
+    stream.destroy()
+    return status
+  }
+  t.equal(await connectTo({ expect: 'miracles' }), 405)
+  app.server.prependListener('stream', (stream: http2.ServerHttp2Stream) => stream.respond({ ':status': 403 }))
+  t.equal(await connectTo({}), 403)
+  t.same(await rejected(app), { expectation_failed: 1 })
 })
 
 t.test('frameworkErrors may answer with any status', async t => {

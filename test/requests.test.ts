@@ -105,13 +105,14 @@ t.test('of several applications that share a registry, the oldest request is tha
         await released.passed()
       })
     })
-    apps.push({ app, reply: fetch(`${address}/wait`), startMs: performance.now() })
+    const reply = fetch(`${address}/wait`)
     await reached.passed()
+    apps.push({ app, reply, reachedMs: performance.now() })
   }
-  const least = (performance.now() - apps[0]!.startMs) / 1000
+  const least = (performance.now() - apps[0]!.reachedMs) / 1000
   const read = await scrape(apps[1]!.app.latency.url)
   const oldest = read.value('http_request_oldest_seconds', { method: 'GET', route: '/wait' })!
-  t.ok(oldest > 0 && oldest >= least / 2 && oldest <= (performance.now() - start) / 1000, `${oldest} s`)
+  t.ok(oldest >= least && oldest <= (performance.now() - start) / 1000, `${oldest} s`)
   t.equal(read.value('http_requests_in_flight', { method: 'GET', route: '/wait' }), 2)
   released.open()
   await Promise.all(apps.map(({ reply }) => reply))
@@ -215,8 +216,7 @@ t.test('an injected request that is aborted is counted', async t => {
   await app.register(latency, { server: anyPort, processMetrics: false })
   app.get('/', (_request, reply) => { reply.raw.destroy() })
   app.get('/begun', (_request, reply) => {
-    reply.raw.write('x')
-    reply.raw.destroy()
+    reply.raw.write('x', () => reply.raw.destroy())
   })
   await t.rejects(app.inject('/'))
   await t.rejects(app.inject('/begun'))

@@ -18,6 +18,7 @@ import { Exposition } from './helpers/exposition'
 import { Gate } from './helpers/gate'
 import { createHistogram, familyOf, observe } from './helpers/histogram'
 import { readOpenMetrics, series } from './helpers/openmetrics'
+import { protobuf } from './helpers/protobuf'
 
 const text = 'text/plain; version=0.0.4; charset=utf-8'
 const openMetrics = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
@@ -43,7 +44,29 @@ t.test('the format is the one that Accept prefers', async t => {
     ['Prometheus 2.42 with native histograms',
       'application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,' +
       'application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;q=0.75,' +
-      'text/plain;version=0.0.4;q=0.5,*/*;q=0.1', openMetrics],
+      'text/plain;version=0.0.4;q=0.5,*/*;q=0.1', protobuf],
+    ['Prometheus 2.53 with native histograms',
+      'application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.5,' +
+      'application/openmetrics-text;version=1.0.0;q=0.4,application/openmetrics-text;version=0.0.1;q=0.3,' +
+      'text/plain;version=0.0.4;q=0.2,*/*;q=0.1', protobuf],
+    ['Prometheus 3.0 with native histograms',
+      'application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;' +
+      'escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,' +
+      'application/openmetrics-text;version=0.0.1;escaping=allow-utf-8;q=0.4,' +
+      'text/plain;version=0.0.4;escaping=allow-utf-8;q=0.3,*/*;escaping=allow-utf-8;q=0.2',
+      `${protobuf}; escaping=allow-utf-8`],
+    ['Prometheus 3.5 with native histograms, the OpenTelemetry collector and Alloy',
+      'application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,' +
+      'application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,' +
+      'application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,' +
+      'text/plain;version=0.0.4;q=0.2,*/*;q=0.1', protobuf],
+    ['Telegraf',
+      'application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,' +
+      'text/plain;version=0.0.4;q=0.3', protobuf],
+    ['VictoriaMetrics', 'text/plain;version=0.0.4;q=1,*/*;q=0.1', text],
+    ['protobuf after text', `text/plain;q=0.5,${protobuf};q=0.4,*/*;q=0.1`, text],
+    ['any protobuf', 'application/vnd.google.protobuf', protobuf],
+    ['protobuf in other forms', 'application/vnd.google.protobuf;encoding=compact-text,text/plain;q=0.1', text],
     ['Prometheus 3',
       'application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,' +
       'application/openmetrics-text;version=0.0.1;q=0.5,' +

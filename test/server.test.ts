@@ -86,6 +86,14 @@ t.test('localhost stays localhost, in both address families', { skip: !hasIPv6 &
   for (const host of ['127.0.0.1', '[::1]']) await t.rejects(fetch(url.replace('localhost', host)), `closed: ${host}`)
 })
 
+t.test('where localhost is one address, the URL has that address', async t => {
+  resolveLocalhost(t, ['127.0.0.1'])
+  const app = createApplication(t)
+  await app.register(latency, { server: { port: 0 } })
+  await app.listen({ host: 'localhost', port: 0 })
+  t.match(await app.latency.start(), /^http:\/\/127\.0\.0\.1:\d+\/metrics$/)
+})
+
 t.test('if the port is taken on the other address of localhost, that is warned of', async t => {
   resolveLocalhost(t, ['127.0.0.1', otherLoopback, '192.0.2.1'])
   // The first address has this port too, since nobody else can have it: a port of the

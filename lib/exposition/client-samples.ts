@@ -193,7 +193,8 @@ function * readHistogram (metric: ClientMetric): Generator<undefined, HistogramP
     type: 'histogram',
     upperBounds: bounds.slice(0, -1),
     counts,
-    sums: Float64Array.from(distributions, ({ sum }) => sum!)
+    sums: Float64Array.from(distributions, ({ sum }) => sum!),
+    native: undefined
   }
 }
 

@@ -3,6 +3,7 @@ import Negotiator = require('negotiator')
 import type { Points } from '../snapshot'
 import type { Allocate } from './chunk'
 import { writeOpenMetrics, type OpenMetricsOptions } from './openmetrics'
+import { writeProtobuf } from './protobuf'
 import { writeText } from './text'
 
 /** The options of all formats. */
@@ -39,6 +40,11 @@ const formats: readonly Format[] = [
     contentType: 'application/openmetrics-text; version=1.0.0; charset=utf-8',
     parameters: ['', ...escapings],
     write: writeOpenMetrics
+  },
+  {
+    contentType: 'application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited',
+    parameters: ['', ...escapings],
+    write: (families, _options, allocateChunk) => writeProtobuf(families, allocateChunk)
   }
 ]
 

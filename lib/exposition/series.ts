@@ -1,5 +1,6 @@
 import type { Exemplar, HistogramPoints, Labels, Points, SummaryPoints, ValuePoints } from '../snapshot'
 import type { Chunk } from './chunk'
+import { ExemplarReader } from './exemplars'
 import { canonicalFloat, sampleValue } from './float'
 
 /** The parts in which the text formats differ when they write samples. */
@@ -43,7 +44,7 @@ function * writeHistogram (chunk: Chunk, histogram: HistogramPoints, style: Seri
       chunk.ascii(bounds[bucket]!)
       cumulativeCount += counts[series * stride + bucket]!
       chunk.count(cumulativeCount)
-      if (exemplars !== undefined) exemplars.write(chunk, series, bucket)
+      if (exemplars !== undefined) writeExemplar(chunk, exemplars.read(series, bucket))
       chunk.endLine()
     }
     const [open, close] = labelsLength > 0 ? ['{', '} '] : ['', ' ']
@@ -96,7 +97,7 @@ function * writeValues (chunk: Chunk, points: ValuePoints, style: SeriesStyle): 
     const labels = renderLabels(points, series)
     const braced = labels === '' ? '' : `{${labels}}`
     chunk.text(`${name}${braced} ${sampleValue(values[series]!)}`)
-    exemplars?.write(chunk, series, 0)
+    writeExemplar(chunk, exemplars?.read(series, 0))
     chunk.endLine()
     if (createdName !== undefined && isKnown(startSeconds?.[series])) {
       chunk.text(`${createdName}${braced} ${startSeconds![series]!}\n`)
@@ -105,35 +106,15 @@ function * writeValues (chunk: Chunk, points: ValuePoints, style: SeriesStyle): 
   }
 }
 
-/** The greatest number of characters in all labels of an exemplar, which is a limit of OpenMetrics. */
-const longestExemplar = 128
-
-/**
- * Writes exemplars behind the samples that they belong to. The exemplars have the order in which series and buckets are
- * written.
- */
-class ExemplarReader {
-  readonly #exemplars: readonly Exemplar[]
-  #next = 0
-
-  constructor (exemplars: readonly Exemplar[]) {
-    this.#exemplars = exemplars
-  }
-
-  /** Writes the exemplar of a bucket, if there is one. */
-  write (chunk: Chunk, series: number, bucket: number): void {
-    const exemplar = this.#exemplars[this.#next]
-    if (exemplar === undefined || exemplar.series !== series || exemplar.bucket !== bucket) return
-    this.#next++
-    const labels = Object.entries(exemplar.labels)
-    if (labels.reduce((length, [name, value]) => length + [...name, ...value].length, 0) > longestExemplar) return
-    const { value, timestampSeconds } = exemplar
-    chunk.text(` # {${labels.map(renderLabel).join(',')}} ${sampleValue(value)}`)
-    if (timestampSeconds !== undefined) chunk.text(` ${sampleValue(timestampSeconds)}`)
-  }
+/** Writes the exemplar of a bucket, if there is one, behind the sample of the bucket. */
+function writeExemplar (chunk: Chunk, exemplar: Exemplar | undefined): void {
+  if (exemplar === undefined) return
+  const { labels, value, timestampSeconds } = exemplar
+  chunk.text(` # {${Object.entries(labels).map(renderLabel).join(',')}} ${sampleValue(value)}`)
+  if (timestampSeconds !== undefined) chunk.text(` ${sampleValue(timestampSeconds)}`)
 }
 
-function isKnown (seconds: number | undefined): boolean {
+export function isKnown (seconds: number | undefined): seconds is number {
   return seconds !== undefined && !Number.isNaN(seconds)
 }
 

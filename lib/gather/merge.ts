@@ -1,4 +1,6 @@
-import type { Exemplar, HistogramPoints, Labels, Points, SummaryPoints, ValuePoints } from '../snapshot'
+import type {
+  Exemplar, HistogramPoints, Labels, NativePoints, Points, SummaryPoints, ValuePoints
+} from '../snapshot'
 
 /**
  * Merges points of one family from several places. Today these are the histograms of several registrations, but they
@@ -7,6 +9,8 @@ import type { Exemplar, HistogramPoints, Labels, Points, SummaryPoints, ValuePoi
  * - Counts, sums and values of a label set are added, those of gauges too.
  * - A series began to count when its earliest part did.
  * - The latest exemplar of a bucket is kept.
+ * - Native buckets are added at the coarser resolution. They are left out if one of the parts has none, since their
+ *   counts must have the same sum as those of the classic buckets.
  * - Quantiles of summaries cannot be merged, and are left out.
  */
 export function merge (first: Points, second: Points): Points {
@@ -30,7 +34,36 @@ function mergeHistograms (first: HistogramPoints, second: HistogramPoints): Hist
     type: 'histogram',
     upperBounds,
     counts: union.sum(({ counts }) => counts, stride),
-    sums: union.sum(({ sums }) => sums)
+    sums: union.sum(({ sums }) => sums),
+    native: mergeNative(union)
+  }
+}
+
+function mergeNative (union: Union<HistogramPoints>): NativePoints | undefined {
+  if (union.parts.some(({ native }) => native === undefined)) return undefined
+  const schemas = new Int8Array(union.common.labelSets.length).fill(127)
+  union.forEach(({ native }, series, place) => {
+    schemas[place] = Math.min(schemas[place]!, native!.schemas[series]!)
+  })
+  const buckets = Array.from(schemas, () => new Map<number, number>())
+  union.forEach(({ native }, series, place) => {
+    const { ends, indexes, counts } = native!
+    const merged = buckets[place]!
+    const width = 2 ** (native!.schemas[series]! - schemas[place]!)
+    for (let bucket = series === 0 ? 0 : ends[series - 1]!; bucket < ends[series]!; bucket++) {
+      const index = Math.ceil(indexes[bucket]! / width)
+      merged.set(index, (merged.get(index) ?? 0) + counts[bucket]!)
+    }
+  })
+  const ordered = buckets.map(merged => [...merged].sort(([a], [b]) => a - b))
+  const ends = new Uint32Array(ordered.length)
+  ordered.forEach(({ length }, series) => { ends[series] = length + (ends[series - 1] ?? 0) })
+  return {
+    schemas,
+    zeroCounts: union.sum(({ native }) => native!.zeroCounts),
+    ends,
+    indexes: Int32Array.from(ordered.flatMap(merged => merged.map(([index]) => index))),
+    counts: Float64Array.from(ordered.flatMap(merged => merged.map(([, count]) => count)))
   }
 }
 
@@ -54,12 +87,12 @@ function mergeValues (first: ValuePoints, second: ValuePoints): ValuePoints {
 /** All series of two families' points, and the place of each original series among them. */
 class Union<P extends Points> {
   readonly common: Omit<Points, 'type'>
-  readonly #parts: readonly P[]
+  readonly parts: readonly P[]
   /** For each part, the places of its series among all series. */
   readonly #places: ReadonlyArray<readonly number[]>
 
   constructor (parts: readonly [P, P]) {
-    this.#parts = parts
+    this.parts = parts
     const namesOf = ({ labelNames, sharedLabels }: P): string[] => [...labelNames, ...Object.keys(sharedLabels)]
     const labelNames = [...new Set(parts.flatMap(namesOf))]
     const labelSets: Array<ReadonlyArray<string | undefined>> = []
@@ -90,24 +123,27 @@ class Union<P extends Points> {
     }
   }
 
+  /** Calls a function for each series of each part, with the place of the series among all series. */
+  forEach (callback: (part: P, series: number, place: number) => void): void {
+    this.parts.forEach((part, index) => {
+      this.#places[index]!.forEach((place, series) => callback(part, series, place))
+    })
+  }
+
   /** Adds up one column. `width` is how many numbers each series has in this column. */
   sum (column: (part: P) => Float64Array, width = 1): Float64Array {
     const sums = new Float64Array(this.common.labelSets.length * width)
-    this.#parts.forEach((part, index) => {
+    this.forEach((part, series, place) => {
       const numbers = column(part)
-      this.#places[index]!.forEach((place, series) => {
-        for (let offset = 0; offset < width; offset++) {
-          sums[place * width + offset]! += numbers[series * width + offset]!
-        }
-      })
+      for (let offset = 0; offset < width; offset++) sums[place * width + offset]! += numbers[series * width + offset]!
     })
     return sums
   }
 
   #startSeconds (size: number): Float64Array | undefined {
-    if (this.#parts.every(({ startSeconds }) => startSeconds === undefined)) return undefined
+    if (this.parts.every(({ startSeconds }) => startSeconds === undefined)) return undefined
     const earliest = new Float64Array(size).fill(NaN)
-    this.#parts.forEach(({ startSeconds }, index) => {
+    this.parts.forEach(({ startSeconds }, index) => {
       startSeconds?.forEach((seconds, series) => {
         const place = this.#places[index]![series]!
         if (!(earliest[place]! <= seconds)) earliest[place] = Number.isNaN(seconds) ? earliest[place]! : seconds
@@ -118,7 +154,7 @@ class Union<P extends Points> {
 
   #exemplars (): Exemplar[] {
     const latest = new Map<string, Exemplar>()
-    this.#parts.forEach(({ exemplars }, index) => {
+    this.parts.forEach(({ exemplars }, index) => {
       for (const exemplar of exemplars) {
         const series = this.#places[index]![exemplar.series]!
         const key = `${series} ${exemplar.bucket}`

@@ -159,8 +159,8 @@ export class RegisteredCounter extends RegisteredMetric<ValuePoints> {
     this.#values.add(labels, 0)
   }
 
-  increment (labels: Labels): void {
-    this.#values.add(labels, 1)
+  increment (labels: Labels, amount = 1): void {
+    this.#values.add(labels, amount)
   }
 
   * readInSteps (): Steps<ValuePoints> {

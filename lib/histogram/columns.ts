@@ -4,6 +4,11 @@ export type AllocateSegment = (length: number) => Float64Array
 /** Takes the memory from the heap of this thread. */
 export const allocateSegment: AllocateSegment = length => new Float64Array(length)
 
+/** An array with arbitrary numbers. To fill the numbers of 100,000 series with zeros would take milliseconds. */
+export function unfilled (length: number): Float64Array<ArrayBuffer> {
+  return new Float64Array(Buffer.allocUnsafeSlow(length * Float64Array.BYTES_PER_ELEMENT).buffer)
+}
+
 /** A slot shifted right by this many bits is the index of its segment. */
 export const segmentBits = 6
 

@@ -1,8 +1,10 @@
-import type { HistogramPoints } from '../snapshot'
+import type { Exemplar, HistogramPoints, NativePoints } from '../snapshot'
 import { runAtOnce } from '../time-slices'
 import { bucketIndex } from './bounds'
 import { nowSeconds } from './clock'
-import { type Column, placeMask, segmentBits } from './columns'
+import { type Column, placeMask, segmentBits, unfilled } from './columns'
+import { KeptExemplars, type ExemplarLabels } from './exemplars'
+import { joinInSteps, NativeBuckets, type NativeConfig } from './native'
 import type { SeriesIndex } from './series-index'
 
 export interface HistogramDefinition {
@@ -11,10 +13,13 @@ export interface HistogramDefinition {
   /** The unit of the values, such as `seconds`. */
   readonly unit: string
   readonly upperBounds: readonly number[]
+  /** How native buckets are kept beside the classic ones. Undefined: there are none. */
+  readonly native?: NativeConfig | undefined
 }
 
-/** How many series are copied in one step. */
+/** How many series are copied in one step, and how many that have native buckets or exemplars. */
 const seriesPerStep = 10_000
+const richSeriesPerStep = 500
 
 /**
  * A histogram: a column of sums and bucket counts beside an index of series. Other histograms may have their columns
@@ -24,11 +29,15 @@ export class HistogramFamily {
   readonly definition: HistogramDefinition
   readonly index: SeriesIndex
   readonly #upperBounds: Float64Array
-  /** The numbers of each series: the sum, and then a count for each bucket. The last bucket is `+Inf`. */
+  /** The numbers of each series: the sum, a count for each bucket, of which the last is `+Inf`, and native buckets. */
   readonly #rows: Column
   /** `#rows.segments` and `#rows.width`. They are kept here too because they are read faster from here. */
   readonly #segments: readonly Float64Array[]
   readonly #width: number
+  /** How many numbers come before the native buckets. */
+  readonly #classicWidth: number
+  readonly #native: NativeBuckets | undefined
+  readonly #exemplars = new KeptExemplars()
   /**
    * When this histogram was last reset, in seconds since 1970; 0 if it never was. A series that was added earlier began
    * to count at this time.
@@ -39,7 +48,9 @@ export class HistogramFamily {
     this.definition = definition
     this.index = index
     this.#upperBounds = Float64Array.from(definition.upperBounds)
-    this.#width = definition.upperBounds.length + 2
+    this.#native = definition.native && new NativeBuckets(definition.native)
+    this.#classicWidth = definition.upperBounds.length + 2
+    this.#width = this.#classicWidth + (this.#native?.width ?? 0)
     this.#rows = index.addColumn(this.#width)
     this.#segments = this.#rows.segments
   }
@@ -52,12 +63,21 @@ export class HistogramFamily {
     const segment = this.#segments[slot >> segmentBits] ?? this.#grow(slot)
     const row = (slot & placeMask) * this.#width
     if (!Number.isFinite(value)) {
-      segment[row + this.#width - 1]!++
+      segment[row + this.#classicWidth - 1]!++
+      if (this.#native !== undefined) this.#native.observe(segment, row + this.#classicWidth, Infinity)
       return
     }
     const counted = value > 0 ? value : 0
     segment[row]! += counted
     segment[row + 1 + bucketIndex(this.#upperBounds, counted)]!++
+    if (this.#native !== undefined) this.#native.observe(segment, row + this.#classicWidth, counted)
+  }
+
+  /** Keeps a value that has been observed as the exemplar of its bucket. */
+  keepExemplar (slot: number, value: number, labels: ExemplarLabels): void {
+    if (!Number.isFinite(value)) return
+    const counted = Math.max(value, 0)
+    this.#exemplars.keep(slot, bucketIndex(this.#upperBounds, counted), labels, counted)
   }
 
   /** The points at this moment. Later observations do not change them. */
@@ -73,13 +93,18 @@ export class HistogramFamily {
   * snapshotInSteps (): Generator<undefined, HistogramPoints> {
     const { index } = this
     const { clears, size } = index
-    const buckets = this.#width - 1
+    const buckets = this.#classicWidth - 1
     const labelSets: (readonly string[])[] = []
     const [counts, sums, starts] = [unfilled(size * buckets), unfilled(size), unfilled(size)]
-    for (let first = 0; first < size; first += seriesPerStep) {
+    const native: NativePoints[] = []
+    const exemplars: Exemplar[] = []
+    const perStep = this.#native === undefined && this.#exemplars.isEmpty ? seriesPerStep : richSeriesPerStep
+    for (let first = 0; first < size; first += perStep) {
       if (first > 0) yield
       if (index.clears !== clears) return yield * this.snapshotInSteps()
-      const end = Math.min(first + seriesPerStep, size)
+      const end = Math.min(first + perStep, size)
+      const nativeSegments: Float64Array[] = []
+      const nativeRows: number[] = []
       for (let slot = first; slot < end; slot++) {
         if (index.labelNames.length > 0 && this.#rows.isZero(slot)) continue
         const series = labelSets.push(index.labelSet(slot)) - 1
@@ -88,7 +113,13 @@ export class HistogramFamily {
         sums[series] = segment[row]!
         for (let bucket = 0; bucket < buckets; bucket++) counts[series * buckets + bucket] = segment[row + 1 + bucket]!
         starts[series] = Math.max(index.startSeconds(slot), this.#startSeconds)
+        if (this.#native !== undefined) {
+          nativeSegments.push(segment)
+          nativeRows.push(row + this.#classicWidth)
+        }
+        if (!this.#exemplars.isEmpty) exemplars.push(...this.#exemplars.of(slot, series))
       }
+      if (this.#native !== undefined) native.push(this.#native.snapshot(nativeSegments, nativeRows))
     }
     const series = labelSets.length
     return {
@@ -98,15 +129,17 @@ export class HistogramFamily {
       labelSets,
       sharedLabels: {},
       startSeconds: starts.subarray(0, series),
-      exemplars: [],
+      exemplars,
       counts: counts.subarray(0, series * buckets),
-      sums: sums.subarray(0, series)
+      sums: sums.subarray(0, series),
+      native: this.#native && (yield * joinInSteps(native))
     }
   }
 
   /** Forgets everything that was counted. */
   reset (): void {
     this.#startSeconds = nowSeconds()
+    this.#exemplars.clear()
     this.index.clear([this.#rows])
   }
 
@@ -120,9 +153,4 @@ export class HistogramFamily {
     this.#rows.reserve(slot + 1)
     return this.#segments[slot >> segmentBits]!
   }
-}
-
-/** An array with arbitrary numbers. To fill the numbers of 100,000 series with zeros would take milliseconds. */
-function unfilled (length: number): Float64Array<ArrayBuffer> {
-  return new Float64Array(Buffer.allocUnsafeSlow(length * Float64Array.BYTES_PER_ELEMENT).buffer)
 }

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import {
@@ -52,8 +53,11 @@ export class EndingObserver {
   readonly #whenIdle: Array<() => void> = []
   /** Whether the two collections above were ever used. To look there takes as long as to record a request. */
   #isFollowed = false
-  /** Whether a connection may have closed before our `onResponse` hook, because of an earlier one. */
-  #watchesFinish = false
+  /**
+   * For how many further requests the end of the reply is watched, because the connection may close before our
+   * `onResponse` hook runs: an earlier hook may take time. If one did, all are watched.
+   */
+  #toWatch = 100
 
   /**
    * `onEnding` is called at the end of every request, and `onFailure` with what it throws when a connection has closed.
@@ -72,7 +76,7 @@ export class EndingObserver {
     connection.add(reply)
     const isUpgrade = (request.raw as { upgrade?: boolean }).upgrade === true
     if (isUpgrade) watchConnection(reply, connection.carrier as Transport)
-    if (isUpgrade || this.#watchesFinish) watchFinish(reply, connection.carrier)
+    if (this.#toWatch > 0 || isUpgrade) watchFinish(reply, connection.carrier)
     // A client may leave while an asynchronous hook holds up the hook that calls this method.
     if (connection.isClosed) this.#closed(connection)
   }
@@ -85,7 +89,8 @@ export class EndingObserver {
     const wasOpen = this.#connection(request, reply)?.remove(reply) === true
     const ending = endingOfReply(reply)
     // Node.js closes a reply in the turn in which it finishes: if the reply is closed, an earlier hook took time.
-    if (reply.raw.closed || ending === 'aborted_in_reply') this.#watchesFinish = true
+    if (reply.raw.closed || ending === 'aborted_in_reply') this.#toWatch = Infinity
+    else if (this.#toWatch > 0) this.#toWatch--
     if (!wasOpen && this.#ended.has(reply)) return
     const { elapsedTime } = reply
     this.#end(reply, ending, elapsedTime)
@@ -119,6 +124,21 @@ export class EndingObserver {
   }
 
   /**
+   * To be called when an HTTP/1 connection fails, before anybody acts on that. What is written to it from then on
+   * reaches nobody, and Node.js keeps no trace of that.
+   */
+  failed (socket: Duplex): void {
+    const connection = this.#own((socket as Carrier)[kConnection])
+    if (connection?.reply === undefined) return
+    for (const reply of [connection.reply, ...connection.pipelined]) {
+      const { raw } = reply
+      if (sent.has(raw)) continue
+      if (sentHead(reply) === undefined) sent.set(raw, 'nothing')
+      else if (raw.writableEnded && raw.writableLength === 0) sent.set(raw, 'all')
+    }
+  }
+
+  /**
    * Forgets the connections that carry no request. To be called when the application has closed. Some servers and their
    * connections outlive it, and would keep it in memory.
    */
@@ -128,7 +148,8 @@ export class EndingObserver {
       this.#connections.delete(connection)
       connection.leave()
       const { carrier } = connection
-      if (carrier[kConnection] === undefined) carrier.off('close', EndingObserver.#onClose)
+      if (carrier[kConnection] !== undefined) continue
+      carrier.off('aborted', EndingObserver.#onClose).off('close', EndingObserver.#onClose)
     }
   }
 
@@ -169,8 +190,8 @@ export class EndingObserver {
     // There is one listener, however many observers there are: Node.js warns of more than ten.
     if (first !== undefined) return connection
     // In HTTP/1 it runs before the listeners of others, which may end a reply that can no longer be sent. In HTTP/2 the
-    // reply finishes in a listener of Node.js.
-    if (isHttp2(reply)) carrier.once('close', EndingObserver.#onClose)
+    // reply finishes in a listener of Node.js, and a stream that is reset without an error may never close.
+    if (isHttp2(reply)) carrier.once('aborted', EndingObserver.#onClose).once('close', EndingObserver.#onClose)
     else carrier.prependOnceListener('close', EndingObserver.#onClose)
     return connection
   }
@@ -302,6 +323,12 @@ function carrierOf (request: FastifyRequest, reply: FastifyReply): Carrier | und
   return typeof raw.once === 'function' && Object.isExtensible(raw) ? raw : undefined
 }
 
+/** The connection that carries a request, or undefined if that is imitated. HTTP/2 requests share one. */
+export function connectionOf (request: FastifyRequest): object | undefined {
+  const transport = transportOf(request) as (Transport & { session?: object }) | undefined
+  return isReal(transport) ? transport.session ?? transport : undefined
+}
+
 /**
  * The socket of an HTTP/1 request, or the stream of an HTTP/2 request. Many HTTP/2 requests share a socket. Of an
  * imitated request it may be anything.
@@ -322,14 +349,14 @@ function isReal (transport: Transport | undefined): transport is Transport {
 }
 
 /**
- * Whether replies were handed to the operating system when they finished. In Node.js 20 and 22, a reply also finishes
- * when its connection is destroyed while it waits to be sent.
+ * How much of a reply was handed to the operating system. It is noted only if it could not be told later: in Node.js 20
+ * and 22, a reply also finishes when its connection is destroyed while it waits to be sent.
  */
-const wereSent = new WeakMap<FastifyReply['raw'], boolean>()
+const sent = new WeakMap<FastifyReply['raw'], 'nothing' | 'part' | 'all'>()
 
 /** To be called before earlier `onResponse` hooks run, which may destroy the connection. */
 function watchFinish ({ raw }: FastifyReply, carrier: Carrier): void {
-  raw.prependOnceListener('finish', () => { wereSent.set(raw, !carrier.destroyed) })
+  raw.prependOnceListener('finish', () => { if (!sent.has(raw)) sent.set(raw, isBroken(carrier) ? 'part' : 'all') })
 }
 
 /**
@@ -338,9 +365,9 @@ function watchFinish ({ raw }: FastifyReply, carrier: Carrier): void {
  */
 function endingOfReply (reply: FastifyReply): Ending {
   const transport = transportOf(reply.request)
-  const isDestroyed = transport?.destroyed === true && isReal(transport)
-  if (isDestroyed && (!transport.writableFinished || transport.aborted === true) && wereSent.get(reply.raw) !== true) {
-    if (sentHead(reply) === undefined) return 'aborted_before_reply'
+  const isCut = isReal(transport) && isBroken(transport) && (!transport.writableFinished || transport.aborted === true)
+  if (isCut && sent.get(reply.raw) !== 'all') {
+    if (!wasWritten(reply)) return 'aborted_before_reply'
     return longLivedKind(reply) === undefined ? 'aborted_in_reply' : 'long_lived'
   }
   return endingOfSent(reply)
@@ -357,12 +384,15 @@ function endingOfConnection (reply: FastifyReply): Ending {
   // reply to an injected request never becomes finished.
   // Node.js takes the connection away from an HTTP/1 reply that it has sent. A reply that is ended without having been
   // sent, because its connection is destroyed, counts as finished too.
-  const isFinished = raw.writableFinished && (raw.socket === null || isHttp2(reply) || !isReal(transport))
+  const isFinished = sent.get(raw) === 'all' ||
+    (raw.writableFinished && (raw.socket === null || isHttp2(reply) || !isReal(transport)))
   if (isFinished || (raw.writableEnded && !isReal(transport))) {
-    return wereSent.get(raw) === false ? endingOfReply(reply) : endingOfSent(reply)
+    return sent.get(raw) === 'part' ? endingOfReply(reply) : endingOfSent(reply)
   }
-  if (longLivedKind(reply) !== undefined) return 'long_lived'
-  if (hasBegun(reply)) return wasEnded(reply) ? 'replied' : 'aborted_in_reply'
+  const kind = longLivedKind(reply)
+  // Where an upgrade is imitated, nothing was written.
+  if (kind === 'upgrade' || (kind === 'stream' && wasWritten(reply))) return 'long_lived'
+  if (wasWritten(reply)) return wasEnded(reply) ? 'replied' : 'aborted_in_reply'
   // An error of the connection belongs to this request only if the client has not sent all of the request yet.
   const code = request.raw.complete === false ? (transport?.errored as NodeJS.ErrnoException | null)?.code : undefined
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return 'timed_out'
@@ -376,10 +406,16 @@ function wasEnded (reply: FastifyReply): boolean {
   return transport?.writableFinished === true || (!transport?.errored && !hasBody(sentHead(reply)!))
 }
 
+/** Whether a connection carries no more. If writing has failed, a reply finishes before the connection is destroyed. */
+function isBroken ({ destroyed, errored }: Carrier): boolean {
+  return destroyed || (errored ?? null) !== null
+}
+
 /**
- * Whether anything of a reply was sent. The reply to a pipelined request may have been written and still wait for the
- * earlier replies.
+ * Whether anything of a reply was written to its connection. Nothing is, on a connection that has failed or was
+ * destroyed, though the reply has its head.
  */
-function hasBegun (reply: FastifyReply): boolean {
-  return sentHead(reply) !== undefined && reply.raw.socket !== null
+function wasWritten (reply: FastifyReply): boolean {
+  const transport = transportOf(reply.request) as Partial<Socket> | undefined
+  return sentHead(reply) !== undefined && sent.get(reply.raw) !== 'nothing' && transport?.bytesWritten !== 0
 }

@@ -16,6 +16,10 @@ const headsOnConnections = new WeakMap<FastifyReply['raw'], string>()
 type RawReply = FastifyReply['raw'] & {
   /** Node.js keeps the head of an HTTP/1 reply here. The property is null before the head is written. */
   readonly _header?: string | null | boolean
+  /** Whether Node.js has taken up the head. That is only when a part of the body follows, or the end. */
+  readonly _headerSent?: boolean
+  /** What waits for the replies to earlier requests of the connection. */
+  readonly outputData?: ReadonlyArray<{ readonly data: unknown }>
   /** Node.js keeps the value of `content-length` here. The property is null if the length is not known. */
   readonly _contentLength?: number | null
   readonly stream?: Partial<ServerHttp2Stream>
@@ -33,7 +37,7 @@ export function sentHead (reply: FastifyReply): SentHead | undefined {
   const { raw }: { raw: RawReply } = reply
   if (raw.stream !== undefined) return raw.stream.sentHeaders
   if (raw._header === null) return headsOnConnections.get(raw)
-  if (typeof raw._header === 'string') return raw._header
+  if (typeof raw._header === 'string') return waits(raw) ? undefined : raw._header
   if (!raw.headersSent) return undefined
   return {
     ':status': raw.statusCode,
@@ -42,8 +46,23 @@ export function sentHead (reply: FastifyReply): SentHead | undefined {
   }
 }
 
+/** Whether Node.js keeps the head of an HTTP/1 reply until a part of the body follows. */
+export function isHeldBack ({ _header, _headerSent }: RawReply): boolean {
+  return _headerSent === false && typeof _header === 'string'
+}
+
+/**
+ * Whether the head of an HTTP/1 reply is known, but has not been written to the connection: it waits for the body, or
+ * for the replies to earlier requests.
+ */
+function waits (raw: RawReply): boolean {
+  if (isHeldBack(raw)) return true
+  const first = raw.outputData?.[0]?.data
+  return typeof first === 'string' && typeof raw._header === 'string' && first.startsWith(raw._header)
+}
+
 /** How much of what is written to a connection is looked at for a head. */
-const longestHead = 8192
+const longestHead = 65_536
 
 /**
  * Notes the head of an answer that is written to a connection, past the reply. To be called for a request to upgrade
@@ -65,8 +84,8 @@ export function watchConnection (reply: FastifyReply, connection: Duplex): void 
   }
 
   function note (chunk: unknown, encoding: unknown): void {
-    text = (text + textOf(chunk, encoding)).replace(/^(?:HTTP\/1\.[01] 1(?!01)\d\d[^]*?\r\n\r\n)+/, '')
-    const head = /^HTTP\/1\.[01] \d{3}[^]*?\r\n\r\n/.exec(text)?.[0]
+    text = (text + textOf(chunk, encoding)).replace(/^(?:HTTP\/1\.[01] 1(?!01)\d\d[^]*?\r?\n\r?\n)+/, '')
+    const head = /^HTTP\/1\.[01] \d{3}[^]*?\r?\n\r?\n/.exec(text)?.[0]
     if (head === undefined) return
     // What the reply itself sends comes to the connection too.
     if (raw._header === null) headsOnConnections.set(raw, head)
@@ -79,7 +98,8 @@ export function watchConnection (reply: FastifyReply, connection: Duplex): void 
 
 function textOf (chunk: unknown, encoding: unknown): string {
   if (typeof chunk === 'string') return Buffer.from(chunk, encoding as BufferEncoding | undefined).toString('latin1')
-  return chunk instanceof Uint8Array ? Buffer.from(chunk).toString('latin1') : ''
+  if (!ArrayBuffer.isView(chunk)) return ''
+  return Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).toString('latin1')
 }
 
 /** Whether an answer was written to the connection of a request, past its reply. */

@@ -1,6 +1,5 @@
-import { types } from 'node:util'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
-import { causeOf, describe, FST_LATENCY_ERR_CALLBACK, settle, type Warn } from '../errors'
+import { causeOf, describe, FST_LATENCY_ERR_CALLBACK, kindOf, settled, type Warn } from '../errors'
 
 /** The greatest length of a label value that a function returns, in UTF-16 code units. */
 export const longestValue = 1024
@@ -43,7 +42,7 @@ export class Callback<T> {
 
   #fail (result: unknown, create: () => FastifyError): T {
     // What was returned or thrown may be a promise that is rejected, now or later.
-    settle(() => result)
+    settled(result)
     if (!this.#hasFailed) {
       this.#hasFailed = true
       this.#options.warn(create())
@@ -61,12 +60,4 @@ export function thrownBy (option: string, thrown: unknown): FastifyError {
 export function refusedOf (option: string, value: unknown, rule: string): FastifyError {
   return new FST_LATENCY_ERR_CALLBACK(
     option, `it returned ${kindOf(value)}, and must return ${rule}`, causeOf(undefined))
-}
-
-/** What kind of value something is. The value itself may be a secret, such as a header of a request. */
-function kindOf (value: unknown): string {
-  if (value === undefined || value === null || value === '' || typeof value === 'boolean') return describe(value)
-  if (typeof value === 'string') return `a string of ${value.length} characters`
-  if (types.isPromise(value)) return 'a promise'
-  return typeof value === 'object' ? 'an object' : `a ${typeof value}`
 }

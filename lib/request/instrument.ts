@@ -1,19 +1,24 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { Arrivals } from '../http/arrivals'
 import { EndingObserver, longLivedKind, type Ending } from '../http/endings'
-import { sentStatus } from '../http/sent-head'
+import { isHeldBack, sentStatus } from '../http/sent-head'
 import type { Labels } from '../snapshot'
+import { busySecondsOf, noteIdleTime, noteIdleTimes } from './busy-time'
 import { readOpenRequests, type OpenRequestsFact } from './open-requests'
 import type { Recorder } from './recorder'
 import { RejectionObserver, rejectionReasons } from './rejections'
 import { handOutRouteConfigs } from './route-config'
 import { noteSchemes } from './scheme'
-import { noteHeaders, noteSentHeaders, sentHeadersOf, watchHeaders, type SentHeaders } from './sent-headers'
+import {
+  noteHeaders, noteSentHeaders, sentHeadersOf, watchHeaders, watchHeldHeaders, type SentHeaders
+} from './sent-headers'
+import { noteArrival, noteArrivals, waitOf, whenWaitIsKnown } from './waits'
 
 /** The part of a counter that an instrument uses. */
 export interface Counter {
   /** Makes a series with the value 0, so that `rate()` sees its first increment. */
   declare (labels: Labels): void
-  increment (labels: Labels): void
+  increment (labels: Labels, amount?: number): void
 }
 
 export interface InstrumentOptions {
@@ -37,7 +42,13 @@ export class Instrument {
   readonly #options: InstrumentOptions
   readonly #recorders: Recorder[] = []
   readonly #endings: EndingObserver
+  /** Whether there is more to do when a request begins than to watch its end. */
+  #asksForMore = false
   #measuresHeaders = false
+  #arrivals: Arrivals | undefined
+  /** What records how long requests waited. */
+  readonly #waitRecorders: Recorder[] = []
+  #busyTime: Counter | undefined
   #isOutermost = true
   #rejections: RejectionObserver | undefined
 
@@ -45,7 +56,7 @@ export class Instrument {
     this.#app = app
     this.#options = options
     this.#endings = new EndingObserver(
-      (reply, ending, elapsedMs) => this.#record(reply, ending, elapsedMs), options.onFailure)
+      (reply, ending, elapsedMs) => this.#ended(reply, ending, elapsedMs), options.onFailure)
     const instrument = this
     app.addHook('onRoute', declareRoute)
     app.addHook('onReady', checkDeclared)
@@ -66,7 +77,7 @@ export class Instrument {
       try {
         instrument.#rejections?.seen(request.raw)
         instrument.#endings.begin(request, reply)
-        if (instrument.#measuresHeaders) watchHeaders(reply, () => instrument.#headersSent(reply))
+        if (instrument.#asksForMore) instrument.#beginMore(request, reply)
       } catch (error) {
         instrument.#options.onFailure(error)
       }
@@ -96,9 +107,29 @@ export class Instrument {
     if (recorder.needsScheme) noteSchemes(this.#app)
     if (recorder.measuresHeaders) {
       noteSentHeaders(this.#app)
-      this.#measuresHeaders = true
+      this.#asksForMore = this.#measuresHeaders = true
     }
     this.#recorders.push(recorder)
+  }
+
+  /** Also records how long requests waited before they began. */
+  addWaits (recorder: Recorder): void {
+    if (recorder.needsScheme) noteSchemes(this.#app)
+    this.#waitRecorders.push(recorder)
+  }
+
+  /** To be called if a recorder has to know when requests arrived. */
+  watchArrivals (arrivals: Arrivals): void {
+    noteArrivals(this.#app)
+    this.#arrivals = arrivals
+    this.#asksForMore = true
+  }
+
+  /** Also counts for how long the event loop was busy while requests were open. */
+  countBusyTime (busyTime: Counter): void {
+    noteIdleTimes(this.#app)
+    this.#busyTime = busyTime
+    this.#asksForMore = true
   }
 
   /**
@@ -118,6 +149,7 @@ export class Instrument {
     for (const reason of rejectionReasons) rejected.declare({ ...constLabels, reason })
     this.#rejections = new RejectionObserver(this.#app, {
       isReceiving: socket => this.#endings.isReceiving(socket),
+      onConnectionFailure: socket => this.#endings.failed(socket),
       onRejection: reason => rejected.increment({ ...constLabels, reason })
     })
     return this.#rejections.settle
@@ -132,28 +164,61 @@ export class Instrument {
     return values.map(([labels, value]) => [{ ...this.#options.constLabels, ...labels }, value])
   }
 
-  #record (reply: FastifyReply, ending: Ending, elapsedMs: number): void {
+  /** Everything that only some registrations ask for. */
+  #beginMore (request: FastifyRequest, reply: FastifyReply): void {
+    if (this.#arrivals !== undefined) noteArrival(this.#arrivals, request, reply)
+    if (this.#busyTime !== undefined) noteIdleTime(request)
+    if (this.#measuresHeaders) watchHeaders(reply, () => this.#headersSent(reply))
+  }
+
+  #ended (reply: FastifyReply, ending: Ending, elapsedMs: number): void {
+    if (this.#asksForMore) this.#endMore(reply, ending, elapsedMs)
+    else this.#record(reply, ending, elapsedMs)
+  }
+
+  #endMore (reply: FastifyReply, ending: Ending, elapsedMs: number): void {
+    const { request } = reply
+    this.#arrivals?.ended(request)
+    const busySeconds = this.#busyTime && busySecondsOf(request, elapsedMs)
+    const record = (): void => {
+      if (!this.#record(reply, ending, elapsedMs)) return
+      const waitMs = waitOf(request)
+      for (const recorder of waitMs === undefined ? [] : this.#waitRecorders) {
+        recorder.record(reply, statusOf(reply, ending, recorder), waitMs!, ending)
+      }
+      if (busySeconds !== undefined) this.#count(this.#busyTime!, request, {}, busySeconds)
+    }
+    if (!whenWaitIsKnown(request, () => this.#attempt(record))) record()
+  }
+
+  /** Returns false if the request is not to be recorded, or its duration is no latency. */
+  #record (reply: FastifyReply, ending: Ending, elapsedMs: number): boolean {
     if (ending === 'long_lived') {
       const headers = this.#measuresHeaders ? sentHeadersOf(reply.request) : undefined
       if (headers !== undefined) this.#recordHeaders(reply, headers)
       this.#count(this.#options.longLivedEnded, reply.request, { kind: longLivedKind(reply)! })
-      return
+      return false
     }
     let recorded = false
     for (let index = 0; index < this.#recorders.length; index++) {
       const recorder = this.#recorders[index]!
-      const status = ending === 'replied' ? sentStatus(reply) : statusOf(reply, ending, recorder)
-      if (recorder.record(reply, status, elapsedMs, ending)) recorded = true
+      const status = statusOf(reply, ending, recorder)
+      const latencyMs = recorder.beginsAtArrival ? elapsedMs + (waitOf(reply.request) ?? 0) : elapsedMs
+      if (recorder.record(reply, status, latencyMs, ending)) recorded = true
     }
-    if (ending === 'replied' || !recorded) return
+    if (ending === 'replied' || !recorded) return recorded
     if (ending === 'aborted_before_reply') this.#count(this.#options.aborted, reply.request, { phase: 'before_reply' })
     if (ending === 'aborted_in_reply') this.#count(this.#options.aborted, reply.request, { phase: 'in_reply' })
+    return true
   }
 
   #headersSent (reply: FastifyReply): void {
     this.#attempt(() => {
       const headers = noteHeaders(reply)
-      queueMicrotask(() => this.#attempt(() => this.#recordHeadersOfOpen(reply, headers)))
+      queueMicrotask(() => this.#attempt(() => {
+        if (isHeldBack(reply.raw)) watchHeldHeaders(reply, () => this.#headersSent(reply))
+        else this.#recordHeadersOfOpen(reply, headers)
+      }))
     })
   }
 
@@ -178,18 +243,18 @@ export class Instrument {
     for (const recorder of this.#recorders) if (recorder.measuresHeaders) recorder.recordHeaders(reply, headers)
   }
 
-  #count (counter: Counter, request: FastifyRequest, labels: Labels): void {
+  #count (counter: Counter, request: FastifyRequest, labels: Labels, amount?: number): void {
     if (!this.#isOutermost) return
     const route = this.#recorders[0]!.route(request)
     if (!route.recorded) return
     const method = route.method(request.method)
-    counter.increment({ ...this.#options.constLabels, method, route: route.label, ...labels })
+    counter.increment({ ...this.#options.constLabels, method, route: route.label, ...labels }, amount)
   }
 }
 
-/** The status of a request that ended in another way than by a reply. */
 function statusOf (reply: FastifyReply, ending: Ending, { abortedStatus }: Recorder): number {
   switch (ending) {
+    case 'replied': return sentStatus(reply)
     case 'aborted_before_reply': return abortedStatus ?? reply.statusCode
     case 'timed_out': return 408
     case 'malformed': return 400

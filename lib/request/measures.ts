@@ -1,13 +1,13 @@
 import type { FastifyReply } from 'fastify'
 import { defaultUpperBounds } from '../histogram/bounds'
-import type { HistogramConfig } from '../histogram/options'
+import type { HistogramConfig, HistogramDefaults } from '../histogram/options'
 import type { Ending } from '../http/endings'
 
 /**
  * A quantity of each request, which is recorded into a histogram. The inherited properties are the defaults of that
  * histogram.
  */
-export interface Measure<Option extends string = string> extends HistogramConfig {
+export interface Measure<Option extends string = string> extends HistogramDefaults {
   /** The option that describes the histogram. */
   readonly option: Option
   readonly isOnByDefault: boolean
@@ -23,6 +23,18 @@ export interface Measure<Option extends string = string> extends HistogramConfig
    * the request. Where a function returns undefined, the request has no such value, and nothing is recorded.
    */
   readonly value: 'elapsed seconds' | ((reply: FastifyReply, ending: Ending) => number | undefined)
+}
+
+/** How long requests waited. The wait is that of the event loop, so that this histogram has labels of its own. */
+export const queueTime: Measure<'queueTime'> = {
+  option: 'queueTime',
+  isOnByDefault: false,
+  unit: 'seconds',
+  moment: 'end',
+  value: 'elapsed seconds',
+  name: 'http_request_queue_seconds',
+  help: 'Estimated time for which requests waited for a busy event loop before it received them, in seconds.',
+  upperBounds: defaultUpperBounds
 }
 
 /** Gives each row the type of its own option name. */

@@ -1,8 +1,10 @@
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import type { ExemplarLabels } from '../histogram/exemplars'
 import type { HistogramFamily } from '../histogram/family'
 import type { Ending } from '../http/endings'
 import { sentStatus } from '../http/sent-head'
 import { Callback } from './callback'
+import { createExemplarSource, type ExemplarSource } from './exemplars'
 import { notRecorded, SeriesResolver, type ResolverOptions } from './labels'
 import type { Measure } from './measures'
 import type { RequestConfig } from './options'
@@ -18,7 +20,7 @@ export interface MeasuredColumn {
 export interface RecorderOptions extends ResolverOptions {
   /** Everything that is recorded of each request. All histograms have their columns beside `index`. */
   readonly columns: readonly MeasuredColumn[]
-  readonly config: ResolverOptions['config'] & Pick<RequestConfig, 'ignore' | 'abortedStatus'>
+  readonly config: ResolverOptions['config'] & Pick<RequestConfig, 'ignore' | 'abortedStatus' | 'exemplars'>
 }
 
 /**
@@ -28,6 +30,8 @@ export interface RecorderOptions extends ResolverOptions {
 export class Recorder {
   /** The status of a request that was aborted before its reply. Undefined: the status of the reply. */
   readonly abortedStatus: number | undefined
+  /** Whether the latency begins when a request has arrived, and not when the router gets it. */
+  readonly beginsAtArrival: boolean
   /** Whether there is a measure whose moment is the sending of the headers. */
   readonly measuresHeaders: boolean
   readonly #resolver: SeriesResolver
@@ -38,6 +42,7 @@ export class Recorder {
   readonly #ofEnd: readonly MeasuredColumn[]
   readonly #ofHeaders: readonly MeasuredColumn[]
   readonly #ignore: Callback<boolean> | undefined
+  readonly #exemplarOf: ExemplarSource | undefined
   /** Headers whose measures are recorded already. */
   readonly #recorded = new WeakSet<SentHeaders>()
 
@@ -48,11 +53,13 @@ export class Recorder {
     this.#latency = this.#ofEnd[0]!.family
     this.#ofHeaders = columns.filter(({ measure }) => measure.moment === 'headers')
     this.measuresHeaders = this.#ofHeaders.length > 0
-    this.#asksForMore = columns.length > 1 || config.ignore !== undefined
     this.#ignore = config.ignore && new Callback({
-      option: 'ignore', function: config.ignore, read: readBoolean, rule: 'a boolean', otherwise: false, warn
+      option: 'ignore', function: config.ignore, read: readDecision, rule: 'a boolean', otherwise: false, warn
     })
+    this.#exemplarOf = config.exemplars === false ? undefined : createExemplarSource(config.exemplars, warn)
+    this.#asksForMore = columns.length > 1 || this.#ignore !== undefined
     this.abortedStatus = config.abortedStatus
+    this.beginsAtArrival = config.histogram.from === 'arrival'
   }
 
   get needsScheme (): boolean {
@@ -80,6 +87,7 @@ export class Recorder {
     const slot = this.#resolver.resolve(reply, status, ending)
     if (slot === notRecorded) return false
     this.#latency.observe(slot, elapsedMs / 1000)
+    if (this.#exemplarOf !== undefined) this.#keepExemplar(this.#exemplarOf, slot, reply, elapsedMs / 1000)
     return true
   }
 
@@ -91,7 +99,9 @@ export class Recorder {
     if (this.#recorded.has(headers)) return
     this.#recorded.add(headers)
     const slot = this.#find(reply, sentStatus(reply), 'replied')
-    if (slot !== notRecorded) observe(this.#ofHeaders, slot, { reply, ending: 'replied', elapsedMs: headers.elapsedMs })
+    if (slot === notRecorded) return
+    const exemplar = this.#exemplarOf?.(reply.request, reply)
+    observe(this.#ofHeaders, slot, { reply, ending: 'replied', elapsedMs: headers.elapsedMs, exemplar })
   }
 
   /** The route of a request. Metrics without a status have the label of the route too. */
@@ -102,9 +112,14 @@ export class Recorder {
   #recordMore (reply: FastifyReply, status: number, elapsedMs: number, ending: Ending): boolean {
     const slot = this.#find(reply, status, ending)
     if (slot === notRecorded) return false
-    observe(this.#ofEnd, slot, { reply, ending, elapsedMs })
-    const headers = this.measuresHeaders ? sentHeadersOf(reply.request) : undefined
-    if (headers !== undefined) observe(this.#ofHeaders, slot, { reply, ending, elapsedMs: headers.elapsedMs })
+    const exemplar = this.#exemplarOf?.(reply.request, reply)
+    observe(this.#ofEnd, slot, { reply, ending, elapsedMs, exemplar })
+    // Headers that were written may have waited for the replies to earlier requests of the connection.
+    const wereSent = this.measuresHeaders && ending !== 'aborted_before_reply'
+    const headers = wereSent ? sentHeadersOf(reply.request) : undefined
+    if (headers !== undefined) {
+      observe(this.#ofHeaders, slot, { reply, ending, elapsedMs: headers.elapsedMs, exemplar })
+    }
     return true
   }
 
@@ -113,10 +128,16 @@ export class Recorder {
     if (this.#ignore?.call(reply.request, reply) === true) return notRecorded
     return this.#resolver.resolve(reply, status, ending)
   }
+
+  #keepExemplar (exemplarOf: ExemplarSource, slot: number, reply: FastifyReply, seconds: number): void {
+    const exemplar = exemplarOf(reply.request, reply)
+    if (exemplar !== undefined) this.#latency.keepExemplar(slot, seconds, exemplar)
+  }
 }
 
-function readBoolean (value: unknown): boolean | undefined {
-  return typeof value === 'boolean' ? value : undefined
+/** Whether a request is left out. A function that ends without `return` leaves nothing out. */
+function readDecision (value: unknown): boolean | undefined {
+  return !value ? false : value === true ? true : undefined
 }
 
 /** A request as it is when its measures are read. */
@@ -125,12 +146,18 @@ interface Moment {
   readonly ending: Ending
   /** The time since the request came. */
   readonly elapsedMs: number
+  /** Undefined: the request is no exemplar. */
+  readonly exemplar: ExemplarLabels | undefined
 }
 
-function observe (columns: readonly MeasuredColumn[], slot: number, { reply, ending, elapsedMs }: Moment): void {
+function observe (
+  columns: readonly MeasuredColumn[], slot: number, { reply, ending, elapsedMs, exemplar }: Moment
+): void {
   for (let index = 0; index < columns.length; index++) {
     const { measure, family } = columns[index]!
     const value = measure.value === 'elapsed seconds' ? elapsedMs / 1000 : measure.value(reply, ending)
-    if (value !== undefined) family.observe(slot, value)
+    if (value === undefined) continue
+    family.observe(slot, value)
+    if (exemplar !== undefined) family.keepExemplar(slot, value, exemplar)
   }
 }

@@ -39,6 +39,8 @@ export interface RejectionObserverOptions {
    * connection is the end of that request, and no rejection.
    */
   readonly isReceiving: (socket: Socket) => boolean
+  /** Called when a connection fails, before the listeners of others. */
+  readonly onConnectionFailure: (socket: Socket) => void
   readonly onRejection: (reason: RejectionReason) => void
 }
 
@@ -63,7 +65,6 @@ export class RejectionObserver {
    */
   readonly #unread = new WeakMap<Socket, WeakRef<RawRequest>>()
   readonly #router: RouterConfig
-  #phase: 'open' | 'closing' = 'open'
   /** Functions that take our listeners away. A server may outlive the application. */
   readonly #releases: Array<() => void> = []
 
@@ -74,10 +75,6 @@ export class RejectionObserver {
     this.#router = { ...config, ...config.routerOptions }
     if (app.server.listening) this.#start()
     else app.server.once('listening', () => this.#start())
-    app.addHook('preClose', done => {
-      this.#phase = 'closing'
-      done()
-    })
     app.addHook('onClose', async () => this.#stop())
   }
 
@@ -145,10 +142,11 @@ export class RejectionObserver {
 
   #reasonOfRouter (request: RawRequest, status: number, length: number): RejectionReason | undefined {
     switch (status) {
-      case 400: return isDecodable(this.#pathOf(request)) ? undefined : 'bad_url'
-      case 414: return this.#hasLongPart(request) ? 'long_parameter' : undefined
+      case 400: return lengthsOfPath(request).includes(length - badUrlLength) ? 'bad_url' : undefined
+      // The router names a path that it has decoded.
+      case 414: return length > longParameterLength + this.#router.maxParamLength! ? 'long_parameter' : undefined
       case 500: return length === constraintFailedLength ? 'constraint_failed' : undefined
-      case 503: return length === closingLength && this.#phase === 'closing' ? 'closing' : undefined
+      case 503: return length === closingLength ? 'closing' : undefined
       default: return undefined
     }
   }
@@ -163,15 +161,11 @@ export class RejectionObserver {
     return request.url!.split(this.#router.useSemicolonDelimiter === true ? /[?#;]/ : /[?#]/, 1)[0]!
   }
 
-  /** Whether a part of the path between two slashes has more characters than a parameter may have. */
-  #hasLongPart (request: RawRequest): boolean {
-    return this.#pathOf(request).split('/').some(({ length }) => length > this.#router.maxParamLength!)
-  }
-
   /** Counts a rejection, unless another application on the same server has counted it. */
-  #reject (rejected: object, reason: RejectionReason): void {
-    if (kCounted in rejected) return
-    Object.assign(rejected, { [kCounted]: true })
+  #reject (rejected: object & { readonly stream?: object }, reason: RejectionReason): void {
+    const { stream = rejected } = rejected
+    if (kCounted in stream) return
+    Object.assign(stream, { [kCounted]: true })
     this.#options.onRejection(reason)
   }
 
@@ -200,19 +194,23 @@ export class RejectionObserver {
     this.#servers.push(server)
     if (this.#app.initialConfig.http2 === true) this.#followHttp2(server)
     this.#listen(server, 'dropRequest', (request: IncomingMessage) => {
-      this.seen(request)
+      this.answered(request)
       this.#reject(request, 'connection_limit')
     })
     const refuseConnect = (request: RawRequest, response: Socket | Http2ServerResponse): void => {
       if (!server.listeners('connect').every(listener => kRefusesConnect in listener)) return
       // Node.js does the same if nobody listens.
       if (response instanceof Socket) response.destroy()
+      else if (response.headersSent) return
       else response.writeHead(405).end()
       this.#reject(request, 'connect')
     }
     this.#listen(server, 'connect', Object.assign(refuseConnect, { [kRefusesConnect]: true }))
     if (server.listenerCount('clientError') > 0) {
-      this.#listen(server, 'clientError', (error, socket) => this.#failed(error, socket))
+      this.#listen(server, 'clientError', (error, socket) => {
+        this.#options.onConnectionFailure(socket)
+        this.#failed(error, socket)
+      })
     } else {
       // Without a listener for `clientError`, Node.js answers the client. The closed connection then has the error.
       const event = server instanceof TlsServer ? 'secureConnection' : 'connection'
@@ -294,6 +292,20 @@ function lengthFromRouter (head: SentHead): number | undefined {
 /** The lengths of those answers of the router that are always the same. */
 const constraintFailedLength = 101
 const closingLength = 80
+
+/** The lengths of those answers of the router that name the path, without the path. */
+const badUrlLength = 109
+const longParameterLength = 123
+
+/**
+ * How long the path of a URL may be in an answer. The router takes it out of a URL that begins with a scheme and a
+ * host, if these are right. Older versions of Fastify escape nothing in it.
+ */
+function lengthsOfPath (request: RawRequest): number[] {
+  const { url = '' } = request
+  return [url, url.replace(/^https?:\/\/[^/]+(?=\/)/i, '')]
+    .flatMap(path => [Buffer.byteLength(JSON.stringify(path)) - '""'.length, path.length])
+}
 
 function isDecodable (path: string): boolean {
   try {

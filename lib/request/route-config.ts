@@ -1,4 +1,5 @@
 import type { FastifyContextConfig, FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
+import { declareProperty } from './request-property'
 
 /** The property of a request that holds the `config` of its route. */
 const kConfig = Symbol('fastify-latency.config')
@@ -11,16 +12,20 @@ type Request = FastifyRequest & { [kConfig]?: FastifyContextConfig }
  * everything else that is done to record a request.
  */
 export function handOutRouteConfigs (app: FastifyInstance): void {
-  // An outer context has added the hooks already.
-  if (app.hasRequestDecorator(kConfig)) return
-  app.decorateRequest(kConfig, undefined)
-  app.addHook('onRoute', addHandOut)
+  if (declareProperty(app, kConfig)) app.addHook('onRoute', addHandOut)
 }
+
+/** The hooks that `addHandOut()` has added. */
+const handOuts = new WeakSet<object>()
 
 function addHandOut (route: RouteOptions): void {
   let config: FastifyContextConfig | undefined
-  // What is no function stays in its place, so that Fastify refuses it with the same error as ever.
-  route.onRequest = [handOutConfig].concat((route.onRequest === undefined ? [] : route.onRequest) as [])
+  // What is no function stays in its place, so that Fastify refuses it with the same error as ever. Whoever declares a
+  // route with the options of another one brings the hook of that route along.
+  const others = ([] as unknown[]).concat(route.onRequest === undefined ? [] : route.onRequest)
+    .filter(hook => typeof hook !== 'function' || !handOuts.has(hook))
+  route.onRequest = [handOutConfig, ...others as []]
+  handOuts.add(handOutConfig)
 
   function handOutConfig (request: Request, _reply: FastifyReply, done: () => void): void {
     request[kConfig] = config ??= request.routeOptions.config

@@ -1,6 +1,6 @@
 import type { FastifyContextConfig, RouteOptions } from 'fastify'
 import type { DeclaredRoute, Options } from '../../index'
-import { describe, settle } from '../errors'
+import { describe, settled } from '../errors'
 import { longestValue, refusedOf, thrownBy } from './callback'
 
 /** The name that the option `routes` gives to a route. False: it is not recorded. Undefined: it has its own pattern. */
@@ -20,12 +20,12 @@ export function nameOf (routes: NonNullable<Options['routes']>, route: DeclaredR
   try {
     name = routes(route)
   } catch (error) {
-    settle(() => error)
+    settled(error)
     throw thrownBy('routes', error)
   }
   if (name === undefined || name === false) return name
   if (typeof name === 'string' && name !== '' && name.length <= longestValue) return name.toWellFormed()
-  settle(() => name)
+  settled(name)
   throw refusedOf('routes', name,
     `a name of 1 to ${longestValue} characters, false or undefined (for the route ${describe(route.url)})`)
 }

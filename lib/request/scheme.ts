@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { declareProperty } from './request-property'
 
 /** The property of a request that holds its scheme. */
 const kScheme = Symbol('fastify-latency.scheme')
@@ -10,10 +11,7 @@ type Request = FastifyRequest & { [kScheme]?: string }
  * tells whether it was encrypted, nor whether it came from a trusted proxy.
  */
 export function noteSchemes (app: FastifyInstance): void {
-  // An outer context or an earlier registration has added the hook already.
-  if (app.hasRequestDecorator(kScheme)) return
-  app.decorateRequest(kScheme, undefined)
-  app.addHook('onRequest', noteScheme)
+  if (declareProperty(app, kScheme)) app.addHook('onRequest', noteScheme)
 }
 
 function noteScheme (request: Request, _reply: FastifyReply, done: () => void): void {

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { declareProperty } from './request-property'
 
 /** What is known of the sent headers of a reply. */
 export interface SentHeaders {
@@ -9,12 +10,11 @@ export interface SentHeaders {
 /** The property of a request that holds its `SentHeaders`. */
 const kSentHeaders = Symbol('fastify-latency.sent-headers')
 
-type Request = FastifyRequest & { [kSentHeaders]?: SentHeaders }
+type Request = FastifyRequest & { [kSentHeaders]?: SentHeaders | undefined }
 
 /** Gives the requests of an application the property that `watchHeaders()` fills in. */
 export function noteSentHeaders (app: FastifyInstance): void {
-  // An outer context or an earlier registration has added the property already.
-  if (!app.hasRequestDecorator(kSentHeaders)) app.decorateRequest(kSentHeaders, undefined)
+  declareProperty(app, kSentHeaders)
 }
 
 /** What is known of the sent headers of a request's reply. Undefined if no headers were sent. */
@@ -27,6 +27,22 @@ export function noteHeaders (reply: FastifyReply): SentHeaders {
   const request: Request = reply.request
   request[kSentHeaders] ??= { elapsedMs: reply.elapsedTime }
   return request[kSentHeaders]
+}
+
+/**
+ * Forgets when the headers of a reply were written, and calls a function when they are sent. Node.js holds back what
+ * was given to `raw.writeHead()` until a part of the body follows.
+ */
+export function watchHeldHeaders ({ raw, request }: FastifyReply, onSent: () => void): void {
+  (request as Request)[kSentHeaders] = undefined
+  const held = raw as typeof raw & { _send?: (...parameters: unknown[]) => unknown }
+  const { _send: send } = held
+  held._send = (...parameters) => {
+    held._send = send!
+    const result = send!.apply(raw, parameters)
+    onSent()
+    return result
+  }
 }
 
 /**

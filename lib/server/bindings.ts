@@ -27,9 +27,16 @@ const cures: ReadonlyMap<string | undefined, string> = new Map([
 ])
 
 /** Why the metrics server cannot listen, what becomes of it, and what helps. */
-export function reasonOf (error: NodeJS.ErrnoException, { start }: Pick<ServerConfig, 'start'>): string {
+export function reasonOf (
+  error: NodeJS.ErrnoException & { readonly address?: string }, { start }: Pick<ServerConfig, 'start'>
+): string {
+  const cure = cures.get(error.code)
+  // Whoever logs the error logs its cause too. What the cause says is not repeated, if its code is enough.
+  const problem = cure === undefined
+    ? describe(error)
+    : `${error.code}${error.address === undefined ? '' : ` at ${error.address}`}`
   const outcome = start === 'listen' ? 'The application goes on, and binding is tried again' : undefined
-  return [describe(error), outcome, cures.get(error.code)].filter(text => text !== undefined).join('. ')
+  return [problem, outcome, cure].filter(text => text !== undefined).join('. ')
 }
 
 /** The delay before binding is tried again. `attempt` counts the failed attempts from 0. */
@@ -140,11 +147,24 @@ export class Bindings {
 /** The time that the addresses of a name have to be found in. The boot may wait for them, and closing for the boot. */
 const lookupMs = 5000
 
+/**
+ * The lookups that have not ended. Node.js cannot give one up, and has few threads for them: with a second one for the
+ * same name, nobody in the process might get another name resolved.
+ */
+const lookups = new Map<string, Promise<string[]>>()
+
 async function addressesOf (host: string): Promise<string[]> {
+  const looking = lookups.get(host) ?? lookUp(host).finally(() => lookups.delete(host))
+  lookups.set(host, looking)
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`the name was not resolved in ${lookupMs} ms`)), lookupMs).unref()
+    looking.then(resolve, reject).finally(() => clearTimeout(timer))
+  })
+}
+
+async function lookUp (host: string): Promise<string[]> {
+  return new Promise((resolve, reject) => {
     dns.lookup(host, { all: true }, (error, addresses) => {
-      clearTimeout(timer)
       if (error === null) resolve([...new Set(addresses.map(({ address }) => address))])
       else reject(error)
     })

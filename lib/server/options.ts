@@ -1,7 +1,12 @@
 import cluster from 'node:cluster'
+import { isIP } from 'node:net'
 import { inspect } from 'node:util'
 import type { ServerOptions } from '../../index'
-import { check, isBoolean, isObject, isPath, isText, isTimeout, optional, pathRule, readObject } from '../checks'
+import {
+  check, isBoolean, isObject, isObjectOrBoolean, isPath, isText, isTimeout, optional, pathRule, readObject, required
+} from '../checks'
+import { kindOf } from '../errors'
+import { didYouMean, hintToLeaveOut } from '../option-hints'
 
 /** The options of the metrics server. */
 export interface ServerConfig {
@@ -53,16 +58,12 @@ const options = ['host', 'port', 'path', 'live', 'start', 'lastScrapeSeconds', '
 
 const startPolicies: readonly unknown[] = ['listen', 'ready', 'manual']
 
-const usersRule = 'an object of at least one user name and its password, all of them strings that are not empty and ' +
-  'have no control characters, and the user names without a colon'
-
 export function parseServerOptions (server: unknown): ServerConfig | false | undefined {
   if (server === undefined || server === false) return server
   if (server === true) return defaultServer
-  optional('server', server, isObject, 'a boolean or an object')
-  const given = readObject('server', server, options)
-  return Object.freeze({
-    host: optional('server.host', given.host, isText, 'a string that is not empty'),
+  const given = readObject('server', optional('server', server, isObjectOrBoolean, 'a boolean or an object'), options)
+  const config: ServerConfig = Object.freeze({
+    host: optional('server.host', given.host, isHost, 'an address or a name, without scheme, port or path'),
     port: optional('server.port', given.port, isPort, 'an integer from 0 to 65535') ?? defaultServer.port,
     path: optional('server.path', given.path, isPath, pathRule) ?? defaultServer.path,
     live: parseLive(given.live),
@@ -73,26 +74,42 @@ export function parseServerOptions (server: unknown): ServerConfig | false | und
     https: given.https === undefined ? undefined : parseHttps(given.https),
     auth: given.auth === undefined ? undefined : parseAuth(given.auth)
   })
+  checkPath(config)
+  return config
+}
+
+/** The paths at which the metrics server answers probes. Probes have no credentials, and need none. */
+export const probePaths: readonly string[] = ['/healthz', '/readyz']
+
+/** Checks that the metrics are not where probes or the live page are. */
+function checkPath ({ path, live }: ServerConfig): void {
+  check('server.path', !probePaths.includes(path),
+    `another path than ${probePaths.join(' and ')}, with which the metrics server answers probes`, path)
+  check('server.path', live === false || (path !== '/live' && !path.startsWith('/live/')),
+    'another path than that of the page at /live, unless "server.live" is false', path)
 }
 
 function parseLive (live: unknown): ServerConfig['live'] {
-  if (live === undefined) return defaultServer.live
-  if (isBoolean(live)) return live
-  check('server.live', isObject(live), 'a boolean or an object', live)
-  const { objective } = readObject('server.live', live, ['objective'])
+  const given = optional('server.live', live, isObjectOrBoolean, 'a boolean or an object') ?? defaultServer.live
+  if (isBoolean(given)) return given
+  const { objective } = readObject('server.live', given, ['objective'])
   if (objective === undefined) return Object.freeze({ objective: undefined })
   const { latency, share } = readObject('server.live.objective', objective, ['latency', 'share'])
-  check('server.live.objective.latency', isPositive(latency), 'a number of seconds above 0', latency)
-  check('server.live.objective.share', isPositive(share) && share < 1, 'a number above 0 and below 1', share)
-  return Object.freeze({ objective: Object.freeze({ latency: latency as number, share: share as number }) })
+  return Object.freeze({
+    objective: Object.freeze({
+      latency: required('server.live.objective.latency', latency, isPositive, 'a number of seconds above 0'),
+      share: required('server.live.objective.share', share, isShare, 'a number above 0 and below 1')
+    })
+  })
 }
 
 function parseHttps (https: unknown): HttpsConfig {
-  check('server.https', isObject(https), 'an object', unlessSecret(https))
+  check('server.https', isObject(https), 'an object', kindOnly(https),
+    hintToLeaveOut(https) || didYouMean('{ certFile, keyFile }, the names of files'))
   const given = readObject('server.https', https, ['certFile', 'keyFile', 'clientCaFile'])
   const fileOf = (option: keyof HttpsConfig): string => {
     const file = given[option]
-    check(`server.https.${option}`, isFileName(file), 'the name of a file', unlessSecret(file))
+    checkSecret(`server.https.${option}`, file, fileNameFlaws, 'the name of a file')
     return file as string
   }
   return Object.freeze({
@@ -102,36 +119,90 @@ function parseHttps (https: unknown): HttpsConfig {
   })
 }
 
-/** What a message may show in place of a value that may be a private key. */
-function unlessSecret (value: unknown): unknown {
-  return (typeof value === 'object' && value !== null) || isText(value) ? hidden : value
+/** What a text may have that an option does not allow, and how a message says it. */
+type Flaw = readonly [pattern: RegExp, flaw: string]
+
+const controlFlaws: readonly Flaw[] = [
+  [/[\r\n]$/, 'a line break at its end'], [/[\r\n]/, 'a line break'], [/\p{Cc}/u, 'a control character']
+]
+
+const userNameFlaws: readonly Flaw[] = [...controlFlaws, [/:/, 'a colon']]
+
+const tokenFlaws: readonly Flaw[] = [
+  ...controlFlaws,
+  [/\s/, 'a space'],
+  [/^=|=(?!=*$)/, '= before its end'],
+  [/[^\w.~+/=-]/, 'a character of another kind']
+]
+
+/** The contents of a file may be a private key: PEM, or the base64 in it. */
+const fileNameFlaws: readonly Flaw[] = [
+  [/-----|^M[CHI][A-Za-z0-9+/\s]{60,}=*\s*$/, 'the contents of a file'], ...controlFlaws
+]
+
+/** Checks a text that is a secret, or in whose place a secret may be. A message tells its flaw, and not the text. */
+function checkSecret (option: string, value: unknown, flaws: readonly Flaw[], rule: string): void {
+  const flaw = isText(value) ? flaws.find(([pattern]) => pattern.test(value))?.[1] : undefined
+  check(option, isText(value) && flaw === undefined, rule,
+    flaw === undefined ? kindOnly(value) : wording(`a string with ${flaw}`))
 }
 
-/** Whether a value is a text, and not the contents of a PEM file. */
-function isFileName (value: unknown): boolean {
-  return isText(value) && !value.includes('-----')
+/** Shows itself in messages as the kind of a value that may be a secret. */
+function kindOnly (value: unknown): object {
+  return wording(isText(value) ? 'a string' : kindOf(value))
+}
+
+/** Shows itself in messages as these words. */
+function wording (words: string): object {
+  return Object.freeze({ [inspect.custom]: () => words })
 }
 
 /** Shows itself in messages in place of passwords and tokens. */
-const hidden = Object.freeze({ [inspect.custom]: () => 'a value that is not shown' })
+const hidden = wording('a value that is not shown')
 
 /** Reads the option `auth`, and keeps passwords and tokens out of messages. */
 function parseAuth (auth: unknown): AuthConfig {
   const rule = 'an object with either "users" or "tokens"'
-  check('server.auth', isObject(auth), rule, hidden)
+  check('server.auth', isObject(auth), rule, kindOnly(auth),
+    hintToLeaveOut(auth) || didYouMean('{ tokens: [token] }'))
   const { users, tokens } = readObject('server.auth', auth, ['users', 'tokens'])
-  check('server.auth', (users === undefined) !== (tokens === undefined), rule, hidden)
-  if (users !== undefined) {
-    check('server.auth.users', isUsers(users), usersRule, hidden)
-    return secret({ users: Object.freeze({ ...users as Record<string, string> }), tokens: undefined })
+  check('server.auth', users === undefined || tokens === undefined, rule, wording('both'))
+  check('server.auth', users !== undefined || tokens !== undefined, rule, wording('neither'))
+  return users === undefined
+    ? secret({ users: undefined, tokens: parseTokens(tokens) })
+    : secret({ users: parseUsers(users), tokens: undefined })
+}
+
+function parseUsers (users: unknown): Readonly<Record<string, string>> {
+  const entries = isObject(users) ? Object.entries(users) : []
+  check('server.auth.users', entries.length > 0, 'an object of at least one user name and its password',
+    isObject(users) ? wording('an empty object') : kindOnly(users), didYouMean('{ name: password }'))
+  for (const [index, [name, password]] of entries.entries()) {
+    checkSecret(`server.auth.users (name ${index + 1})`, name, userNameFlaws,
+      'a string that is not empty and has neither colons nor control characters')
+    checkSecret(`server.auth.users (password ${index + 1})`, password, controlFlaws,
+      'a string that is not empty and has no control characters')
   }
-  const tokensRule = 'an array of at least one token, [A-Za-z0-9._~+/-]+=* (RFC 6750)'
-  check('server.auth.tokens', isTokens(tokens), tokensRule, isUnset(tokens) ? [undefined] : hidden)
-  return secret({ users: undefined, tokens: Object.freeze([...tokens as string[]]) })
+  return Object.freeze(Object.fromEntries(entries) as Record<string, string>)
+}
+
+function parseTokens (tokens: unknown): readonly string[] {
+  const given: unknown[] = Array.isArray(tokens) ? [...tokens] : []
+  check('server.auth.tokens', given.length > 0, 'an array of at least one token',
+    Array.isArray(tokens) ? wording('an empty array') : kindOnly(tokens), didYouMean('[token]'))
+  for (const [index, token] of given.entries()) {
+    checkSecret(`server.auth.tokens[${index}]`, token, tokenFlaws, 'a token, [A-Za-z0-9._~+/-]+=* (RFC 6750)')
+  }
+  return Object.freeze(given as string[])
 }
 
 function secret (auth: AuthConfig): AuthConfig {
   return Object.freeze(Object.assign(Object.create(hidden), auth))
+}
+
+/** Whether a value is an IP address, or may be a name. */
+function isHost (value: unknown): value is string {
+  return isText(value) && (isIP(value) !== 0 || !/[\s/\\:?#@[\]*]/.test(value))
 }
 
 function isPort (value: unknown): value is number {
@@ -142,29 +213,14 @@ function isPositive (value: unknown): value is number {
   return typeof value === 'number' && value > 0 && value < Infinity
 }
 
+function isShare (value: unknown): value is number {
+  return isPositive(value) && value < 1
+}
+
 function isWait (value: unknown): value is number {
   return value === 0 || isTimeout(value)
 }
 
 function isStartPolicy (value: unknown): value is ServerConfig['start'] {
   return startPolicies.includes(value)
-}
-
-function isUsers (value: unknown): value is Record<string, string> {
-  return isObject(value) && Object.keys(value).length > 0 &&
-    Object.entries(value).every(([user, password]) => isPrintable(user) && !user.includes(':') && isPrintable(password))
-}
-
-function isPrintable (value: unknown): boolean {
-  return isText(value) && !/\p{Cc}/u.test(value)
-}
-
-/** Whether a token is undefined, as one is that was to come from an environment variable which is not set. */
-function isUnset (tokens: unknown): boolean {
-  return Array.isArray(tokens) && tokens.includes(undefined)
-}
-
-function isTokens (value: unknown): value is string[] {
-  return Array.isArray(value) && value.length > 0 &&
-    value.every(token => typeof token === 'string' && /^[\w.~+/-]+=*$/.test(token))
 }

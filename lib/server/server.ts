@@ -24,7 +24,7 @@ import type { Gatherer } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
 import type { ScrapeMetrics } from '../scrape/scrape-metrics'
 import { clearTimeout, setTimeout, type Timer } from '../timers'
-import type { ServerConfig } from './options'
+import { probePaths, type ServerConfig } from './options'
 
 /** The time for which `close()` waits for answers that are being sent. */
 const drainMs = 1000
@@ -40,9 +40,6 @@ const limits = {
   keepAliveTimeout: 75_000,
   maxHeaderSize: 8192
 }
-
-/** The paths that need no credentials, because probes have none. Their answers tell nothing but one word. */
-const healthPaths: ReadonlyArray<string | undefined> = ['/healthz', '/readyz']
 
 export interface MetricsServerOptions {
   readonly config: ServerConfig
@@ -233,7 +230,7 @@ export class MetricsServer {
     app.addHook('onSend', dismissRefused)
     app.addHook('onRequest', this.#refuseForeignName)
     if (config.auth !== undefined) {
-      authenticate(app, config.auth, this.#isProbe, request => {
+      authenticate(app, config.auth, isProbe, request => {
         unauthorized.increment({})
         if (request.headers.authorization !== undefined) this.#authenticationFailures.add(request.ip)
       })
@@ -250,13 +247,10 @@ export class MetricsServer {
     return app
   }
 
-  readonly #isProbe = ({ routeOptions: { url } }: FastifyRequest): boolean =>
-    healthPaths.includes(url) && url !== this.#options.config.path
-
   readonly #beginRequest = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
     const end = this.#connections.begin(request.raw.socket)
     this.#endings.begin(request, reply, () => {
-      const needsNoCredentials = this.#options.config.auth !== undefined && this.#isProbe(request)
+      const needsNoCredentials = this.#options.config.auth !== undefined && isProbe(request)
       end(reply.statusCode < 400 && !needsNoCredentials)
     })
     reply.header('x-content-type-options', 'nosniff').header('cache-control', 'no-store')
@@ -293,6 +287,11 @@ export class MetricsServer {
       answer(reply, 404, `Not found. The metrics are at ${this.#options.config.path}`)
     }
   }
+}
+
+/** Whether a request needs no credentials, because probes have none. The answer tells nothing but one word. */
+function isProbe ({ routeOptions: { url } }: FastifyRequest): boolean {
+  return url !== undefined && probePaths.includes(url)
 }
 
 /** Disconnects a client whose request was refused, when it has its answer. */

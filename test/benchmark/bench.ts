@@ -10,6 +10,7 @@ import { writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { median, type Figures, type Part, type Round } from './part'
 import { allocation } from './parts/allocation'
+import { formats } from './parts/formats'
 import { hooks } from './parts/hooks'
 import { http } from './parts/http'
 import { inFlight } from './parts/in-flight'
@@ -20,6 +21,7 @@ import { liveFrames } from './parts/live-frames'
 import { load } from './parts/load'
 import { memory } from './parts/memory'
 import { openRequests } from './parts/open-requests'
+import { queue } from './parts/queue'
 import { rate } from './parts/rate'
 import { render } from './parts/render'
 import { scrape } from './parts/scrape'
@@ -32,7 +34,9 @@ const parts: Readonly<Record<string, Part>> = {
   http,
   render,
   scrape,
+  formats,
   rate,
+  queue,
   load,
   live,
   'live-frames': liveFrames,

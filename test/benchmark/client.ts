@@ -2,6 +2,8 @@
 import { type ChildProcess, execFile, fork, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { Agent, get, type IncomingMessage } from 'node:http'
+import { connect } from 'node:http2'
+import { Agent as TlsAgent, get as getTls } from 'node:https'
 import os from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -20,13 +22,48 @@ export function pin (process: ChildProcess, core: number): void {
 const hasWrk = spawnSync('wrk', ['--version']).error === undefined
 
 /** Resolves to how many bytes came, head included. */
-async function ask (url: string, { agent, encoding }: { agent?: Agent, encoding?: string } = {}): Promise<number> {
-  const headers = encoding === undefined ? {} : { 'accept-encoding': encoding }
+async function ask (
+  url: string, { agent, headers = {} }: { agent?: Agent, headers?: Record<string, string> } = {}
+): Promise<number> {
   const [response] = await once(get(url, { agent: agent ?? false, headers }), 'response') as [IncomingMessage]
   const { socket } = response
   await once(response.resume(), 'end')
   if (response.statusCode !== 200) throw new Error(`${response.statusCode} from ${url}`)
   return socket.bytesRead
+}
+
+/** Sends requests over connections that are kept, and calls back when each is answered. */
+interface Sender {
+  readonly send: (onAnswer: () => void) => void
+  readonly end: () => void
+}
+
+const keptConnections = 900
+const keptSessions = 10
+
+/** HTTP/1 or, where the server prefers that, HTTP/2. */
+async function createSender (url: string): Promise<Sender> {
+  const isTls = url.startsWith('https:')
+  const trust = { rejectUnauthorized: false }
+  if (isTls) {
+    const sessions = Array.from({ length: keptSessions }, () => connect(url, trust).on('error', () => {}))
+    const isHttp2 = await once(sessions[0]!, 'connect').then(() => true, () => false)
+    if (isHttp2) {
+      let next = 0
+      return {
+        send: onAnswer => { sessions[next++ % keptSessions]!.request({ ':path': '/' }).on('end', onAnswer).resume() },
+        end: () => { for (const session of sessions) session.destroy() }
+      }
+    }
+    for (const session of sessions) session.destroy()
+  }
+  const settings = { keepAlive: true, maxSockets: keptConnections, maxFreeSockets: keptConnections, ...trust }
+  const agent = isTls ? new TlsAgent(settings) : new Agent(settings)
+  const ask = isTls ? getTls : get
+  return {
+    send: onAnswer => { ask(url, { agent, ...trust }, response => response.on('end', onAnswer).resume()) },
+    end: () => agent.destroy()
+  }
 }
 
 const tasks = {
@@ -72,10 +109,55 @@ const tasks = {
     return latencies
   },
 
-  /** Milliseconds and bytes of one scrape that asks for this encoding. */
-  async scrape (url: string, encoding: string): Promise<[ms: number, bytes: number]> {
+  /** Requests per second that are answered, when as many are open all the time. */
+  async capacity (url: string, seconds: number): Promise<number> {
+    const { send, end } = await createSender(url)
+    let answers = 0
     const start = performance.now()
-    const bytes = await ask(url, { encoding })
+    await Promise.all(Array.from({ length: connections }, async () => {
+      while (performance.now() - start < 1000 * seconds) {
+        await new Promise<void>(resolve => send(resolve))
+        answers++
+      }
+    }))
+    end()
+    return answers / (performance.now() - start) * 1000
+  },
+
+  /**
+   * Milliseconds from when each request was sent until it was answered, and by how much each was sent too late. They
+   * are sent at random moments, so many per second, whatever becomes of those before. `began` is when the first was,
+   * in milliseconds since 1970.
+   */
+  async latenciesAtRandom (
+    url: string, seconds: number, rate: number
+  ): Promise<{ latencies: number[], lateness: number[], began: number }> {
+    const { send, end } = await createSender(url)
+    // Opens the connections.
+    await Promise.all(Array.from({ length: keptConnections }, async () => new Promise<void>(resolve => send(resolve))))
+    await sleep(500)
+    const latencies: number[] = []
+    const lateness: number[] = []
+    const start = performance.now()
+    let due = start
+    while (performance.now() - start < 1000 * seconds) {
+      for (let now = performance.now(); due <= now; now = performance.now()) {
+        const sent = performance.now()
+        lateness.push(sent - due)
+        send(() => latencies.push(performance.now() - sent))
+        due += -Math.log(1 - Math.random()) * 1000 / rate
+      }
+      await new Promise(resolve => setImmediate(resolve))
+    }
+    while (latencies.length < lateness.length) await sleep(10)
+    end()
+    return { latencies, lateness, began: performance.timeOrigin + start }
+  },
+
+  /** Milliseconds and bytes of one scrape with these headers. */
+  async scrape (url: string, headers: Record<string, string>): Promise<[ms: number, bytes: number]> {
+    const start = performance.now()
+    const bytes = await ask(url, { headers })
     return [performance.now() - start, bytes]
   },
 

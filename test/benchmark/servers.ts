@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import Fastify, { type FastifyInstance } from 'fastify'
-import latency from 'fastify-latency'
-import { addPromClient, addSeries, createHistogram, observeSeries } from './subjects'
+import latency, { type Options } from 'fastify-latency'
+import { addPromClient, addSeries, createHistogram, observeSeries, type Values } from './subjects'
 
 export interface Served {
   readonly application: string
@@ -21,10 +21,10 @@ async function serve (app: FastifyInstance, metrics?: FastifyInstance): Promise<
   }
 }
 
-async function serveOurs (series: number): Promise<Served> {
+export async function serveOurs (series: number, valuesOf?: Values, options: Options = {}): Promise<Served> {
   const app = Fastify()
-  await app.register(latency, { server: { port: 0 }, processMetrics: false, seriesLimit: series + 10 })
-  addSeries((app.latency.histogram as any).family, series)
+  await app.register(latency, { server: { port: 0 }, processMetrics: false, seriesLimit: series + 10, ...options })
+  addSeries((app.latency.histogram as any).family, series, valuesOf)
   return serve(app)
 }
 
@@ -56,7 +56,7 @@ function * slices (page: Buffer): Generator<Buffer> {
 
 /** Applications with so many series, and their metrics on another port. */
 export const servers: Readonly<Record<string, (series: number) => Promise<Served>>> = {
-  'fastify-latency': serveOurs,
+  'fastify-latency': series => serveOurs(series),
   'prom-client': servePromClient,
   'ready-made page': serveReadyMade
 }

@@ -122,16 +122,23 @@ export async function createApplication (subject: Subject): Promise<FastifyInsta
   return app
 }
 
+/** The values that a series counts. */
+export type Values = (series: number) => Iterable<number>
+
 /** Fills a histogram of ours with series, as that many routes would. */
-export function addSeries (family: any, count: number): void {
-  for (let index = 0; index < count; index++) family.observe(family.index.slot(['GET', route(index), '200']), 0.003)
+export function addSeries (family: any, count: number, valuesOf: Values = () => [0.003]): void {
+  for (let index = 0; index < count; index++) {
+    const slot = family.index.slot(['GET', route(index), '200'])
+    for (const value of valuesOf(index)) family.observe(slot, value)
+  }
 }
 
 /** A histogram of ours in seconds, with the usual labels and buckets. */
-export function createOwnHistogram (name: string): any {
+export function createOwnHistogram (name: string, more: object = {}): any {
   const [{ HistogramFamily }, { SeriesIndex }] = ['histogram/family', 'histogram/series-index'].map(loadInternal)
   return new HistogramFamily(
-    { name, help: 'x', unit: 'seconds', upperBounds: buckets }, new SeriesIndex(['method', 'route', 'status_code'])
+    { name, help: 'x', unit: 'seconds', upperBounds: buckets, ...more },
+    new SeriesIndex(['method', 'route', 'status_code'])
   )
 }
 

@@ -7,7 +7,9 @@ import { Gauge } from 'prom-client'
 import t, { type Test } from 'tap'
 import { createListening, registryOf } from '../helpers/application'
 import type { Dashboard } from '../types/dashboard'
-import { monitoringConfig, Program, root, startExample, temporaryFolder, until, withEach } from './programs'
+import {
+  monitoringConfig, Program, type Prometheus, root, startExample, temporaryFolder, until, withEach
+} from './programs'
 
 const dashboard =
   JSON.parse(readFileSync(join(root, 'example', 'monitoring', 'grafana', 'fastify-latency.json'), 'utf8')) as Dashboard
@@ -20,7 +22,15 @@ const records = [...recording.matchAll(/- record: (\S+)/g)].map(([, name]) => na
 interface Series {
   readonly metric: Record<string, string>
   readonly value: [time: number, value: string]
+  /** A native histogram has this instead of a value. */
+  readonly histogram?: unknown
 }
+
+const native = 'http_request_duration_seconds{'
+
+/** What asks for native histograms only. Nearly all else takes the form that is there. */
+const onlyNative = (text: string): boolean =>
+  text.endsWith('_duration_seconds:rate5m') || (text.includes(native) && !text.includes('_duration_seconds_'))
 
 /** What Grafana makes of a query. */
 function fill (query: string, values: { job: string, instance: string, route: string }): string {
@@ -29,6 +39,15 @@ function fill (query: string, values: { job: string, instance: string, route: st
 }
 
 const all = { job: '.*', instance: '.*', route: '.*' }
+
+/** What Prometheus answers, once it does. Numbers that are not finite are no answer. */
+async function answered (prometheus: Prometheus, expr: string): Promise<Series[]> {
+  return until(`an answer to ${expr}`, async () => {
+    const result = await prometheus.query<Series>(expr)
+    const isAnswer = result.some(({ value, histogram }) => histogram !== undefined || Number.isFinite(Number(value[1])))
+    return isAnswer && result
+  })
+}
 
 t.test('every query of the dashboard has an answer', withEach(['prometheus'], async (t, installation) => {
   const { address, metrics } = await startExample(t, 'routes')
@@ -60,14 +79,9 @@ t.test('every query of the dashboard has an answer', withEach(['prometheus'], as
     while (!misbehaving.signal.aborted) await Promise.all([odd.misbehave(), request(`${address}/reports/2019`)])
   })()
 
-  async function answer (expr: string): Promise<Series[] | false> {
-    const result = await prometheus.query<Series>(expr)
-    return result.length > 0 && result.some(({ value }) => Number.isFinite(Number(value[1]))) && result
-  }
-
-  for (const { title, expr } of queries) {
+  for (const { title, expr } of queries.filter(({ expr }) => !onlyNative(expr))) {
     await t.test(title, async t => {
-      await until(`an answer to ${expr}`, () => answer(fill(expr, all)))
+      await answered(prometheus, fill(expr, all))
       const end = Date.now() / 1000
       const { result } = await prometheus.get<{ result: unknown[] }>('query_range', {
         query: fill(expr, { job: 'example', instance, route: '/reports/:year' }),
@@ -99,7 +113,9 @@ t.test('every query of the dashboard has an answer', withEach(['prometheus'], as
     t.equal(found.others.length, 3)
   })
 
-  for (const record of records) await t.test(record, () => until('a value', () => answer(record)))
+  for (const record of records.filter(record => !onlyNative(record))) {
+    await t.test(record, () => answered(prometheus, record))
+  }
 
   await t.test('an overflow fires, targets that are up do not', async t => {
     t.equal(await until('the alert',
@@ -109,6 +125,33 @@ t.test('every query of the dashboard has an answer', withEach(['prometheus'], as
 
   misbehaving.abort()
   await misbehaved
+}))
+
+t.test('where Prometheus stores native histograms, the dashboard and the rules ' +
+  'have their answers from them', withEach(['prometheus'], async (t, installation) => {
+  const { app, address } = await createListening(t, { histogram: { native: true } }, app => {
+    app.get('/', async () => 'x')
+    app.get('/broken', async (_request, reply) => reply.code(500).send('x'))
+  })
+  const target = new URL(app.latency.url!).host
+  const targets = join(temporaryFolder(t), 'targets.json')
+  writeFileSync(targets, JSON.stringify([{ targets: [target] }]))
+  const prometheus = await installation.start(t, monitoringConfig(targets), ['native-histograms'])
+  const stopping = new AbortController()
+  const sent = (async () => {
+    while (!stopping.signal.aborted) await Promise.all([request(address), request(`${address}/broken`), sleep(50)])
+  })()
+  for (const { title, expr } of queries.filter(({ expr }) => expr.includes(native))) {
+    await t.test(title, () => answered(prometheus, fill(expr, { ...all, instance: target })))
+  }
+  for (const record of records.filter(record => !record.includes('_le:'))) {
+    await t.test(record, () => answered(prometheus, record))
+  }
+  const { expr } = queries.find(({ title }) => title === 'Within 0.25 s, A')!
+  t.equal(await prometheus.value(fill(expr, all)), 1)
+  t.same(await prometheus.query('{__name__=~"http_request_duration_seconds_.*"}'), [], 'there are no classic series')
+  stopping.abort()
+  await sent
 }))
 
 async function request (url: string): Promise<void> {

@@ -7,7 +7,8 @@ import { Counter, Gauge, Histogram, Summary } from 'prom-client'
 import t, { type Test } from 'tap'
 import { createListening, registryOf } from '../helpers/application'
 import { Exposition } from '../helpers/exposition'
-import { missing, Program, temporaryFolder, until, withEach } from './programs'
+import { describeSchema, protobuf } from '../helpers/protobuf'
+import { missing, Program, temporaryFolder, until, victoriaMetrics, withEach } from './programs'
 
 const hostile = ['', '\\', '\\n', 'a\nb', '"', '\\"', '}', '{a="b"}', ',', '# EOF', 'ü😀', ' ', 'le="1"', '\u2028']
 
@@ -21,7 +22,11 @@ function key (name: string, labels: Record<string, string>): string {
 /** An application whose counts do not change any more, with all that may stand in an exposition. */
 async function createHostile (t: Test): Promise<{ url: string, expected: Samples, page: string }> {
   const { app } = await createListening(t, {
-    labels: { a: request => request.headers['x-a'] as string, method: 'method' }, processMetrics: true
+    labels: { a: request => request.headers['x-a'] as string, method: 'method' },
+    histogram: { native: true },
+    // Python's parser believes that a brace ends the labels of an exemplar, even where it is quoted.
+    exemplars: request => ({ a: String(request.headers['x-a']).replaceAll('}', ')') }),
+    processMetrics: true
   }, app => { app.get('/', async () => 'x') })
   for (const value of hostile) await app.inject({ url: '/', headers: { 'x-a': value } })
   const registers = [registryOf(app)]
@@ -59,10 +64,15 @@ function sorted (samples: Samples): unknown {
 }
 
 const python = '/usr/bin/python3'
-const hasParser = process.env.REQUIRE_E2E === '1' || spawnSync(python, ['-c', 'import prometheus_client']).status === 0
+
+/** A reason to skip a test: that Python has no such module. */
+function noModule (name: string): string | false {
+  const isThere = process.env.REQUIRE_E2E === '1' || spawnSync(python, ['-c', `import ${name}`]).status === 0
+  return !isThere && `not installed: ${name} of Python`
+}
 
 t.test("Python's strict OpenMetrics parser reads the numbers of the text format", {
-  skip: !hasParser && 'not installed: prometheus_client of Python'
+  skip: noModule('prometheus_client')
 }, async t => {
   const { url, expected } = await createHostile(t)
   const page = await (await fetch(url, { headers: { accept: 'application/openmetrics-text' } })).text()
@@ -81,6 +91,78 @@ print(json.dumps([[s.name, s.labels, repr(float(s.value))] ` +
   )
 })
 
+/** The samples that a text would have for these families, and for native histograms how many values they count. */
+const readProtobuf = `
+import base64, json, sys
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.internal.decoder import _DecodeVarint32
+
+pool = descriptor_pool.DescriptorPool()
+for file in descriptor_pb2.FileDescriptorSet.FromString(base64.b64decode(sys.argv[1])).file:
+    pool.Add(file)
+# The newer of the two ways in which this library makes a class has no factory.
+class_of = getattr(message_factory, 'GetMessageClass', None) or message_factory.MessageFactory(pool).GetPrototype
+Family = class_of(pool.FindMessageTypeByName('io.prometheus.client.MetricFamily'))
+
+samples, native = [], []
+page = sys.stdin.buffer.read()
+end = 0
+while end < len(page):
+    length, start = _DecodeVarint32(page, end)
+    end = start + length
+    family = Family.FromString(page[start:end])
+    for metric in family.metric:
+        labels = {pair.name: pair.value for pair in metric.label}
+        def add(suffix, value, more = {}):
+            samples.append([family.name + suffix, {**labels, **more}, repr(float(value))])
+        for kind in ('counter', 'gauge', 'untyped'):
+            if metric.HasField(kind): add('', getattr(metric, kind).value)
+        if metric.HasField('summary'):
+            for quantile in metric.summary.quantile: add('', quantile.value, {'quantile': repr(quantile.quantile)})
+        if metric.HasField('histogram'):
+            for bucket in metric.histogram.bucket:
+                add('_bucket', bucket.cumulative_count, {'le': repr(bucket.upper_bound)})
+        for distribution in [getattr(metric, k) for k in ('summary', 'histogram') if metric.HasField(k)]:
+            add('_sum', distribution.sample_sum)
+            add('_count', distribution.sample_count)
+        if metric.histogram.HasField('schema'):
+            counts, count = [metric.histogram.zero_count], 0
+            for delta in metric.histogram.positive_delta:
+                count += delta
+                counts.append(count)
+            native.append([metric.histogram.sample_count, sum(counts)])
+print(json.dumps([samples, native]))
+`
+
+t.test('the protobuf library of Python reads the numbers of the text format', {
+  skip: noModule('google.protobuf')
+}, async t => {
+  const { url, expected } = await createHostile(t)
+  const page = await (await fetch(url, { headers: { accept: protobuf } })).arrayBuffer()
+  const schema = describeSchema().toString('base64')
+  const { status, stdout, stderr } = spawnSync(python, ['-c', readProtobuf, schema], {
+    input: Buffer.from(page), encoding: 'utf8', maxBuffer: 1e8
+  })
+  t.equal(status, 0, stderr)
+  const number = (text: string): number => Number(text.replace(/inf$/i, 'Infinity'))
+  // A text may write the number of a bound in another way.
+  const keyOf = (name: string, labels: Record<string, string>): string => key(name, Object.fromEntries(
+    Object.entries(labels).map(([label, value]) =>
+      [label, ['le', 'quantile'].includes(label) ? String(number(value)) : value])))
+  const [samples, native]: [Array<[name: string, labels: Record<string, string>, value: string]>, unknown[][]] =
+    JSON.parse(stdout)
+  const inText = [...expected].map(([text, value]): [string, number] => {
+    const [name, labels] = JSON.parse(text)
+    return [keyOf(name, Object.fromEntries(labels)), value]
+  })
+  t.strictSame(
+    sorted(new Map(samples.map(([name, labels, value]) => [keyOf(name, labels), number(value)]))),
+    sorted(new Map(inText))
+  )
+  t.equal(native.length, hostile.length)
+  for (const [count, inBuckets] of native) t.same([count, inBuckets], [1, 1])
+})
+
 t.test('promtool has nothing to say about the text format ' +
   'but about names that are not ours', withEach(['promtool'], async (t, installation) => {
   const { page } = await createHostile(t)
@@ -97,29 +179,31 @@ t.test('Prometheus stores the numbers of the text format, ' +
   t.strictSame(sorted(await stored(address)), sorted(expected))
 }))
 
-t.test('VictoriaMetrics stores them too', { skip: missing('victoria-metrics') }, async t => {
-  const { url, expected } = await createHostile(t)
-  const folder = temporaryFolder(t)
-  writeFileSync(join(folder, 'prometheus.yml'), scrapeConfig(url))
-  // It prints the address that it was given, not the port that it got.
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  await once(server.close(), 'close')
-  // eslint-disable-next-line no-new -- it runs until the test ends
-  new Program(t, 'victoria-metrics', [
-    `-promscrape.config=${join(folder, 'prometheus.yml')}`, `-storageDataPath=${join(folder, 'data')}`,
-    `-httpListenAddr=127.0.0.1:${port}`,
-    '-search.latencyOffset=0s'
-  ])
-  const read = await until('VictoriaMetrics to answer', () => stored(`http://127.0.0.1:${port}`).catch(() => undefined))
-  // It does not keep NaN, nor every digit.
-  const finite = new Map([...expected].filter(([, value]) => !Number.isNaN(value)))
-  t.same([...read.keys()].sort(), [...finite.keys()].sort())
-  const wrong = [...finite].filter(([name, value]) => read.get(name) !== value &&
-    !(Math.abs(read.get(name)! - value) <= 1e-9 * Math.abs(value)))
-  t.same(wrong, [])
-})
+for (const command of victoriaMetrics) {
+  t.test(`${command} stores them too`, { skip: missing(command) }, async t => {
+    const { url, expected } = await createHostile(t)
+    const folder = temporaryFolder(t)
+    writeFileSync(join(folder, 'prometheus.yml'), scrapeConfig(url))
+    // It prints the address that it was given, not the port that it got.
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    await once(server.close(), 'close')
+    // eslint-disable-next-line no-new -- it runs until the test ends
+    new Program(t, command, [
+      `-promscrape.config=${join(folder, 'prometheus.yml')}`, `-storageDataPath=${join(folder, 'data')}`,
+      `-httpListenAddr=127.0.0.1:${port}`,
+      '-search.latencyOffset=0s'
+    ])
+    const read = await until('VictoriaMetrics to answer', () => stored(`http://127.0.0.1:${port}`).catch(() => undefined))
+    // It does not keep NaN, nor every digit.
+    const finite = new Map([...expected].filter(([, value]) => !Number.isNaN(value)))
+    t.same([...read.keys()].sort(), [...finite.keys()].sort())
+    const wrong = [...finite].filter(([name, value]) => read.get(name) !== value &&
+      !(Math.abs(read.get(name)! - value) <= 1e-9 * Math.abs(value)))
+    t.same(wrong, [])
+  })
+}
 
 function scrapeConfig (url: string): string {
   const { host, searchParams } = new URL(url)

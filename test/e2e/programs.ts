@@ -94,9 +94,13 @@ export class Program {
     this.#child.stdin!.write(text)
   }
 
+  signal (signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
+  }
+
   /** Sends a signal, and resolves when the program has ended. */
   stop (signal: NodeJS.Signals): Promise<number | NodeJS.Signals> {
-    this.#child.kill(signal)
+    this.signal(signal)
     return this.ended
   }
 }
@@ -116,10 +120,24 @@ export async function startExample (
 export class Prometheus {
   readonly address: string
   readonly name: string
+  readonly #program: Program | undefined
+  readonly #configFile: string
 
-  constructor (address: string, name = 'Prometheus') {
+  constructor (address: string, name = 'Prometheus', program?: Program, configFile = '') {
     this.address = address
     this.name = name
+    this.#program = program
+    this.#configFile = configFile
+  }
+
+  /** Makes it read another configuration. */
+  reload (config: string): void {
+    writeFileSync(this.#configFile, config)
+    this.#program!.signal('SIGHUP')
+  }
+
+  async stop (): Promise<void> {
+    await this.#program!.stop('SIGTERM')
   }
 
   async get<T> (path: string, parameters: Record<string, string>): Promise<T> {
@@ -153,13 +171,21 @@ export class Installation {
   /** With its version, for the titles of tests. */
   readonly name: string
   readonly #folder: string | undefined
+  readonly #version: readonly number[]
 
   /** Without a folder, what is on PATH. */
   constructor (folder?: string) {
     this.#folder = folder === undefined ? undefined : resolve(root, folder)
     const { stdout } = spawnSync(this.program('prometheus'), ['--version'], { encoding: 'utf8' })
     const version = /^prometheus, version (\S+)/.exec(stdout ?? '')?.[1]
+    this.#version = (version ?? '').split('.').map(Number.parseFloat)
     this.name = `Prometheus ${version ?? `in ${this.#folder ?? 'PATH'}`}`
+  }
+
+  /** Whether it has this version, or a newer one. */
+  isAtLeast (major: number, minor: number): boolean {
+    const [ownMajor = 0, ownMinor = 0] = this.#version
+    return ownMajor === major ? ownMinor >= minor : ownMajor > major
   }
 
   /** How to start one of its programs. */
@@ -186,14 +212,20 @@ export class Installation {
     return { status, output: stdout + stderr }
   }
 
-  async start (t: Test, config: string): Promise<Prometheus> {
-    const folder = temporaryFolder(t)
-    writeFileSync(join(folder, 'prometheus.yml'), config)
+  /**
+   * Starts Prometheus with a configuration, and with features that it has to be asked for. What another one has stored
+   * in the same folder is there.
+   */
+  async start (
+    t: Test, config: string, features: readonly string[] = [], folder = temporaryFolder(t)
+  ): Promise<Prometheus> {
+    const configFile = join(folder, 'prometheus.yml')
+    writeFileSync(configFile, config)
     const program = new Program(t, this.program('prometheus'), [
-      `--config.file=${join(folder, 'prometheus.yml')}`, `--storage.tsdb.path=${join(folder, 'data')}`,
-      '--web.listen-address=127.0.0.1:0'
+      `--config.file=${configFile}`, `--storage.tsdb.path=${join(folder, 'data')}`,
+      '--web.listen-address=127.0.0.1:0', `--enable-feature=${features.join(',')}`
     ])
-    return new Prometheus(await listening(program), this.name)
+    return new Prometheus(await listening(program), this.name, program, configFile)
   }
 }
 
@@ -205,25 +237,41 @@ export async function listening (prometheus: Program): Promise<string> {
   return `http://${address}`
 }
 
+/** The folders that a variable of the environment names. */
+function foldersIn (variable: string): string[] {
+  return (process.env[variable] ?? '').split(delimiter).filter(folder => folder !== '')
+}
+
 const installed = new Installation()
-const named = (process.env.PROMETHEUS_PATHS ?? '').split(delimiter).filter(folder => folder !== '')
+const named = foldersIn('PROMETHEUS_PATHS')
 
 /** Those in the folders that PROMETHEUS_PATHS names, or else the one on PATH. */
 export const installations: readonly Installation[] = named.length > 0
   ? named.map(folder => new Installation(folder))
   : [installed]
 
+const namedVictoriaMetrics = foldersIn('VICTORIA_METRICS_PATHS')
+
+/** How to start each VictoriaMetrics: those in the folders of VICTORIA_METRICS_PATHS, or else the one on PATH. */
+export const victoriaMetrics: readonly string[] = namedVictoriaMetrics.length > 0
+  ? namedVictoriaMetrics.map(folder => join(folder, 'victoria-metrics'))
+  : ['victoria-metrics']
+
 /**
- * A test that is run with each of the installations that has these programs. All run at once,
- * since they mostly wait for scrapes.
+ * A test that is run with each of the installations that has these programs, of this version or a newer one. All run at
+ * once, since they mostly wait for scrapes.
  */
 export function withEach (
-  programs: Array<'prometheus' | 'promtool'>, run: (t: Test, installation: Installation) => Promise<void>
+  programs: Array<'prometheus' | 'promtool'>,
+  run: (t: Test, installation: Installation) => Promise<void>,
+  [major, minor]: readonly [major: number, minor: number] = [0, 0]
 ): (t: Test) => Promise<void> {
   return async t => {
     t.jobs = installations.length
     await Promise.all(installations.map(installation =>
-      t.test(installation.name, { skip: installation.missing(...programs) }, t => run(t, installation))))
+      t.test(installation.name, {
+        skip: installation.missing(...programs) || (!installation.isAtLeast(major, minor) && 'too old')
+      }, t => run(t, installation))))
   }
 }
 

@@ -1,4 +1,5 @@
 import { HistogramFamily } from '../../lib/histogram/family'
+import type { NativeConfig } from '../../lib/histogram/native'
 import { SeriesIndex } from '../../lib/histogram/series-index'
 import type { FastifyInstance } from 'fastify'
 
@@ -7,11 +8,12 @@ export interface HistogramDescription {
   readonly help: string
   readonly labelNames: readonly string[]
   readonly upperBounds: readonly number[]
+  readonly native?: NativeConfig
 }
 
 /** A histogram of seconds with an index of series of its own. */
-export function createHistogram ({ labelNames, ...definition }: HistogramDescription): HistogramFamily {
-  return new HistogramFamily({ ...definition, unit: 'seconds' }, new SeriesIndex(labelNames))
+export function createHistogram ({ labelNames, native, ...definition }: HistogramDescription): HistogramFamily {
+  return new HistogramFamily({ ...definition, native, unit: 'seconds' }, new SeriesIndex(labelNames))
 }
 
 /** Observes something in the series with these label values, so that it is there. Returns its slot. */

@@ -213,9 +213,9 @@ t.test('the boot, and closing that waits for it, wait 5 seconds for the addresse
     }
   })
   const app = createApplication(t, { pluginTimeout: 0 })
-  await app.register(latency, { server: { host: 'metrics.example', port: 0, start: 'ready' } })
+  await app.register(latency, { server: { host: 'other.example', port: 0, start: 'ready' } })
   const booted = t.rejects(async () => app.ready(), {
-    code: 'FST_LATENCY_ERR_SERVER_LISTEN', message: /metrics\.example.* the name was not resolved in 5000 ms/
+    code: 'FST_LATENCY_ERR_SERVER_LISTEN', message: /other\.example.* the name was not resolved in 5000 ms/
   })
   await asked.passed()
   const closed = app.close()

@@ -1,5 +1,5 @@
-import { readdirSync } from 'node:fs'
-import { join, relative, sep } from 'node:path'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join, posix, relative, sep } from 'node:path'
 import t from 'tap'
 import { Project, root, tarball } from './project'
 
@@ -8,19 +8,55 @@ const project = new Project(t)
 
 t.before(() => project.install(tarball, 'fastify@5', 'typescript@5.9', '@types/node@20'))
 
+/** The files of the package. */
+async function packedFiles (): Promise<string[]> {
+  const files = (await project.run('tar', ['-tf', tarball])).trim().split('\n')
+  return files.map(file => file.replace('package/', '')).sort()
+}
+
+/** Files of the examples that are of use in a clone only. */
+const inClone = ['example/fleet.ts', 'example/tsconfig.json', 'example/monitoring/prometheus/targets/fleet.json']
+
 t.test('the package is the built library, its types, its documents and the examples', async t => {
-  const documents = readdirSync(join(root, 'docs')).filter(file => /\.(md|svg)$/.test(file)).map(file => `docs/${file}`)
+  const documents = readdirSync(join(root, 'docs'))
+    .filter(file => /\.(md|svg)$|^dashboard-.*png$|^live-(dark|light)\.png$/.test(file)).map(file => `docs/${file}`)
   const examples = readdirSync(join(root, 'example'), { recursive: true, withFileTypes: true })
-    .filter(entry => entry.isFile() && entry.name !== 'fleet.json')
+    .filter(entry => entry.isFile())
     .map(({ parentPath, name }) => relative(root, join(parentPath, name)).replaceAll(sep, '/'))
+    .filter(file => !inClone.includes(file))
   const modules = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
     .filter(file => file.endsWith('.ts'))
     .map(file => `dist/lib/${file.replaceAll(sep, '/').replace(/ts$/, 'js')}`)
-  const packed = (await project.run('tar', ['-tf', tarball])).trim().split('\n').map(file =>
-    file.replace('package/', ''))
-  t.strictSame(packed.sort(), [
+  t.strictSame(await packedFiles(), [
     ...modules, ...documents, ...examples, 'CHANGELOG.md', 'LICENSE', 'README.md', 'index.d.ts', 'package.json'
   ].sort())
+})
+
+t.test('what the packed documents link to and show is packed', async t => {
+  const packed = await packedFiles()
+  const documents = packed.filter(file => file.endsWith('.md'))
+  t.ok(documents.length > 3)
+  for (const document of documents) {
+    const text = readFileSync(join(root, document), 'utf8')
+    for (const [, link, source] of text.matchAll(/\]\(([^)#]+)[^)]*\)|\bsrc(?:set)?="([^"]+)"/g)) {
+      const target = link ?? source!
+      if (target.startsWith('https:')) continue
+      const file = posix.join(posix.dirname(document), target)
+      t.ok(packed.some(other => other === file || other.startsWith(`${file}/`)), `${document}: ${target}`)
+    }
+  }
+})
+
+t.test('README.md says what the packed examples need', async t => {
+  const [, section] = /\n## Examples\n([^]*?)\n## /.exec(readFileSync(join(root, 'README.md'), 'utf8'))!
+  const programs = (await packedFiles()).filter(file => /^example\/.*js$|^example\/.*ts$/.test(file))
+  t.ok(programs.length > 9)
+  for (const program of programs) {
+    const text = readFileSync(join(root, program), 'utf8')
+    for (const [, name] of text.matchAll(/(?:^import .* from |require\()'([^.'][^']*)'/gm)) {
+      if (!name!.startsWith('node:')) t.match(section, new RegExp(`\`[^\`]*\\b${name}\\b.*\``), `${program}: ${name}`)
+    }
+  }
 })
 
 t.test('publint has nothing to say', async t => {

@@ -27,11 +27,12 @@ app.register(latency, {
     version: 'protocol_version'
   },
   constLabels: { region: 'eu' },
-  ignore: (request, reply) => request.url === '/' && reply.statusCode === 404,
+  ignore: (request, reply) => reply.statusCode === 404 && request.headers['user-agent']?.startsWith('probe'),
   seriesLimit: 100,
   inFlight: false,
   abortedStatus: 'reply',
-  timeToFirstByte: { name: 'b', help: 'c', buckets: [1] },
+  timeToFirstByte: { name: 'b', help: 'c', buckets: [1], native: { schema: 5, maxBuckets: 100 } },
+  exemplars: (request, reply) => reply.statusCode === 500 ? { id: request.id } : undefined,
   registry: new Registry(),
   processMetrics: false,
   server: { host: '::', port: 0, path: '/m', start: 'manual', lastScrapeSeconds: 20 },
@@ -42,6 +43,7 @@ app.register(latency, {
 })
 app.register(latency, { server: false, labels: {}, constLabels: {} })
 app.register(latency, { server: true, abortedStatus: 408, timeToFirstByte: true })
+app.register(latency, { histogram: { native: true }, exemplars: true })
 app.register(latency, { server: { https: { certFile: 'a', keyFile: 'b' } } })
 app.register(latency, {
   server: { https: { certFile: 'a', keyFile: 'b', clientCaFile: 'c' }, auth: { tokens: ['t'] } }
@@ -90,6 +92,8 @@ app.register(latency, { abortedStatus: 'none' })
 app.register(latency, { timeToFirstByte: 'on' })
 // @ts-expect-error unknown option of the second histogram
 app.register(latency, { timeToFirstByte: { bucket: [1] } })
+// @ts-expect-error the values of labels are strings
+app.register(latency, { exemplars: () => ({ id: 1 }) })
 // @ts-expect-error not a registry
 app.register(latency, { registry: {} })
 // @ts-expect-error a boolean

@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { channel } from 'node:diagnostics_channel'
-import { Agent, get, type IncomingMessage } from 'node:http'
+import { Agent, get, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
-import latency from 'fastify-latency'
+import latency, { type Options } from 'fastify-latency'
 import { median, type Figures, type Part } from '../part'
 import { addEmptyHooks, addPromClient, loadInternal, subjects, type Subject } from '../subjects'
 
@@ -19,7 +19,7 @@ export interface Prepared {
 }
 
 /** The hooks that a subject adds, with the request and reply of a connection that is open. */
-export async function prepare (subject: Subject): Promise<Prepared> {
+export async function prepare (subject: Subject, headers: OutgoingHttpHeaders = {}): Promise<Prepared> {
   const app = Fastify()
   const hooks = collectHooks(app)
   await subject(app)
@@ -30,11 +30,11 @@ export async function prepare (subject: Subject): Promise<Prepared> {
   }, async () => 'Hello World')
   const agent = new Agent({ keepAlive: true })
   const url = `${await app.listen({ host: '127.0.0.1', port: 0 })}/users/1`
-  const [response] = await once(get(url, { agent }), 'response') as [IncomingMessage]
+  const [response] = await once(get(url, { agent, headers }), 'response') as [IncomingMessage]
   await once(response.resume(), 'end')
   const [request, reply] = seen!
-  // Node.js closes a reply after its `onResponse` hooks have begun.
-  Object.assign(reply.raw, { _closed: false })
+  // As it is in the turn in which a reply has been sent, which is when the hooks see it.
+  Object.defineProperty(reply.raw, 'closed', { value: false })
   // Fastify calls the hooks of all routes from one place, so that V8 cannot inline them there.
   for (let index = 0; index < 8; index++) call([createEmptyHook()], request, reply, requestsPerBlock)
   return {
@@ -48,9 +48,11 @@ export async function prepare (subject: Subject): Promise<Prepared> {
   }
 }
 
-async function callHooks (subject: Subject, before = async (): Promise<void> => {}): Promise<Figures> {
-  const { hooks, request, reply, close } = await prepare(subject)
-  await before()
+async function callHooks (
+  subject: Subject, { before, headers }: { before?: () => Promise<void>, headers?: OutgoingHttpHeaders } = {}
+): Promise<Figures> {
+  const { hooks, request, reply, close } = await prepare(subject, headers)
+  await before?.()
   const durations: number[] = []
   for (let block = 0; block < blocks; block++) {
     const start = process.hrtime.bigint()
@@ -80,6 +82,10 @@ function collectHooks (app: FastifyInstance): Record<'onRequest' | 'onResponse',
     return addHook.call(this, name as never, hook as never)
   } as never
   return hooks as never
+}
+
+async function addWith (app: FastifyInstance, options: Options): Promise<void> {
+  await app.register(latency, { server: false, ...options })
 }
 
 function createEmptyHook (): Hook {
@@ -123,6 +129,9 @@ export function addRecorder (app: FastifyInstance, histograms = 1): void {
   })
 }
 
+/** Of a trace that is sampled. */
+const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+
 export const hooks: Part = {
   title: 'Request: hooks alone',
   method: 'The hooks of each, called in a tight loop with the Request and Reply of a real connection: route hooks ' +
@@ -134,8 +143,12 @@ export const hooks: Part = {
     'fastify-latency, recording alone': () => callHooks(addRecorder),
     'fastify-latency, recording into three histograms alone': () => callHooks(app => addRecorder(app, 3)),
     'fastify-latency': () => callHooks(subjects['fastify-latency']!),
+    'fastify-latency, native': () => callHooks(app => addWith(app, { histogram: { native: true } })),
+    'fastify-latency, exemplars, no trace': () => callHooks(app => addWith(app, { exemplars: true })),
+    'fastify-latency, exemplars, sampled trace': () =>
+      callHooks(app => addWith(app, { exemplars: true }), { headers: { traceparent } }),
     'fastify-latency, beside another application and scrapes': () =>
-      callHooks(subjects['fastify-latency']!, serveAnother),
+      callHooks(subjects['fastify-latency']!, { before: serveAnother }),
     ...subjects.baseline === undefined ? {} : { baseline: () => callHooks(subjects.baseline!) },
     'prom-client histogram': () => callHooks(addPromClient)
   },

@@ -19,15 +19,20 @@ async function measure (series: number, render: () => Promise<number>): Promise<
 }
 
 /** A snapshot and all its pages, in one go. */
-async function renderOurs (series: number): Promise<Figures> {
-  const { writeText } = loadInternal('exposition/text')
-  const family = createOwnHistogram('http_request_duration_seconds')
+async function renderOurs (
+  series: number, write = loadInternal('exposition/text').writeText, more = {}
+): Promise<Figures> {
+  const family = createOwnHistogram('http_request_duration_seconds', more)
   addSeries(family, series)
   return measure(series, async () => {
     let bytes = 0
-    for (const page of writeText([family.snapshot()])) bytes += page.length
+    for (const page of write([family.snapshot()])) bytes += page.length
     return bytes
   })
+}
+
+async function renderProtobuf (series: number, more = {}): Promise<Figures> {
+  return renderOurs(series, loadInternal('exposition/protobuf').writeProtobuf, more)
 }
 
 async function renderPromClient (series: number): Promise<Figures> {
@@ -40,11 +45,16 @@ const promClient = (series: number): string => `prom-client, ${series} series`
 
 export const render: Part = {
   title: 'Scrape: rendering',
-  method: 'A histogram of 11 buckets and `+Inf` as Prometheus text, beside `registry.metrics()` of prom-client. ' +
-    'Nothing is sent.',
+  method: 'A histogram of 11 buckets and `+Inf` as Prometheus text, and as Protocol Buffers, beside ' +
+    '`registry.metrics()` of prom-client. Nothing is sent.',
   samples: 3,
   scenarios: Object.fromEntries(sizes.flatMap(series => [
     [`fastify-latency, ${series} series`, () => renderOurs(series)],
+    [`fastify-latency, ${series} series, Protocol Buffers`, () => renderProtobuf(series)],
+    [
+      `fastify-latency, ${series} series, Protocol Buffers with native buckets`,
+      () => renderProtobuf(series, { native: { schema: 3, maxBuckets: 160 } })
+    ],
     [promClient(series), () => renderPromClient(series)]
   ])),
   columns: [

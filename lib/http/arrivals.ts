@@ -1,0 +1,191 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { performance } from 'node:perf_hooks'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { afterReading } from '../timers'
+import { connectionOf } from './endings'
+
+/**
+ * How long a request waited between the moment at which it could be read from its connection and the router, in
+ * milliseconds: an estimate, and what it lies between.
+ */
+export interface Wait {
+  readonly leastMs: number
+  readonly estimateMs: number
+  readonly mostMs: number
+}
+
+/** The span of time in which those connections became readable that are read in one turn of the event loop. */
+interface Span {
+  /** It certainly did not begin before. */
+  readonly earliestMs: number
+  readonly fromMs: number
+  readonly toMs: number
+}
+
+/** When the event loop was told which connections can be read. */
+interface Answer {
+  readonly earliestMs: number
+  readonly likelyMs: number
+}
+
+/** The arrival of a request. */
+export interface Arrival {
+  /** Requests that are read from it at once arrived at once. */
+  readonly connection: Connection
+  /** When the router got the request. */
+  readonly startMs: number
+  /** When the reply before on the same connection had been handed over. Its client may have waited for that. */
+  readonly repliedMs: number | undefined
+  /** Undefined until the turn is over in which the request was read. */
+  wait: Wait | undefined
+  /** Functions that are called when that is known. There is one for each context that records the request. */
+  readonly onWait: Array<() => void>
+}
+
+const kAccepted = Symbol('fastify-latency.accepted')
+const kReplied = Symbol('fastify-latency.replied')
+
+/** A connection, and what is known of it. */
+interface Connection {
+  /** The number of the turn in which it was accepted. */
+  [kAccepted]?: number
+  /** When the latest reply had been handed over. */
+  [kReplied]?: number
+}
+
+/** If the event loop has waited for less than this, it has only asked, and connections could be read before. */
+const leastIdleMs = 0.05
+
+/**
+ * Estimates when requests arrived, from what Node.js tells of its event loop.
+ *
+ * The event loop asks the operating system which connections can be read, and then reads them one after the other. If
+ * it had to wait for the answer, the requests have arrived at that moment. If not, they arrived while the loop was busy
+ * since it asked before. The system names connections in the order in which they could be read. So of n requests the
+ * i-th arrived at about i / (n + 1) of that time. How many they are is known when all have been read. The first request
+ * of a connection arrived before that was accepted. How long the connection has waited behind others for that, nobody
+ * tells.
+ *
+ * Node.js does not tell when the loop gets its answer. That is not before the last immediates have run and the loop has
+ * waited, for which time there is a counter. It is not after the first request has come to the router, and nearly
+ * always just before that.
+ */
+export class Arrivals {
+  #arrivals: Arrival[] = []
+  #turns = 0
+  /** When the immediates of the turn before had run, and for how long the loop had waited for answers until then. */
+  #checkMs = 0
+  #idleMs = 0
+  /** The answer in the turn before, and the span that it was about. */
+  #answer: Answer
+  #spanBefore: Span
+  #isRunning = false
+
+  /** Begins when the server of an application listens. Until then nothing can arrive. */
+  constructor ({ server }: FastifyInstance) {
+    const nowMs = performance.now()
+    this.#answer = { earliestMs: nowMs, likelyMs: nowMs }
+    this.#spanBefore = { earliestMs: nowMs, fromMs: nowMs, toMs: nowMs }
+    if (server.listening) this.#start()
+    else server.once('listening', () => this.#start())
+  }
+
+  /** To be called when the application has closed. */
+  stop (): void {
+    if (!this.#isRunning) return
+    this.#isRunning = false
+    unsubscribe('net.server.socket', this.#onConnection)
+    this.#endTurn()
+  }
+
+  /** To be called when a request begins. Returns undefined if nothing can be told of its arrival. */
+  begin (request: FastifyRequest, reply: FastifyReply): Arrival | undefined {
+    const connection: Connection | undefined = connectionOf(request)
+    if (connection === undefined || !this.#isRunning) return undefined
+    const startMs = performance.now() - reply.elapsedTime
+    // A hook before ours has held up the request, and its turn is over.
+    if (startMs < this.#checkMs) return undefined
+    const repliedMs = connection[kReplied]
+    const arrival: Arrival = { connection, startMs, repliedMs, wait: undefined, onWait: [] }
+    this.#arrivals.push(arrival)
+    return arrival
+  }
+
+  /** To be called when a request has ended. */
+  ended (request: FastifyRequest): void {
+    const connection: Connection | undefined = connectionOf(request)
+    if (connection !== undefined) connection[kReplied] = performance.now()
+  }
+
+  #start (): void {
+    // With fake timers there are no turns to be seen.
+    if (!afterReading(this.#onTurn)) return
+    this.#isRunning = true
+    this.#noteTurn(performance.now(), performance.nodeTiming.idleTime)
+    subscribe('net.server.socket', this.#onConnection)
+  }
+
+  readonly #onTurn = (): void => {
+    if (!this.#isRunning) return
+    this.#endTurn()
+    afterReading(this.#onTurn)
+  }
+
+  #endTurn (): void {
+    const nowMs = performance.now()
+    const { idleTime } = performance.nodeTiming
+    const arrivals = this.#arrivals
+    this.#arrivals = []
+    const waitedMs = idleTime - this.#idleMs
+    const earliestMs = this.#checkMs + waitedMs
+    const answer: Answer = { earliestMs, likelyMs: arrivals[0]?.startMs ?? earliestMs }
+    const since = waitedMs > leastIdleMs ? answer : this.#answer
+    const span: Span = { earliestMs: since.earliestMs, fromMs: since.likelyMs, toMs: answer.likelyMs }
+    if (arrivals.length > 0) this.#estimate(arrivals, span)
+    this.#answer = answer
+    this.#spanBefore = span
+    this.#noteTurn(nowMs, idleTime)
+  }
+
+  #noteTurn (checkMs: number, idleMs: number): void {
+    this.#checkMs = checkMs
+    this.#idleMs = idleMs
+    this.#turns++
+  }
+
+  #estimate (arrivals: readonly Arrival[], span: Span): void {
+    // A connection is accepted in one turn, and its first request is read in the next one. It arrived with it.
+    const isFirst = ({ connection }: Arrival): boolean => connection[kAccepted] === this.#turns - 1
+    const first = arrivals.filter(isFirst)
+    spread(first, this.#spanBefore, span.toMs)
+    spread(first.length === 0 ? arrivals : arrivals.filter(arrival => !isFirst(arrival)), span, span.toMs)
+  }
+
+  readonly #onConnection = (message: unknown): void => {
+    const { socket } = message as { socket: Connection }
+    socket[kAccepted] = this.#turns
+  }
+}
+
+/** Spreads arrivals over a span. `answerMs` is when the loop was told of them. */
+function spread (arrivals: readonly Arrival[], { earliestMs, fromMs, toMs }: Span, answerMs: number): void {
+  let connections = 0
+  for (let index = 0; index < arrivals.length; index++) if (isOther(arrivals, index)) connections++
+  let order = 0
+  for (let index = 0; index < arrivals.length; index++) {
+    if (isOther(arrivals, index)) order++
+    const arrival = arrivals[index]!
+    const { startMs, repliedMs = earliestMs } = arrival
+    const arrivalMs = Math.max(fromMs + (toMs - fromMs) * order / (connections + 1), repliedMs)
+    arrival.wait = {
+      leastMs: startMs - answerMs,
+      estimateMs: startMs - arrivalMs,
+      mostMs: startMs - Math.max(earliestMs, repliedMs)
+    }
+    for (const onWait of arrival.onWait) onWait()
+  }
+}
+
+function isOther (arrivals: readonly Arrival[], index: number): boolean {
+  return index === 0 || arrivals[index]!.connection !== arrivals[index - 1]!.connection
+}

@@ -1,0 +1,291 @@
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import { connect } from 'node:http2'
+import type { AddressInfo } from 'node:net'
+import path from 'node:path'
+import timers from 'node:timers'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import type { Registry } from 'prom-client'
+import t, { type Test } from 'tap'
+import type { FastifyInstance, FastifyPluginAsync, FastifyServerOptions } from 'fastify'
+import type { LabelFunction, Options } from '..'
+import latency from '../lib'
+import { anyPort, createApplication, listen, loadAnew, registryOf, scrape } from './helpers/application'
+import { Connection } from './helpers/connection'
+import { Gate } from './helpers/gate'
+import { root } from './helpers/repository'
+import { until } from './helpers/until'
+
+const pem = readFileSync(path.join(root, 'test', 'fixtures', 'localhost.pem'))
+
+/** How long the handler of `/` keeps the event loop busy, in milliseconds. */
+const work = 20
+
+function beBusy (ms: number): void {
+  for (const end = performance.now() + ms; performance.now() < end;);
+}
+
+async function create (
+  t: Test, options: Options, server: object = {}, inner: FastifyPluginAsync = async () => {}
+): Promise<{ app: FastifyInstance, url: string }> {
+  const app = createApplication(t, server as FastifyServerOptions)
+  await app.register(latency, { server: anyPort, processMetrics: false, labels: { route: 'route' }, ...options })
+  app.get('/', async () => {
+    beBusy(work)
+    return 'x'
+  })
+  app.get('/idle', async () => 'x')
+  app.get('/left', { config: { latency: false } }, async () => 'x')
+  await app.register(inner)
+  return { app, url: await listen(app) }
+}
+
+/** What a family has counted, by the value of its only label. */
+async function counted (app: FastifyInstance, family: string): Promise<Record<string, { sum: number, count: number }>> {
+  const exposition = await scrape(app.latency.url)
+  return Object.fromEntries(exposition.samples(`${family}_count`).map(({ labels, value: count }) => {
+    const sum = exposition.value(`${family}_sum`, labels)!
+    return [Object.values(labels).join(), { sum, count }]
+  }))
+}
+
+const queue = 'http_request_queue_seconds'
+
+/** Sends a request on each of these connections, before the event loop can read any of them. */
+async function burst (connections: readonly Connection[], request = 'GET / HTTP/1.1\nhost: x\n\n'): Promise<void> {
+  for (const connection of connections) connection.send(request)
+  await Promise.all(connections.map(async connection => connection.until('\r\n\r\nx')))
+}
+
+/** Opens connections, and has each of them accepted. */
+async function openMany (url: string, count = 10): Promise<Connection[]> {
+  return Promise.all(Array.from({ length: count }, async () => {
+    const connection = await Connection.open(url)
+    connection.send('GET /left HTTP/1.1\nhost: x\n\n')
+    await connection.until('\r\n\r\nx')
+    connection.received = ''
+    return connection
+  }))
+}
+
+for (const [protocol, certificate] of Object.entries({ http: undefined, https: { key: pem, cert: pem } })) {
+  t.test(`a request waits for those that came with it and were read before it: ${protocol}`, async t => {
+    const { app, url } = await create(t, { queueTime: true }, certificate && { https: certificate })
+    const connections = await openMany(url)
+    await burst(connections)
+    const { '': waits } = await counted(app, queue)
+    t.equal(waits!.count, 10)
+    // They waited for 0, 1, 2, …, 9 others.
+    t.ok(waits!.sum >= 45 * work / 1000, `${waits!.sum} s`)
+  })
+}
+
+t.test('requests that came at once on one connection have waited for each other: HTTP/2, and pipelined', async t => {
+  const { app, url } = await create(t, { queueTime: true }, { http2: true, https: { key: pem, cert: pem } })
+  const session = connect(url, { rejectUnauthorized: false })
+  t.teardown(() => session.destroy())
+  await once(session, 'connect')
+  const streams = Array.from({ length: 5 }, () => session.request({ ':path': '/' }))
+  await Promise.all(streams.map(async stream => once(stream.resume(), 'end')))
+  const http2 = (await counted(app, queue))['']!
+  t.equal(http2.count, 5)
+  t.ok(http2.sum >= 10 * work / 1000, `${http2.sum} s`)
+
+  const second = await create(t, { queueTime: true })
+  const [connection] = await openMany(second.url, 1)
+  connection!.send('GET / HTTP/1.1\nhost: x\n\n'.repeat(5))
+  const pipelined = await until('five requests', async () => {
+    const { '': waits } = await counted(second.app, queue)
+    return waits!.count === 5 && waits
+  })
+  t.ok(pipelined.sum >= 10 * work / 1000, `${pipelined.sum} s`)
+})
+
+t.test('a request on a new connection waits from when it could have been accepted', async t => {
+  const { app, url } = await create(t, { queueTime: true })
+  const flag = new Int32Array(new SharedArrayBuffer(4))
+  const client = new Worker(`
+    const { workerData: { flag, port } } = require('node:worker_threads')
+    const socket = require('node:net').connect(port, '127.0.0.1', () => {
+      socket.end('GET /idle HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n', () => Atomics.store(flag, 0, 1))
+    }).resume()
+  `, { eval: true, workerData: { flag, port: new URL(url).port } })
+  await once(client, 'online')
+  while (Atomics.load(flag, 0) === 0);
+  beBusy(100)
+  await once(client, 'exit')
+  const { '': waits } = await counted(app, queue)
+  t.equal(waits!.count, 1)
+  // It came in the middle of the time for which the event loop was busy, and that is as much as can be known.
+  t.ok(waits!.sum >= 0.05, `${waits!.sum} s`)
+})
+
+t.test('a latency from the arrival has the wait in it, and one from the router has not', async t => {
+  const fromRouter = await create(t, {})
+  await burst(await openMany(fromRouter.url))
+  const { '/': router } = await counted(fromRouter.app, 'http_request_duration_seconds')
+
+  const fromArrival = await create(t, { histogram: { from: 'arrival' }, queueTime: true })
+  await burst(await openMany(fromArrival.url))
+  const { '/': arrival } = await counted(fromArrival.app, 'http_request_duration_seconds')
+  const { '': waits } = await counted(fromArrival.app, queue)
+  t.equal(router!.count, 10)
+  t.equal(arrival!.count, 10)
+  t.ok(arrival!.sum >= 55 * work / 1000, `${arrival!.sum} s`)
+  t.ok(arrival!.sum - waits!.sum >= 10 * work / 1000, 'the wait and the handler')
+  t.ok(router!.sum < arrival!.sum)
+})
+
+t.test('an event loop that has nothing to do keeps no request waiting', async t => {
+  const { app, url } = await create(t, { queueTime: { buckets: [10] } })
+  const connections = await openMany(url, 3)
+  for (const connection of connections) await burst([connection])
+  const series = (await scrape(app.latency.url)).samples(`${queue}_bucket`)
+  t.same(series.map(({ value }) => value), [3, 3])
+})
+
+t.test('what is no request of the network has no wait, and neither has one that was held up before', async t => {
+  const app = createApplication(t)
+  const gate = new Gate()
+  app.addHook('onRequest', async request => { if (request.url === '/held') await gate.passed() })
+  await app.register(latency, {
+    server: anyPort, processMetrics: false, labels: { route: 'route' }, queueTime: true, histogram: { from: 'arrival' }
+  })
+  app.get('/', async () => 'x')
+  app.get('/held', async () => 'x')
+  app.get('/left', { config: { latency: false } }, async () => 'x')
+  const url = await listen(app)
+  await app.inject('/')
+  const [held] = await openMany(url, 1)
+  const arrived = once(app.server, 'request')
+  held!.send('GET /held HTTP/1.1\nhost: x\n\n')
+  await arrived
+  await sleep(0)
+  gate.open()
+  await held!.until('\r\n\r\nx')
+  t.same(Object.values(await counted(app, queue)).map(({ count }) => count), [0])
+  const durations = await counted(app, 'http_request_duration_seconds')
+  t.same(Object.entries(durations).map(([route, { count }]) => [route, count]), [['/', 1], ['/held', 1]])
+})
+
+t.test('the wait has labels if it is given some, and none is counted that the registration leaves out', async t => {
+  const agent: LabelFunction = ({ headers }) => headers['user-agent']
+  const { app, url } = await create(t, {
+    queueTime: { name: 'waits_seconds', labels: { path: 'route', scheme: 'scheme', agent } },
+    ignore: ({ url }) => url === '/idle',
+    constLabels: { zone: 'z' }
+  })
+  const connections = await openMany(url, 2)
+  await burst(connections.slice(0, 1), 'GET / HTTP/1.1\nhost: x\nuser-agent: a\n\n')
+  await burst(connections.slice(1), 'GET /idle HTTP/1.1\nhost: x\n\n')
+  t.same((await scrape(app.latency.url)).samples('waits_seconds_count').map(({ labels, value }) => [labels, value]),
+    [[{ path: '/', scheme: 'http', agent: 'a', zone: 'z' }, 1]])
+})
+
+/** An application that has answered one request, with its latency from the arrival, and its registry. */
+async function answerOne (t: Test, plugin: typeof latency): Promise<{ app: FastifyInstance, registry: Registry }> {
+  const app = createApplication(t)
+  await app.register(plugin, { server: anyPort, labels: {}, queueTime: true, histogram: { from: 'arrival' } })
+  app.get('/', async () => 'x')
+  app.get('/left', { config: { latency: false } }, async () => 'x')
+  const registry = registryOf(app)
+  const [connection] = await openMany(await listen(app), 1)
+  await burst([connection!])
+  return { app, registry }
+}
+
+t.test('what ends in the turn in which it began is recorded when the application closes', async t => {
+  const { app, registry } = await answerOne(t, latency)
+  await app.close()
+  t.match(await registry.metrics(), /^http_request_duration_seconds_count 1$/m)
+})
+
+t.test('two registrations may share the histogram of waits, unless they differ in it', async t => {
+  const app = createApplication(t)
+  const register = async (options: Options): Promise<void> => {
+    await app.register(async context => { await context.register(latency, { server: false, ...options }) })
+  }
+  await register({ queueTime: true })
+  await register({ queueTime: true, histogram: { name: 'other_seconds' } })
+  await t.rejects(async () => register({ queueTime: { buckets: [1] }, histogram: { name: 'third_seconds' } }),
+    { code: 'FST_LATENCY_ERR_HISTOGRAM_CONFLICT', message: 'queueTime.name' })
+})
+
+t.test('a registration inside another one takes no request from it', async t => {
+  const { app, url } = await create(t, { queueTime: true, histogram: { from: 'arrival' } }, {}, async context => {
+    await context.register(latency, {
+      labels: { route: 'route' },
+      histogram: { name: 'inner_seconds', from: 'arrival' },
+      queueTime: { name: 'inner_queue_seconds' }
+    })
+    context.get('/inner', async () => 'x')
+  })
+  await burst(await openMany(url, 3), 'GET /inner HTTP/1.1\nhost: x\n\n')
+  for (const name of ['http_request_duration_seconds', 'inner_seconds', queue, 'inner_queue_seconds']) {
+    t.equal(Object.values(await counted(app, name))[0]!.count, 3, name)
+  }
+})
+
+t.test('where timers are fake from the start nothing is estimated, and all is recorded', async t => {
+  const fake = (): object => ({ unref () {} })
+  t.intercept(timers, 'setTimeout', { value: fake })
+  t.intercept(timers, 'setImmediate', { value: fake })
+  const { registry } = await answerOne(t, loadAnew(() => require('../lib') as typeof latency))
+  const metrics = await registry.metrics()
+  t.match(metrics, /^http_request_duration_seconds_count 1$/m)
+  t.match(metrics, /^http_request_queue_seconds_count 0$/m)
+})
+
+t.test('the server may listen before the plugin is registered', async t => {
+  const app = createApplication(t, { serverFactory: handler => createServer(handler).listen(0, '127.0.0.1') })
+  await app.register(latency, { server: anyPort, processMetrics: false, queueTime: true })
+  app.get('/', async () => 'x')
+  app.get('/left', { config: { latency: false } }, async () => 'x')
+  await app.ready()
+  await app.latency.start()
+  const { port } = app.server.address() as AddressInfo
+  const connections = await openMany(`http://127.0.0.1:${port}`, 2)
+  await burst(connections)
+  for (const connection of connections) connection.leave()
+  t.equal((await counted(app, queue))['']!.count, 2)
+  app.server.close()
+})
+
+t.test('busyTime tells a route that waits from one that works, and from the victim of others', async t => {
+  const app = createApplication(t)
+  // Nobody has seen the beginning of this one.
+  app.addHook('onRequest', async ({ url }, reply) => url === '/before' ? reply.code(401).send() : undefined)
+  await app.register(latency, {
+    server: anyPort,
+    processMetrics: false,
+    labels: { route: 'route' },
+    busyTime: true,
+    ignore: ({ url }) => url === '/left'
+  })
+  app.get('/waits', async () => sleep(500, 'x'))
+  app.get('/works', async () => {
+    beBusy(50)
+    return 'x'
+  })
+  app.get('/victim', async () => {
+    setImmediate(() => beBusy(200))
+    return sleep(100, 'x')
+  })
+  app.get('/left', async () => 'x')
+  const url = await listen(app)
+  // The first request of an application is slow.
+  for (const path of ['/none', '/before', '/left', '/waits', '/works', '/victim']) {
+    await (await fetch(url + path)).text()
+  }
+  await app.inject('/works')
+
+  const durations = await counted(app, 'http_request_duration_seconds')
+  const busy = (await scrape(app.latency.url)).samples('http_request_busy_seconds_total')
+  const shares = Object.fromEntries(busy.map(({ labels: { route }, value }) => [route, value / durations[route!]!.sum]))
+  t.same(Object.keys(shares).sort(), ['/victim', '/waits', '/works', 'unmatched'])
+  t.ok(shares['/waits']! < 0.05, `${shares['/waits']}`)
+  t.ok(shares['/works']! > 0.9, `${shares['/works']}`)
+  t.ok(shares['/victim']! > 0.9, `${shares['/victim']}`)
+})
