@@ -341,6 +341,16 @@ declare namespace fastifyLatency {
      * @default none
      */
     objective?: { latency: number, share: number }
+
+    /**
+     * Where the trace of an exemplar is shown: an `http` or `https` URL with names of labels in braces behind the host,
+     * such as `'https://traces.example/trace/{trace_id}'`. The labels of `exemplars: true` are `trace_id` and
+     * `span_id`; a function has labels of its own. Their values are percent-encoded. An exemplar without one of the
+     * labels has no link. With `exemplars` the page lists the slowest requests of the last 5 minutes.
+     *
+     * @default none
+     */
+    traceUrl?: string
   }
 
   /** What the option `routes` is told of a route: its options, with the prefix of its context in `url`. */

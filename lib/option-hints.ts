@@ -6,9 +6,9 @@ const paths = [
   'histogram.native.maxBuckets', 'histogram.from', 'timeToFirstByte', 'queueTime', 'busyTime', 'labels', 'constLabels',
   'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'exemplars', 'registry', 'processMetrics', 'endpoint',
   'server', 'server.host', 'server.port', 'server.path', 'server.live', 'server.live.objective',
-  'server.live.objective.latency', 'server.live.objective.share', 'server.start', 'server.lastScrapeSeconds',
-  'server.https', 'server.https.certFile', 'server.https.keyFile', 'server.https.clientCaFile',
-  'server.auth', 'server.auth.users', 'server.auth.tokens',
+  'server.live.objective.latency', 'server.live.objective.share', 'server.live.traceUrl', 'server.start',
+  'server.lastScrapeSeconds', 'server.https', 'server.https.certFile', 'server.https.keyFile',
+  'server.https.clientCaFile', 'server.auth', 'server.auth.users', 'server.auth.tokens',
   'scrape', 'scrape.errorHandling', 'scrape.concurrency', 'scrape.timeoutSeconds', 'scrape.created'
 ]
 
@@ -283,6 +283,12 @@ function * formsOfText (text: string, option: string): Generator<unknown> {
   if (amount !== undefined) yield Number(amount) / (units[unit] ?? 1)
   yield entry(truths, text.toLowerCase())
   yield numbersIn(text.split(/[\s,;]+/))
+  if (option.endsWith('.traceUrl')) {
+    const url = (text.includes('://') ? text : `https://${text}`).replace(/\$?\{+(\w+)\}+|:trace_id\b/g,
+      (_found, name: string | undefined) => `{${name ?? 'trace_id'}}`)
+    yield url
+    yield `${url.replace(/\/$/, '')}/{trace_id}`
+  }
   if (URL.canParse(text, 'http://localhost')) yield new URL(text, 'http://localhost').pathname
   if (/name$|labels$/i.test(option)) yield text.replaceAll(/\W+/g, '_')
 }

@@ -29,6 +29,8 @@ export interface ServerConfig {
 export interface LiveConfig {
   /** This share of requests, below 1, is to take `latency` seconds or less. Undefined: there is no objective. */
   readonly objective: { readonly latency: number, readonly share: number } | undefined
+  /** The address of a trace, with names of labels in braces. Undefined: exemplars are shown without a link. */
+  readonly traceUrl: string | undefined
 }
 
 /** The names of PEM files. */
@@ -92,14 +94,19 @@ function checkPath ({ path, live }: ServerConfig): void {
 function parseLive (live: unknown): ServerConfig['live'] {
   const given = optional('server.live', live, isObjectOrBoolean, 'a boolean or an object') ?? defaultServer.live
   if (isBoolean(given)) return given
-  const { objective } = readObject('server.live', given, ['objective'])
-  if (objective === undefined) return Object.freeze({ objective: undefined })
+  const { objective, traceUrl } = readObject('server.live', given, ['objective', 'traceUrl'])
+  return Object.freeze({
+    objective: objective === undefined ? undefined : parseObjective(objective),
+    traceUrl: optional('server.live.traceUrl', traceUrl, isTraceUrl,
+      'an http or https URL with {trace_id} or the name of another label in braces behind the host')
+  })
+}
+
+function parseObjective (objective: unknown): LiveConfig['objective'] {
   const { latency, share } = readObject('server.live.objective', objective, ['latency', 'share'])
   return Object.freeze({
-    objective: Object.freeze({
-      latency: required('server.live.objective.latency', latency, isPositive, 'a number of seconds above 0'),
-      share: required('server.live.objective.share', share, isShare, 'a number above 0 and below 1')
-    })
+    latency: required('server.live.objective.latency', latency, isPositive, 'a number of seconds above 0'),
+    share: required('server.live.objective.share', share, isShare, 'a number above 0 and below 1')
   })
 }
 
@@ -215,6 +222,12 @@ function isPositive (value: unknown): value is number {
 
 function isShare (value: unknown): value is number {
   return isPositive(value) && value < 1
+}
+
+/** Whether a value is a URL in which labels decide neither the scheme nor the host. */
+function isTraceUrl (value: unknown): value is string {
+  return typeof value === 'string' && /^https?:\/\/[^\s/?#@\\{}]+[/?#]\S*\{[a-zA-Z_]\w*\}\S*$/.test(value) &&
+    URL.canParse(value)
 }
 
 function isWait (value: unknown): value is number {
