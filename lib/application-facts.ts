@@ -26,7 +26,10 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
     histograms: [...new Map(histograms.map(histogram => [histogram.name, histogram])).values()],
     inFlight: registrations.some(({ config }) => config.inFlight),
     processMetrics,
-    objective: typeof server.live === 'object' ? server.live.objective : undefined,
+    timeToFirstByte: registrations.some(({ config }) => config.timeToFirstByte !== undefined),
+    queueTime: registrations.some(({ config }) => config.queueTime !== undefined),
+    exemplars: registrations.some(({ config }) => config.exemplars !== false),
+    ...typeof server.live === 'object' ? server.live : { objective: undefined, traceUrl: undefined },
     tables: [
       ...registrations.map(({ config }) => table(`Histogram ${config.histogram.name}`, {
         help: config.histogram.help,

@@ -31,6 +31,8 @@ interface Registration {
   readonly context: FastifyInstance
   readonly config: Config
   readonly measured: readonly Measured[]
+  /** The histogram of how long requests waited, if there is one. */
+  readonly waits: readonly Measured[]
 }
 
 interface Wanted {
@@ -149,8 +151,13 @@ export class Registrations {
 
   /** The options of each registration, and the description of its histograms for the pages. */
   describe (): Array<{ config: Config, histograms: Array<ReturnType<typeof showHistogram>> }> {
-    return this.#registrations.map(({ config, measured }) =>
-      ({ config, histograms: measured.filter(isTime).map(({ histogram }) => showHistogram(histogram, config)) }))
+    return this.#registrations.map(({ config, measured, waits }) => ({
+      config,
+      histograms: [
+        ...measured.filter(isTime).map(one => showHistogram(one, config.labels)),
+        ...waits.map(one => showHistogram(one, config.queueTime!.labels))
+      ]
+    }))
   }
 
   /** Makes the requests of a context be recorded as one registration asks for. Nothing changes if they already are. */
@@ -163,17 +170,19 @@ export class Registrations {
     if (this.#isRecorded(context, wanted, config)) return
     for (const { measure, definition } of [...wanted, ...waits].filter(isTime)) this.#checkUnit(measure, definition)
     const measured = this.#registerHistograms(registry, wanted, labelNames)
+    const measuredWaits = config.queueTime === undefined
+      ? []
+      : this.#registerHistograms(registry, waits, waitLabels(config))
     this.#registries.add(registry)
-    this.#registrations.push({ context, config, measured })
+    this.#registrations.push({ context, config, measured, waits: measuredWaits })
     const instrument = this.#instruments.get(context) ?? this.#instrument(context, registry, config)
     instrument.add(this.#createRecorder(registry, measured, config))
     if (config.inFlight) this.#showOpen(registry, instrument)
     if (config.busyTime) instrument.countBusyTime(this.#counter(registry, metrics.busyTime))
     if (config.queueTime !== undefined) {
       const { labels, ...histogram } = config.queueTime
-      const measured = this.#registerHistograms(registry, waits, waitLabels(config))
       const recorded = { ...config, labels, histogram: { ...histogram, from: 'router' }, ignore: undefined } as const
-      instrument.addWaits(this.#createRecorder(registry, measured, recorded))
+      instrument.addWaits(this.#createRecorder(registry, measuredWaits, recorded))
     }
     if (config.queueTime !== undefined || config.histogram.from === 'arrival') {
       instrument.watchArrivals(this.#arrivals ??= new Arrivals(rootOf(context)))
@@ -423,8 +432,14 @@ function isTime ({ measure }: { readonly measure: Measure }): boolean {
   return measure.unit === 'seconds'
 }
 
-function showHistogram ({ name, buckets }: RegisteredHistogram, { labels }: Config) {
-  return { name, upperBounds: buckets, ...labelsThatTell(labels) }
+function showHistogram ({ measure: { option }, histogram }: Measured, labels: Config['labels']) {
+  const { name, buckets, definition: { native } } = histogram
+  return {
+    name,
+    upperBounds: buckets,
+    ...labelsThatTell(labels),
+    ...native !== undefined && { native: { schema: native.schema, option } }
+  }
 }
 
 /** In which options two registrations differ that record requests in different ways. Empty if they record alike. */

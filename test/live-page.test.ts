@@ -6,7 +6,9 @@ import type { FastifyInstance } from 'fastify'
 import latency from '../lib'
 import type { Answer, Sample } from '../lib/pages/browser/feed'
 import { Budget } from '../lib/pages/objective'
+import { queries } from '../lib/pages/promql'
 import { RecentSamples } from '../lib/pages/recent-samples'
+import { slowestOf } from '../lib/pages/slowest'
 import { style } from '../lib/pages/style'
 import { Tally } from '../lib/pages/tally'
 import { keepMs } from '../lib/pages/watch'
@@ -52,35 +54,43 @@ t.test('its scripts and style, uPlot included, are less than 120 kB before compr
   // A module may import others, which are added while this loop runs.
   for (const file of files) {
     const text = await read(file)
-    for (const [, name] of text.matchAll(/from '\.\/(\w+)'/g)) files.add(`/live/${name!}`)
+    for (const [, name] of text.matchAll(/from ?'\.\/(\w+)'/g)) files.add(`/live/${name!}`)
     bytes += text.length
   }
   t.ok(files.has('/live/quantile'), [...files].join(' '))
   t.ok(bytes < 120_000, `${bytes} bytes`)
 })
 
-t.test('its modules are those that were built, but for white space', async t => {
+t.test('its modules are those that were built, but for white space and names', async t => {
   const { app } = await createListening(t, {})
   const folder = path.join(root, 'dist/lib/pages/browser')
   for (const file of (await fs.readdir(folder)).filter(file => file.endsWith('.js') && file !== 'feed.js')) {
     const served = await (await fetch(new URL(`/live/${path.parse(file).name}`, app.latency.url!))).text()
     t.same(tokensOf(served), tokensOf(await fs.readFile(path.join(folder, file), 'utf8')), file)
+    const { diagnostics } = ts.transpileModule(served, { reportDiagnostics: true, fileName: file })
+    t.same(diagnostics, [], file)
   }
 })
 
-/** The words, strings and signs of a module, without the semicolons and commas that may be left out. */
+/**
+ * The words, strings and signs of a module, without the semicolons and commas that may be left out. Private names are
+ * numbered, and `const` is `let`.
+ */
 function tokensOf (text: string): string[] {
   const tokens: string[] = []
+  const names: string[] = []
   const add = (node: ts.Node): void => {
-    if (node.getChildCount() === 0) tokens.push(node.getText())
+    const token = node.getText()
+    if (ts.isPrivateIdentifier(node) && !names.includes(token)) names.push(token)
+    if (node.getChildCount() === 0) tokens.push(ts.isPrivateIdentifier(node) ? `#${names.indexOf(token)}` : token)
     node.getChildren().forEach(add)
   }
   add(ts.createSourceFile('module.js', text, ts.ScriptTarget.Latest, true))
-  return tokens.filter(token => !['', ';', ','].includes(token))
+  return tokens.filter(token => !['', ';', ','].includes(token)).map(token => token === 'const' ? 'let' : token)
 }
 
 /** How lines of one chart are coloured, by the custom properties of the style. */
-const charts = [['p50', 'p90', 'p99'], ['status-5', 'status-4', 'aborted', 'rejected']]
+const lineColours = [['p50', 'p90', 'p99'], ['status-5', 'status-4', 'aborted', 'rejected']]
 
 /**
  * What people who lack one kind of cone see of a colour, as linear RGB: Machado, Oliveira and Fernandes, "A
@@ -111,17 +121,32 @@ function lab (rgb: number[]): number[] {
   return [116 * y - 16, 500 * (x - y), 200 * (y - z)]
 }
 
-t.test('the lines of a chart differ in colour for everybody, in light and dark', async t => {
-  const schemes = [...style.matchAll(/:root \{[^}]*\}/g)].map(([rules]) =>
-    new Map([...rules.matchAll(/--([\w-]+): (#[0-9a-f]{6});/g)].map(([, name, colour]) => [name!, colour!])))
+/** The custom properties of the style, in light and in dark. */
+const schemes = [...style.matchAll(/:root \{[^}]*\}/g)].map(([rules]) =>
+  new Map([...rules.matchAll(/--([\w-]+): (#[0-9a-f]{3,8});/g)].map(([, name, colour]) => [name!, colour!])))
+
+t.test('every colour has a value in light and in dark, and is used', async t => {
   t.equal(schemes.length, 2)
+  const [light, dark] = schemes.map(scheme => [...scheme.keys()].sort())
+  t.same(light, dark)
+  const folder = path.join(root, 'dist/lib/pages/browser')
+  const charts = await fs.readFile(path.join(folder, 'charts.js'), 'utf8')
+  const inCharts = [...charts.matchAll(/colour\('--([\w-]+)'\)/g)].map(([, name]) => name!)
+  // What is set by a rule of the style itself is no colour of the page.
+  const own = new Set([...style.replaceAll(/:root \{[^}]*\}/g, '').matchAll(/--([\w-]+):/g)].map(([, name]) => name!))
+  const inStyle = [...style.matchAll(/var\(--([\w-]+)\)/g)].map(([, name]) => name!)
+    .filter(name => !own.has(name) && name !== 'columns')
+  t.same([...new Set([...inStyle, ...inCharts, ...lineColours.flat()])].sort(), light)
+})
+
+t.test('the lines of a chart differ in colour for everybody, in light and dark', async t => {
   for (const [scheme, colours] of schemes.entries()) {
     for (const [eye, matrix] of Object.entries(eyes)) {
-      for (const names of charts) {
+      for (const names of lineColours) {
         const seen = names.map(name => lab(multiply(matrix, linearRgb(colours.get(name)!))))
         seen.forEach((one, index) => seen.slice(0, index).forEach((other, otherIndex) => {
           const distance = Math.hypot(...one.map((value, axis) => value - other[axis]!))
-          // From about 10 on, two colours are told apart at a glance.
+          // From about 10 on, two colours are told apart at a glance. Thin lines need more.
           t.ok(distance >= 20, `${scheme} ${eye} ${names[otherIndex]!} ${names[index]!}: ${distance.toFixed(1)}`)
         }))
       }
@@ -175,8 +200,7 @@ t.test('it knows where the metrics are, and what is in which label, of every his
       },
       { name: 'b_seconds', upperBounds: [2] }
     ],
-    inFlight: false,
-    processMetrics: false
+    inFlight: false
   })
 })
 
@@ -465,6 +489,11 @@ t.test('an objective is shown with its name, and how fast its budget is used up 
   const page = await (await fetch(new URL('/live', app.latency.url!))).text()
   t.match(page, 'Objective: 99 % of requests take 0.25 s or less')
   t.match(dataOf(page), { objective: { latency: 0.25, share: 0.99, histogram: 'http_request_duration_seconds' } })
+  const about = 'histogram=http_request_duration_seconds&window=60'
+  const asked = await fetch(new URL(`/live/queries?${about}`, app.latency.url!))
+  const burn = '(1 - sum(rate(http_request_duration_seconds_bucket{le="0.25"}[3600s])) / ' +
+    'sum(rate(http_request_duration_seconds_count[3600s]))) / (1 - 0.99)'
+  t.match(await asked.json(), { 'burn-300': '[300s]', 'burn-3600': burn, budget: `1 - ${burn}` })
   observe(familyOf(app), [], 0.25)
   observe(familyOf(app), [], 0.26)
   t.match((await ask(app)).objective, [{ seconds: 300, requests: 2, slow: 1 }, { seconds: 3600, requests: 2, slow: 1 }])
@@ -506,13 +535,191 @@ t.test('the page says how to turn on what it does not show', async t => {
     return (await fetch(new URL('/live', app.latency.url!))).text()
   }
   const little = await pageOf({ labels: {}, inFlight: false })
+  const hints = ['native: true', 'exemplars: true', 'timeToFirstByte: true', 'queueTime: true', 'inFlight: true']
   t.match(little, 'What could be here too')
-  for (const text of ['timeToFirstByte: true', 'inFlight: true', 'tells 4xx and 5xx apart', 'objective']) {
+  for (const text of [...hints, 'tells 4xx and 5xx apart', 'objective']) {
     t.match(little, text)
   }
   t.notMatch(little, /id="status-4"|id="in-flight"/)
   const all = await pageOf({
-    timeToFirstByte: true, server: { ...anyPort, live: { objective: { latency: 1, share: 0.5 } } }
+    histogram: { native: true },
+    exemplars: true,
+    timeToFirstByte: true,
+    queueTime: true,
+    server: { ...anyPort, live: { objective: { latency: 1, share: 0.5 } } }
   })
+  t.match(all, /id="buckets".*id="slowest"|id="slowest"[^]*id="buckets"/)
+  t.notMatch(little, /id="buckets"|id="slowest"/)
   t.notMatch(all, 'What could be here too')
+})
+
+t.test('a native query comes before the classic one', async t => {
+  const histogram = { name: 'x', upperBounds: [1], routeLabel: 'route', native: { schema: 3, option: 'histogram' } }
+  const scope = { histogram, route: '/a', seconds: 60, processMetrics: true }
+  const { p99, quantiles, 'classic-p99': classic } = queries(scope)
+  t.equal(classic, 'histogram_quantile(0.99, sum by (le) (rate(x_bucket{route="/a"}[60s])))')
+  t.equal(p99, `histogram_quantile(0.99, sum(rate(x{route="/a"}[60s]))) or ${classic!}`)
+  t.match(quantiles, 'label_replace(histogram_quantile(0.5, sum(rate(x{route="/a"}[10s]))) or histogram_quantile(0.5, ')
+  t.match(queries({ histogram, seconds: undefined, processMetrics: true }).p50, 'histogram_quantile(0.5, sum(x)) or ')
+})
+
+t.test('queries name the histogram, its labels and the window', async t => {
+  const upperBounds = [0.1, 1]
+  const histogram = { name: 'x_seconds', upperBounds, methodLabel: 'verb', routeLabel: 'path', statusLabel: 'code' }
+  const row = queries({ histogram, method: 'GET', route: '/"\\\n', seconds: 60, processMetrics: true })
+  t.equal(row.p99,
+    'histogram_quantile(0.99, sum by (le) (rate(x_seconds_bucket{verb="GET",path="/\\"\\\\\\n"}[60s])))')
+  t.equal(row['status-4'], 'sum(increase(x_seconds_count{verb="GET",path="/\\"\\\\\\n",code=~"4.*"}[60s]))')
+  t.equal(row.aborted, 'sum(increase(http_requests_aborted_total{method="GET",route="/\\"\\\\\\n"}[60s]))')
+  t.equal(row.rejected, undefined)
+
+  t.equal(row.oldest, 'max(http_request_oldest_seconds{method="GET",route="/\\"\\\\\\n"})')
+  t.equal(row['loop-busy'], 'sum(rate(nodejs_eventloop_active_seconds_total[60s])) / ' +
+    '(sum(rate(nodejs_eventloop_active_seconds_total[60s])) + sum(rate(nodejs_eventloop_idle_seconds_total[60s])))')
+  t.equal(row.loop, 'sum(irate(nodejs_eventloop_active_seconds_total[5m]))')
+  t.notMatch(row.failures, 'rejected')
+
+  const all = queries({ histogram, seconds: undefined, processMetrics: true })
+  t.equal(all.rate, 'sum(x_seconds_count) / (time() - max(process_start_time_seconds))')
+  t.equal(all.failures, 'sum by (code) (irate(x_seconds_count{code=~"[45].*"}[5m])) or ' +
+    'label_replace(sum(irate(http_requests_aborted_total[5m])), "ending", "aborted", "", "") or ' +
+    'label_replace(sum(irate(http_requests_rejected_total[5m])), "ending", "rejected", "", "")')
+  t.equal(all.mean, 'sum(x_seconds_sum) / sum(x_seconds_count)')
+  t.equal(all.rejected, 'sum(http_requests_rejected_total)')
+  t.equal(all['in-flight'], 'sum(http_requests_in_flight)')
+
+  const plain = queries({ histogram: { name: 'y', upperBounds }, seconds: 10, processMetrics: false })
+  t.equal(plain.rate, 'sum(rate(y_count[10s]))')
+  t.equal(plain['status-5'], undefined)
+  t.notMatch(plain.failures, 'y_count')
+  t.equal(plain['loop-busy'], undefined)
+  t.equal(queries({ histogram, seconds: undefined, processMetrics: false }).rate, undefined)
+})
+
+t.test('the queries of the numbers are those of a histogram and a window that there are', async t => {
+  const { app } = await createListening(t, {})
+  const ask = async (query: string): Promise<Response> => fetch(new URL(`/live/queries?${query}`, app.latency.url!))
+  const name = 'histogram=http_request_duration_seconds'
+  t.match(await (await ask(`${name}&window=10&method=GET&route=%2Fa`)).json(), {
+    p99: 'rate(http_request_duration_seconds_bucket{method="GET",route="/a"}[10s])'
+  })
+  t.match(await (await ask(`${name}&window=start`)).json(), { mean: 'sum(http_request_duration_seconds_sum) / ' })
+  for (const query of [
+    '', name, `${name}&window=1d`, 'histogram=nobody&window=10', `${name}&window=10&window=60`,
+    `${name}&window=10&route=a&route=b`
+  ]) {
+    t.equal((await ask(query)).status, 404, query)
+  }
+})
+
+t.test('a histogram of how long requests waited can be chosen', async t => {
+  const { app } = await createListening(t, {
+    histogram: { native: { schema: 5 } }, queueTime: { native: true, buckets: [1], labels: { path: 'route' } }
+  })
+  const page = await (await fetch(new URL('/live', app.latency.url!))).text()
+  t.match(dataOf(page), {
+    histograms: [
+      { name: 'http_request_duration_seconds', native: { schema: 5, option: 'histogram' } },
+      { name: 'http_request_queue_seconds', routeLabel: 'path', native: { schema: 3, option: 'queueTime' } }
+    ]
+  })
+  t.match(await ask(app, {}, 'http_request_queue_seconds'), { samples: [] })
+})
+
+type NativeBucket = [schema: number, index: number | null, count: number]
+
+/** The native buckets in all counts of an answer, by method and route. */
+function readNative ({ all }: Answer): Record<string, NativeBucket[]> {
+  const counts = new Map<number, number>()
+  all!.counts.forEach((id, index, numbers) => { if (index % 2 === 0) counts.set(id, numbers[index + 1]!) })
+  const found: ReturnType<typeof readNative> = {}
+  for (const [first, row, schema, ...indexes] of all!.natives!) {
+    const ofRow = found[all!.rows[row]!.slice(0, 2).join(' ')] ??= []
+    indexes.forEach((index, place) => ofRow.push([schema, index, counts.get(first + place) ?? 0]))
+  }
+  return found
+}
+
+t.test('native buckets are told, and go on when the resolution of a series is halved', async t => {
+  const { app } = await createListening(t, { histogram: { native: { maxBuckets: 10 } }, labels: { route: 'route' } })
+  const family = familyOf(app)
+  for (const value of [0, 1, 1, 1.05]) observe(family, ['/a'], value)
+  const first = await ask(app)
+  t.same(readNative(first), { ' /a': [[3, null, 1], [3, 0, 2], [3, 1, 1]] })
+  observe(family, ['/a'], 1)
+  observe(family, ['/b'], 2)
+  const samples = await askUntil(app, first, samples => samples.some(({ rows }) => rows.length > 0))
+  t.same(samples.flatMap(({ natives = [] }) => natives.map(([, ...rest]) => rest)), [[1, 3, 8]])
+  const second = await ask(app)
+  t.equal(second.generation, first.generation)
+  t.same(readNative(second), { ' /a': [[3, null, 1], [3, 0, 3], [3, 1, 1]], ' /b': [[3, 8, 1]] })
+  // More buckets than there may be.
+  for (let index = 0; index < 11; index++) observe(family, ['/a'], 1.02 * 2 ** (index / 8))
+  const halved = await until('another resolution', async () => {
+    const answer = await ask(app)
+    return readNative(answer)[' /a']!.some(([schema]) => schema === 2) && answer
+  })
+  t.equal(halved.generation, first.generation, 'the windows go on')
+  const counts = readNative(halved)[' /a']!
+  t.equal(counts.reduce((sum, [,, count]) => sum + count, 0), 16)
+  t.equal(counts.filter(([schema, index]) => schema === 3 && index !== null).every(([,, count]) => count === 0), true)
+  const changes = halved.samples.flatMap(({ counts }) => counts.filter((_number, index) => index % 2 === 1))
+  t.ok(changes.some(change => change < 0), 'what has moved is told as such')
+})
+
+t.test('the slowest requests of the last minutes are told with their traces, once', async t => {
+  const traceUrl = 'https://traces.example/{trace_id}?span={span_id}'
+  const { app, address } = await createListening(t, {
+    exemplars: true, histogram: { buckets: [1e-9, 10] }, server: { ...anyPort, live: { traceUrl } }
+  }, app => {
+    app.get('/a', async () => 'x')
+  })
+  const trace = '0af7651916cd43dd8448eb211c80319c'
+  const send = async (span: string): Promise<unknown> =>
+    (await fetch(`${address}/a`, { headers: { traceparent: `00-${trace}-${span}-01` } })).text()
+  await send('b7ad6b7169203331')
+  const first = await ask(app)
+  t.match(first.slowest, [{
+    method: 'GET',
+    route: '/a',
+    labels: { trace_id: trace, span_id: 'b7ad6b7169203331' },
+    url: `https://traces.example/${trace}?span=b7ad6b7169203331`
+  }])
+  const { time, seconds } = first.slowest![0]!
+  t.ok(Math.abs(time - Date.now() / 1000) < 30 && seconds > 0 && seconds < 10)
+  t.equal((await ask(app, first)).slowest, undefined)
+  await send('00f067aa0ba902b7')
+  const next = await until('the other one', async () => {
+    const answer = await ask(app, first)
+    return answer.slowest !== undefined && answer
+  })
+  t.match(next.slowest, [{ labels: { span_id: '00f067aa0ba902b7' } }])
+  t.equal((await ask(app, next)).slowest, undefined)
+})
+
+t.test('of exemplars only the slowest and latest are told, and labels decide nothing but parts of links', async t => {
+  const labels = { user: 'a/../"b" <c>?#&\ud800', trace_id: 'x' }
+  const exemplars = Array.from({ length: 6000 }, (_exemplar, index) =>
+    ({ series: index % 2, bucket: 0, labels, value: index, timestampSeconds: index === 5999 ? 1000 : 1500 }))
+  const { app } = await createListening(t, {})
+  const points = {
+    ...familyOf(app).snapshot(), labelNames: ['route'], labelSets: [['/a'], [undefined]], exemplars
+  }
+  const slices = new TimeSlices()
+  const histogram = { name: 'x', upperBounds: [1], routeLabel: 'route' }
+  const slowest = await slowestOf(points, 1500, { histogram, traceUrl: 'http://x/{user}/{trace_id}', slices })
+  t.same(slowest.map(({ seconds }) => seconds), Array.from({ length: 10 }, (_slow, index) => 5998 - index))
+  t.same(slowest[0], {
+    time: 1500,
+    seconds: 5998,
+    method: null,
+    route: '/a',
+    labels,
+    url: 'http://x/a%2F..%2F%22b%22%20%3Cc%3E%3F%23%26%EF%BF%BD/x'
+  })
+  t.equal(slowest[1]!.route, '')
+  for (const traceUrl of [undefined, 'http://x/{span_id}', 'http://x/{constructor}/{trace_id}']) {
+    const [other] = await slowestOf(points, 1500, { histogram, traceUrl, slices })
+    t.equal(other!.url, undefined)
+  }
 })

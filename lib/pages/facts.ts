@@ -11,6 +11,12 @@ export interface Facts {
   readonly inFlight: boolean
   /** Whether the metrics of the process are served. */
   readonly processMetrics: boolean
+  /** Whether other times than the latency are measured, and whether there are exemplars. */
+  readonly timeToFirstByte: boolean
+  readonly queueTime: boolean
+  readonly exemplars: boolean
+  /** Where the trace of an exemplar is shown, with the names of labels in braces. Undefined: nobody has said. */
+  readonly traceUrl: string | undefined
   /** Undefined: no objective is configured. */
   readonly objective: Objective | undefined
   /** The options in effect. */

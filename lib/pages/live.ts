@@ -9,6 +9,7 @@ import type { PageData } from './browser/feed'
 import type { Facts } from './facts'
 import { escapeHtml, version } from './html'
 import { Budget } from './objective'
+import { objectiveQueries, queries } from './promql'
 import { icon, style } from './style'
 import { Watch } from './watch'
 
@@ -24,8 +25,8 @@ const css = 'text/css; charset=utf-8'
  * none.
  */
 const modules = [
-  'page', 'changes', 'charts', 'elements', 'format', 'generation', 'handover', 'history', 'promql', 'quantile', 'rows',
-  'table'
+  'page', 'changes', 'charts', 'elements', 'format', 'generation', 'handover', 'history', 'native', 'proposal',
+  'quantile', 'rows', 'table'
 ]
 
 /**
@@ -44,6 +45,7 @@ const parts: ReadonlyArray<[url: string, type: string, read: () => string | Prom
 ]
 
 const dataUrl = '/live/data'
+const queriesUrl = '/live/queries'
 
 export interface LiveOptions {
   readonly facts: () => Facts
@@ -56,18 +58,31 @@ async function readUplot (file: string): Promise<Buffer> {
   return readFile(createRequire(__filename).resolve(`uplot/dist/${file}`))
 }
 
-/** What white space around it means nothing, except in a string or a template, which are the first group. */
-const signs = /('(?:\\.|[^'\\])*'|`[^`]*`)|\s*([-+*/]?=(?!=)|[{}()[\];,:?<>&|]|=>|[!=]==|&&|\|\||\?\?)\s*/g
+/**
+ * What can be written shorter in a module, each a group of its own: strings and templates, which only lose the white
+ * space around them; private names, which mean nothing elsewhere; `const`, which `let` can replace; signs, which need
+ * no white space around them; and line breaks between two words.
+ */
+const shorter = new RegExp([
+  /\s*('(?:\\.|[^'\\])*'|`[^`]*`)\s*/, /(#\w+)/, /\b(const)\b/,
+  /\s*([-+*/]?=(?!=)|[{}()[\];,:?<>&|]|=>|[!=]==|&&|\|\||\?\?|(?<=[^-+] )[-+*/%](?= [^-+]))\s*/, /\s*\n\s*/
+].map(({ source }) => source).join('|'), 'g')
 
-/** Reads a module, and leaves out the address of its source, and the white space that means nothing. */
+/** Reads a module, and leaves out what a browser does not need, such as the address of its source. */
 async function readModule (name: string): Promise<string> {
   const text = await readFile(path.join(__dirname, 'browser', `${name}.js`), 'utf8')
-  return text.replace(/^\/\/# source.*/m, '').replace(signs, (_found, quoted, sign) => quoted ?? sign)
+  const names: string[] = []
+  const shorten = (name: string): string => {
+    if (!names.includes(name)) names.push(name)
+    return `#${(10 + names.indexOf(name)).toString(36).replace(/^\d/, '_$&')}`
+  }
+  return text.replace(/^\/\/# source.*/m, '').replace(shorter, (_found, quoted, privateName, constant, sign) =>
+    quoted ?? (privateName && shorten(privateName)) ?? (constant && 'let') ?? sign ?? ' ').replaceAll(';}', '}')
 }
 
 /** Declares the page at `/live`, unless one of its addresses is taken. Returns whether the page was declared. */
 export function declareLivePage (app: FastifyInstance, options: LiveOptions): boolean {
-  const urls = ['/live', dataUrl, ...parts.map(([url]) => url)]
+  const urls = ['/live', dataUrl, queriesUrl, ...parts.map(([url]) => url)]
   if (urls.some(url => app.hasRoute({ method: 'GET', url }))) return false
   app.get('/live', (_request, reply) => {
     reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8')
@@ -75,6 +90,7 @@ export function declareLivePage (app: FastifyInstance, options: LiveOptions): bo
   })
   for (const [url, type, read] of parts) app.get(url, async (_request, reply) => reply.type(type).send(await read()))
   declareData(app, options)
+  declareQueries(app, options)
   return true
 }
 
@@ -91,9 +107,10 @@ function declareData (app: FastifyInstance, { facts, gather, slices }: LiveOptio
   let budget: Budget | undefined
 
   function watch (name: string | undefined): Watch | undefined {
-    const histogram = facts().histograms.find(histogram => histogram.name === name)
+    const { histograms, traceUrl } = facts()
+    const histogram = histograms.find(histogram => histogram.name === name)
     if (histogram === undefined) return undefined
-    const found = watches.get(histogram.name) ?? new Watch({ histogram, gather, slices })
+    const found = watches.get(histogram.name) ?? new Watch({ histogram, traceUrl, gather, slices })
     watches.set(histogram.name, found)
     return found
   }
@@ -125,10 +142,32 @@ function declareData (app: FastifyInstance, { facts, gather, slices }: LiveOptio
   })
 }
 
-function pageData ({ histograms, inFlight, processMetrics, objective }: Facts): PageData {
-  return {
-    histograms, inFlight, processMetrics, objective: objective && { ...objective, histogram: histograms[0]!.name }
-  }
+/** What the numbers are about whose queries the page asks for. */
+interface QueriesQuery {
+  readonly histogram?: string | string[]
+  readonly method?: string | string[]
+  readonly route?: string | string[]
+  readonly window?: string | string[]
+}
+
+/** Declares the address at which the page asks for the queries of its numbers. */
+function declareQueries (app: FastifyInstance, { facts }: LiveOptions): void {
+  app.get<{ Querystring: QueriesQuery }>(queriesUrl, (request, reply) => {
+    const { histogram: name, method, route, window } = request.query
+    const { histograms, processMetrics } = facts()
+    const histogram = histograms.find(histogram => histogram.name === name)
+    const isWindow = windows.some(([value]) => value === window)
+    if (histogram === undefined || !isWindow || Array.isArray(method) || Array.isArray(route)) {
+      return reply.code(404).send('There are no such numbers\n')
+    }
+    const seconds = window === 'start' ? undefined : Number(window)
+    const ofNumbers = queries({ histogram, method, route, seconds, processMetrics })
+    return reply.send({ ...ofNumbers, ...objectiveQueries(facts()) })
+  })
+}
+
+function pageData ({ histograms, inFlight, objective }: Facts): PageData {
+  return { histograms, inFlight, objective: objective && { ...objective, histogram: histograms[0]!.name } }
 }
 
 /** A number at the top of the page: its id, its name, and what it means. `browser/page.ts` fills it in. */
@@ -161,9 +200,14 @@ function endings ({ inFlight, histograms }: Facts): NumberCard[] {
 }
 
 /** The lines that say how to turn on what is not shown. */
-function missing ({ inFlight, histograms, objective }: Facts): string[] {
+function missing (facts: Facts): string[] {
+  const { inFlight, histograms, objective, timeToFirstByte, queueTime, exemplars } = facts
   const lines: Array<string | false> = [
-    histograms.length === 1 && '<code>timeToFirstByte: true</code> adds a histogram of the time to the headers.',
+    !isNative(facts) && '<code>histogram: { native: true }</code> makes quantiles exact to some per cent, and says ' +
+      'which buckets would be better.',
+    !exemplars && '<code>exemplars: true</code> lists the slowest requests with their traces.',
+    !timeToFirstByte && '<code>timeToFirstByte: true</code> adds a histogram of the time to the headers.',
+    !queueTime && '<code>queueTime: true</code> adds a histogram of how long requests waited for the event loop.',
     !histograms.some(({ statusLabel }) => statusLabel !== undefined) &&
       "A label from <code>'status'</code> tells 4xx and 5xx apart.",
     !inFlight && '<code>inFlight: true</code> counts open requests.',
@@ -171,6 +215,10 @@ function missing ({ inFlight, histograms, objective }: Facts): string[] {
       'how fast the budget of an objective is being used up.'
   ]
   return lines.filter(line => line !== false)
+}
+
+function isNative ({ histograms }: Facts): boolean {
+  return histograms.some(({ native }) => native !== undefined)
 }
 
 /** The windows of time that the user can choose for the numbers and the table. */
@@ -245,12 +293,15 @@ ${chart('loop', 'Event loop', keys(['busy', 'busy'], ['stall', 'longest stall'])
 <p id="empty"></p>
 <button id="more" type="button" hidden></button>
 </section>
+${facts.exemplars ? slowest : ''}
+${isNative(facts) ? renderBuckets() : ''}
 <section class="notes">
 <h2>What these numbers are</h2>
 <p><strong>Quantiles are estimates, the mean is exact.</strong> A histogram knows how many requests fell into each
 bucket, but not where in the bucket. p50, p90 and p99 are computed like <code>histogram_quantile()</code> of Prometheus:
 as if requests were spread evenly within their bucket. The true value is somewhere in the same bucket, whose bounds
-stand below each number. A quantile above the last bound is only known to be more than that bound.</p>
+stand below each number. A quantile above the last bound is only known to be more than that bound.
+${isNative(facts) ? nativeNote : ''}</p>
 <p><strong>Is it the CPU, or something that the application waits for?</strong> While the event loop is busy, every
 request waits for it. If requests are slow and the event loop is not busy, they wait for something else, such as a
 database. Hatched times in the charts are those in which the event loop did not turn at all, and nothing could be
@@ -287,7 +338,7 @@ function copyButton (query: string, name: string): string {
 
 function renderObjective ({ latency, share }: NonNullable<Facts['objective']>): string {
   const percentage = Number((100 * share).toPrecision(12))
-  return `<section id="objective" aria-labelledby="objective-name">
+  return `<section id="objective" class="aside" aria-labelledby="objective-name">
 <h2 id="objective-name">Objective: ${percentage} % of requests take ${latency} s or less</h2>
 <dl>
 ${renderNumber(['burn-300', 'Burns', 'over 5 min'])}
@@ -298,6 +349,27 @@ ${renderNumber(['budget', 'Left', 'of what an hour may use'])}
 </section>
 `
 }
+
+const slowest = `<section id="slowest" aria-labelledby="slowest-name">
+<h2 id="slowest-name">Slowest requests of the last 5 minutes that have been kept as exemplars, of all routes</h2>
+<ol></ol>
+<p>None yet.</p>
+</section>`
+
+/** What the classic buckets make of the requests that native buckets have measured, and which would do better. */
+function renderBuckets (): string {
+  const quantiles = latencies.filter(([id]) => /^p\d/.test(id))
+  return `<section id="buckets" class="aside" aria-labelledby="buckets-name" hidden>
+<h2 id="buckets-name">What the configured buckets would have answered</h2>
+<dl>
+${quantiles.map(([id, name]) => renderNumber([`classic-${id}`, name, 'by the buckets'])).join('\n')}
+</dl>
+<p><span></span> <code></code> <button id="propose" type="button">Copy as an option</button></p>
+</section>`
+}
+
+const nativeNote = `Quantiles of a histogram with native buckets are interpolated as its buckets grow, as Prometheus 3
+does. The percentage beside each is how far the true value may be from it.`
 
 const heatKey = '<p class="keys">requests per second: 0 <i class="scale"></i> <data>1</data> <b id="at"></b></p>'
 

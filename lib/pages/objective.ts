@@ -4,7 +4,7 @@ import { pause } from '../timers'
 import type { Objective, ObjectiveWindow, ShownHistogram } from './browser/feed'
 
 /** The windows of the alert that somebody is woken by: whether it is so for long, and whether it still is. */
-const windowSeconds = [300, 3600]
+export const windowSeconds = [300, 3600]
 
 /** The counts are read this often, and remembered for the longest window. */
 const intervalMs = 10_000

@@ -20,21 +20,21 @@ export const style = `
   }
 }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--text); }
+body { margin: 0; font-size: .875rem; background: var(--page); color: var(--text); }
 header, main, footer { max-width: 110rem; margin: 0 auto; padding: 0 1.25rem; }
 header { display: flex; flex-wrap: wrap; align-items: center; gap: .5rem 1rem; padding-top: 1rem; padding-bottom: .25rem; }
 h1 { font-size: 1.25rem; margin: 0; }
-h2 { font-size: 1rem; margin: 0; }
+h2 { font-size: inherit; margin: 0; }
 p { margin: 0; }
 a { color: inherit; }
 :focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 [hidden] { display: none !important; }
 
-select, button { font: inherit; font-size: .875rem; color: inherit; background: var(--panel); border: 1px solid var(--line); border-radius: .4rem; min-height: 2rem; padding: .2rem .7rem; }
+select, button { font: inherit; color: inherit; background: var(--panel); border: 1px solid var(--line); border-radius: .4rem; min-height: 2rem; padding: .2rem .7rem; }
 button { cursor: pointer; }
 select { max-width: 100%; font-family: ui-monospace, monospace; }
-#state { flex: 1; color: var(--muted); font-size: .875rem; }
+#state { flex: 1; color: var(--muted); }
 #state::before { content: ""; display: inline-block; width: .55rem; height: .55rem; margin-right: .45rem; border-radius: 50%; background: var(--muted); }
 #state[data-state=live]::before { background: var(--p50); }
 #state[data-state=busy]::before { background: var(--status-4); }
@@ -44,7 +44,7 @@ select { max-width: 100%; font-family: ui-monospace, monospace; }
 .buttons { display: flex; flex-wrap: wrap; gap: .4rem; }
 button[data-done]::after { content: " ✓"; }
 
-.bar { display: flex; flex-wrap: wrap; align-items: center; gap: .25rem 1rem; margin: .75rem 0; color: var(--muted); font-size: .875rem; min-height: 2rem; }
+.bar { display: flex; flex-wrap: wrap; align-items: center; gap: .25rem 1rem; margin: .75rem 0; color: var(--muted); min-height: 2rem; }
 fieldset { display: flex; align-items: center; border: 0; margin: 0; padding: 0; }
 legend { float: left; padding: 0 .75rem 0 0; color: var(--text); font-weight: 600; }
 fieldset input { position: absolute; opacity: 0; }
@@ -62,9 +62,9 @@ dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr));
 #endings dt { font-size: .8125rem; padding-right: .9rem; }
 #endings dt span { display: block; font-size: .75rem; }
 #endings small { height: 2.6em; white-space: normal; overflow-wrap: anywhere; }
-dl div, figure, .table, .notes, #objective, #changed { background: var(--panel); border: 1px solid var(--line); border-radius: .6rem; }
+dl div, figure, .table, .notes, .aside, #slowest, #changed { background: var(--panel); border: 1px solid var(--line); border-radius: .6rem; }
 dl div { position: relative; padding: .6rem .9rem; min-width: 0; }
-dt { font-weight: 600; font-size: .875rem; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; padding-right: 1.2rem; }
+dt { font-weight: 600; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; padding-right: 1.2rem; }
 dt span { font-weight: 400; color: var(--muted); }
 dd { margin: 0; }
 data { display: block; font-size: 1.75rem; line-height: 1.3; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -93,14 +93,19 @@ dl .copy { position: absolute; top: .45rem; right: .4rem; }
 #aborted.some data { color: var(--aborted); }
 #rejected.some data { color: var(--rejected); }
 
-#changed { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem .75rem; margin-top: .6rem; padding: .4rem .9rem; font-size: .875rem; min-height: 3rem; color: var(--muted); }
-#changed h2, #objective h2 { font-size: .875rem; color: var(--text); }
+#changed, .aside, #slowest { margin-top: .6rem; padding: .6rem .9rem; color: var(--muted); }
+#changed { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem .75rem; min-height: 3rem; }
+#changed h2, .aside h2, #slowest h2 { color: var(--text); }
 #changes { display: flex; flex-wrap: wrap; gap: .3rem .5rem; }
 #changes button { text-align: left; overflow-wrap: anywhere; }
-#objective { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 3fr); gap: .2rem .9rem; margin-top: .6rem; padding: .6rem .9rem; font-size: .875rem; color: var(--muted); }
-#objective dl { grid-template-columns: repeat(3, minmax(0, 1fr)); grid-row: span 2; }
-#objective dl div { border: 0; padding: 0 .9rem; }
-#objective data { font-size: 1.25rem; color: var(--text); }
+.aside { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 3fr); gap: .2rem .9rem; }
+.aside dl { grid-template-columns: repeat(3, minmax(0, 1fr)); grid-row: span 2; }
+.aside dl div { border: 0; padding: 0 .9rem; }
+.aside data { font-size: 1.25rem; color: var(--text); }
+.aside code { overflow-wrap: anywhere; color: var(--text); }
+ol { list-style: none; margin: .3rem 0 0; padding: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+ol span { display: inline-block; min-width: 5rem; margin-right: .75rem; }
+ol span:nth-of-type(2) { color: var(--text); font-weight: 600; }
 #alert { color: var(--error); font-weight: 600; }
 
 .charts { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .6rem; margin: .6rem 0; }
@@ -118,12 +123,12 @@ figcaption h2 { color: var(--text); font-size: .875rem; }
 #heat .plot { flex: 1; min-height: 20rem; }
 
 .table .bar { padding: 0 .9rem; }
-.table .bar h2 { color: var(--text); margin-right: auto; }
-input[type=search] { font: inherit; font-size: .875rem; color: inherit; background: var(--page); border: 1px solid var(--line); border-radius: .4rem; min-height: 2rem; padding: .2rem .7rem; width: 14rem; max-width: 100%; }
+.table .bar h2 { font-size: 1rem; color: var(--text); margin-right: auto; }
+input[type=search] { font: inherit; color: inherit; background: var(--page); border: 1px solid var(--line); border-radius: .4rem; min-height: 2rem; padding: .2rem .7rem; width: 14rem; max-width: 100%; }
 .sort { display: none; }
 .scroll { overflow-x: auto; }
 table, thead, tbody { display: block; min-width: fit-content; }
-table { font-size: .875rem; font-variant-numeric: tabular-nums; }
+table { font-variant-numeric: tabular-nums; }
 tr { display: grid; grid-template-columns: var(--columns); }
 tbody tr { border-top: 1px solid var(--line); content-visibility: auto; contain-intrinsic-size: auto 2.6rem; }
 th, td { padding: .3rem .5rem; text-align: right; white-space: nowrap; }
@@ -144,16 +149,16 @@ tbody tr:hover, tbody tr.chosen { background: var(--page); }
 tbody tr.chosen th { box-shadow: inset .25rem 0 var(--rate); }
 tbody button { all: unset; cursor: pointer; }
 tbody button:focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
-td small { min-height: 0; font-size: .75rem; overflow: visible; }
+td small { min-height: 0; font-size: .75rem; overflow: visible; white-space: normal; }
 tbody tr.idle { color: var(--muted); }
 [data-alarm="4"] { color: var(--status-4); font-weight: 600; }
 [data-alarm="5"] { color: var(--status-5); font-weight: 600; }
 [data-alarm=aborted] { color: var(--aborted); font-weight: 600; }
-#empty { padding: .5rem .9rem .8rem; color: var(--muted); font-size: .875rem; }
+#empty { padding: .5rem .9rem .8rem; color: var(--muted); }
 #more { margin: .5rem .9rem .8rem; }
 
-.notes { margin: .75rem 0; padding: .9rem 1rem; font-size: .875rem; color: var(--muted); }
-.notes h2 { color: var(--text); font-size: .875rem; }
+.notes { margin: .75rem 0; padding: .9rem 1rem; color: var(--muted); }
+.notes h2 { color: var(--text); }
 .notes p { max-width: 65rem; margin-top: .4rem; }
 .notes strong { color: var(--text); }
 footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
@@ -181,10 +186,10 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
   fieldset legend { padding-right: .5rem; }
   fieldset span { padding: .2rem .5rem; }
   dl { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .4rem; }
-  #objective { grid-template-columns: minmax(0, 1fr); }
-  #objective dl { gap: .4rem; }
-  #objective dl div { padding: 0; }
-  #objective small, #objective dt span { white-space: normal; }
+  .aside { grid-template-columns: minmax(0, 1fr); }
+  .aside dl { gap: .4rem; }
+  .aside dl div { padding: 0; }
+  .aside small, .aside dt span { white-space: normal; }
   #rate { grid-column: span 2; }
   #endings { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .4rem; margin-top: .4rem; }
   dl div, #endings div { padding: .45rem .6rem; }
@@ -214,7 +219,7 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
 .u-wrap div { position: absolute; }
 .u-under { overflow: hidden; }
 .uplot canvas { display: block; position: relative; width: 100%; height: 100%; }
-.u-cursor-x, .u-cursor-y, .u-cursor-pt { left: 0; top: 0; pointer-events: none; will-change: transform; }
+.u-cursor-x, .u-cursor-pt { left: 0; top: 0; pointer-events: none; will-change: transform; }
 .u-cursor-x { height: 100%; border-right: 1px dashed var(--muted); }
 .u-cursor-pt { border-radius: 50%; border: 0 solid; background-clip: padding-box !important; }
 .u-off { display: none; }

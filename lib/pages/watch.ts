@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
 import { performance, type EventLoopUtilization } from 'node:perf_hooks'
-import type { Gatherer, Points } from '../snapshot'
+import type { Gatherer, HistogramPoints, Points } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
 import { clearTimeout, pause, setTimeout, type Timer } from '../timers'
-import type { Answer, ObjectiveWindow, Sample, ShownHistogram } from './browser/feed'
+import type { Answer, ObjectiveWindow, Sample, ShownHistogram, SlowRequest } from './browser/feed'
 import { RecentSamples } from './recent-samples'
+import { slowestOf } from './slowest'
 import { familyNames, Tally, type Reading } from './tally'
 
 const intervalMs = 1000
@@ -26,6 +28,7 @@ const itemsPerStep = 5000
 
 export interface WatchOptions {
   readonly histogram: ShownHistogram
+  readonly traceUrl: string | undefined
   readonly gather: Gatherer
   readonly slices: TimeSlices
 }
@@ -54,8 +57,11 @@ export class Watch {
   #reading: Reading | undefined
   /** The time of the last sample. */
   #time = 0
-  /** How many rows and cells of the tally have been told in samples. */
-  #told = { rows: 0, cells: 0 }
+  /** How many rows, cells and native buckets of the tally have been told in samples. */
+  #told = { rows: 0, cells: 0, natives: 0 }
+  /** The slowest requests, and the id of the sample in which they became others. */
+  #slowest: readonly SlowRequest[] = []
+  #slowestSince = 0
   readonly #recent = new RecentSamples({ keepSeconds: keepMs / 1000, mostBytes })
   #last = 0
   #utilization: EventLoopUtilization | undefined
@@ -79,6 +85,7 @@ export class Watch {
     this.#first ??= this.#begin()
     await this.#first
     if (this.#failure !== undefined) throw this.#failure
+    const continues = this.#continues(known)
     const head: Omit<Answer, 'all' | 'samples'> = {
       generation: this.#generation,
       now: clockSeconds(),
@@ -87,9 +94,9 @@ export class Watch {
       busy: round(performance.eventLoopUtilization().utilization),
       last: this.#last,
       gauges: this.#reading!.gauges,
-      ...objective !== undefined && { objective }
+      ...objective !== undefined && { objective },
+      ...(!continues || known.last < this.#slowestSince) && { slowest: this.#slowest }
     }
-    const continues = this.#continues(known)
     const samples = this.#recent.after(continues ? known.last : -1)
     if (!continues) this.#all ??= this.#writeAll(this.#reading!)
     const all = continues ? [] : [Buffer.from(',"all":'), await this.#all!]
@@ -126,7 +133,7 @@ export class Watch {
   #beginGeneration (tally: Tally): void {
     this.#generation = randomUUID()
     this.#tally = tally
-    this.#told = { rows: 0, cells: 0 }
+    this.#told = { rows: 0, cells: 0, natives: 0 }
     this.#recent.clear()
   }
 
@@ -156,15 +163,16 @@ export class Watch {
     const { gather, histogram } = this.#options
     try {
       const { families } = await gather({ names: new Set(familyNames(histogram)), timeoutMs })
-      if (!families.some(({ name }) => name === histogram.name)) throw new Error(`${histogram.name} is not there`)
-      await this.#take(families)
+      const points = families.find(({ name }) => name === histogram.name)
+      if (points === undefined) throw new Error(`${histogram.name} is not there`)
+      await this.#take(families, points as HistogramPoints)
       this.#failure = undefined
     } catch (error) {
       this.#failure = error
     }
   }
 
-  async #take (families: readonly Points[]): Promise<void> {
+  async #take (families: readonly Points[], points: HistogramPoints): Promise<void> {
     const time = clockSeconds()
     const utilization = performance.eventLoopUtilization()
     const { utilization: busy } = performance.eventLoopUtilization(utilization, this.#utilization)
@@ -181,17 +189,25 @@ export class Watch {
       reading = await tally.read(families)
       this.#beginGeneration(tally)
     }
+    const slowest = await slowestOf(points, Date.now() / 1000, this.#options)
     // From here on nothing is waited for, so that every answer finds one sample or the next.
     this.#last++
-    const { rows, cells } = this.#tally
+    const { rows, cells, natives } = this.#tally
     if (counts !== undefined) {
-      const news = { rows: rows.slice(this.#told.rows), cells: cells.slice(this.#told.cells) }
+      const newNatives = natives.slice(this.#told.natives)
+      const news = {
+        rows: rows.slice(this.#told.rows),
+        cells: cells.slice(this.#told.cells),
+        ...newNatives.length > 0 && { natives: newNatives }
+      }
       const sample: Sample = {
         id: this.#last, from: this.#time, time, busy: round(busy), stall: round(stall), ...news, counts
       }
       this.#recent.add({ id: this.#last, time, json: Buffer.from(JSON.stringify(sample)) })
     }
-    this.#told = { rows: rows.length, cells: cells.length }
+    this.#told = { rows: rows.length, cells: cells.length, natives: natives.length }
+    if (!isDeepStrictEqual(slowest, this.#slowest)) this.#slowestSince = this.#last
+    this.#slowest = slowest
     this.#reading = reading
     this.#time = time
     this.#all = undefined
@@ -202,9 +218,10 @@ export class Watch {
     // A sample that is being taken may add rows, which are told with that sample.
     const rows = this.#tally.rows.slice(0, this.#told.rows)
     const cells = this.#tally.cells.slice(0, this.#told.cells)
+    const natives = this.#tally.natives.slice(0, this.#told.natives)
     const grown = await this.#tally.changes(new Float64Array(0), counts)
     const parts: string[] = []
-    for (const [name, items] of Object.entries({ rows, cells, counts: grown! })) {
+    for (const [name, items] of Object.entries({ rows, cells, natives, counts: grown! })) {
       parts.push(`"${name}":[${await writeInSteps(items, slices)}]`)
     }
     return Buffer.from(`{${parts.join()}}`)

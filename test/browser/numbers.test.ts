@@ -6,7 +6,6 @@ import {
   formatShare, formatTotal, formatWindow
 } from '../../lib/pages/browser/format'
 import { History } from '../../lib/pages/browser/history'
-import { burnQuery, queries } from '../../lib/pages/browser/promql'
 import { estimateQuantile } from '../../lib/pages/browser/quantile'
 import { emptyRow, labelsOf, requestsOf, rowKey, statusClass, type Row } from '../../lib/pages/browser/rows'
 
@@ -125,12 +124,12 @@ t.test('what was counted before the page was opened is known since the start, an
   t.equal(all.seconds, 500)
   t.equal(history.busySinceStart, 0.25)
   t.same(bucketsOf(all), { '/a': [5, 7, 8], '/b': [0, 0, 0] })
-  t.same(all.total.counts, { buckets: [5, 7, 8], sum: 10, statuses: { 200: 6, 404: 2 }, aborted: {} })
+  t.same(all.total.counts, { buckets: [5, 7, 8], native: [], sum: 10, statuses: { 200: 6, 404: 2 }, aborted: {} })
   t.same(all.rejected, { bad_url: 3 })
   const window = history.over(60)!
   t.equal(window.seconds, 1)
   t.same(bucketsOf(window), { '/a': [0, 2, 2], '/b': [0, 0, 0] })
-  t.same(window.total.counts, { buckets: [0, 2, 2], sum: 0.5, statuses: { 404: 2 }, aborted: {} })
+  t.same(window.total.counts, { buckets: [0, 2, 2], native: [], sum: 0.5, statuses: { 404: 2 }, aborted: {} })
   t.same(window.rejected, {})
 })
 
@@ -152,7 +151,7 @@ t.test('rows and cells may be new in a sample', async t => {
   const sample = server.sample({ counts: [25, 2, 28, 0.1, 29, 2] })
   history.add(server.answer([{ ...sample, rows: [['PUT', '/c', 25]], cells: [[29, 2, 'status', '201']] }]), 1001)
   const { counts } = history.over(60)!.rows.get(rowKey('PUT', '/c'))!
-  t.same(counts, { buckets: [2, 2, 2], sum: 0.1, statuses: { 201: 2 }, aborted: {} })
+  t.same(counts, { buckets: [2, 2, 2], native: [], sum: 0.1, statuses: { 201: 2 }, aborted: {} })
 })
 
 t.test('gauges are those of the last answer', async t => {
@@ -278,7 +277,7 @@ t.test('without labels there is one row, and no status', async t => {
   t.same([...history.sinceStart()!.rows.values()], [{
     method: undefined,
     route: undefined,
-    counts: { buckets: [1, 2], sum: 0.5, statuses: {}, aborted: { in_reply: 2 } },
+    counts: { buckets: [1, 2], native: [], sum: 0.5, statuses: {}, aborted: { in_reply: 2 } },
     inFlight: 0,
     oldest: 0,
     longLived: {}
@@ -327,42 +326,6 @@ t.test('rows are compared only if the window before is known', async t => {
     [[rowKey('GET', '/a'), '4xx 0 % → 100 %']])
   t.equal(changesOf(upperBounds, history.over(60)!, history.over(60, 60)).size, 0)
   t.equal(changesOf(upperBounds, history.over(3)!, history.over(1, 2)).size, 0)
-})
-
-t.test('queries name the histogram, its labels and the window', async t => {
-  const histogram = { name: 'x_seconds', upperBounds, methodLabel: 'verb', routeLabel: 'path', statusLabel: 'code' }
-  const row = queries({ histogram, method: 'GET', route: '/"\\\n', seconds: 60, processMetrics: true })
-  t.equal(row.p99,
-    'histogram_quantile(0.99, sum by (le) (rate(x_seconds_bucket{verb="GET",path="/\\"\\\\\\n"}[60s])))')
-  t.equal(row['status-4'], 'sum(increase(x_seconds_count{verb="GET",path="/\\"\\\\\\n",code=~"4.*"}[60s]))')
-  t.equal(row.aborted, 'sum(increase(http_requests_aborted_total{method="GET",route="/\\"\\\\\\n"}[60s]))')
-  t.equal(row.rejected, undefined)
-
-  t.equal(row.oldest, 'max(http_request_oldest_seconds{method="GET",route="/\\"\\\\\\n"})')
-  t.equal(row['loop-busy'], 'sum(rate(nodejs_eventloop_active_seconds_total[60s])) / ' +
-    '(sum(rate(nodejs_eventloop_active_seconds_total[60s])) + sum(rate(nodejs_eventloop_idle_seconds_total[60s])))')
-  t.equal(row.loop, 'sum(irate(nodejs_eventloop_active_seconds_total[5m]))')
-  t.notMatch(row.failures, 'rejected')
-
-  const all = queries({ histogram, seconds: undefined, processMetrics: true })
-  t.equal(all.rate, 'sum(x_seconds_count) / (time() - max(process_start_time_seconds))')
-  t.equal(all.failures, 'sum by (code) (irate(x_seconds_count{code=~"[45].*"}[5m])) or ' +
-    'label_replace(sum(irate(http_requests_aborted_total[5m])), "ending", "aborted", "", "") or ' +
-    'label_replace(sum(irate(http_requests_rejected_total[5m])), "ending", "rejected", "", "")')
-  t.equal(all.mean, 'sum(x_seconds_sum) / sum(x_seconds_count)')
-  t.equal(all.rejected, 'sum(http_requests_rejected_total)')
-  t.equal(all['in-flight'], 'sum(http_requests_in_flight)')
-
-  const plain = queries({ histogram: { name: 'y', upperBounds }, seconds: 10, processMetrics: false })
-  t.equal(plain.rate, 'sum(rate(y_count[10s]))')
-  t.equal(plain['status-5'], undefined)
-  t.notMatch(plain.failures, 'y_count')
-  t.equal(plain['loop-busy'], undefined)
-  t.equal(queries({ histogram, seconds: undefined, processMetrics: false }).rate, undefined)
-
-  t.equal(burnQuery('x', 1, 0.99, 300),
-    '(1 - sum(rate(x_bucket{le="1.0"}[300s])) / sum(rate(x_count[300s]))) / (1 - 0.99)')
-  t.match(burnQuery('x', 0.25, 0.99, 300), 'le="0.25"')
 })
 
 t.test('a request that hangs stands out most, whether the window before is known or not', async t => {

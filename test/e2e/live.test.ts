@@ -569,9 +569,65 @@ t.test('an objective shows how fast its budget is used up, as the alerts have it
   t.same(complaints, [])
 })
 
+t.test('with native buckets and exemplars it says how exact it is, which buckets would be better, and what was slow', {
+  skip
+}, async t => {
+  const { app, address } = await startApplication(t, {
+    server: { host: '127.0.0.1', port: 0, live: { traceUrl: 'http://127.0.0.1:1/trace/{trace_id}' } },
+    histogram: { native: true },
+    exemplars: request => ({ trace_id: request.headers['x-trace'] as string, user: '<b>"Bob"</b>' })
+  }, app => {
+    app.get<{ Params: { ms: string } }>('/:ms', async request =>
+      new Promise(resolve => setTimeout(() => resolve('x'), Number(request.params.ms))))
+  })
+  const { page, complaints } = await openPage(await startBrowser(t), live(app.latency.url!))
+  await isLive(page)
+  t.equal(await page.locator('#buckets').isVisible(), false)
+  t.match(await page.locator('#slowest').innerText(), 'None yet')
+  const times: number[] = []
+  for (let index = 0; index < 100; index++) {
+    const start = performance.now()
+    const ms = index < 60 ? 30 : index < 95 ? 70 : 160
+    await send(1, `${address}/${ms}`, { headers: { 'x-trace': `/${index}?` } })
+    times.push((performance.now() - start) / 1000)
+  }
+  await shows(page, 'all requests', async () => (await page.locator('#rate small').innerText()) === '100 in all')
+  await page.locator('#pause').click()
+  times.sort((a, b) => a - b)
+  for (const [id, q] of [['p50', 0.5], ['p90', 0.9], ['p99', 0.99]] as const) {
+    const real = times[Math.ceil(q * 100) - 1]!
+    const note = await page.locator(`#${id} small`).innerText()
+    const [, error] = /^bucket .* ms ± ([\d.]+) %$/.exec(note)!
+    t.ok(Number(error) < 9.1, note)
+    // The client has waited for the network too.
+    const value = await number(page, id)
+    t.ok(Math.abs(value / real - 1) < Number(error) / 100 + 0.1, `${id}: ${value}, ${real}`)
+    t.match(await page.locator(`[data-key=${id}] b`).innerText(), /ms ± [\d.]+ %$/)
+    const classic = await number(page, `classic-${id}`)
+    t.match(await page.locator(`#classic-${id} small`).innerText(), classic < value ? /^off by −/ : /^off by \+/)
+  }
+  t.match((await row(page, '/:ms'))!.p99, await page.locator('#p99 data').innerText())
+  t.match(await copied(page, 'p99'), 'histogram_quantile(0.99, sum(rate(http_request_duration_seconds[60s]))) or ')
+  const option = await page.locator('#buckets code').innerText()
+  t.match(option, /^histogram: \{ buckets: \[[\d., ]+\] \}$/)
+  await page.getByRole('button', { name: 'Copy as an option' }).click()
+  await shows(page, 'the copy', async () => (await page.locator('#done').textContent()) === 'Copied the buckets')
+
+  const [slowest] = await page.locator('#slowest li').all()
+  t.match(await slowest!.innerText(), /\d (?:AM|PM)?\s*1\d\d ms\s*GET\s*\/:ms\s*\/9[5-9]\?$/)
+  const link = slowest!.getByRole('link')
+  t.match(await link.getAttribute('href'), /^http:\/\/127\.0\.0\.1:1\/trace\/%2F9[5-9]%3F$/)
+  t.equal(await link.getAttribute('rel'), 'noreferrer')
+  t.same(complaints, [])
+})
+
 t.test('axe finds nothing to object to, in light and dark, wide and narrow', { skip }, async t => {
   const { app, address } = await startApplication(t, {
-    server: { host: '127.0.0.1', port: 0, live: { objective: { latency: 0.25, share: 0.9 } } }
+    server: {
+      host: '127.0.0.1', port: 0, live: { objective: { latency: 0.25, share: 0.9 }, traceUrl: 'http://127.0.0.1/{trace_id}' }
+    },
+    histogram: { native: true },
+    exemplars: () => ({ trace_id: 'x' })
   }, app => {
     app.get('/a', async () => 'x')
     app.get('/fails', async () => { throw new Error('not today') })

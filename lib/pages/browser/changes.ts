@@ -1,6 +1,6 @@
 import { formatCount, formatEstimate, formatRate, formatShare, formatTotal } from './format'
 import type { Increase, Point } from './history'
-import { estimateQuantile } from './quantile'
+import { estimateQuantiles } from './quantile'
 import { requestsOf, statusClass, sumOf, type Row } from './rows'
 
 /** How a row differs most from the window before. */
@@ -48,13 +48,16 @@ export function changeOf (
     })
   }
   if (before !== undefined && requests >= leastRequests && requestsBefore >= leastRequests) {
-    const p99 = [before, now].map(({ counts }) => estimateQuantile(0.99, upperBounds, counts.buckets))
     // The share of requests above the bucket in which the slowest tenth began before.
     const bucket = before.counts.buckets.findIndex(count => count >= 0.9 * requestsBefore)
     const [slow, slowBefore] = [requests - now.counts.buckets[bucket]!, requestsBefore - before.counts.buckets[bucket]!]
     const weight = differenceOfShares(slow, requests, slowBefore, requestsBefore)
-    const [valueBefore, value] = p99.map(({ value, upper }) => upper === Infinity ? Infinity : value)
-    if (isApart(value!, valueBefore!)) {
+    // Quantiles take long to compute, and there may be hundreds of rows.
+    const p99 = weight < least
+      ? []
+      : [before, now].flatMap(({ counts }) => estimateQuantiles([0.99], upperBounds, counts))
+    const [valueBefore = 0, value = 0] = p99.map(({ value, upper }) => upper === Infinity ? Infinity : value)
+    if (isApart(value, valueBefore)) {
       changes.push({
         weight,
         text: `p99 ${p99.map(formatEstimate).join(' → ')}`,

@@ -1,7 +1,7 @@
 // The charts of the page, drawn by uPlot. The data and texts of the charts come from history.ts and format.ts, which
 // are tested in Node.js. This file needs a browser.
 import type UPlot from 'uplot'
-import { formatBound, formatEstimate, formatPercentage, formatRate, formatSeconds } from './format'
+import { formatBound, formatFully, formatPercentage, formatRate, formatSeconds } from './format'
 import type { Endings, Mark, Point } from './history'
 
 /** The page loads uPlot before its modules. */
@@ -9,6 +9,7 @@ declare const uPlot: typeof UPlot
 const Chart = uPlot
 
 export const quantiles: ReadonlyArray<[name: string, q: number]> = [['p50', 0.5], ['p90', 0.9], ['p99', 0.99]]
+export const qs = quantiles.map(([, q]) => q)
 
 /** The endings that have a line of their own. The lines have different dashes too, for those who see colours alike. */
 export const failures: ReadonlyArray<[name: keyof Endings, dash: number[]]> = [
@@ -272,7 +273,7 @@ export class Charts {
 
 /** The text of one point of the charts, for people who hear it. */
 export function describePoint ({ time, rates, quantiles: estimates, busy, stall }: Point): string {
-  const latency = quantiles.map(([name], index) => `${name} ${formatEstimate(estimates[index]!)}`)
+  const latency = quantiles.map(([name], index) => `${name} ${formatFully(estimates[index]!)}`)
   const endings = failures.filter(([name]) => rates[name] > 0).map(([name]) => `${name} ${formatRate(rates[name])}`)
   const stalled = stall < 0.5 ? [] : [`stalled for ${formatSeconds(stall)}`]
   return `${formatClock(time)}: ${formatRate(rates.all)} requests per second, ` +

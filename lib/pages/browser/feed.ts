@@ -11,6 +11,8 @@ export interface ShownHistogram {
   readonly methodLabel?: string | undefined
   readonly routeLabel?: string | undefined
   readonly statusLabel?: string | undefined
+  /** The resolution of its native buckets, and the option that describes it. Undefined: it has no native buckets. */
+  readonly native?: { readonly schema: number, readonly option: string } | undefined
 }
 
 /** An objective: this share of requests, below 1, takes `latency` seconds or less. */
@@ -24,8 +26,6 @@ export interface PageData {
   readonly histograms: readonly ShownHistogram[]
   /** Whether open requests are counted. */
   readonly inFlight: boolean
-  /** Whether Prometheus reads metrics of the process. */
-  readonly processMetrics: boolean
   /** The objective, and the name of the histogram that it is about. */
   readonly objective?: (Objective & { readonly histogram: string }) | undefined
 }
@@ -45,11 +45,23 @@ export type CellKind = 'status' | 'aborted' | 'rejected' | 'in flight' | 'oldest
  */
 export type CellDefinition = readonly [id: number, row: number, kind: CellKind, name: string]
 
-/** What has changed. Numbers are written one after the other: an id, and by how much the count with it has grown. */
+/**
+ * Native buckets of a row that had no number before: the number of the first, which those of the others follow, the
+ * schema, and the index of each. The index of the zero bucket is null.
+ */
+export type NativeDefinition = readonly [first: number, row: number, schema: number, ...indexes: Array<number | null>]
+
+/**
+ * What has changed. Numbers are written one after the other: an id, and by how much the count with it has grown. When
+ * the resolution of a series has been halved, counts of native buckets have moved to other ones, and grown by less
+ * than 0.
+ */
 export interface Changes {
   /** The rows and cells that are new. */
   readonly rows: readonly RowDefinition[]
   readonly cells: readonly CellDefinition[]
+  /** New native buckets. Undefined: there are none. */
+  readonly natives?: readonly NativeDefinition[]
   readonly counts: readonly number[]
 }
 
@@ -75,6 +87,20 @@ export interface ObjectiveWindow {
   readonly slow: number
 }
 
+/** A request that was slow, as an exemplar tells. */
+export interface SlowRequest {
+  /** When it was recorded, in seconds since 1970. */
+  readonly time: number
+  readonly seconds: number
+  /** The method and the route, as far as the histogram distinguishes them. */
+  readonly method: string | null
+  readonly route: string | null
+  /** The labels of the exemplar, such as the id of its trace. */
+  readonly labels: Readonly<Record<string, string>>
+  /** Where its trace is shown. Undefined: nobody has said where, or the labels do not tell. */
+  readonly url?: string | undefined
+}
+
 export interface Answer {
   /** Another generation has other numbers for its rows and cells, and counts from 0. */
   readonly generation: string
@@ -95,4 +121,6 @@ export interface Answer {
   /** The samples that the page has not had yet, as far as the server remembers them. */
   readonly samples: readonly Sample[]
   readonly objective?: readonly ObjectiveWindow[]
+  /** The slowest requests of the last minutes, the slowest first. It is there if it is new to the page. */
+  readonly slowest?: readonly SlowRequest[]
 }

@@ -1,3 +1,5 @@
+import type { Estimate } from './quantile'
+
 const unpadded = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 })
 const padded = new Intl.NumberFormat('en', { minimumSignificantDigits: 3, maximumSignificantDigits: 3 })
 const wholeNumber = new Intl.NumberFormat('en', { maximumFractionDigits: 0 })
@@ -23,8 +25,29 @@ export function formatTotal (seconds: number): string {
 }
 
 /** An estimated quantile. A quantile above the last bound is only known to be more than that bound. */
-export function formatEstimate ({ value, upper }: { readonly value: number, readonly upper: number }): string {
+export function formatEstimate ({ value, upper }: Pick<Estimate, 'value' | 'upper'>): string {
   return `${upper === Infinity ? '> ' : ''}${formatSeconds(value)}`
+}
+
+/** How far the true value may be from an estimate, if that is little enough to be told. */
+function formatError ({ error }: Estimate): string {
+  return error === undefined ? '' : `± ${twoDigits.format(100 * error)} %`
+}
+
+/** An estimate with its error, if there is one. */
+export function formatFully (estimate: Estimate): string {
+  return `${formatEstimate(estimate)} ${formatError(estimate)}`.trim()
+}
+
+/** A bucket of an estimate, and its error. */
+export function formatBucketOf (estimate: Estimate): string {
+  const { value, lower, upper } = estimate
+  return Number.isNaN(value) ? '' : `${formatBucket(lower, upper)} ${formatError(estimate)}`.trim()
+}
+
+/** How far a value is from what was measured. */
+export function formatDifference (value: number, measured: number): string {
+  return `off by ${value < measured ? '−' : '+'}${twoDigits.format(Math.abs(100 * (value / measured - 1)))} %`
 }
 
 /** A bound of a bucket. */

@@ -4,9 +4,11 @@ import type { CellDefinition, Changes, RowDefinition } from './feed'
 export interface Place {
   /** The index of the row. It is -1 for the whole application. */
   readonly row: number
-  /** The index of the bucket, one more than that of `+Inf` for the sum, and -1 for a cell. */
+  /** The index of the classic bucket, one more than that of `+Inf` for the sum, and -1 for anything else. */
   readonly bucket: number
-  readonly cell: CellDefinition | undefined
+  readonly cell?: CellDefinition
+  /** The schema and the index of the native bucket. */
+  readonly native?: readonly [schema: number, index: number]
 }
 
 /** The rows and cells of one generation of the server's numbers, and all that it has counted. */
@@ -27,14 +29,19 @@ export class Generation {
   }
 
   /** Adds what has changed, and the rows and cells that are new. */
-  add ({ rows, cells, counts }: Changes): void {
+  add ({ rows, cells, natives = [], counts }: Changes): void {
     for (const row of rows) {
       const index = this.rows.push(row) - 1
       for (let bucket = 0; bucket < this.#numbersOfRow; bucket++) {
-        this.places[row[2] + bucket] = { row: index, bucket, cell: undefined }
+        this.places[row[2] + bucket] = { row: index, bucket }
       }
     }
     for (const cell of cells) this.places[cell[0]] = { row: cell[1], bucket: -1, cell }
+    for (const [first, row, schema, ...indexes] of natives) {
+      indexes.forEach((index, place) => {
+        this.places[first + place] = { row, bucket: -1, native: [schema, index ?? -Infinity] }
+      })
+    }
     addTo(this.totals, counts)
   }
 

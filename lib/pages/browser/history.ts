@@ -1,6 +1,7 @@
 import type { Answer, Sample } from './feed'
 import { addTo, Generation } from './generation'
-import { estimateQuantile, type Estimate } from './quantile'
+import { addUp, countsOf } from './native'
+import { estimateQuantiles, type Distribution, type Estimate } from './quantile'
 import { addNumbers, noRows, rowKey, type Rows } from './rows'
 
 /** A window may be longer than asked for by this much, because samples are only roughly a second apart. */
@@ -53,6 +54,9 @@ export interface Mark {
 /** What was counted in one sample, of one row or of all. */
 interface Slice {
   readonly bucketCounts: number[]
+  readonly native: readonly number[]
+  /** What was counted in this and in the samples before it, for the quantiles of its point. It does not change. */
+  recent?: Distribution
   readonly endings: { -readonly [K in keyof Endings]: number }
 }
 
@@ -87,6 +91,11 @@ export class History {
   /** The share of the time since the process started in which its event loop was busy. NaN: there is no answer yet. */
   get busySinceStart (): number {
     return this.#busy
+  }
+
+  /** How far the clock of the page is ahead of that of the server. */
+  get offset (): number {
+    return this.#generation!.offset
   }
 
   /** The time of the last sample, by the clock of the page. NaN: there is none. */
@@ -169,19 +178,15 @@ export class History {
       while (this.#kept[oldest]!.sample.from + this.#kept[oldest]!.generation.offset <
         time + offset - quantileSeconds - toleranceSeconds && oldest < index) oldest++
       if (from + offset <= begin) return
-      const { bucketCounts, endings } = this.#slice(kept, key)
-      const recent = bucketCounts.map(() => 0)
-      for (const other of this.#kept.slice(oldest, index + 1)) {
-        this.#slice(other, key).bucketCounts.forEach((count, bucket) => { recent[bucket]! += count })
-      }
-      let cumulative = 0
-      const buckets = recent.map(count => (cumulative += count))
+      const slice = this.#slice(kept, key)
+      const { bucketCounts, endings } = slice
+      if (quantiles.length > 0) slice.recent ??= this.#together(this.#kept.slice(oldest, index + 1), key)
       points.push({
         from: from + offset,
         time: time + offset,
         bucketCounts,
         rates: perSecond(endings, time - from),
-        quantiles: quantiles.map(q => estimateQuantile(q, this.#upperBounds, buckets)),
+        quantiles: slice.recent === undefined ? [] : estimateQuantiles(quantiles, this.#upperBounds, slice.recent),
         busy,
         stall
       })
@@ -221,6 +226,15 @@ export class History {
     addNumbers(rows, this.#upperBounds, this.#generation!, this.#gauges)
   }
 
+  /** What was counted in some samples together. */
+  #together (kept: readonly Kept[], key: string | undefined): Distribution {
+    const slices = kept.map(one => this.#slice(one, key))
+    let cumulative = 0
+    const buckets = [...this.#upperBounds, Infinity].map((_bound, bucket) =>
+      (cumulative += slices.reduce((sum, { bucketCounts }) => sum + bucketCounts[bucket]!, 0)))
+    return { buckets, native: countsOf(addUp(slices.flatMap(({ native }) => native))) }
+  }
+
   #slice ({ generation, sample, slices }: Kept, key: string | undefined): Slice {
     let slice = slices.get(key)
     if (slice === undefined) {
@@ -233,15 +247,18 @@ export class History {
 
   #sum ({ rows, places }: Generation, { counts }: Sample, key: string | undefined): Slice {
     const bucketCounts = [...this.#upperBounds, Infinity].map(() => 0)
+    const native: number[] = []
     const endings = { all: 0, '4xx': 0, '5xx': 0, aborted: 0, rejected: 0 }
     const wanted = key === undefined
       ? undefined
       : rows.findIndex(([method, route]) => rowKey(method ?? undefined, route ?? undefined) === key)
     for (let index = 0; index < counts.length; index += 2) {
-      const { row, bucket, cell } = places[counts[index]!]!
+      const { row, bucket, cell, native: nativeBucket } = places[counts[index]!]!
       if (wanted !== undefined && row !== wanted) continue
       const count = counts[index + 1]!
-      if (cell === undefined) {
+      if (nativeBucket !== undefined) {
+        native.push(nativeBucket[0], nativeBucket[1], count)
+      } else if (cell === undefined) {
         if (bucket === bucketCounts.length) continue
         bucketCounts[bucket]! += count
         endings.all += count
@@ -252,7 +269,7 @@ export class History {
         endings[cell[2]] += count
       }
     }
-    return { bucketCounts, endings }
+    return { bucketCounts, native: countsOf(addUp(native)), endings }
   }
 }
 

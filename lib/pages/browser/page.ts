@@ -1,17 +1,17 @@
 // The page at `/live`. It asks the metrics server once a second, and shows the answers. This file needs a browser; all
 // computation is in the other modules.
 import { changesOf, sinceWhen, type Change } from './changes'
-import { Charts, describePoint, failures, formatClock, quantiles, spans, type Marked } from './charts'
-import { find, setText } from './elements'
-import type { Answer, ObjectiveWindow, PageData, ShownHistogram } from './feed'
+import { Charts, describePoint, failures, formatClock, qs, quantiles, spans, type Marked } from './charts'
+import { create, find, setText } from './elements'
+import type { Answer, ObjectiveWindow, PageData, ShownHistogram, SlowRequest } from './feed'
 import {
-  formatCount, formatCounts, formatBucket, formatEstimate, formatPercentage, formatRate, formatSeconds,
-  formatShare, formatTotal, formatWindow, nothing
+  formatBucketOf, formatCount, formatCounts, formatDifference, formatEstimate, formatFully, formatPercentage,
+  formatRate, formatSeconds, formatShare, formatTotal, formatWindow, nothing
 } from './format'
 import { copy, drawPicture, save } from './handover'
 import { History, type Increase, type Point } from './history'
-import { burnQuery, queries } from './promql'
-import { estimateQuantile } from './quantile'
+import { proposeBounds } from './proposal'
+import { estimateQuantile, estimateQuantiles } from './quantile'
 import { emptyRow, labelsOf, requestsOf, rowKey, statusClass, statusesOf, sumOf, type Row } from './rows'
 import { Table } from './table'
 
@@ -27,8 +27,7 @@ const mentionSeconds = 60
 const busyShare = 0.9
 const busySeconds = 3
 
-const { histograms, inFlight: hasOpen, processMetrics, objective } =
-  JSON.parse(document.body.dataset.page!) as PageData
+const { histograms, inFlight: hasOpen, objective } = JSON.parse(document.body.dataset.page!) as PageData
 
 const state = find('#state')
 const select = find<HTMLSelectElement>('#histogram')
@@ -55,6 +54,9 @@ let paused = false
 let refused = false
 /** When the last answer came, in milliseconds. */
 let answeredMs = NaN
+/** The PromQL of the numbers by their ids, and what they are about. */
+let queries: Promise<Readonly<Record<string, string>>>
+let queriesAbout = ''
 /** What is wrong, if anything is. */
 let trouble: string | undefined
 
@@ -120,6 +122,7 @@ async function ask (): Promise<number> {
   const content = JSON.parse(answer) as Answer
   history.add(content, clock(receivedMs))
   objectiveWindows = content.objective
+  if (content.slowest !== undefined) showSlowest(content.slowest)
   answeredMs = receivedMs
   trouble = undefined
   if (!paused) drawInFrames()
@@ -166,7 +169,7 @@ function draw (): void {
 }
 
 function finish (parts: Generator): void {
-  while (parts.next().done !== true);
+  Array.from(parts)
 }
 
 /** Draws one part of the page in each frame, so that none takes long. */
@@ -183,15 +186,19 @@ function * parts (): Generator<undefined, void> {
   const before = windowSeconds === undefined ? undefined : history.over(windowSeconds, windowSeconds)
   changes = increase === undefined ? new Map() : changesOf(histogram.upperBounds, increase, before)
   yield
-  points = history.points(quantiles.map(([, q]) => q), quantileSeconds, spans[1], table.chosen)
+  points = history.points(qs, quantileSeconds, spans[1], table.chosen)
   marks = history.marks()
   yield * chartParts()
   yield * table.show(increase, changes, `By route and method, ${windowText()}`)
   showScope(increase)
-  showNumbers(increase, chosenRow(increase))
+  const row = chosenRow(increase)
+  showNumbers(increase, row)
+  yield
+  showBuckets(row)
   showChanges(increase)
   showObjective()
   keepLink()
+  keepQueries()
   showState()
 }
 
@@ -267,11 +274,10 @@ function showNumbers (increase: Increase | undefined, row: Row): void {
   const isKnown = increase !== undefined
   setNumber('rate', isKnown ? all / increase.seconds : NaN, formatRate, isKnown ? `${formatCount(all)} in all` : '')
   setNumber('mean', counts.sum / all, formatSeconds, all === 0 ? '' : `${formatTotal(counts.sum)} in total`)
-  for (const [name, q] of quantiles) {
-    const estimate = estimateQuantile(q, histogram.upperBounds, counts.buckets)
-    const { value, lower, upper } = estimate
-    const bucket = Number.isNaN(value) ? '' : `bucket ${formatBucket(lower, upper)}`
-    setNumber(name, value, () => formatEstimate(estimate), bucket)
+  const estimates = estimateQuantiles(qs, histogram.upperBounds, counts)
+  for (const [index, estimate] of estimates.entries()) {
+    const bucket = formatBucketOf(estimate)
+    setNumber(quantiles[index]![0], estimate.value, () => formatEstimate(estimate), bucket && `bucket ${bucket}`)
   }
   const share = (part: number): string => all === 0 || part === 0 ? '' : formatShare(part, all)
   const note = (...parts: string[]): string => parts.filter(part => part !== '').join('; ')
@@ -335,7 +341,7 @@ function showChanges (increase: Increase | undefined): void {
   // The buttons stay, because one that is replaced loses the focus.
   while (list.children.length > most.length) list.lastElementChild!.remove()
   most.forEach(([key], index) => {
-    const button = list.children[index] as HTMLButtonElement ?? list.appendChild(document.createElement('button'))
+    const button = list.children[index] as HTMLButtonElement ?? list.appendChild(create('button'))
     button.type = 'button'
     setText(button, texts[index]!)
     button.onclick = () => table.choose(key)
@@ -357,6 +363,42 @@ function changeTexts (all: ReadonlyArray<[key: string, change: Change]>): string
     sinceTimes.set(id, since)
     return `${rowName(key)}: ${text} since ${formatClock(since)}`
   })
+}
+
+/** Shows what the classic buckets would have answered, and which would answer best, if native ones have measured. */
+function showBuckets ({ counts: { buckets, native } }: Row): void {
+  const section = document.getElementById('buckets')
+  if (section === null) return
+  section.hidden = native.length === 0
+  if (section.hidden) return
+  const measured = estimateQuantiles(qs, histogram.upperBounds, { buckets, native })
+  qs.forEach((q, index) => {
+    const classic = estimateQuantile(q, histogram.upperBounds, buckets)
+    setNumber(`classic-${quantiles[index]![0]}`, classic.value, () => formatEstimate(classic),
+      `${formatDifference(classic.value, measured[index]!.value)}; ${formatBucketOf(classic)}`)
+  })
+  // The latency of an objective has to be a bound.
+  const kept = objective?.histogram === histogram.name ? [objective.latency] : []
+  const { upperBounds, error } = proposeBounds(native, histogram.upperBounds.length, kept)
+  setText(section.querySelector('p span')!, `At most ${formatShare(error, 1)} off from p50 to p99.9 would be`)
+  setText(section.querySelector('code')!, `${histogram.native!.option}: { buckets: [${upperBounds.join(', ')}] }`)
+}
+
+/** Lists the slowest requests. */
+function showSlowest (slowest: readonly SlowRequest[]): void {
+  const list = document.querySelector('#slowest ol')
+  if (list === null) return
+  list.replaceChildren(...slowest.map(({ time, seconds, method, route, labels, url }) => {
+    const item = create('li')
+    const text = labels.trace_id ?? Object.entries(labels).map(label => label.join('=')).join(' ')
+    item.append(
+      ...[formatClock(time + history.offset), formatSeconds(seconds), method ?? '', route ?? '']
+        .map(word => create('span', word)),
+      url === undefined ? text : Object.assign(create('a', text), { href: url, rel: 'noreferrer', target: '_blank' })
+    )
+    return item
+  }))
+  find('#slowest p').hidden = slowest.length > 0
 }
 
 function showObjective (): void {
@@ -385,7 +427,7 @@ function showPoint (): void {
   const index = Math.min(charts?.cursor ?? last, last)
   const point = points[index]
   quantiles.forEach(([name], quantile) => {
-    setKey(name, point === undefined ? nothing : formatEstimate(point.quantiles[quantile]!))
+    setKey(name, point === undefined ? nothing : formatFully(point.quantiles[quantile]!))
   })
   setKey('rate', point === undefined ? nothing : formatRate(point.rates.all))
   for (const [name] of failures) setKey(name, point === undefined ? nothing : formatRate(point.rates[name]))
@@ -413,33 +455,38 @@ function keepLink (): void {
   if (location.hash !== hash) window.history.replaceState(null, '', hash)
 }
 
+/** Asks for the queries of the numbers that the page shows, if they are about something else than before. */
+function keepQueries (): void {
+  const about = new URLSearchParams({
+    histogram: histogram.name, ...labelsOf(table.chosen), window: String(windowSeconds ?? 'start')
+  }).toString()
+  if (about === queriesAbout) return
+  queriesAbout = about
+  queries = fetch(`live/queries?${about}`).then(response => response.json())
+  queries.catch(() => { queriesAbout = '' })
+}
+
 function secondsOf ({ value }: HTMLInputElement): number | undefined {
   return value === 'start' ? undefined : Number(value)
 }
 
-/** The queries of all numbers as they are shown. */
-function shownQueries (): Readonly<Record<string, string | undefined>> {
-  const burns = (objectiveWindows ?? []).flatMap(({ seconds }) => {
-    const query = burnQuery(objective!.histogram, objective!.latency, objective!.share, seconds)
-    // The budget is that of the longest window, which is the last.
-    return [[`burn-${seconds}`, query], ['budget', `1 - ${query}`]]
-  })
-  return {
-    ...queries({ histogram, ...labelsOf(table.chosen), seconds: windowSeconds, processMetrics }),
-    ...Object.fromEntries(burns)
-  }
-}
-
 /** Copies a text, and says so. The button shows it for a moment. */
 async function copyWith (button: HTMLElement, text: string, done: string): Promise<void> {
-  const say = (words: string): void => setText(find('#done'), words)
-  await copy(text).then(() => say(done), error => say(`Not copied: ${error.message}`))
+  await copy(text).then(() => say(done), sayWhyNot)
   button.dataset.done = ''
   setTimeout(() => delete button.dataset.done, 1500)
 }
 
+function say (words: string): void {
+  setText(find('#done'), words)
+}
+
+function sayWhyNot ({ message }: Error): void {
+  say(`Not done: ${message}`)
+}
+
 /** Everything that the page shows, as plain data. */
-function shownState (): object {
+async function shownState (): Promise<object> {
   const increase = windowSeconds === undefined ? history.sinceStart() : history.over(windowSeconds)
   return {
     page: location.href,
@@ -455,7 +502,7 @@ function shownState (): object {
     objective: objective && { ...objective, windows: objectiveWindows },
     seconds: points,
     marks,
-    promql: shownQueries()
+    promql: await queries.catch(() => undefined)
   }
 }
 
@@ -475,15 +522,18 @@ function textLines (): string[] {
 }
 
 for (const button of document.querySelectorAll<HTMLButtonElement>('[data-query]')) {
-  button.onclick = () => {
-    const query = shownQueries()[button.dataset.query!]
-    if (query === undefined) setText(find('#done'), 'No query gives this number')
+  button.onclick = () => queries.then(all => {
+    const query = all[button.dataset.query!]
+    if (query === undefined) say('No query gives this number')
     else copyWith(button, query, `Copied: ${query}`)
-  }
+  }, sayWhyNot)
+}
+for (const button of document.querySelectorAll<HTMLButtonElement>('#propose')) {
+  button.onclick = () => copyWith(button, find('#buckets code').textContent!, 'Copied the buckets')
 }
 find('#link').onclick = () => copyWith(find('#link'), location.href, 'Copied the link')
-find('#json').onclick = () => {
-  save(fileName('json'), new Blob([JSON.stringify(shownState(), null, 2)], { type: 'application/json' }))
+find('#json').onclick = async () => {
+  save(fileName('json'), new Blob([JSON.stringify(await shownState(), null, 2)], { type: 'application/json' }))
 }
 find('#png').onclick = async () => save(fileName('png'), await drawPicture(textLines()))
 select.replaceChildren(...histograms.map(({ name }) => new Option(name)))

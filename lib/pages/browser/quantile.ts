@@ -1,8 +1,29 @@
+import { addUp, estimateNative, type NativeCounts } from './native'
+
 /** An estimated quantile, and the bounds of its bucket. The true value is above `lower` and at most `upper`. */
 export interface Estimate {
   readonly value: number
   readonly lower: number
   readonly upper: number
+  /** How far the true value may be from this one, as a share of this one. Undefined: the bucket is a classic one. */
+  readonly error?: number
+}
+
+/** Requests by how long they took. */
+export interface Distribution {
+  /** The cumulative counts of the classic buckets. */
+  readonly buckets: readonly number[]
+  /** Empty: there are no native buckets, or no requests. */
+  readonly native: NativeCounts
+}
+
+/** Estimates quantiles by the native buckets, or by the classic ones if there are no others. */
+export function estimateQuantiles (
+  qs: readonly number[], upperBounds: readonly number[], { buckets, native }: Distribution
+): Estimate[] {
+  if (native.length === 0) return qs.map(q => estimateQuantile(q, upperBounds, buckets))
+  const added = addUp(native)
+  return qs.map(q => estimateNative(q, added))
 }
 
 const none: Estimate = { value: NaN, lower: NaN, upper: NaN }

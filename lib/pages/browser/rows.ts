@@ -1,9 +1,12 @@
 import type { Generation } from './generation'
+import { addUp, countsOf } from './native'
 
 /** Requests that were counted. */
 export interface Counts {
   /** The cumulative counts of the buckets. The last one is that of `+Inf`, and counts all requests. */
   readonly buckets: number[]
+  /** The counts of the native buckets. Empty: there are none, or no requests. */
+  native: number[]
   /** The seconds that the requests took together. */
   sum: number
   /** Requests by status, as the label of the histogram says it. */
@@ -71,8 +74,11 @@ export function addNumbers (
       counts.sum += numbers[first + buckets] ?? 0
     }
   }
-  places.forEach(({ row, cell }, id) => {
+  places.forEach(({ row, cell, native }, id) => {
     const number = numbers[id] ?? 0
+    if (native !== undefined && number !== 0) {
+      for (const { counts } of [found[row]!, total]) counts.native.push(native[0], native[1], number)
+    }
     if (cell === undefined || number === 0) return
     const [,, kind, name] = cell
     if (kind === 'rejected') return addCount(rejected, name, number)
@@ -84,11 +90,12 @@ export function addNumbers (
       else one.oldest = Math.max(one.oldest, number)
     }
   })
+  total.counts.native = countsOf(addUp(total.counts.native))
 }
 
 export function emptyRow (upperBounds: readonly number[], method?: string, route?: string): Row {
   const buckets = [...upperBounds, Infinity].map(() => 0)
-  const counts = { buckets, sum: 0, statuses: {}, aborted: {} }
+  const counts = { buckets, native: [], sum: 0, statuses: {}, aborted: {} }
   return { method, route, counts, inFlight: 0, oldest: 0, longLived: {} }
 }
 

@@ -1,11 +1,11 @@
 // The table of routes, and the row of it that the user has chosen. This file needs a browser.
 import type { Change } from './changes'
-import { quantiles } from './charts'
-import { find, setText } from './elements'
+import { qs, quantiles } from './charts'
+import { create, find, setText } from './elements'
 import type { ShownHistogram } from './feed'
-import { formatBucket, formatCount, formatEstimate, formatRate, formatSeconds, formatTotal, nothing } from './format'
+import { formatBucketOf, formatCount, formatEstimate, formatRate, formatSeconds, formatTotal, nothing } from './format'
 import type { Increase } from './history'
-import { estimateQuantile, type Estimate } from './quantile'
+import { estimateQuantiles, type Estimate } from './quantile'
 import { requestsOf, statusClass, sumOf, type Row } from './rows'
 
 /** A row, and what else its columns are made of. */
@@ -38,6 +38,9 @@ const firstRows = 100
 
 /** How many rows are shown in one part. */
 const rowsPerPart = 50
+
+/** The quantiles of how many rows are computed in one part. */
+const rowsPerSelection = 250
 
 /** The order of rows that change is kept for this long, so that a row can be read. */
 const keepOrderMs = 3000
@@ -89,10 +92,7 @@ function columnsOf ({ histogram, hasOpen }: TableOptions): Column[] {
       width: 6.6,
       value: ({ estimates }) => estimates.get(name)!.value,
       text: ({ estimates }) => formatEstimate(estimates.get(name)!),
-      note: ({ estimates }) => {
-        const { value, lower, upper } = estimates.get(name)!
-        return Number.isNaN(value) ? '' : formatBucket(lower, upper)
-      }
+      note: ({ estimates }) => formatBucketOf(estimates.get(name)!)
     })),
     ...statusLabel === undefined
       ? []
@@ -153,7 +153,7 @@ export class Table {
     const index = this.#columns.findIndex(column => column.id === id)
     this.#sortedBy = index === -1 ? this.#columns.findIndex(({ id }) => id === 'total') : index
     this.#descending = index === -1 || order !== 'ascending'
-    const heads = document.createElement('tr')
+    const heads = create('tr')
     heads.role = 'row'
     heads.append(...this.#columns.map((column, index) => this.#createHead(column, index)))
     find('#routes thead').replaceChildren(heads)
@@ -176,7 +176,7 @@ export class Table {
   }
 
   get sort (): string {
-    return `${this.#columns[this.#sortedBy]!.id} ${this.#descending ? 'descending' : 'ascending'}`
+    return [this.#columns[this.#sortedBy]!.id, this.#descending ? 'descending' : 'ascending'].join(' ')
   }
 
   get filter (): string {
@@ -198,7 +198,7 @@ export class Table {
       if (index === this.#sortedBy) head.ariaSort = this.#descending ? 'descending' : 'ascending'
       else head.removeAttribute('aria-sort')
     })
-    const shown = this.#inOrder(this.#select(increase, changes))
+    const shown = this.#inOrder(yield * this.#select(increase, changes))
     const visible = this.#all ? shown : shown.slice(0, firstRows)
     for (const [index, one] of visible.entries()) {
       if (index % rowsPerPart === 0) yield
@@ -216,14 +216,18 @@ export class Table {
   }
 
   /** The rows that the filter lets through. */
-  #select (increase: Increase | undefined, changes: ReadonlyMap<string, Change>): Shown[] {
+  * #select (
+    increase: Increase | undefined, changes: ReadonlyMap<string, Change>
+  ): Generator<undefined, Shown[]> {
     const wanted = this.#filter.value.toLowerCase().split(' ')
     const shown: Shown[] = []
+    let read = 0
     for (const [key, row] of increase?.rows ?? []) {
+      if (++read % rowsPerSelection === 0) yield
       const text = `${row.method ?? ''} ${row.route ?? ''}`.toLowerCase()
       if (!wanted.every(word => text.includes(word))) continue
-      const estimates = new Map(quantiles.map(([name, q]) =>
-        [name, estimateQuantile(q, this.#histogram.upperBounds, row.counts.buckets)]))
+      const found = estimateQuantiles(qs, this.#histogram.upperBounds, row.counts)
+      const estimates = new Map(quantiles.map(([name], index) => [name, found[index]!]))
       shown.push({ key, row, seconds: increase!.seconds, change: changes.get(key), estimates })
     }
     return shown
@@ -281,12 +285,11 @@ export class Table {
   }
 
   #createHead ({ name, isText }: Column, index: number): HTMLTableCellElement {
-    const [head, button] = [document.createElement('th'), document.createElement('button')]
+    const [head, button] = [create('th'), create('button', name)]
     head.role = 'columnheader'
     head.scope = 'col'
     if (isText === true) head.className = 'text'
     button.type = 'button'
-    button.textContent = name
     button.onclick = () => this.#sortBy(index)
     head.append(button)
     return head
@@ -297,18 +300,18 @@ export class Table {
    * on the button.
    */
   #createRow (key: string): Element {
-    const row = document.createElement('tr')
+    const row = create('tr')
     row.onclick = () => this.choose(this.#chosen === key ? undefined : key)
     // Rows that are laid out as grids are laid out one by one, and only those that are seen. Browsers then forget that
     // they are rows.
     row.role = 'row'
     const element: Element = { row, texts: [], notes: [], shown: [] }
     this.#columns.forEach(({ id, name, isText }, index) => {
-      const cell = document.createElement(index === 0 ? 'th' : 'td')
+      const cell = create(index === 0 ? 'th' : 'td')
       cell.role = index === 0 ? 'rowheader' : 'cell'
       cell.className = `${isText === true ? 'text ' : ''}${id}`
       cell.dataset.name = name
-      const [text, note] = [document.createElement(index === 0 ? 'button' : 'span'), document.createElement('small')]
+      const [text, note] = [create(index === 0 ? 'button' : 'span'), create('small')]
       if (text instanceof HTMLButtonElement) text.type = 'button'
       cell.append(text, note)
       element.texts.push(text)

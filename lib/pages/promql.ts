@@ -1,4 +1,6 @@
-import type { ShownHistogram } from './feed'
+import type { Objective, ShownHistogram } from './browser/feed'
+import type { Facts } from './facts'
+import { windowSeconds } from './objective'
 
 /** The requests that a query is about. */
 export interface Scope {
@@ -28,13 +30,17 @@ type Matchers = ReadonlyArray<readonly [label: string | undefined, matcher: stri
  * cannot tell.
  */
 export function queries (scope: Scope): Readonly<Record<string, string | undefined>> {
-  const { histogram: { name, methodLabel, routeLabel, statusLabel }, method, route, seconds, processMetrics } = scope
+  const { histogram: { name, methodLabel, routeLabel, statusLabel, native }, method, route, seconds, processMetrics } =
+    scope
   const chosen: Matchers = [[methodLabel, equals(method)], [routeLabel, equals(route)]]
   // The other metrics always have these names of labels.
   const chosenOfOthers: Matchers = [
     [methodLabel && 'method', equals(method)], [routeLabel && 'route', equals(route)]
   ]
   const isRow = method !== undefined || route !== undefined
+  /** A query of native histograms, and behind it that of the classic ones, for where these alone are stored. */
+  const withNative = (query: string, classic: string): string =>
+    native === undefined ? classic : `${query} or ${classic}`
   const grown = (metric: string, matchers: Matchers): string => {
     const series = `${metric}${selector(matchers)}`
     return seconds === undefined ? series : `increase(${series}[${seconds}s])`
@@ -44,12 +50,15 @@ export function queries (scope: Scope): Readonly<Record<string, string | undefin
     return seconds === undefined ? series : `rate(${series}[${seconds}s])`
   }
   const count = (matchers: Matchers): string => `sum(${grown(`${name}_count`, [...chosen, ...matchers])})`
-  const quantile = (q: number): string =>
+  const classicQuantile = (q: number): string =>
     `histogram_quantile(${q}, sum by (le) (${rate(`${name}_bucket`, chosen)}))`
+  const quantile = (q: number): string =>
+    withNative(`histogram_quantile(${q}, sum(${rate(name, chosen)}))`, classicQuantile(q))
   const line = (value: string, label: string, query: string): string =>
     `label_replace(${query}, "${label}", "${value}", "", "")`
-  const quantileLine = (q: number): string => line(String(q), 'quantile',
-    `histogram_quantile(${q}, sum by (le) (rate(${name}_bucket${selector(chosen)}${quantileRange})))`)
+  const quantileLine = (q: number): string => line(String(q), 'quantile', withNative(
+    `histogram_quantile(${q}, sum(rate(${name}${selector(chosen)}${quantileRange})))`,
+    `histogram_quantile(${q}, sum by (le) (rate(${name}_bucket${selector(chosen)}${quantileRange})))`))
   const chart = (metric: string, matchers: Matchers): string => `(irate(${metric}${selector(matchers)}${chartRange}))`
   const failures = [
     ...statusLabel === undefined
@@ -71,6 +80,9 @@ export function queries (scope: Scope): Readonly<Record<string, string | undefin
     p50: quantile(0.5),
     p90: quantile(0.9),
     p99: quantile(0.99),
+    'classic-p50': classicQuantile(0.5),
+    'classic-p90': classicQuantile(0.9),
+    'classic-p99': classicQuantile(0.99),
     'status-2': withStatus('2'),
     'status-3': withStatus('3'),
     'status-4': withStatus('4'),
@@ -89,8 +101,19 @@ export function queries (scope: Scope): Readonly<Record<string, string | undefin
   }
 }
 
+/** The queries of how fast the budget of an objective is used up, and of what is left of it. */
+export function objectiveQueries ({ objective, histograms: [histogram] }: Facts): Readonly<Record<string, string>> {
+  if (objective === undefined) return {}
+  const burns = windowSeconds.map(seconds => burnQuery(histogram!.name, objective, seconds))
+  return {
+    ...Object.fromEntries(burns.map((query, index) => [`burn-${windowSeconds[index]!}`, query])),
+    // The budget is that of the longest window, which is the last.
+    budget: `1 - ${burns.at(-1)!}`
+  }
+}
+
 /** The share of requests that took longer than an objective allows, divided by the share that it allows to. */
-export function burnQuery (name: string, latency: number, share: number, seconds: number): string {
+function burnQuery (name: string, { latency, share }: Objective, seconds: number): string {
   const bound = Number.isInteger(latency) ? latency.toFixed(1) : String(latency)
   return `(1 - sum(rate(${name}_bucket{le="${bound}"}[${seconds}s])) / sum(rate(${name}_count[${seconds}s]))) / ` +
     `(1 - ${share})`
