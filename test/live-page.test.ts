@@ -5,8 +5,9 @@ import ts from 'typescript'
 import type { FastifyInstance } from 'fastify'
 import latency from '../lib'
 import type { Answer, Sample } from '../lib/pages/browser/feed'
+import type { Facts } from '../lib/pages/facts'
 import { Budget } from '../lib/pages/objective'
-import { queries } from '../lib/pages/promql'
+import { objectiveQueries, queries } from '../lib/pages/promql'
 import { RecentSamples } from '../lib/pages/recent-samples'
 import { slowestOf } from '../lib/pages/slowest'
 import { style } from '../lib/pages/style'
@@ -553,7 +554,7 @@ t.test('the page says how to turn on what it does not show', async t => {
   t.notMatch(all, 'What could be here too')
 })
 
-t.test('a native query comes before the classic one', async t => {
+t.test('a native query comes before the classic one, and bounds are written as in the exposition', async t => {
   const histogram = { name: 'x', upperBounds: [1], routeLabel: 'route', native: { schema: 3, option: 'histogram' } }
   const scope = { histogram, route: '/a', seconds: 60, processMetrics: true }
   const { p99, quantiles, 'classic-p99': classic } = queries(scope)
@@ -561,6 +562,8 @@ t.test('a native query comes before the classic one', async t => {
   t.equal(p99, `histogram_quantile(0.99, sum(rate(x{route="/a"}[60s]))) or ${classic!}`)
   t.match(quantiles, 'label_replace(histogram_quantile(0.5, sum(rate(x{route="/a"}[10s]))) or histogram_quantile(0.5, ')
   t.match(queries({ histogram, seconds: undefined, processMetrics: true }).p50, 'histogram_quantile(0.5, sum(x)) or ')
+  const facts = { histograms: [histogram], objective: { latency: 1, share: 0.99 } } as unknown as Facts
+  t.match(objectiveQueries(facts)['burn-300'], 'x_bucket{le="1.0"}[300s]')
 })
 
 t.test('queries name the histogram, its labels and the window', async t => {

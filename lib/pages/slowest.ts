@@ -4,10 +4,10 @@ import type { ShownHistogram, SlowRequest } from './browser/feed'
 
 /** How many requests are told, and how old they are at most. */
 const most = 10
-export const slowSeconds = 300
+const slowSeconds = 300
 
 /** How many exemplars are looked at in one step. */
-const exemplarsPerStep = 5000
+const exemplarsPerStep = 1000
 
 export interface SlowestOptions {
   readonly histogram: ShownHistogram
@@ -23,9 +23,10 @@ export async function slowestOf (
   let slowest: Exemplar[] = []
   for (let first = 0; first < exemplars.length; first += exemplarsPerStep) {
     await slices.next()
-    const recent = exemplars.slice(first, first + exemplarsPerStep)
-      .filter(({ timestampSeconds }) => timestampSeconds! > now - slowSeconds)
-    slowest = [...slowest, ...recent].sort((a, b) => b.value - a.value).slice(0, most)
+    const least = slowest[most - 1]?.value ?? -1
+    const slower = exemplars.slice(first, first + exemplarsPerStep)
+      .filter(({ value, timestampSeconds }) => value > least && timestampSeconds! > now - slowSeconds)
+    slowest = [...slowest, ...slower].sort((a, b) => b.value - a.value).slice(0, most)
   }
   return slowest.map(({ series, labels, value, timestampSeconds }) => {
     const label = (name: string | undefined): string | null =>

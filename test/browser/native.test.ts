@@ -25,7 +25,7 @@ const kinds = Object.entries({
   tail: (a: number) => 0.003 * a ** -0.7
 }).map(([name, draw]): [string, number[]] => {
   const numbers = random()
-  const values = Array.from({ length: 20_000 }, () => draw(numbers.next().value, numbers.next().value))
+  const values = Array.from({ length: 5000 }, () => draw(numbers.next().value, numbers.next().value))
   return [name, values.sort((a, b) => a - b)]
 })
 
@@ -113,6 +113,7 @@ t.test('when the resolution of a series is halved, windows count what was counte
   t.same(addUp(history.sinceStart()!.total.counts.native), {
     schema: 2, buckets: [[-Infinity, 1], [4, 6], [5, 8]]
   })
+  t.equal(history.offset, 0)
   const points = history.points([0, 1], 10, 300)
   t.match(points.map(({ quantiles }) => quantiles.map(({ upper }) => upper)), [
     [2, 2], [2, 2 ** 1.25], [2, 2 ** 1.25]
@@ -150,6 +151,10 @@ t.test('there are as many bounds as are wanted if there can be, those among them
     t.ok(upperBounds.includes(0.25))
   }
   t.ok(proposeBounds(native, 1, [0.05]).error > 0.4)
+  t.same(proposeBounds(count([0, 0]), 11, []), { upperBounds: [], error: 0 })
+  const [, waits] = kinds[0]!
+  const { upperBounds, error } = proposeBounds(count([...waits.map(() => 0), ...waits]), 11, [])
+  t.ok(upperBounds.length === 11 && upperBounds[0]! > 0.001 && error < 0.1, `${upperBounds.join(' ')}: ${error}`)
 })
 
 t.test('an estimate is written with its bucket, and with its error if that is known', async t => {

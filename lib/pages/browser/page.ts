@@ -380,6 +380,7 @@ function showBuckets ({ counts: { buckets, native } }: Row): void {
   // The latency of an objective has to be a bound.
   const kept = objective?.histogram === histogram.name ? [objective.latency] : []
   const { upperBounds, error } = proposeBounds(native, histogram.upperBounds.length, kept)
+  find('#buckets p').hidden = upperBounds.length === 0
   setText(section.querySelector('p span')!, `At most ${formatShare(error, 1)} off from p50 to p99.9 would be`)
   setText(section.querySelector('code')!, `${histogram.native!.option}: { buckets: [${upperBounds.join(', ')}] }`)
 }

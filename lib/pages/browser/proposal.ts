@@ -18,24 +18,28 @@ const finestSchema = 4
 /**
  * The upper bounds, as many as `size`, with which the quantiles from p50 to p99.9 have the least relative errors, among
  * numbers of two digits: the sum of the fourth powers of the errors is the least, which depends on the greatest most.
- * Bounds in `kept` are among them in any case. There are fewer bounds if no more numbers of two digits are in between.
+ * Bounds in `kept` are among them in any case. There are fewer bounds if no more numbers of two digits are in between,
+ * and none if all requests took no time.
  *
  * This is dynamic programming: the best bounds that end with a number are those that end best with one of the numbers
  * before it, and this number.
  */
 export function proposeBounds (counts: NativeCounts, size: number, kept: readonly number[]): Proposal {
   const native = addUp([...counts, finestSchema, 0, 0])
-  const measured = aims.map(q => estimateNative(q, native).value)
-  const candidates = candidatesFor(measured[0]!, measured.at(-1)!, native).filter(bound => !kept.includes(bound))
+  // Nothing is a share of 0, which is what may be measured of waits.
+  const measured = aims.map(q => [q, estimateNative(q, native).value] as const).filter(([, value]) => value > 0)
+  const candidates = measured.length === 0
+    ? []
+    : candidatesFor(measured[0]![1], measured.at(-1)![1], native).filter(bound => !kept.includes(bound))
   const shares = new Map([0, ...candidates, ...kept, Infinity].map(bound => [bound, shareUpTo(bound, native)]))
   /** The errors of the quantiles between two bounds: the sum of their fourth powers, and the greatest. */
   const errorsIn = (lower: number, upper: number): readonly [cost: number, most: number] => {
     const [below, upTo] = [shares.get(lower)!, shares.get(upper)!]
     let [cost, most] = [0, 0]
-    for (const [index, q] of aims.entries()) {
+    for (const [q, wanted] of measured) {
       if (q <= below || q > upTo) continue
       const value = upper === Infinity ? lower : lower + (upper - lower) * (q - below) / (upTo - below)
-      const error = Math.abs(value / measured[index]! - 1)
+      const error = Math.abs(value / wanted - 1)
       cost += error ** 4
       most = Math.max(most, error)
     }
