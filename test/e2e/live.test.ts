@@ -3,7 +3,8 @@ import { request } from 'node:http'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import type { Options } from '../..'
-import { missing, noPrometheus, Program, startEach, startExample, until } from './programs'
+import { missing, noPrometheus, Program, startEach, startExample, until, withEach } from './programs'
+import { familyOf, observe } from '../helpers/histogram'
 import latency from '../../lib'
 import { openPage, startBrowser } from './browser'
 import { copied, isLive, live, number, row, send, shows, state } from './live-page'
@@ -568,6 +569,34 @@ t.test('an objective shows how fast its budget is used up, as the alerts have it
   t.match(await copied(page, 'burn-300'), '(1 - sum(rate(http_request_duration_seconds_bucket{le="0.005"}[300s]))')
   t.same(complaints, [])
 })
+
+t.test('quantiles of native buckets are those of Prometheus 3, ' +
+  'of series of different resolution too', { skip }, withEach(['prometheus'], async (t, installation) => {
+  const { app } = await startApplication(t, {
+    histogram: { native: { maxBuckets: 20 } }, labels: { route: 'route' }
+  }, () => {})
+  const family = familyOf(app)
+  for (let index = 0; index < 1000; index++) {
+    observe(family, ['/wide'], 0.001 * 1.009 ** index)
+    observe(family, ['/narrow'], 0.02 + 0.00001 * index)
+  }
+  const prometheus = await installation.start(t, 'global: { scrape_interval: 1s }\n' +
+    `scrape_configs: [{ job_name: x, static_configs: [{ targets: ['${new URL(app.latency.url!).host}'] }] }]\n`,
+  ['native-histograms'])
+  await until('all observations', async () =>
+    await prometheus.value('sum(histogram_count(http_request_duration_seconds))') === 2000)
+  const { page, complaints } = await openPage(await startBrowser(t), `${live(app.latency.url!)}#window=start`)
+  await isLive(page)
+  for (const route of [undefined, '/wide', '/narrow']) {
+    if (route !== undefined) await page.getByRole('button', { name: route, exact: true }).click()
+    for (const id of ['p50', 'p90', 'p99']) {
+      const value = await prometheus.value(await copied(page, id))
+      t.ok(Math.abs(await number(page, id) / value! - 1) < 1e-9, `${route ?? 'all'} ${id}: ${value}`)
+    }
+    if (route !== undefined) await page.keyboard.press('Escape')
+  }
+  t.same(complaints, [])
+}, [3, 0]))
 
 t.test('with native buckets and exemplars it says how exact it is, which buckets would be better, and what was slow', {
   skip
