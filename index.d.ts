@@ -523,7 +523,7 @@ declare namespace fastifyLatency {
     route: string
   }
 
-  /** The `code` of an error or warning of this plugin. README.md says for each what causes it, and what helps. */
+  /** The `code` of an error or warning of this plugin. docs/errors.md says for each what causes it, and what helps. */
   export type ErrorCode =
     | 'FST_LATENCY_ERR_NOT_REGISTERED'
     | 'FST_LATENCY_ERR_DECORATOR_TAKEN'

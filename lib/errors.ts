@@ -2,7 +2,7 @@ import { inspect, isDeepStrictEqual, types } from 'node:util'
 import createError = require('@fastify/error')
 import type { FastifyBaseLogger, FastifyError } from 'fastify'
 
-// README.md documents each of the following codes.
+// docs/errors.md documents each of the following codes.
 
 export const FST_LATENCY_ERR_OPTION_UNKNOWN = createError<[option: string, hint: string, known: string]>(
   'FST_LATENCY_ERR_OPTION_UNKNOWN', 'Unknown option "%s"%s; known here: %s', 500, TypeError)

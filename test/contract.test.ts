@@ -10,10 +10,10 @@ import { parseRouteConfig } from '../lib/request/options'
 import { createApplication } from './helpers/application'
 import { root } from './helpers/repository'
 
-// Options, their defaults, label sources and error codes are in three places: what index.d.ts declares, what README.md
-// says, and what the code does. These tests hold the three together.
+// Options, their defaults, label sources and error codes are in three places: what index.d.ts declares, what the
+// documents say, and what the code does. These tests hold the three together.
 
-const readme = readFileSync(path.join(root, 'README.md'), 'utf8')
+const [manual, errorList] = ['options.md', 'errors.md'].map(file => readFileSync(path.join(root, 'docs', file), 'utf8'))
 const declarations = ts.createSourceFile(
   'index.d.ts', readFileSync(path.join(root, 'index.d.ts'), 'utf8'), ts.ScriptTarget.Latest, true
 )
@@ -70,9 +70,9 @@ function literals (name: string): string[] {
     .map(({ literal }) => (literal as ts.StringLiteral).text)
 }
 
-/** The rows of the first table after a heading of README.md, without their last column's end. */
+/** The rows of the first table after a heading of docs/options.md, without their last column's end. */
 function table (heading: string): string[][] {
-  const section = readme.slice(readme.indexOf(`\n${heading}\n`))
+  const section = manual!.slice(manual!.indexOf(`${heading}\n`))
   return /(?:^\|.*\|\n)+/m.exec(section)![0].trimEnd().split('\n').slice(2).map(row => row.slice(2, -2).split(' | '))
 }
 
@@ -85,7 +85,7 @@ const options = declaredOptions('Options')
 const allOptions = options.flatMap(
   function flatten (option: Option): Option[] { return [option, ...option.parts.flatMap(flatten)] }
 )
-const rows = new Map(table('## Options').map(([name, byDefault, meaning]) => [
+const rows = new Map(table('# Options').map(([name, byDefault, meaning]) => [
   name!.replaceAll('`', ''), { byDefault: byDefault!, meaning: meaning! }
 ]))
 
@@ -137,7 +137,7 @@ t.test('options of the packages that people come from have a hint each', async t
   }
 })
 
-t.test('README.md lists the options that are declared, by themselves or with what they belong to, ' +
+t.test('docs/options.md lists the options that are declared, by themselves or with what they belong to, ' +
   'and no other', async t => {
   for (const { path, parts } of allOptions) {
     // Other histograms have the parts of `histogram`, whose own parts are described there.
@@ -150,7 +150,7 @@ t.test('README.md lists the options that are declared, by themselves or with wha
 })
 
 t.test('every option that may be left out has a comment with its default, ' +
-  'of which README.md has the beginning', async t => {
+  'of which docs/options.md has the beginning', async t => {
   const required = ['server.https.certFile', 'server.https.keyFile', 'server.auth.users', 'server.auth.tokens']
   for (const { path, comment, documentedDefault } of allOptions) {
     t.ok(comment.length > 10, path)
@@ -189,7 +189,7 @@ t.test('to give a documented default changes nothing', async t => {
 t.test('label sources are the same everywhere', async t => {
   const declared = literals('LabelSource')
   t.same(
-    table('### labels and constLabels').map(([source]) => source).slice(0, -1),
+    table('## labels and constLabels').map(([source]) => source).slice(0, -1),
     declared.map(source => `\`'${source}'\``)
   )
   for (const source of declared) t.equal(parseOptions({ labels: { label: source } }).labels.label, source)
@@ -205,13 +205,13 @@ t.test('error codes are the same everywhere', async t => {
   const codes = Object.keys(errors).filter(name => name.startsWith('FST_')).sort()
   t.same(literals('ErrorCode').sort(), codes)
   for (const [code] of declarations.text.matchAll(/\bFST_\w+/g)) t.ok(codes.includes(code), code)
-  t.same([...readme.matchAll(/^\| `(FST_LATENCY_\w+)`/gm)].map(match => match[1]).sort(), codes)
-  for (const [code] of readme.matchAll(/\bFST_\w+/g)) t.ok(codes.includes(code), code)
+  t.same([...errorList!.matchAll(/^\| `(FST_LATENCY_\w+)`/gm)].map(match => match[1]).sort(), codes)
+  for (const [code] of errorList!.matchAll(/\bFST_\w+/g)) t.ok(codes.includes(code), code)
 })
 
-t.test('README.md lists what app.latency has', async t => {
+t.test('docs/options.md lists what app.latency has', async t => {
   t.same(
-    table('### app.latency').map(([name]) => name!.replaceAll(/[`()]/g, '')),
+    table('## app.latency').map(([name]) => name!.replaceAll(/[`()]/g, '')),
     members('Latency').map(({ name }) => name!.getText())
   )
 })

@@ -39,7 +39,8 @@ t.test('tests that start processes are in test/processes', async t => {
 })
 
 t.test('documents link to what there is', async t => {
-  const documents = readdirSync(root).filter(file => file.endsWith('.md'))
+  const documents = ['.', 'docs'].flatMap(folder =>
+    readdirSync(path.join(root, folder)).filter(file => file.endsWith('.md')).map(file => path.join(folder, file)))
   // As GitHub makes them.
   const anchors = (file: string): string[] => [...read(file).matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
     title!.toLowerCase().replace(/[^\w -]/g, '').replaceAll(' ', '-'))
@@ -47,8 +48,9 @@ t.test('documents link to what there is', async t => {
     for (const [, link] of read(document).matchAll(/\]\(([^)]+)\)/g)) {
       if (link!.startsWith('https:')) continue
       const [file, anchor] = link!.split('#') as [string, string?]
-      t.ok(existsSync(path.join(root, file)), `${document}: ${link}`)
-      if (anchor !== undefined) t.ok(anchors(file || document).includes(anchor), `${document}: ${link}`)
+      const target = file === '' ? document : path.join(path.dirname(document), file)
+      t.ok(existsSync(path.join(root, target)), `${document}: ${link}`)
+      if (anchor !== undefined) t.ok(anchors(target).includes(anchor), `${document}: ${link}`)
     }
   }
 })

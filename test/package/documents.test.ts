@@ -11,7 +11,14 @@ import { Exposition } from '../helpers/exposition'
 import { listening, missing, Program, Prometheus, promtool, until } from '../e2e/programs'
 import { onFreePorts, portOf, Project, root, tarball } from './project'
 
-const documents = ['README.md', 'docs/monitoring.md']
+/** What each of two readers reads, one document after the other. */
+const readings = [
+  [
+    'README.md', 'docs/tutorial.md', 'docs/live.md', 'docs/metrics.md', 'docs/cost.md', 'docs/options.md',
+    'docs/endings.md', 'docs/errors.md', 'docs/operations.md', 'docs/comparison.md', 'docs/testing.md'
+  ],
+  ['docs/monitoring.md']
+]
 
 /** Commands that are not run, and why. */
 const notRun: Record<string, string> = {
@@ -41,7 +48,7 @@ function blocksOf (document: string): Block[] {
     const line = text.slice(0, index).split('\n').length
     return { line, language: language!, text: code!.replaceAll(new RegExp(`^${indent}`, 'gm'), '') }
   })
-  if (text.match(/^[ >]*(```|~~~)/gm)!.length !== 2 * blocks.length) {
+  if ((text.match(/^[ >]*(```|~~~)/gm) ?? []).length !== 2 * blocks.length) {
     throw new Error(`A block of ${document} does not begin or end as the others do`)
   }
   return blocks
@@ -298,30 +305,32 @@ class Reader {
   }
 }
 
-for (const document of documents) {
-  t.test(document, async t => {
+for (const documents of readings) {
+  t.test(`${documents}`, async t => {
     const reader = await Reader.create(t)
-    for (const block of blocksOf(document)) {
-      await t.test(`line ${block.line}, ${block.language}: ${block.text.split('\n', 1)}`, async t => {
-        if (!(block.language in reader)) {
-          throw new Error(`Nothing is known of blocks in the language '${block.language}'`)
-        }
-        await reader[block.language as 'js' | 'ts' | 'sh' | 'yaml' | 'promql' | 'text'](t, block)
-      })
+    for (const document of documents) {
+      for (const block of blocksOf(document)) {
+        await t.test(`${document}:${block.line}, ${block.language}: ${block.text.split('\n', 1)}`, async t => {
+          if (!(block.language in reader)) {
+            throw new Error(`Nothing is known of blocks in the language '${block.language}'`)
+          }
+          await reader[block.language as 'js' | 'ts' | 'sh' | 'yaml' | 'promql' | 'text'](t, block)
+        })
+      }
     }
   })
 }
 
 t.test('the documents name no script that package.json does not have', async t => {
   const { scripts } = require('fastify-latency/package.json')
-  for (const document of [...documents, 'CONTRIBUTING.md']) {
+  for (const document of [...readings.flat(), 'CONTRIBUTING.md']) {
     for (const [, script] of readFileSync(join(root, document), 'utf8').matchAll(/npm run ([\w:]+)/g)) {
       t.ok(script! in scripts, `${document}: npm run ${script}`)
     }
   }
 })
 
-t.test('README.md shows example/prometheus.yml as it is', async t => {
+t.test('docs/tutorial.md shows example/prometheus.yml as it is', async t => {
   const [, config] = /^# prometheus .*\n([^]*)$/.exec(readFileSync(join(root, 'example', 'prometheus.yml'), 'utf8'))!
-  t.ok(blocksOf('README.md').some(({ text }) => text === config))
+  t.ok(blocksOf('docs/tutorial.md').some(({ text }) => text === config))
 })
