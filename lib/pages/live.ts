@@ -353,7 +353,7 @@ ${renderNumber(['budget', 'Left', 'of what an hour may use'])}
 const slowest = `<section id="slowest" aria-labelledby="slowest-name">
 <h2 id="slowest-name">Slowest requests of the last 5 minutes that have been kept as exemplars, of all routes</h2>
 <ol></ol>
-<p>None yet.</p>
+<p>None yet. With <code>exemplars: true</code> they are requests whose trace is sampled.</p>
 </section>`
 
 /** What the classic buckets make of the requests that native buckets have measured, and which would do better. */
@@ -362,7 +362,7 @@ function renderBuckets (): string {
   return `<section id="buckets" class="aside" aria-labelledby="buckets-name" hidden>
 <h2 id="buckets-name">What the configured buckets would have answered</h2>
 <dl>
-${quantiles.map(([id, name]) => renderNumber([`classic-${id}`, name, 'by the buckets'])).join('\n')}
+${quantiles.map(([id, name]) => renderNumber([`classic-${id}`, `${name}, classic`, 'estimate'])).join('\n')}
 </dl>
 <p><span></span> <code></code> <button id="propose" type="button">Copy as an option</button></p>
 </section>`

@@ -43,6 +43,7 @@ let marks: Marked[] = []
 let changes: ReadonlyMap<string, Change> = new Map()
 /** Since when the changes that are named have been there. */
 let sinceTimes = new Map<string, number>()
+let slowest: readonly SlowRequest[] = []
 let objectiveWindows: readonly ObjectiveWindow[] | undefined
 /** What the numbers and the table are about. Undefined: since the server started. */
 let windowSeconds: number | undefined = 60
@@ -122,7 +123,10 @@ async function ask (): Promise<number> {
   const content = JSON.parse(answer) as Answer
   history.add(content, clock(receivedMs))
   objectiveWindows = content.objective
-  if (content.slowest !== undefined) showSlowest(content.slowest)
+  if (content.slowest !== undefined) {
+    slowest = content.slowest
+    showSlowest()
+  }
   answeredMs = receivedMs
   trouble = undefined
   if (!paused) drawInFrames()
@@ -386,7 +390,7 @@ function showBuckets ({ counts: { buckets, native } }: Row): void {
 }
 
 /** Lists the slowest requests. */
-function showSlowest (slowest: readonly SlowRequest[]): void {
+function showSlowest (): void {
   const list = document.querySelector('#slowest ol')
   if (list === null) return
   list.replaceChildren(...slowest.map(({ time, seconds, method, route, labels, url }) => {
@@ -463,7 +467,7 @@ function keepQueries (): void {
   }).toString()
   if (about === queriesAbout) return
   queriesAbout = about
-  queries = fetch(`live/queries?${about}`).then(response => response.json())
+  queries = fetch(`live/queries?${about}`, { signal: AbortSignal.timeout(timeoutMs) }).then(response => response.json())
   queries.catch(() => { queriesAbout = '' })
 }
 
@@ -501,6 +505,7 @@ async function shownState (): Promise<object> {
     rows: [...increase?.rows.values() ?? []],
     changes: [...changes].map(([key, { text }]) => `${rowName(key)}: ${text}`),
     objective: objective && { ...objective, windows: objectiveWindows },
+    slowest,
     seconds: points,
     marks,
     promql: await queries.catch(() => undefined)
