@@ -19,7 +19,7 @@ const rooms = {
     tests: ['labels', 'requests', 'open-telemetry', 'endings', 'live-page']
   },
   options: {
-    mutate: ['lib/config.ts', 'lib/checks.ts', 'lib/option-hints.ts', 'lib/*/options.ts'],
+    mutate: ['lib/config.ts', 'lib/checks.ts', 'lib/names-elsewhere.ts', 'lib/option-hints.ts', 'lib/*/options.ts'],
     tests: ['options', 'contract', 'registration', 'access']
   }
 }
