@@ -6,6 +6,8 @@ import ts from 'typescript'
 import latency from '../lib'
 import { parseOptions } from '../lib/config'
 import * as errors from '../lib/errors'
+import { meanings, needless, routeMeanings, routeMeaningsElsewhere, sourceMeanings } from '../lib/names-elsewhere'
+import { labelSources } from '../lib/request/label-sources'
 import { parseRouteConfig } from '../lib/request/options'
 import { createApplication } from './helpers/application'
 import { root } from './helpers/repository'
@@ -134,6 +136,36 @@ t.test('options of the packages that people come from have a hint each', async t
   for (const name of new Set(names)) {
     if (options.some(({ path }) => path === name)) continue
     t.throws(() => parseOptions({ [name]: 1 }), { message: `Unknown option "${name}" (` }, name)
+  }
+})
+
+t.test('a name from elsewhere is told which option is meant, or why there is none', async t => {
+  // What may stand in quotes beside options: values of them, and what is written with one.
+  const others = /^(?:app\.register\(latency, \w+\)|config: \{ latency: .+ \}|register|up|unmatched)$/
+  const optionOf = (quoted: string): string => quoted.replace(/:.*/, '')
+  const isKnown = (quoted: string): boolean =>
+    others.test(quoted) || allOptions.some(({ path }) => path === optionOf(quoted))
+  const quoted = (text: string): string[] => [...text.matchAll(/"([^"]+)"/g)].map(([, quoted]) => quoted!)
+  for (const [name, meaning] of Object.entries(meanings)) {
+    // `prefix` alone is an option of Fastify.
+    const path = name === 'prefix' ? 'histogram.prefix' : name
+    t.throws(() => parseOptions(nest(path, 1)), { message: ` (did you mean ${meaning}?); known here: ` }, name)
+    t.ok(quoted(meaning).length > 0 && quoted(meaning).every(isKnown), meaning)
+  }
+  for (const [name, reason] of Object.entries(needless)) {
+    t.throws(() => parseOptions({ [name]: 1 }), { message: ` (leave it out: ${reason}); known here: ` }, name)
+    t.ok(/^[\w"].* /.test(reason) && quoted(reason).every(isKnown), reason)
+  }
+  for (const [name, meaning] of Object.entries(routeMeanings)) {
+    const latency = { [name]: 1 } as never
+    t.throws(() => parseRouteConfig({ latency }), { message: ` (did you mean ${meaning}?)` }, name)
+  }
+  for (const meaning of [...Object.values(routeMeanings), ...Object.values(routeMeaningsElsewhere)]) {
+    t.ok(meaning === '"route"' || others.test(quoted(meaning)[0]!), meaning)
+  }
+  for (const [name, source] of Object.entries(sourceMeanings)) {
+    t.throws(() => parseOptions({ labels: { a: name } }), { message: ` (did you mean '${source}'?)` }, name)
+    t.ok(Object.hasOwn(labelSources, source), source)
   }
 })
 

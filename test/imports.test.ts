@@ -36,12 +36,12 @@ function roomOf (module: string): string {
 }
 
 const rules = readRules()
-const groundFloor = [...rules.keys()].slice(-6)
+const groundFloor = [...rules.keys()].slice(-7)
 const files = readdirSync(path.join(root, 'lib'), { recursive: true, encoding: 'utf8' })
   .filter(file => file.endsWith('.ts')).map(file => file.replaceAll('\\', '/'))
 
 t.test('every module imports only what CONTRIBUTING.md allows its room', async t => {
-  t.same(groundFloor, ['checks', 'errors', 'option-hints', 'snapshot', 'time-slices', 'timers'])
+  t.same(groundFloor, ['checks', 'errors', 'names-elsewhere', 'option-hints', 'snapshot', 'time-slices', 'timers'])
   t.same([...new Set(files.map(file => roomOf(file.slice(0, -'.ts'.length))))].sort(), [...rules.keys()].sort())
   for (const file of files) {
     const room = roomOf(file.slice(0, -'.ts'.length))

@@ -727,7 +727,7 @@ t.test('a route that the option routes cannot name is refused when it is declare
   const error = new Error('broken')
   const wrong: Array<[routes: () => unknown, problem: RegExp, cause?: Error]> = [
     [() => { throw error }, /"routes" failed: broken$/, error],
-    [() => '', /it returned '', and must return a name of 1 to 1024 characters, false or undefined \(for the route '\/'\)$/],
+    [() => '', /"routes" failed: it returned '', and must return a name of 1 to 1024 characters, false or undefined \(for the route '\/'\)$/],
     [() => true, /it returned true, /],
     [() => null, /it returned null, /],
     [() => 'x'.repeat(1025), /it returned a string of 1025 characters, /],
@@ -741,6 +741,28 @@ t.test('a route that the option routes cannot name is refused when it is declare
     t.throws(() => app.get('/', async () => 'x'), expected)
     t.doesNotThrow(() => app.get('/own', { config: { latency: { route: 'own' } } }, async () => 'x'))
   }
+})
+
+t.test('a name of the option routes may be as long as its message says, and the route keeps its config', async t => {
+  const longest = 'x'.repeat(1024)
+  const { app, address } = await createListening(t, { routes: () => longest }, app => {
+    const config = { own: 'of the route' } as object
+    app.get('/', { config }, async ({ routeOptions }) => (routeOptions.config as { own?: string }).own)
+  })
+  t.equal(await (await fetch(address)).text(), 'of the route')
+  t.same(await counts(app.latency.url), [[`GET ${longest} 200`, 1]])
+})
+
+t.test('registrations whose option routes fails are named each', async t => {
+  const app = createApplication(t)
+  app.get('/', async () => 'x')
+  const options = { server: false, routes: () => { throw new Error('broken') } } as const
+  await app.register(latency, options)
+  await app.register(latency, { ...options, histogram: { name: 'second_seconds' } })
+  const warnings = collectWarnings(t)
+  for (let n = 0; n < 2; n++) await app.inject('/')
+  await setImmediate()
+  t.same(warnings.map(({ code }) => code), ['FST_LATENCY_ERR_CALLBACK', 'FST_LATENCY_ERR_CALLBACK'])
 })
 
 t.test('a route declared before the plugin is named at its first request', async t => {
@@ -783,7 +805,7 @@ t.test('routes that cannot fit into seriesLimit are warned of at the start', asy
     app.get('/hidden', { config: { latency: false } }, async () => 'x')
     await app.ready()
     await setImmediate()
-    t.match(warnings.splice(0).map(({ code, message }) => ({ code, message })), needed === undefined
+    t.same(warnings.splice(0).map(({ code, message }) => ({ code, message })), needed === undefined
       ? []
       : [{
           code: 'FST_LATENCY_ERR_SERIES_LIMIT',
@@ -878,7 +900,7 @@ t.test('methods that a client invents do not grow the memory of unmatched reques
       const invented = Object.create(request, { method: { value: `X${n}` } })
       slots.add(resolver.resolve(Object.create(reply, { request: { value: invented } }), reply.statusCode, 'replied'))
     }
-    t.equal(resolver.route(request).find('_OTHER', 404), undefined, 'none is remembered')
+    for (const method of ['_OTHER', 'X0', 'X99']) t.equal(resolver.route(request).find(method, 404), undefined, method)
     done()
   })
   await app.inject('/nothing')

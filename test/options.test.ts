@@ -334,6 +334,9 @@ t.test('what is meant by a value of another kind is said', async t => {
     [{ server: '*:9100' }, "{ host: '0.0.0.0', port: 9100 }"],
     [{ server: '[::1]:9100' }, "{ host: '::1', port: 9100 }"],
     [{ server: '::1' }, "{ host: '::1' }"],
+    [{ server: 'fe80::1:2:34' }, "{ host: 'fe80::1:2:34' }"],
+    [{ server: 'user@h:9100' }, "{ host: 'h', port: 9100 }"],
+    [{ server: 'h/a@b' }, "{ host: 'h', path: '/a@b' }"],
     [{ server: 'http://localhost:9100/m' }, "{ host: 'localhost', port: 9100, path: '/m' }"],
     [{ server: '/metrics' }, "{ path: '/metrics' }"],
     [{ server: 'off' }, 'false'],
@@ -362,15 +365,22 @@ t.test('what is meant by a value of another kind is said', async t => {
     [{ server: { lastScrapeSeconds: '20' } }, '20'],
     [{ server: { https: true } }, '{ certFile, keyFile }, the names of files'],
     [{ server: { https: false } }, 'to leave it out'],
+    [{ server: { https: '' } }, 'to leave it out'],
     [{ server: { auth: 'hunter2' } }, '{ tokens: [token] }'],
     [{ server: { auth: null } }, 'to leave it out'],
     [{ labels: { a: 'constructor' } }, '"constLabels", for a fixed value'],
     [{ processMetrics: { enabled: false } }, 'false'],
+    [{ processMetrics: { enabled: 'x' } },
+      "false, and to call collectDefaultMetrics({ enabled: 'x' }) of prom-client: its global registry is served too"],
+    [{ processMetrics: { enabled: true, a: 1 } }, 'false, and to call collectDefaultMetrics({ enabled: true, a: 1 }) ' +
+      'of prom-client: its global registry is served too'],
     [{ processMetrics: { prefix: 'x_' } },
       "false, and to call collectDefaultMetrics({ prefix: 'x_' }) of prom-client: its global registry is served too"],
     [{ registry: { register: new Registry() } }, 'the property "register" of it'],
     [{ registry: Registry }, 'an object that is made with new'],
-    [{ registry: 'global' }, '"register" of prom-client, an object']
+    [{ registry: 'global' }, '"register" of prom-client, an object'],
+    [{ registry: true }, '"register" of prom-client, an object'],
+    [{ registry: false }, 'to leave it out']
   ]
   for (const ignore of ['/health', ['/health'], /health/]) {
     cases.push([{ ignore }, '"routes", a function, or "config: { latency: false }" on the route'])
@@ -386,7 +396,9 @@ t.test('what is meant by a value of another kind is said', async t => {
   for (const options of [
     { server: { port: 'http' } }, { server: { port: 9_100_000 } },
     { labels: { a: ['code'] } }, { labels: 1 }, { registry: {} }, { server: 'x:y:z' }, { server: { host: 'a b' } },
-    { server: { start: 1 } }, { endpoint: '/:id' }, { routes: 1 }, { server: { live: { objective: 'x' } } }
+    { server: { start: 1 } }, { endpoint: '/:id' }, { routes: 1 }, { server: { live: { objective: 'x' } } },
+    { server: 'x::1' }, { server: '::1x' }, { server: '1:x:3' }, { server: '9http://h' },
+    { processMetrics: 5 }
   ]) {
     t.throws(() => parseOptions(options), { message: /; received [^(]+$/ }, JSON.stringify(options))
   }

@@ -16,10 +16,10 @@ const rooms = {
       'lib/request/callback.ts', 'lib/request/label-sources.ts', 'lib/request/labels.ts', 'lib/request/route-names.ts',
       'lib/request/route-series.ts'
     ],
-    tests: ['labels', 'requests', 'open-telemetry', 'endings']
+    tests: ['labels', 'requests', 'open-telemetry', 'endings', 'live-page']
   },
   options: {
-    mutate: ['lib/config.ts', 'lib/checks.ts', 'lib/option-hints.ts', 'lib/*/options.ts'],
+    mutate: ['lib/config.ts', 'lib/checks.ts', 'lib/names-elsewhere.ts', 'lib/option-hints.ts', 'lib/*/options.ts'],
     tests: ['options', 'contract', 'registration', 'access']
   }
 }
@@ -38,7 +38,7 @@ export default {
   concurrency: 2,
   timeoutFactor: 3,
   timeoutMS: 15_000,
-  ignorePatterns: ['.tap', 'dist', 'docs', 'test/benchmark', 'test/ecosystem'],
+  ignorePatterns: ['.tap', 'dist', 'docs/*.png', 'test/benchmark', 'test/ecosystem'],
   tempDirName: '.stryker',
   reporters: ['clear-text', 'html', 'progress-append-only'],
   clearTextReporter: { allowColor: false, reportTests: false },
