@@ -114,6 +114,24 @@ declare namespace fastifyLatency {
     timeToFirstByte?: boolean | HistogramOptions
 
     /**
+     * A histogram with the same labels of how large the bodies of requests were, in bytes as they were received:
+     * compressed, and without the framing of chunks. A request without a body has 0. One whose body was not received to
+     * its end is in the histogram of latency only.
+     *
+     * @default false
+     */
+    requestSize?: boolean | HistogramOptions
+
+    /**
+     * A histogram with the same labels of how large the bodies of replies were, in bytes as they were sent: compressed,
+     * and without the framing of chunks. A reply without a body has 0. One that was not sent to its end, an event
+     * stream, and an answer written to the connection past the reply are not in this histogram.
+     *
+     * @default false
+     */
+    responseSize?: boolean | HistogramOptions
+
+    /**
      * A histogram of how long requests waited for a busy event loop before it received them, in seconds. No other
      * latency has this time: every clock starts when the router gets a request. It is an estimate, from when the event
      * loop was told which connections can be read; a request of `inject()` has none. The wait is that of the loop and
@@ -203,7 +221,8 @@ declare namespace fastifyLatency {
      * `_count` or `_created` is that of another metric of this plugin, or of one of its samples.
      *
      * @default 'http_request_duration_seconds'; of `timeToFirstByte` 'http_request_first_byte_seconds'; of `queueTime`
-     * 'http_request_queue_seconds'
+     * 'http_request_queue_seconds'; of `requestSize` 'http_server_request_body_size_bytes'; of `responseSize`
+     * 'http_server_response_body_size_bytes'
      */
     name?: string
 
@@ -212,16 +231,21 @@ declare namespace fastifyLatency {
      *
      * @default 'Time from receiving a request to handing its reply to the operating system, in seconds.'; of
      * `timeToFirstByte` 'Time from receiving a request to sending the headers of its reply, in seconds.'; of
-     * `queueTime` 'Estimated time for which requests waited for a busy event loop before it received them, in seconds.'
+     * `queueTime` 'Estimated time for which requests waited for a busy event loop before it received them, in
+     * seconds.'; of `requestSize` 'Size of the bodies of requests as they were received, in bytes.'; of `responseSize`
+     * 'Size of the bodies of replies as they were sent, in bytes.'
      */
     help?: string
 
     /**
-     * The upper bounds of the buckets, in seconds: at least one finite number, strictly increasing. A bound is
-     * inclusive: a request of exactly 0.1 s is in the bucket `le="0.1"`. The last bucket, `le="+Inf"`, is added
-     * automatically. Bounds that look like milliseconds are warned of: the first is at least 1, and the last 100.
+     * The upper bounds of the buckets, in seconds or, of sizes, in bytes: at least one finite number, strictly
+     * increasing. A bound is inclusive: a request of exactly 0.1 s is in the bucket `le="0.1"`. The last bucket,
+     * `le="+Inf"`, is added automatically. Bounds of times that look like milliseconds are warned of: the first is at
+     * least 1, and the last 100.
      *
-     * @default [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+     * @default [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]; of `requestSize`
+     * [64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216]; of `responseSize`
+     * [64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, 4194304, 16777216]
      */
     buckets?: readonly number[]
 

@@ -3,11 +3,12 @@ import {
   leaveOut, meanings, needless, routeMeanings, routeMeaningsElsewhere, sourceMeanings
 } from './names-elsewhere'
 
-/** Where each option belongs. `timeToFirstByte` and `queueTime` have the parts of `histogram`. */
+/** Where each option belongs. Other histograms have the parts of `histogram`. */
 const paths = [
   'histogram', 'histogram.name', 'histogram.help', 'histogram.buckets', 'histogram.native', 'histogram.native.schema',
-  'histogram.native.maxBuckets', 'histogram.from', 'timeToFirstByte', 'queueTime', 'busyTime', 'labels', 'constLabels',
-  'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'exemplars', 'registry', 'processMetrics', 'endpoint',
+  'histogram.native.maxBuckets', 'histogram.from', 'timeToFirstByte', 'requestSize', 'responseSize', 'queueTime',
+  'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'exemplars',
+  'registry', 'processMetrics', 'endpoint',
   'server', 'server.host', 'server.port', 'server.path', 'server.live', 'server.live.objective',
   'server.live.objective.latency', 'server.live.objective.share', 'server.live.traceUrl', 'server.start',
   'server.lastScrapeSeconds', 'server.https', 'server.https.certFile', 'server.https.keyFile',
@@ -216,7 +217,10 @@ const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefi
     const policy = ['listen', 'ready', 'manual'].find(policy => value.toLowerCase().includes(policy))
     return policy && describe(policy)
   },
-  timeToFirstByte: ofHistogram
+  timeToFirstByte: ofHistogram,
+  queueTime: ofHistogram,
+  requestSize: ofHistogram,
+  responseSize: ofHistogram
 }
 
 /** What was probably meant by labels that are a list of names. `sources` are the sources that have a name. */

@@ -85,6 +85,8 @@ t.test('it shows the options in effect, and no secret', async t => {
       from: 'router',
       exemplars: 'false',
       timeToFirstByte: 'none',
+      requestSize: 'none',
+      responseSize: 'none',
       queueTime: 'none',
       busyTime: 'false',
       endpoint: 'none'
@@ -103,6 +105,8 @@ t.test('it shows the options in effect, and no secret', async t => {
       from: 'router',
       exemplars: 'false',
       timeToFirstByte: 'http_request_first_byte_seconds',
+      requestSize: 'none',
+      responseSize: 'none',
       queueTime: 'none',
       busyTime: 'false',
       endpoint: 'none'

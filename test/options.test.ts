@@ -30,6 +30,8 @@ t.test('every option has a default', async t => {
     abortedStatus: 499,
     exemplars: false,
     timeToFirstByte: undefined,
+    requestSize: undefined,
+    responseSize: undefined,
     registry: undefined,
     endpoint: undefined,
     scrape: undefined,
@@ -189,8 +191,8 @@ t.test('a prefix that is meant for names of metrics is refused, and does not rea
 t.test('unknown options are refused by name', async t => {
   const cases: Array<[options: unknown, message: string]> = [
     [{ histogramm: {} }, 'Unknown option "histogramm" (did you mean "histogram"?); known here: histogram, ' +
-      'timeToFirstByte, queueTime, busyTime, labels, constLabels, routes, ignore, seriesLimit, inFlight, ' +
-      'abortedStatus, exemplars, registry, processMetrics, server, endpoint, scrape'],
+      'timeToFirstByte, requestSize, responseSize, queueTime, busyTime, labels, constLabels, routes, ignore, ' +
+      'seriesLimit, inFlight, abortedStatus, exemplars, registry, processMetrics, server, endpoint, scrape'],
     [{ unheardOf: 1 }, 'Unknown option "unheardOf"; known here: histogram, '],
     [{ 'a\nb': 1 }, 'Unknown option "a\\nb"; known here: histogram, '],
     [{ histogram: { boundaries: [1] } },

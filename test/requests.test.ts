@@ -558,8 +558,8 @@ t.test('a measure is a row: what it reads of a reply goes into the series of the
   const recorder = new Recorder({
     index,
     columns: [
-      { measure: { moment: 'end', value: 'elapsed seconds' }, family: seconds },
-      { measure: { moment: 'end', value: lengthOf }, family: bytes }
+      { measure: { moment: 'end', unit: 'seconds', value: 'elapsed seconds' }, family: seconds },
+      { measure: { moment: 'end', unit: 'bytes', value: lengthOf }, family: bytes }
     ],
     config,
     warn: () => {},

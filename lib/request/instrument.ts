@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { Arrivals } from '../http/arrivals'
+import { watchBodies } from '../http/body-sizes'
 import { EndingObserver, longLivedKind, type Ending } from '../http/endings'
 import { isHeldBack, sentStatus } from '../http/sent-head'
 import type { Labels } from '../snapshot'
@@ -45,6 +46,7 @@ export class Instrument {
   /** Whether there is more to do when a request begins than to watch its end. */
   #asksForMore = false
   #measuresHeaders = false
+  #measuresBodies = false
   #arrivals: Arrivals | undefined
   /** What records how long requests waited. */
   readonly #waitRecorders: Recorder[] = []
@@ -109,6 +111,7 @@ export class Instrument {
       noteSentHeaders(this.#app)
       this.#asksForMore = this.#measuresHeaders = true
     }
+    if (recorder.measuresBodies) this.#asksForMore = this.#measuresBodies = true
     this.#recorders.push(recorder)
   }
 
@@ -168,6 +171,7 @@ export class Instrument {
   #beginMore (request: FastifyRequest, reply: FastifyReply): void {
     if (this.#arrivals !== undefined) noteArrival(this.#arrivals, request, reply)
     if (this.#busyTime !== undefined) noteIdleTime(request)
+    if (this.#measuresBodies) watchBodies(reply)
     if (this.#measuresHeaders) watchHeaders(reply, () => this.#headersSent(reply))
   }
 

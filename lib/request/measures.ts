@@ -1,6 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import { defaultUpperBounds } from '../histogram/bounds'
 import type { HistogramConfig, HistogramDefaults } from '../histogram/options'
+import { receivedBytes, sentBytes } from '../http/body-sizes'
 import type { Ending } from '../http/endings'
 
 /**
@@ -37,6 +38,9 @@ export const queueTime: Measure<'queueTime'> = {
   upperBounds: defaultUpperBounds
 }
 
+/** The default bounds of sizes, in bytes: the powers of four from 64 B to 16 MiB. */
+const sizeBounds = Array.from({ length: 10 }, (_, power) => 64 * 4 ** power)
+
 /** Gives each row the type of its own option name. */
 function measure<Option extends string> (row: Measure<Option>): Measure<Option> {
   return row
@@ -66,6 +70,26 @@ export const measures = [
     name: 'http_request_first_byte_seconds',
     help: 'Time from receiving a request to sending the headers of its reply, in seconds.',
     upperBounds: defaultUpperBounds
+  }),
+  measure({
+    option: 'requestSize',
+    isOnByDefault: false,
+    unit: 'bytes',
+    moment: 'end',
+    value: receivedBytes,
+    name: 'http_server_request_body_size_bytes',
+    help: 'Size of the bodies of requests as they were received, in bytes.',
+    upperBounds: sizeBounds
+  }),
+  measure({
+    option: 'responseSize',
+    isOnByDefault: false,
+    unit: 'bytes',
+    moment: 'end',
+    value: (reply, ending) => ending === 'replied' ? sentBytes(reply) : undefined,
+    name: 'http_server_response_body_size_bytes',
+    help: 'Size of the bodies of replies as they were sent, in bytes.',
+    upperBounds: sizeBounds
   })
 ] as const
 

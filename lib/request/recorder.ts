@@ -13,7 +13,7 @@ import { sentHeadersOf, type SentHeaders } from './sent-headers'
 
 /** A measure, and the histogram that its values are recorded into. */
 export interface MeasuredColumn {
-  readonly measure: Pick<Measure, 'moment' | 'value'>
+  readonly measure: Pick<Measure, 'moment' | 'unit' | 'value'>
   readonly family: HistogramFamily
 }
 
@@ -34,6 +34,8 @@ export class Recorder {
   readonly beginsAtArrival: boolean
   /** Whether there is a measure whose moment is the sending of the headers. */
   readonly measuresHeaders: boolean
+  /** Whether there is a measure of the size of a body. */
+  readonly measuresBodies: boolean
   readonly #resolver: SeriesResolver
   /** Whether there is more to do for a request than to find its series and to record its latency. */
   readonly #asksForMore: boolean
@@ -53,6 +55,7 @@ export class Recorder {
     this.#latency = this.#ofEnd[0]!.family
     this.#ofHeaders = columns.filter(({ measure }) => measure.moment === 'headers')
     this.measuresHeaders = this.#ofHeaders.length > 0
+    this.measuresBodies = columns.some(({ measure }) => measure.unit === 'bytes')
     this.#ignore = config.ignore && new Callback({
       option: 'ignore', function: config.ignore, read: readDecision, rule: 'a boolean', otherwise: false, warn
     })
