@@ -67,8 +67,8 @@ declare namespace fastifyLatency {
      * Called once for each request, when the request has ended. If `timeToFirstByte` is on, and the reply is an event
      * stream, which may never end by itself, it is called when the headers of the reply have been sent. A request for
      * which it returns true is not recorded. One for which it returns false, null or nothing is recorded. If it throws,
-     * or returns anything else, such as a promise, the request is recorded, and the failure is warned of once. When the
-     * client has left, it is called outside the request, and every `AsyncLocalStorage` is empty.
+     * or returns anything else, such as a promise, the request is recorded, and the failure is warned of once. It
+     * may be called outside the request, as label functions may: see {@link LabelFunction}.
      *
      * @default none: every request is recorded
      */
@@ -144,7 +144,8 @@ declare namespace fastifyLatency {
 
     /**
      * Whether to count for how long the event loop was busy while requests were open, in seconds, as
-     * `http_request_busy_seconds_total{method,route}`. It does not matter with whose work. Divided by the sum of the
+     * `http_request_busy_seconds_total{method,route}`. It does not matter with whose work. What an
+     * earlier hook holds a request up for is not in it. Divided by the sum of the
      * latency histogram, it is near 1 where requests take processor time or wait for that of others, and near 0 where
      * they wait for a database or another service.
      *
@@ -156,9 +157,10 @@ declare namespace fastifyLatency {
      * Which requests become exemplars: examples of a bucket, whose labels usually name a trace. Of each bucket of each
      * series, the latest is kept, with its time. They are in OpenMetrics and in Protocol Buffers.
      *
-     * `true`: the requests of sampled traces, with the labels `trace_id` and `span_id`. These are of the active span,
-     * if an SDK of OpenTelemetry is there, or else those that the client has sent in a valid `traceparent` (W3C Trace
-     * Context). A function: the requests for which it returns labels, see {@link ExemplarFunction}.
+     * `true`: the requests of sampled traces, with the labels `trace_id` and `span_id`. These are of the span that was
+     * active when the request began or, if none was, when it ended, if an SDK of OpenTelemetry is there, or else those
+     * that the client has sent in a valid `traceparent` (W3C Trace Context). A function: the requests for which it
+     * returns labels, see {@link ExemplarFunction}.
      *
      * @default false
      */
@@ -332,8 +334,9 @@ declare namespace fastifyLatency {
    * It is called once for each request, when the request has ended. If `timeToFirstByte` is on, and the reply is an
    * event stream, which may never end by itself, it is called when the headers of the reply have been sent.
    *
-   * When the client has left, it is called outside the request, and every `AsyncLocalStorage` is empty. What it needs
-   * is best kept on the request itself, as a property that `app.decorateRequest()` has declared.
+   * It is called where the request ends, and that may be outside of it: an `AsyncLocalStorage` is empty when the client
+   * has left, and in HTTP/2; of pipelined requests it may be that of another one. What the function needs is best kept
+   * on the request itself, as a property that `app.decorateRequest()` has declared.
    *
    * Numbers and booleans become strings. Null and undefined become the empty string, which to Prometheus is a missing
    * label. If the function throws, or returns anything else or more than 1024 characters, the value is `_INVALID`. The

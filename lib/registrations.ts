@@ -18,6 +18,7 @@ import type { HistogramConfig } from './histogram/options'
 import { SeriesIndex } from './histogram/series-index'
 import type { ValueDefinition } from './histogram/values'
 import { Arrivals } from './http/arrivals'
+import { createExemplarSource, type ExemplarSource } from './request/exemplars'
 import { Instrument } from './request/instrument'
 import { labelsThatTell } from './request/label-sources'
 import { measures, queueTime, type Measure } from './request/measures'
@@ -45,6 +46,13 @@ interface Wanted {
 interface Measured {
   readonly measure: Measure
   readonly histogram: RegisteredHistogram
+}
+
+/** What a recorder records, and how. */
+interface Recorded {
+  readonly measured: readonly Measured[]
+  readonly config: Config
+  readonly exemplarOf: ExemplarSource | undefined
 }
 
 export interface RegistrationsOptions {
@@ -176,17 +184,18 @@ export class Registrations {
     this.#registries.add(registry)
     this.#registrations.push({ context, config, measured, waits: measuredWaits })
     const instrument = this.#instruments.get(context) ?? this.#instrument(context, registry, config)
-    instrument.add(this.#createRecorder(registry, measured, config))
+    const exemplarOf = createExemplarSource(config.exemplars, this.#options.warn)
+    instrument.add(this.#createRecorder(registry, { measured, config, exemplarOf }))
+    if (config.exemplars === true) instrument.watchSpans()
     if (config.inFlight) this.#showOpen(registry, instrument)
     if (config.busyTime) instrument.countBusyTime(this.#counter(registry, metrics.busyTime))
     if (config.queueTime !== undefined) {
       const { labels, ...histogram } = config.queueTime
       const recorded = { ...config, labels, histogram: { ...histogram, from: 'router' }, ignore: undefined } as const
-      instrument.addWaits(this.#createRecorder(registry, measuredWaits, recorded))
+      instrument.addWaits(this.#createRecorder(registry, { measured: measuredWaits, config: recorded, exemplarOf }))
+      this.#watchArrivals(context, instrument, measuredWaits[0]!.histogram)
     }
-    if (config.queueTime !== undefined || config.histogram.from === 'arrival') {
-      instrument.watchArrivals(this.#arrivals ??= new Arrivals(rootOf(context)))
-    }
+    if (config.histogram.from === 'arrival') this.#watchArrivals(context, instrument, measured[0]!.histogram)
   }
 
   /** Removes from all registries what this application has added. A registry may outlive the application. */
@@ -283,7 +292,14 @@ export class Registrations {
     })
   }
 
-  #createRecorder (registry: RegistryLike, measured: readonly Measured[], config: Config): Recorder {
+  /** Has an instrument note when requests arrive, since a histogram depends on that. */
+  #watchArrivals (context: FastifyInstance, instrument: Instrument, histogram: RegisteredHistogram): void {
+    const arrivals = this.#arrivals ??= new Arrivals(rootOf(context))
+    instrument.watchArrivals(arrivals)
+    this.#attach(histogram.updates, arrivals.settle)
+  }
+
+  #createRecorder (registry: RegistryLike, { measured, config, exemplarOf }: Recorded): Recorder {
     const overflowed = this.#counter(registry, metrics.overflowed)
     const { index } = measured[0]!.histogram.family
     const columns = measured.map(({ measure, histogram }) =>
@@ -291,7 +307,7 @@ export class Registrations {
     const labels = { histogram: config.histogram.name }
     const onOverflow = (): void => overflowed.increment(labels)
     const { warn, warnOnce } = this.#options
-    return new Recorder({ index, columns, config, warn, warnOnce, onOverflow })
+    return new Recorder({ index, columns, config, exemplarOf, warn, warnOnce, onOverflow })
   }
 
   #counter (registry: RegistryLike, definition: ValueDefinition): RegisteredCounter {

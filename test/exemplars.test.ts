@@ -1,13 +1,18 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
-import type { ServerResponse } from 'node:http'
+import { once } from 'node:events'
+import { createServer, type ServerResponse } from 'node:http'
+import { connect, createServer as createHttp2Server } from 'node:http2'
 import { context, ROOT_CONTEXT, trace, type Context } from '@opentelemetry/api'
 import t, { type Test } from 'tap'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyServerOptions } from 'fastify'
 import type { Options } from '..'
+import latency from '../lib'
 import { isSampledTrace } from '../lib/histogram/traceparent'
-import { collectWarnings, createListening } from './helpers/application'
+import { anyPort, collectWarnings, createApplication, createListening, listen } from './helpers/application'
+import { exchange } from './helpers/connection'
 import { createHistogram, observe } from './helpers/histogram'
 import { protobuf, readProtobuf, secondsOf, type Exemplar } from './helpers/protobuf'
+import { until } from './helpers/until'
 
 const name = 'http_request_duration_seconds'
 const traceId = '4bf92f3577b34da6a3ce929d0e0e4736'
@@ -138,8 +143,8 @@ t.test('the function is called once for each request, event streams too', async 
   t.same((await read(t, app, 'http_request_first_byte_seconds')).map(({ call }) => call), ['1', '2'])
 })
 
-t.test("the active span of OpenTelemetry is preferred to the client's", async t => {
-  // What a context manager of an SDK does.
+/** Does what the context manager of an SDK does, until the test ends. */
+function manageContexts (t: Test): void {
   const storage = new AsyncLocalStorage<Context>()
   context.setGlobalContextManager({
     active: () => storage.getStore() ?? ROOT_CONTEXT,
@@ -149,9 +154,46 @@ t.test("the active span of OpenTelemetry is preferred to the client's", async t 
     disable () { return this }
   })
   t.teardown(() => context.disable())
-  const span = (digit: string, traceFlags: number): Context => trace.setSpanContext(ROOT_CONTEXT, {
-    traceId: digit.repeat(32), spanId: digit.repeat(16), traceFlags
-  })
+}
+
+function span (digit: string, traceFlags: number): Context {
+  return trace.setSpanContext(ROOT_CONTEXT, { traceId: digit.repeat(32), spanId: digit.repeat(16), traceFlags })
+}
+
+t.test('each request has the trace of its own span, whichever is active when it ends', async t => {
+  manageContexts(t)
+  for (const http2 of [false, true]) {
+    const app = createApplication(t, {
+      http2,
+      serverFactory: (handler: (...exchange: never[]) => void) => {
+        const listener = (request: { url: string }, response: object): void =>
+          context.with(span(request.url.at(-1)!, 1), handler, undefined, ...[request, response] as never[])
+        return http2 ? createHttp2Server(listener as never) : createServer(listener as never)
+      }
+    } as FastifyServerOptions)
+    await app.register(latency, {
+      server: anyPort, processMetrics: false, histogram: { buckets: [10] }, exemplars: true, labels: { route: 'route' }
+    })
+    const routes = ['/a', '/b', '/c']
+    for (const route of routes) app.get(route, () => 'x')
+    // An API that is loaded after the first requests is found soon.
+    for (let count = 0; count < 64; count++) await app.inject('/')
+    const address = await listen(app)
+    if (http2) {
+      const session = connect(address)
+      for (const route of routes) await once(session.request({ ':path': route }).resume(), 'close')
+      session.close()
+    } else {
+      await exchange(address, routes.map((route, index) =>
+        `GET ${route} HTTP/1.1\nhost: x\n${index === 2 ? 'connection: close\n' : ''}\n`).join(''))
+    }
+    await until('all exemplars', async () => (await read(t, app)).length === routes.length)
+    t.same((await read(t, app)).map(({ trace_id: id }) => id), routes.map(route => route.at(-1)!.repeat(32)))
+  }
+})
+
+t.test("the active span of OpenTelemetry is preferred to the client's", async t => {
+  manageContexts(t)
   const { app, address } = await createListening(t, { histogram: { buckets: [10] }, exemplars: true }, app => {
     app.addHook('onRequest', (request, _reply, done) => {
       const [digit, flags] = String(request.headers['x-span'] ?? '').split(' ')

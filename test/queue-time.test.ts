@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -253,10 +254,76 @@ t.test('the server may listen before the plugin is registered', async t => {
   app.server.close()
 })
 
+t.test('a request is labelled in its own context, and before later hooks change it, ' +
+  'whatever waits for an estimate', async t => {
+  const storage = new AsyncLocalStorage<string>()
+  const app = createApplication(t)
+  app.decorateRequest('tenant', '')
+  app.addHook('onRequest', (request, _reply, done) => {
+    Object.assign(request, { tenant: 'a' })
+    storage.run('b', done)
+  })
+  let calls = 0
+  await app.register(latency, {
+    server: anyPort,
+    processMetrics: false,
+    labels: { kept: request => (request as { tenant?: string }).tenant, stored: () => storage.getStore() },
+    histogram: { from: 'arrival' },
+    queueTime: { labels: { stored: () => storage.getStore() } },
+    exemplars: () => ({ call: String(++calls) })
+  })
+  app.addHook('onResponse', async request => { Object.assign(request, { tenant: '' }) })
+  app.get('/', () => 'x')
+  app.get('/left', { config: { latency: false } }, async () => 'x')
+  await burst(await openMany(await listen(app), 2))
+  t.same(Object.keys(await counted(app, queue)), ['b'])
+  t.same(Object.keys(await counted(app, 'http_request_duration_seconds')), ['a,b'])
+  t.equal(calls, 2, 'one call for each request')
+})
+
+t.test('whoever reads the metrics in the turn of the last request finds it there', async t => {
+  const app = createApplication(t)
+  await app.register(latency, {
+    server: false, processMetrics: false, labels: {}, histogram: { from: 'arrival' }, queueTime: true
+  })
+  const closed = new Gate()
+  let page = ''
+  app.addHook('onClose', async () => {
+    page = await registryOf(app).metrics()
+    closed.open()
+  })
+  app.addHook('onResponse', (_request, _reply, done) => {
+    app.close()
+    done()
+  })
+  app.get('/', () => 'x')
+  const address = await app.listen({ host: '127.0.0.1', port: 0 })
+  const connection = await Connection.open(address)
+  connection.send('GET / HTTP/1.1\nhost: x\n\n')
+  await closed.passed()
+  t.match(page, /^http_request_duration_seconds_count 1$/m)
+  t.match(page, /^http_request_queue_seconds_count 1$/m)
+})
+
+t.test('what a reset has taken away does not come back with an estimate', async t => {
+  const { app, url } = await create(t, { queueTime: true, histogram: { from: 'arrival' } })
+  const connection = await Connection.open(url)
+  const { registry } = app.latency
+  app.server.once('request', (_request, response) => {
+    response.once('finish', () => process.nextTick(() => (registry as Registry).resetMetrics()))
+  })
+  await burst([connection], 'GET /idle HTTP/1.1\nhost: x\n\n')
+  t.same(await counted(app, queue), { '': { sum: 0, count: 0 } })
+  t.same(await counted(app, 'http_request_duration_seconds'), {})
+})
+
 t.test('busyTime tells a route that waits from one that works, and from the victim of others', async t => {
   const app = createApplication(t)
   // Nobody has seen the beginning of this one.
   app.addHook('onRequest', async ({ url }, reply) => url === '/before' ? reply.code(401).send() : undefined)
+  // Of what these two do, a part is of no request, and of a part nobody knows what the event loop did.
+  app.addHook('onRequest', async ({ url }) => url === '/held' ? sleep(300) : undefined)
+  app.addHook('onResponse', async ({ url }) => url === '/late' ? sleep(300) : undefined)
   await app.register(latency, {
     server: anyPort,
     processMetrics: false,
@@ -274,17 +341,25 @@ t.test('busyTime tells a route that waits from one that works, and from the vict
     return sleep(100, 'x')
   })
   app.get('/left', async () => 'x')
+  app.get('/held', async () => 'x')
+  app.get('/late', async () => {
+    beBusy(50)
+    return 'x'
+  })
   const url = await listen(app)
   // The first request of an application is slow.
-  for (const path of ['/none', '/before', '/left', '/waits', '/works', '/victim']) {
+  for (const path of ['/none', '/before', '/left', '/waits', '/works', '/victim', '/held', '/late']) {
     await (await fetch(url + path)).text()
   }
   await app.inject('/works')
+  await until('the late hook', async () => (await counted(app, 'http_request_duration_seconds'))['/late'])
 
   const durations = await counted(app, 'http_request_duration_seconds')
   const busy = (await scrape(app.latency.url)).samples('http_request_busy_seconds_total')
   const shares = Object.fromEntries(busy.map(({ labels: { route }, value }) => [route, value / durations[route!]!.sum]))
-  t.same(Object.keys(shares).sort(), ['/victim', '/waits', '/works', 'unmatched'])
+  t.same(Object.keys(shares).sort(), ['/held', '/late', '/victim', '/waits', '/works', 'unmatched'])
+  t.ok(shares['/held']! < 0.2, `${shares['/held']}`)
+  t.ok(shares['/late']! > 0.9, `${shares['/late']}`)
   t.ok(shares['/waits']! < 0.05, `${shares['/waits']}`)
   t.ok(shares['/works']! > 0.9, `${shares['/works']}`)
   t.ok(shares['/victim']! > 0.9, `${shares['/victim']}`)

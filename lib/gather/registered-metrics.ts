@@ -33,6 +33,8 @@ abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
   abstract readonly aggregator: Aggregator
   /** The number of leases that keep this metric in its registry. */
   leases = 0
+  /** Functions that bring the metric up to date before it is read. */
+  readonly updates = new Set<() => void>()
   readonly #name: string
   /** The name for the next rendering. Undefined: the metric's own name. */
   #nextName: string | undefined
@@ -126,6 +128,7 @@ export class RegisteredHistogram extends RegisteredMetric<HistogramPoints> imple
   }
 
   * readInSteps (): Steps<HistogramPoints> {
+    for (const update of this.updates) update()
     const parts: HistogramPoints[] = []
     for (const family of this.#families) parts.push(yield * family.snapshotInSteps())
     return mergeAll(parts)
@@ -143,8 +146,6 @@ export class RegisteredHistogram extends RegisteredMetric<HistogramPoints> imple
 export class RegisteredCounter extends RegisteredMetric<ValuePoints> {
   readonly type = 'counter'
   readonly aggregator = 'sum'
-  /** Functions that bring the counter up to date before it is read. */
-  readonly updates = new Set<() => void>()
   readonly #values: ValueFamily
   readonly #declared: Labels[] = []
 

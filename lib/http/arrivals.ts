@@ -39,7 +39,7 @@ export interface Arrival {
   /** Undefined until the turn is over in which the request was read. */
   wait: Wait | undefined
   /** Functions that are called when that is known. There is one for each context that records the request. */
-  readonly onWait: Array<() => void>
+  readonly onWait: Array<(wait: Wait) => void>
 }
 
 const kAccepted = Symbol('fastify-latency.accepted')
@@ -71,7 +71,10 @@ const leastIdleMs = 0.05
  * always just before that.
  */
 export class Arrivals {
+  /** The requests that were read in this turn, and whose wait is not known. */
   #arrivals: Arrival[] = []
+  /** When the router got the first request of this turn. */
+  #firstMs: number | undefined
   #turns = 0
   /** When the immediates of the turn before had run, and for how long the loop had waited for answers until then. */
   #checkMs = 0
@@ -107,6 +110,7 @@ export class Arrivals {
     if (startMs < this.#checkMs) return undefined
     const repliedMs = connection[kReplied]
     const arrival: Arrival = { connection, startMs, repliedMs, wait: undefined, onWait: [] }
+    this.#firstMs ??= startMs
     this.#arrivals.push(arrival)
     return arrival
   }
@@ -115,6 +119,14 @@ export class Arrivals {
   ended (request: FastifyRequest): void {
     const connection: Connection | undefined = connectionOf(request)
     if (connection !== undefined) connection[kReplied] = performance.now()
+  }
+
+  /**
+   * Estimates the waits of the requests that have ended, although others may still be read in this turn. To be called
+   * before anybody reads what was recorded: these requests have ended for their clients too.
+   */
+  readonly settle = (): void => {
+    if (this.#arrivals.some(({ onWait }) => onWait.length > 0)) this.#estimate(this.#spanOf(this.#answerOf()))
   }
 
   #start (): void {
@@ -133,27 +145,40 @@ export class Arrivals {
 
   #endTurn (): void {
     const nowMs = performance.now()
-    const { idleTime } = performance.nodeTiming
-    const arrivals = this.#arrivals
-    this.#arrivals = []
-    const waitedMs = idleTime - this.#idleMs
-    const earliestMs = this.#checkMs + waitedMs
-    const answer: Answer = { earliestMs, likelyMs: arrivals[0]?.startMs ?? earliestMs }
-    const since = waitedMs > leastIdleMs ? answer : this.#answer
-    const span: Span = { earliestMs: since.earliestMs, fromMs: since.likelyMs, toMs: answer.likelyMs }
-    if (arrivals.length > 0) this.#estimate(arrivals, span)
+    const answer = this.#answerOf()
+    const span = this.#spanOf(answer)
+    if (this.#arrivals.length > 0) this.#estimate(span)
     this.#answer = answer
     this.#spanBefore = span
-    this.#noteTurn(nowMs, idleTime)
+    this.#noteTurn(nowMs, performance.nodeTiming.idleTime)
+  }
+
+  /** When the event loop was told in this turn which connections can be read. */
+  #answerOf (): Answer {
+    const earliestMs = this.#checkMs + this.#waitedMs()
+    return { earliestMs, likelyMs: this.#firstMs ?? earliestMs }
+  }
+
+  #spanOf (answer: Answer): Span {
+    const since = this.#waitedMs() > leastIdleMs ? answer : this.#answer
+    return { earliestMs: since.earliestMs, fromMs: since.likelyMs, toMs: answer.likelyMs }
+  }
+
+  /** For how long the event loop has waited in this turn. */
+  #waitedMs (): number {
+    return performance.nodeTiming.idleTime - this.#idleMs
   }
 
   #noteTurn (checkMs: number, idleMs: number): void {
     this.#checkMs = checkMs
     this.#idleMs = idleMs
+    this.#firstMs = undefined
     this.#turns++
   }
 
-  #estimate (arrivals: readonly Arrival[], span: Span): void {
+  #estimate (span: Span): void {
+    const arrivals = this.#arrivals
+    this.#arrivals = []
     // A connection is accepted in one turn, and its first request is read in the next one. It arrived with it.
     const isFirst = ({ connection }: Arrival): boolean => connection[kAccepted] === this.#turns - 1
     const first = arrivals.filter(isFirst)
@@ -182,7 +207,7 @@ function spread (arrivals: readonly Arrival[], { earliestMs, fromMs, toMs }: Spa
       estimateMs: startMs - arrivalMs,
       mostMs: startMs - Math.max(earliestMs, repliedMs)
     }
-    for (const onWait of arrival.onWait) onWait()
+    for (const onWait of arrival.onWait) onWait(arrival.wait)
   }
 }
 

@@ -33,7 +33,7 @@ type RawReply = Omit<FastifyReply['raw'], 'write' | 'end'> & {
  */
 export function watchBodies ({ raw: reply, request: { raw: request } }: FastifyReply): void {
   const raw = reply as unknown as RawReply
-  if (raw[kBodies] !== undefined || !Object.isExtensible(raw)) return
+  if (raw[kBodies] !== undefined) return
   // Others may have replaced these already, and may change what passes through them.
   const isOriginal = !Object.hasOwn(raw, 'write') && !Object.hasOwn(raw, 'end')
   const bodies: Bodies = { received: 0, isReceived: false, sent: isOriginal ? 0 : undefined }

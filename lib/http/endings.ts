@@ -211,8 +211,7 @@ export class EndingObserver {
     connection.isClosed = true
     connection.cutOff = connection.pipelined.at(-1) ?? connection.reply
     this.#connections.delete(connection)
-    for (let { reply } = connection; reply !== undefined; reply = connection.reply) {
-      connection.remove(reply)
+    for (const reply of connection.removeAll()) {
       this.#ended.add(reply)
       try {
         const { elapsedTime } = reply
@@ -261,6 +260,13 @@ class Connection {
     while (this.reply?.raw.writableFinished === true) this.reply = this.pipelined.shift()
     if (this.reply === undefined) this.reply = reply
     else this.pipelined.push(reply)
+  }
+
+  /** Removes all replies at once, since there may be ten thousands of them. Returns them, the oldest first. */
+  removeAll (): FastifyReply[] {
+    const { reply } = this
+    this.reply = undefined
+    return reply === undefined ? [] : [reply, ...this.pipelined.splice(0)]
   }
 
   /** Removes the reply of a request that has ended. Returns false if the request was not open. */

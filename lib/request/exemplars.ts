@@ -1,4 +1,4 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ExemplarFunction } from '../../index'
 import { isObject } from '../checks'
 import type { Warn } from '../errors'
@@ -6,33 +6,65 @@ import type { ExemplarLabels } from '../histogram/exemplars'
 import { mayBeSampled, sampled } from '../histogram/traceparent'
 import type { Labels } from '../snapshot'
 import { Callback, thrownBy } from './callback'
+import { declareProperty } from './request-property'
 
 /** Reads of a request what its exemplars are labelled with. Undefined: the request is no exemplar. */
 export type ExemplarSource = (request: FastifyRequest, reply: FastifyReply) => ExemplarLabels | undefined
 
-export function createExemplarSource (option: true | ExemplarFunction, warn: Warn): ExemplarSource {
+/** A source for all histograms of one registration. Undefined: no request is an exemplar. */
+export function createExemplarSource (option: boolean | ExemplarFunction, warn: Warn): ExemplarSource | undefined {
+  if (option === false) return undefined
   if (option === true) return createTraceSource(warn)
   const callback = new Callback<Labels | typeof none>({
     option: 'exemplars', function: option, read: readLabels, rule: labelsRule, otherwise: none, warn
   })
+  // All histograms of a request ask one after the other, and the function is called once.
+  let asked: FastifyRequest | undefined
+  let answer: ExemplarLabels | undefined
   return (request, reply) => {
-    const labels = callback.call(request, reply)
-    return labels === none ? undefined : labels
+    if (request !== asked) {
+      const labels = callback.call(request, reply)
+      answer = labels === none ? undefined : labels
+      asked = request
+    }
+    return answer
+  }
+}
+
+/** The property of a request that holds the span that was active when the request began. */
+const kSpanAtStart = Symbol('fastify-latency.span')
+
+type Request = FastifyRequest & { [kSpanAtStart]?: SpanContext | undefined }
+
+/** Gives the requests of an application the property that `noteSpan()` fills in. */
+export function noteSpans (app: FastifyInstance): void {
+  declareProperty(app, kSpanAtStart)
+}
+
+/**
+ * To be called when a request begins. When it ends, its span may be active no more: in HTTP/2 none is, and of pipelined
+ * requests it may be that of another one.
+ */
+export function noteSpan (request: Request): void {
+  try {
+    request[kSpanAtStart] ??= activeSpan()
+  } catch {
+    // It will be warned of when the request has ended.
   }
 }
 
 /** The trace of a request, if it is sampled: by the active span of OpenTelemetry, or by the client's `traceparent`. */
 function createTraceSource (warn: Warn): ExemplarSource {
   let hasFailed = false
-  return ({ headers }) => {
+  return (request: Request) => {
     try {
-      const span = activeSpan()
+      const span = request[kSpanAtStart] ?? activeSpan()
       if (span !== undefined && (span.traceFlags & sampled) !== 0) return `00-${span.traceId}-${span.spanId}-01`
     } catch (error) {
       if (!hasFailed) warn(thrownBy('exemplars', error))
       hasFailed = true
     }
-    const { traceparent } = headers
+    const { traceparent } = request.headers
     return typeof traceparent === 'string' && mayBeSampled(traceparent) ? traceparent : undefined
   }
 }

@@ -5,6 +5,7 @@ import { EndingObserver, longLivedKind, type Ending } from '../http/endings'
 import { isHeldBack, sentStatus } from '../http/sent-head'
 import type { Labels } from '../snapshot'
 import { busySecondsOf, noteIdleTime, noteIdleTimes } from './busy-time'
+import { noteSpan, noteSpans } from './exemplars'
 import { readOpenRequests, type OpenRequestsFact } from './open-requests'
 import type { Recorder } from './recorder'
 import { RejectionObserver, rejectionReasons } from './rejections'
@@ -13,7 +14,7 @@ import { noteSchemes } from './scheme'
 import {
   noteHeaders, noteSentHeaders, sentHeadersOf, watchHeaders, watchHeldHeaders, type SentHeaders
 } from './sent-headers'
-import { noteArrival, noteArrivals, waitOf, whenWaitIsKnown } from './waits'
+import { noteArrival, noteArrivals } from './waits'
 
 /** The part of a counter that an instrument uses. */
 export interface Counter {
@@ -51,6 +52,7 @@ export class Instrument {
   /** What records how long requests waited. */
   readonly #waitRecorders: Recorder[] = []
   #busyTime: Counter | undefined
+  #notesSpans = false
   #isOutermost = true
   #rejections: RejectionObserver | undefined
 
@@ -128,6 +130,12 @@ export class Instrument {
     this.#asksForMore = true
   }
 
+  /** To be called if a recorder has to know the traces of requests. */
+  watchSpans (): void {
+    noteSpans(this.#app)
+    this.#notesSpans = this.#asksForMore = true
+  }
+
   /** Also counts for how long the event loop was busy while requests were open. */
   countBusyTime (busyTime: Counter): void {
     noteIdleTimes(this.#app)
@@ -170,7 +178,8 @@ export class Instrument {
   /** Everything that only some registrations ask for. */
   #beginMore (request: FastifyRequest, reply: FastifyReply): void {
     if (this.#arrivals !== undefined) noteArrival(this.#arrivals, request, reply)
-    if (this.#busyTime !== undefined) noteIdleTime(request)
+    if (this.#busyTime !== undefined) noteIdleTime(request, reply)
+    if (this.#notesSpans) noteSpan(request)
     if (this.#measuresBodies) watchBodies(reply)
     if (this.#measuresHeaders) watchHeaders(reply, () => this.#headersSent(reply))
   }
@@ -184,15 +193,9 @@ export class Instrument {
     const { request } = reply
     this.#arrivals?.ended(request)
     const busySeconds = this.#busyTime && busySecondsOf(request, elapsedMs)
-    const record = (): void => {
-      if (!this.#record(reply, ending, elapsedMs)) return
-      const waitMs = waitOf(request)
-      for (const recorder of waitMs === undefined ? [] : this.#waitRecorders) {
-        recorder.record(reply, statusOf(reply, ending, recorder), waitMs!, ending)
-      }
-      if (busySeconds !== undefined) this.#count(this.#busyTime!, request, {}, busySeconds)
-    }
-    if (!whenWaitIsKnown(request, () => this.#attempt(record))) record()
+    if (!this.#record(reply, ending, elapsedMs)) return
+    for (const recorder of this.#waitRecorders) recorder.recordWait(reply, statusOf(reply, ending, recorder), ending)
+    if (busySeconds !== undefined) this.#count(this.#busyTime!, request, {}, busySeconds)
   }
 
   /** Returns false if the request is not to be recorded, or its duration is no latency. */
@@ -207,8 +210,7 @@ export class Instrument {
     for (let index = 0; index < this.#recorders.length; index++) {
       const recorder = this.#recorders[index]!
       const status = statusOf(reply, ending, recorder)
-      const latencyMs = recorder.beginsAtArrival ? elapsedMs + (waitOf(reply.request) ?? 0) : elapsedMs
-      if (recorder.record(reply, status, latencyMs, ending)) recorded = true
+      if (recorder.record(reply, status, elapsedMs, ending)) recorded = true
     }
     if (ending === 'replied' || !recorded) return recorded
     if (ending === 'aborted_before_reply') this.#count(this.#options.aborted, reply.request, { phase: 'before_reply' })

@@ -1,15 +1,17 @@
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import type { ExemplarLabels } from '../histogram/exemplars'
 import type { HistogramFamily } from '../histogram/family'
+import type { SeriesIndex } from '../histogram/series-index'
 import type { Ending } from '../http/endings'
 import { sentStatus } from '../http/sent-head'
 import { Callback } from './callback'
-import { createExemplarSource, type ExemplarSource } from './exemplars'
+import type { ExemplarSource } from './exemplars'
 import { notRecorded, SeriesResolver, type ResolverOptions } from './labels'
 import type { Measure } from './measures'
 import type { RequestConfig } from './options'
 import type { RouteSeries } from './route-series'
 import { sentHeadersOf, type SentHeaders } from './sent-headers'
+import { hasWait, whenWaitIsKnown } from './waits'
 
 /** A measure, and the histogram that its values are recorded into. */
 export interface MeasuredColumn {
@@ -20,7 +22,9 @@ export interface MeasuredColumn {
 export interface RecorderOptions extends ResolverOptions {
   /** Everything that is recorded of each request. All histograms have their columns beside `index`. */
   readonly columns: readonly MeasuredColumn[]
-  readonly config: ResolverOptions['config'] & Pick<RequestConfig, 'ignore' | 'abortedStatus' | 'exemplars'>
+  readonly config: ResolverOptions['config'] & Pick<RequestConfig, 'ignore' | 'abortedStatus'>
+  /** Undefined: no request is an exemplar. */
+  readonly exemplarOf?: ExemplarSource | undefined
 }
 
 /**
@@ -30,39 +34,42 @@ export interface RecorderOptions extends ResolverOptions {
 export class Recorder {
   /** The status of a request that was aborted before its reply. Undefined: the status of the reply. */
   readonly abortedStatus: number | undefined
-  /** Whether the latency begins when a request has arrived, and not when the router gets it. */
-  readonly beginsAtArrival: boolean
   /** Whether there is a measure whose moment is the sending of the headers. */
   readonly measuresHeaders: boolean
   /** Whether there is a measure of the size of a body. */
   readonly measuresBodies: boolean
+  readonly #index: SeriesIndex
   readonly #resolver: SeriesResolver
   /** Whether there is more to do for a request than to find its series and to record its latency. */
   readonly #asksForMore: boolean
+  /** Whether the latency begins when a request has arrived, and not when the router gets it. */
+  readonly #beginsAtArrival: boolean
+  /** The first of all columns. */
   readonly #latency: HistogramFamily
-  /** What is recorded when a request ends. The latency comes first. */
-  readonly #ofEnd: readonly MeasuredColumn[]
+  /** What else is recorded when a request ends. */
+  readonly #othersOfEnd: readonly MeasuredColumn[]
   readonly #ofHeaders: readonly MeasuredColumn[]
   readonly #ignore: Callback<boolean> | undefined
   readonly #exemplarOf: ExemplarSource | undefined
   /** Headers whose measures are recorded already. */
   readonly #recorded = new WeakSet<SentHeaders>()
 
-  constructor ({ columns, ...options }: RecorderOptions) {
-    const { config, warn } = options
+  constructor ({ columns, exemplarOf, ...options }: RecorderOptions) {
+    const { config, index, warn } = options
+    this.#index = index
     this.#resolver = new SeriesResolver(options)
-    this.#ofEnd = columns.filter(({ measure }) => measure.moment === 'end')
-    this.#latency = this.#ofEnd[0]!.family
+    this.#latency = columns[0]!.family
+    this.#othersOfEnd = columns.slice(1).filter(({ measure }) => measure.moment === 'end')
     this.#ofHeaders = columns.filter(({ measure }) => measure.moment === 'headers')
     this.measuresHeaders = this.#ofHeaders.length > 0
     this.measuresBodies = columns.some(({ measure }) => measure.unit === 'bytes')
     this.#ignore = config.ignore && new Callback({
       option: 'ignore', function: config.ignore, read: readDecision, rule: 'a boolean', otherwise: false, warn
     })
-    this.#exemplarOf = config.exemplars === false ? undefined : createExemplarSource(config.exemplars, warn)
-    this.#asksForMore = columns.length > 1 || this.#ignore !== undefined
+    this.#exemplarOf = exemplarOf
+    this.#beginsAtArrival = config.histogram.from === 'arrival'
+    this.#asksForMore = columns.length > 1 || this.#ignore !== undefined || this.#beginsAtArrival
     this.abortedStatus = config.abortedStatus
-    this.beginsAtArrival = config.histogram.from === 'arrival'
   }
 
   get needsScheme (): boolean {
@@ -90,8 +97,18 @@ export class Recorder {
     const slot = this.#resolver.resolve(reply, status, ending)
     if (slot === notRecorded) return false
     this.#latency.observe(slot, elapsedMs / 1000)
-    if (this.#exemplarOf !== undefined) this.#keepExemplar(this.#exemplarOf, slot, reply, elapsedMs / 1000)
+    if (this.#exemplarOf !== undefined) {
+      this.#keepExemplar(slot, elapsedMs / 1000, this.#exemplarOf(reply.request, reply))
+    }
     return true
+  }
+
+  /** Records for how long a request that has ended had waited, in place of how long it took. */
+  recordWait (reply: FastifyReply, status: number, ending: Ending): void {
+    if (!hasWait(reply.request)) return
+    const slot = this.#find(reply, status, ending)
+    if (slot === notRecorded) return
+    this.#recordWhenWaitIsKnown(reply, slot, 0, this.#exemplarOf?.(reply.request, reply))
   }
 
   /**
@@ -116,7 +133,13 @@ export class Recorder {
     const slot = this.#find(reply, status, ending)
     if (slot === notRecorded) return false
     const exemplar = this.#exemplarOf?.(reply.request, reply)
-    observe(this.#ofEnd, slot, { reply, ending, elapsedMs, exemplar })
+    if (this.#beginsAtArrival) {
+      this.#recordWhenWaitIsKnown(reply, slot, elapsedMs, exemplar)
+    } else {
+      this.#latency.observe(slot, elapsedMs / 1000)
+      this.#keepExemplar(slot, elapsedMs / 1000, exemplar)
+    }
+    observe(this.#othersOfEnd, slot, { reply, ending, elapsedMs, exemplar })
     // Headers that were written may have waited for the replies to earlier requests of the connection.
     const wereSent = this.measuresHeaders && ending !== 'aborted_before_reply'
     const headers = wereSent ? sentHeadersOf(reply.request) : undefined
@@ -132,8 +155,23 @@ export class Recorder {
     return this.#resolver.resolve(reply, status, ending)
   }
 
-  #keepExemplar (exemplarOf: ExemplarSource, slot: number, reply: FastifyReply, seconds: number): void {
-    const exemplar = exemplarOf(reply.request, reply)
+  /**
+   * Records a time with what the request has waited, if it has. Everything but the wait is known already, so that
+   * labels and exemplars are those of the request, whatever runs until the wait is known.
+   */
+  #recordWhenWaitIsKnown (
+    reply: FastifyReply, slot: number, elapsedMs: number, exemplar: ExemplarLabels | undefined
+  ): void {
+    const { epoch } = this.#index
+    whenWaitIsKnown(reply.request, (waitMs = 0) => {
+      // The counts of the request's series were reset since, and the slot is that of another series.
+      if (epoch !== this.#index.epoch) return
+      this.#latency.observe(slot, (elapsedMs + waitMs) / 1000)
+      this.#keepExemplar(slot, (elapsedMs + waitMs) / 1000, exemplar)
+    })
+  }
+
+  #keepExemplar (slot: number, seconds: number, exemplar: ExemplarLabels | undefined): void {
     if (exemplar !== undefined) this.#latency.keepExemplar(slot, seconds, exemplar)
   }
 }

@@ -18,7 +18,15 @@ export function handOutRouteConfigs (app: FastifyInstance): void {
 /** The hooks that `addHandOut()` has added. */
 const handOuts = new WeakSet<object>()
 
+/**
+ * Adds the hook once all other `onRoute` hooks have run. Those of @fastify/otel, for example, make a span of each hook
+ * that they find.
+ */
 function addHandOut (route: RouteOptions): void {
+  Promise.resolve().then(() => addHandOutNow(route))
+}
+
+function addHandOutNow (route: RouteOptions): void {
   let config: FastifyContextConfig | undefined
   // What is no function stays in its place, so that Fastify refuses it with the same error as ever. Whoever declares a
   // route with the options of another one brings the hook of that route along.

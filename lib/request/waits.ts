@@ -17,18 +17,18 @@ export function noteArrival (arrivals: Arrivals, request: Request, reply: Fastif
   request[kArrival] ??= arrivals.begin(request, reply)
 }
 
-/**
- * How long a request waited for the event loop, in milliseconds. Undefined if that is not known: the request came in no
- * way that could be seen, or its turn of the event loop is not over.
- */
-export function waitOf (request: Request): number | undefined {
-  return request[kArrival]?.wait?.estimateMs
+/** Whether it is known how long a request waited, or will be. */
+export function hasWait (request: Request): boolean {
+  return request[kArrival] !== undefined
 }
 
-/** Calls a function when the wait of a request is known. Returns false if it is known already, or never will be. */
-export function whenWaitIsKnown (request: Request, onWait: () => void): boolean {
+/**
+ * Calls a function with how long a request waited for the event loop, in milliseconds: now, or when the turn is over in
+ * which the request was read. It is called with undefined if that will never be known, because the request came in no
+ * way that could be seen. The function must not throw.
+ */
+export function whenWaitIsKnown (request: Request, onWait: (waitMs: number | undefined) => void): void {
   const arrival = request[kArrival]
-  if (arrival === undefined || arrival.wait !== undefined) return false
-  arrival.onWait.push(onWait)
-  return true
+  if (arrival === undefined || arrival.wait !== undefined) onWait(arrival?.wait?.estimateMs)
+  else arrival.onWait.push(({ estimateMs }) => onWait(estimateMs))
 }

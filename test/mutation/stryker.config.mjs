@@ -5,11 +5,11 @@
 const rooms = {
   exposition: {
     mutate: ['lib/exposition/*.ts'],
-    tests: ['points', 'exposition', 'long/foreign-metrics', 'registry', 'scrape']
+    tests: ['points', 'exposition', 'protobuf', 'long/foreign-metrics', 'exemplars', 'registry', 'scrape']
   },
   histogram: {
     mutate: ['lib/histogram/*.ts', '!lib/histogram/options.ts'],
-    tests: ['histogram', 'merge', 'points', 'labels', 'registry', 'scrape']
+    tests: ['histogram', 'merge', 'points', 'native', 'protobuf', 'exemplars', 'labels', 'registry', 'scrape']
   },
   labels: {
     mutate: [
@@ -20,7 +20,7 @@ const rooms = {
   },
   options: {
     mutate: ['lib/config.ts', 'lib/checks.ts', 'lib/names-elsewhere.ts', 'lib/option-hints.ts', 'lib/*/options.ts'],
-    tests: ['options', 'contract', 'registration', 'access']
+    tests: ['options', 'contract', 'registration', 'access', 'labels']
   }
 }
 
