@@ -305,6 +305,17 @@ t.test('whoever reads the metrics in the turn of the last request finds it there
   t.match(page, /^http_request_queue_seconds_count 1$/m)
 })
 
+t.test('a route that one of two registrations leaves out has no wait there', async t => {
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort, processMetrics: false, queueTime: true, routes: () => false })
+  await app.register(latency, { histogram: { name: 'all_seconds' }, labels: {} })
+  app.get('/', () => 'x')
+  app.get('/left', { config: { latency: false } }, async () => 'x')
+  await burst(await openMany(await listen(app), 1))
+  t.equal((await counted(app, 'all_seconds'))['']!.count, 1)
+  t.equal((await counted(app, queue))['']!.count, 0)
+})
+
 t.test('what a reset has taken away does not come back with an estimate', async t => {
   const { app, url } = await create(t, { queueTime: true, histogram: { from: 'arrival' } })
   const connection = await Connection.open(url)
@@ -341,7 +352,10 @@ t.test('busyTime tells a route that waits from one that works, and from the vict
     return sleep(100, 'x')
   })
   app.get('/left', async () => 'x')
-  app.get('/held', async () => 'x')
+  await app.register(async part => {
+    await part.register(latency, { histogram: { name: 'part_seconds' }, busyTime: true })
+    part.get('/held', async () => 'x')
+  })
   app.get('/late', async () => {
     beBusy(50)
     return 'x'

@@ -228,15 +228,20 @@ t.test('an injected request has sizes, an event stream none, and two registratio
   t.equal(page.value('b_bytes_sum'), 7)
 })
 
-t.test('a part with a registration of its own changes nothing', async t => {
+t.test('a part with a registration of its own changes nothing, ' +
+  'and of what an earlier hook replies nothing is known', async t => {
   const app = createApplication(t)
+  app.addHook('onRequest', async ({ url }, reply) => url === '/early' ? reply.send('x') : undefined)
   await app.register(latency, { server: anyPort, ...sizes })
   await app.register(async part => {
     const own = { histogram: { name: 'part_seconds' }, responseSize: { name: 'part_bytes' } }
     await part.register(latency, { ...own, labels: {} })
     part.get('/', async () => 'x')
   })
-  await exchange(await listen(app), 'GET / HTTP/1.1\nhost: x\nconnection: close\n\n')
+  app.get('/early', async () => 'x')
+  const address = await listen(app)
+  for (const path of ['/', '/early']) await exchange(address, `GET ${path} HTTP/1.1\nhost: x\nconnection: close\n\n`)
   t.same(await recorded(app), { request: [1, 0], response: [1, 1] })
+  t.same(await recorded(app, '/early'), { request: [1, 0], response: [0, 0] })
   t.equal((await scrape(app.latency.url)).value('part_bytes_sum'), 1)
 })
