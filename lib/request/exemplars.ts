@@ -18,16 +18,11 @@ export function createExemplarSource (option: boolean | ExemplarFunction, warn: 
   const callback = new Callback<Labels | typeof none>({
     option: 'exemplars', function: option, read: readLabels, rule: labelsRule, otherwise: none, warn
   })
-  // All histograms of a request ask one after the other, and the function is called once.
-  let asked: FastifyRequest | undefined
-  let answer: ExemplarLabels | undefined
-  return (request, reply) => {
-    if (request !== asked) {
-      const labels = callback.call(request, reply)
-      answer = labels === none ? undefined : labels
-      asked = request
-    }
-    return answer
+  // All histograms of a request ask, and the function is called once.
+  const kLabels = Symbol('fastify-latency.exemplar')
+  return (request: FastifyRequest & { [kLabels]?: Labels | typeof none }, reply) => {
+    const labels = request[kLabels] ??= callback.call(request, reply)
+    return labels === none ? undefined : labels
   }
 }
 
