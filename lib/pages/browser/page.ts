@@ -199,7 +199,7 @@ function * parts (): Generator<undefined, void> {
   showNumbers(increase, row)
   yield
   showBuckets(row)
-  showChanges(increase)
+  showChanges(before)
   showObjective()
   keepLink()
   keepQueries()
@@ -338,7 +338,7 @@ function setNumber (id: string, value: number, format: (value: number) => string
 }
 
 /** Names the rows that have changed most against the window before. */
-function showChanges (increase: Increase | undefined): void {
+function showChanges (before: Increase | undefined): void {
   const list = find('#changes')
   const most = [...changes].sort(([, a], [, b]) => b.weight - a.weight).slice(0, 3)
   const texts = changeTexts(most)
@@ -350,7 +350,7 @@ function showChanges (increase: Increase | undefined): void {
     setText(button, texts[index]!)
     button.onclick = () => table.choose(key)
   })
-  const nothingText = windowSeconds === undefined || increase === undefined ? '' : 'nothing beyond chance'
+  const nothingText = before === undefined ? 'nothing to compare with yet' : 'nothing beyond chance'
   setText(find('#unchanged'), texts.length > 0 ? '' : nothingText)
   find('#changed').hidden = windowSeconds === undefined
 }
