@@ -21,7 +21,7 @@ const missedMs = 2000
 const keepSeconds = 600
 /** The quantiles at a point of the charts are those of this many seconds before the point. */
 const quantileSeconds = 10
-/** A stall is mentioned for this long. */
+/** The longest stall is mentioned for this long. */
 const mentionSeconds = 60
 /** An event loop that was busy for more than this share of these seconds is said to be busy. */
 const busyShare = 0.9
@@ -246,8 +246,9 @@ function showState (): void {
   if (busyOver(busySeconds) > busyShare) {
     return setState('busy', 'Live; the event loop is busy all the time, and every request waits for it', '')
   }
-  const stall = marks.findLast(({ kind }) => kind === 'stall')
-  if (stall !== undefined && history.time - stall.time < mentionSeconds) {
+  const [stall] = marks.filter(({ kind, time }) => kind === 'stall' && history.time - time < mentionSeconds)
+    .sort((a, b) => b.time - b.from - a.time + a.from)
+  if (stall !== undefined) {
     const [length, until] = [formatSeconds(stall.time - stall.from), formatClock(stall.time)]
     return setState('live', `Live; the event loop did not turn for ${length} until ${until}`, '')
   }
