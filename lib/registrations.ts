@@ -178,9 +178,7 @@ export class Registrations {
     if (this.#isRecorded(context, wanted, config)) return
     for (const { measure, definition } of [...wanted, ...waits].filter(isTime)) this.#checkUnit(measure, definition)
     const measured = this.#registerHistograms(registry, wanted, labelNames)
-    const measuredWaits = config.queueTime === undefined
-      ? []
-      : this.#registerHistograms(registry, waits, waitLabels(config))
+    const measuredWaits = this.#registerHistograms(registry, waits, waitLabels(config))
     this.#registries.add(registry)
     this.#registrations.push({ context, config, measured, waits: measuredWaits })
     const instrument = this.#instruments.get(context) ?? this.#instrument(context, registry, config)
@@ -281,11 +279,11 @@ export class Registrations {
     show('long lived', metrics.longLived)
   }
 
-  /** Registers the histograms that are missing. All of them have the index of the latency histogram. */
+  /** Registers the histograms that are missing. All of them have the index of the first one. */
   #registerHistograms (
     registry: RegistryLike, wanted: readonly Wanted[], labelNames: readonly string[]
   ): Measured[] {
-    const index = wanted[0]!.existing?.family.index ?? new SeriesIndex(labelNames)
+    const index = wanted[0]?.existing?.family.index ?? new SeriesIndex(labelNames)
     return wanted.map(({ measure, definition, existing }) => {
       const histogram = existing ?? register(registry, new RegisteredHistogram(definition, index))
       return { measure, histogram: this.#hold(registry, histogram) }

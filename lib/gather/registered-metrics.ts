@@ -56,7 +56,13 @@ abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
     this.#nextName = name
   }
 
-  abstract readInSteps (): Steps<P>
+  /** Brings the metric up to date, and reads it. */
+  * readInSteps (): Steps<P> {
+    for (const update of this.updates) update()
+    return yield * this.snapshotInSteps()
+  }
+
+  protected abstract snapshotInSteps (): Steps<P>
 
   abstract reset (): void
 
@@ -127,8 +133,7 @@ export class RegisteredHistogram extends RegisteredMetric<HistogramPoints> imple
     return super.get() as Promise<HistogramValues>
   }
 
-  * readInSteps (): Steps<HistogramPoints> {
-    for (const update of this.updates) update()
+  protected * snapshotInSteps (): Steps<HistogramPoints> {
     const parts: HistogramPoints[] = []
     for (const family of this.#families) parts.push(yield * family.snapshotInSteps())
     return mergeAll(parts)
@@ -164,8 +169,7 @@ export class RegisteredCounter extends RegisteredMetric<ValuePoints> {
     this.#values.add(labels, amount)
   }
 
-  * readInSteps (): Steps<ValuePoints> {
-    for (const update of this.updates) update()
+  protected * snapshotInSteps (): Steps<ValuePoints> {
     return mergeAll(this.#values.snapshot())
   }
 
@@ -199,7 +203,7 @@ export class RegisteredGauge extends RegisteredMetric<ValuePoints> {
    * Reads the gauge. A series that existed before is kept, with the value 0 if nothing is counted for it now. If the
    * series vanished, a reader could not tell whether the value is 0 or unknown.
    */
-  * readInSteps (): Steps<ValuePoints> {
+  protected * snapshotInSteps (): Steps<ValuePoints> {
     const counted = []
     for (const source of this.sources) counted.push(...yield * source())
     this.#values.zero()
