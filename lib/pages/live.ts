@@ -21,16 +21,7 @@ const javaScript = 'text/javascript; charset=utf-8'
 const css = 'text/css; charset=utf-8'
 
 /**
- * The names of the modules in `browser/`. The modules import each other without an extension, so their addresses have
- * none.
- */
-const modules = [
-  'page', 'changes', 'charts', 'elements', 'format', 'generation', 'handover', 'history', 'native', 'proposal',
-  'quantile', 'rows', 'table'
-]
-
-/**
- * The script that takes the place of the page's modules if their files are missing, as in a bundle of the application.
+ * The script that takes the place of the page's scripts if their files are missing, as in a bundle of the application.
  */
 const withoutFiles = "document.querySelector('#state').textContent = 'The files of this page are missing. " +
   "Is the application bundled? Leave fastify-latency out of the bundle.'"
@@ -40,8 +31,7 @@ const parts: ReadonlyArray<[url: string, type: string, read: () => string | Prom
   ['/live/page.css', css, () => style.replace(/\s*([{};:,])\s+/g, '$1').replaceAll(';}', '}')],
   ['/live/icon.svg', 'image/svg+xml', () => icon],
   ['/live/uplot.js', javaScript, () => readUplot('uPlot.iife.min.js').catch(() => withoutFiles)],
-  ...modules.map((name): [string, string, () => Promise<string>] =>
-    [`/live/${name}`, javaScript, () => readModule(name).catch(() => withoutFiles)])
+  ['/live/page', javaScript, () => readFile(path.join(__dirname, 'browser.min.js')).catch(() => withoutFiles)]
 ]
 
 const dataUrl = '/live/data'
@@ -56,28 +46,6 @@ export interface LiveOptions {
 /** Reads a file of the package `uplot`, which bundlers do not see: they would take the file for a module. */
 async function readUplot (file: string): Promise<Buffer> {
   return readFile(createRequire(__filename).resolve(`uplot/dist/${file}`))
-}
-
-/**
- * What can be written shorter in a module, each a group of its own: strings and templates, which only lose the white
- * space around them; private names, which mean nothing elsewhere; `const`, which `let` can replace; signs, which need
- * no white space around them; and line breaks between two words.
- */
-const shorter = new RegExp([
-  /\s*('(?:\\.|[^'\\])*'|`[^`]*`)\s*/, /(#\w+)/, /\b(const)\b/,
-  /\s*([-+*/]?=(?!=)|[{}()[\];,:?<>&|]|=>|[!=]==|&&|\|\||\?\?|(?<=[^-+] )[-+*/%](?= [^-+]))\s*/, /\s*\n\s*/
-].map(({ source }) => source).join('|'), 'g')
-
-/** Reads a module, and leaves out what a browser does not need, such as the address of its source. */
-async function readModule (name: string): Promise<string> {
-  const text = await readFile(path.join(__dirname, 'browser', `${name}.js`), 'utf8')
-  const names: string[] = []
-  const shorten = (name: string): string => {
-    if (!names.includes(name)) names.push(name)
-    return `#${(10 + names.indexOf(name)).toString(36).replace(/^\d/, '_$&')}`
-  }
-  return text.replace(/^\/\/# source.*/m, '').replace(shorter, (_found, quoted, privateName, constant, sign) =>
-    quoted ?? (privateName && shorten(privateName)) ?? (constant && 'let') ?? sign ?? ' ').replaceAll(';}', '}')
 }
 
 /** Declares the page at `/live`, unless one of its addresses is taken. Returns whether the page was declared. */
@@ -262,15 +230,19 @@ ${windows.map(renderWindow).join('\n')}
 <p class="scope"><strong id="chosen" role="status">All requests</strong>
 <button id="all" type="button" hidden>Show all requests</button></p>
 </div>
+<div id="changed">
+<p id="trouble" hidden><strong></strong> <button type="button"></button> The event loop is busy <b></b> of the time:
+<span class="computes">this process computes, and its requests wait for that.</span>
+<span class="waits">requests wait for something outside this process, such as a database.</span>
+<span class="either">part of the wait is its own work, part is for something outside.</span></p>
+<h2>Changed most against the time before</h2> <span id="changes"></span><span id="unchanged"></span>
+</div>
 <dl id="numbers">
 ${latencies.map(renderNumber).join('\n')}
 </dl>
 <dl id="endings">
 ${endings(facts).map(renderNumber).join('\n')}
 </dl>
-<div id="changed">
-<h2>Changed most against the time before</h2> <span id="changes"></span><span id="unchanged"></span>
-</div>
 </section>
 ${facts.objective === undefined ? '' : renderObjective(facts.objective)}
 <section class="charts" aria-label="The last 5 minutes">

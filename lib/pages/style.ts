@@ -93,11 +93,16 @@ dl .copy { position: absolute; top: .45rem; right: .4rem; }
 #aborted.some data { color: var(--aborted); }
 #rejected.some data { color: var(--rejected); }
 
-#changed, .aside, #slowest { margin-top: .6rem; padding: .6rem .9rem; color: var(--muted); }
+#changed { margin-bottom: .6rem; }
+.aside, #slowest { margin-top: .6rem; }
+#changed, .aside, #slowest { padding: .6rem .9rem; color: var(--muted); }
 #changed { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem .75rem; min-height: 3rem; }
 #changed h2, .aside h2, #slowest h2 { color: var(--text); }
 #changes { display: flex; flex-wrap: wrap; gap: .3rem .5rem; }
-#changes button { text-align: left; overflow-wrap: anywhere; }
+#trouble { width: 100%; }
+#trouble strong { color: var(--error); }
+#trouble:not([data-cause=computes]) .computes, #trouble:not([data-cause=waits]) .waits, #trouble:not([data-cause=either]) .either { display: none; }
+#changed button { text-align: left; overflow-wrap: anywhere; }
 .aside { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 3fr); gap: .2rem .9rem; }
 .aside dl { grid-template-columns: repeat(3, minmax(0, 1fr)); grid-row: span 2; }
 .aside dl div { border: 0; padding: 0 .9rem; }

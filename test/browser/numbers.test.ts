@@ -1,11 +1,11 @@
 import t from 'tap'
-import { changeOf, changesOf, sinceWhen } from '../../lib/pages/browser/changes'
+import { changeOf, changesOf, sinceWhen, troubleOf } from '../../lib/pages/browser/changes'
 import type { Answer, CellDefinition, RowDefinition, Sample } from '../../lib/pages/browser/feed'
 import {
   formatBound, formatBucket, formatCount, formatCounts, formatEstimate, formatPercentage, formatRate, formatSeconds,
   formatShare, formatTotal, formatWindow
 } from '../../lib/pages/browser/format'
-import { History } from '../../lib/pages/browser/history'
+import { History, type Increase } from '../../lib/pages/browser/history'
 import { estimateQuantile } from '../../lib/pages/browser/quantile'
 import { emptyRow, labelsOf, requestsOf, rowKey, statusClass, type Row } from '../../lib/pages/browser/rows'
 
@@ -356,6 +356,43 @@ t.test('since when a share has been another one is the point that divides the ot
   const { history: refusing } = historyOf([], { counts: [0, 100, 4, 100] }, { counts: [0, 100, 14, 100] })
   const { part: refused } = changesOf(upperBounds, refusing.over(1)!, refusing.over(1, 1)).get(rowKey('GET', '/a'))!
   t.equal(sinceWhen(refusing.points([], 10, 300), refused!), 1002)
+})
+
+/** Ten seconds of rows, each of which is given its requests within each bound and their time in total. */
+function increaseOf (
+  rows: Record<string, [buckets: number[], sum: number, statuses?: Record<string, number>]>
+): Increase {
+  const entries = Object.entries(rows).map(([key, [buckets, sum, statuses]]) => {
+    const row = rowWith(buckets, statuses)
+    row.counts.sum = sum
+    return [key, row] as const
+  })
+  return { seconds: 10, rows: new Map(entries), total: emptyRow(upperBounds), rejected: {} }
+}
+
+t.test('of rows that are slower, the one that takes most time more is looked at first', async t => {
+  const trouble = (now: Increase, before?: Increase): string[] | undefined => {
+    const { key, text, slower } = troubleOf(now, before, changesOf(upperBounds, now, before)) ?? {}
+    return key === undefined ? undefined : [key, text!, slower?.[0] ?? 'hangs']
+  }
+  const before = increaseOf({ victim: [[100, 100, 100], 1], culprit: [[0, 50, 50], 10] })
+  t.equal(trouble(before, before), undefined)
+  t.equal(trouble(before), undefined)
+  const failing = increaseOf({ victim: [[100, 100, 100], 1, { 500: 50 }], culprit: [[0, 50, 50], 10] })
+  t.equal(trouble(failing, before), undefined)
+  t.same(trouble(increaseOf({ victim: [[50, 100, 100], 40], culprit: [[0, 40, 50], 60] }), before),
+    ['culprit', 'mean 200 ms → 1.20 s', 'victim'])
+  t.same(trouble(increaseOf({ victim: [[50, 100, 100], 40], culprit: [[0, 50, 50], 10] }), before),
+    ['victim', 'mean 10.0 ms → 400 ms', 'victim'])
+  t.same(trouble(increaseOf({ victim: [[50, 100, 100], 40, { 500: 100 }], culprit: [[0, 50, 50], 10] }), before),
+    ['victim', 'mean 10.0 ms → 400 ms', 'victim'], 'even if it fails too')
+  t.same(trouble(increaseOf({ victim: [[50, 100, 100], 40], another: [[0, 0, 80], 90] }), before),
+    ['another', 'mean 1.13 s', 'victim'], 'a new one')
+  const faster = increaseOf({ victim: [[100, 100, 100], 1], culprit: [[50, 50, 50], 1] })
+  t.equal(trouble(faster, before), undefined)
+  faster.rows.get('culprit')!.oldest = 30
+  faster.rows.get('culprit')!.inFlight = 2
+  t.same(trouble(faster, before), ['culprit', '2 open, the oldest for 30.0 s', 'hangs'])
 })
 
 t.test('a class of statuses is told by the first digit', async t => {

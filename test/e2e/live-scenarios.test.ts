@@ -81,6 +81,8 @@ async function leave (times: number, address: string, path: string): Promise<voi
 
 const tenant = (address: string, index: number): string => `${address}/tenants/${index}/orders`
 
+const trouble = async (page: Page): Promise<string> =>
+  (await page.locator('#trouble').innerText()).replaceAll(/\s+/g, ' ')
 const changes = (page: Page): Promise<string> => page.locator('#changes').innerText()
 
 const scenarios: Readonly<Record<string, Scenario>> = {
@@ -113,7 +115,7 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     },
     check: async ({ t, page }) => {
       t.match(await state(page), /^Live; the event loop did not turn for [34]\.\d+ s until /)
-      t.match(await page.locator('#loop-busy small').innerText(), /^longest stall [34]\.\d+ s$/)
+      t.match(await page.locator('#loop-busy small').innerText(), /^\d+ % now; longest stall [34]\.\d+ s$/)
       const { p99 } = (await row(page, '/checkout'))!
       t.match(p99, /^[3-9]\.\d+ s$/, 'what was open is slow')
     }
@@ -363,6 +365,8 @@ t.test('the page says which route is in trouble, since when, and whether it is t
     new Date(${began} + 1000 * (index - 3)).toLocaleTimeString())`) as string[]
   t.ok(times.includes(since!), `${since!} is one of ${times.join(', ')}`)
   t.ok(await number(page, 'loop-busy') < 0.6, 'it is not the CPU')
+  t.match(await trouble(page), new RegExp(`^Slower since ${since!} GET /checkout: mean \\S+ \\S+ → \\S+ \\S+ ` +
+    'The event loop is busy .* requests wait for something outside this process, such as a database\\.$'))
   t.notMatch(await state(page), 'busy')
   await page.getByRole('button', { name: change }).click()
   t.equal(await page.locator('#chosen').innerText(), 'GET /checkout only')
@@ -373,6 +377,7 @@ t.test('the page says which route is in trouble, since when, and whether it is t
   await shows(page, 'that it is the CPU', async () =>
     (await state(page)) === 'Live; the event loop is busy all the time, and every request waits for it')
   t.comment(await state(page))
+  await shows(page, 'the cause', async () => /^Slower .* this process computes,.*\.$/.test(await trouble(page)))
   if (pictures !== undefined) await page.screenshot({ path: join(pictures, 'an incident, the CPU.png') })
   t.same(complaints, [])
 })

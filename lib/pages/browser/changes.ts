@@ -1,4 +1,4 @@
-import { formatCount, formatEstimate, formatRate, formatShare, formatTotal } from './format'
+import { formatCount, formatEstimate, formatRate, formatSeconds, formatShare, formatTotal } from './format'
 import type { Increase, Point } from './history'
 import { estimateQuantiles } from './quantile'
 import { requestsOf, statusClass, sumOf, type Row } from './rows'
@@ -8,6 +8,8 @@ export interface Change {
   /** How sure it is that this is no chance, in standard deviations. */
   readonly weight: number
   readonly text: string
+  /** That its requests hang, or take longer, even if something else of the row has changed more. */
+  readonly trouble?: Change | undefined
   /** The requests of a point whose share has changed, per second. Undefined: it is not a share that has changed. */
   readonly part?: (point: Point) => number
 }
@@ -32,6 +34,7 @@ export function changeOf (
   const requests = requestsOf(now)
   const requestsBefore = before === undefined ? 0 : requestsOf(before)
   const changes: Change[] = []
+  let trouble: Change | undefined
   const shares: ReadonlyArray<[name: '5xx' | '4xx' | 'aborted', count: (row: Row) => number]> = [
     ['5xx', row => statusClass(row, '5')],
     ['4xx', row => statusClass(row, '4')],
@@ -58,12 +61,14 @@ export function changeOf (
       : [before, now].flatMap(({ counts }) => estimateQuantiles([0.99], upperBounds, counts))
     const [valueBefore = 0, value = 0] = p99.map(({ value, upper }) => upper === Infinity ? Infinity : value)
     if (isApart(value, valueBefore)) {
-      changes.push({
+      const slow: Change = {
         weight,
         text: `p99 ${p99.map(formatEstimate).join(' → ')}`,
         part: ({ bucketCounts, from, time }) =>
           bucketCounts.slice(bucket + 1).reduce((sum, count) => sum + count, 0) / (time - from)
-      })
+      }
+      changes.push(slow)
+      if (value > valueBefore) trouble = slow
     }
   }
   const expected = requestsBefore * ratioOfSeconds
@@ -73,7 +78,7 @@ export function changeOf (
     changes.push({ weight, text: requestsBefore === 0 ? 'new' : trafficText(requests, expected) })
   }
   const [most] = changes.filter(({ weight }) => weight >= least).sort((a, b) => b.weight - a.weight)
-  return most
+  return most && { ...most, trouble }
 }
 
 /** The changes of all rows that stand out, by key. */
@@ -96,7 +101,40 @@ function hangingOf (row: Row): Change | undefined {
   const { inFlight, oldest, counts } = row
   const mean = counts.sum / Math.max(requestsOf(row), 1)
   if (oldest < Math.max(hangingSeconds, hangingMeans * mean)) return undefined
-  return { weight: 1e6 + oldest, text: `${formatCount(inFlight)} open, the oldest for ${formatTotal(oldest)}` }
+  const text = `${formatCount(inFlight)} open, the oldest for ${formatTotal(oldest)}`
+  const change = { weight: 1e6 + oldest, text }
+  return { ...change, trouble: change }
+}
+
+/** The row to look at first when requests hang or take longer than before. */
+export interface Trouble {
+  readonly key: string
+  readonly text: string
+  /** The row that surely takes longer than before. It may be a victim of the other. Undefined: requests hang. */
+  readonly slower?: [key: string, change: Change]
+}
+
+/**
+ * Of rows whose requests hang, this is the one with the oldest. If rows are slower only, it is the row whose requests
+ * take most time more, all together, because those of the others may wait for them.
+ */
+export function troubleOf (
+  now: Increase, before: Increase | undefined, changes: ReadonlyMap<string, Change>
+): Trouble | undefined {
+  const [first] = [...changes].flatMap(([key, { trouble }]) => trouble === undefined ? [] : [[key, trouble] as const])
+    .sort(([, a], [, b]) => b.weight - a.weight)
+  if (first === undefined) return undefined
+  const [key, change] = first
+  if (change.part === undefined || before === undefined) return { key, text: change.text }
+  const more = (key: string): number => sumAt(now, key) - sumAt(before, key) * now.seconds / before.seconds
+  const most = [...now.rows.keys()].reduce((most, key) => more(key) > more(most) ? key : most, key)
+  const means = [before, now].flatMap(({ rows }) => rows.get(most) ?? []).filter(row => requestsOf(row) > 0)
+    .map(row => formatSeconds(row.counts.sum / requestsOf(row)))
+  return { key: most, text: `mean ${means.join(' → ')}`, slower: [key, change] }
+}
+
+function sumAt ({ rows }: Increase, key: string): number {
+  return rows.get(key)?.counts.sum ?? 0
 }
 
 /**

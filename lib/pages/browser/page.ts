@@ -1,6 +1,6 @@
 // The page at `/live`. It asks the metrics server once a second, and shows the answers. This file needs a browser; all
 // computation is in the other modules.
-import { changesOf, sinceWhen, type Change } from './changes'
+import { changesOf, sinceWhen, troubleOf, type Change } from './changes'
 import { Charts, describePoint, failures, formatClock, qs, quantiles, spans, type Marked } from './charts'
 import { create, find, setText } from './elements'
 import type { Answer, ObjectiveWindow, PageData, ShownHistogram, SlowRequest } from './feed'
@@ -26,6 +26,8 @@ const mentionSeconds = 60
 /** An event loop that was busy for more than this share of these seconds is said to be busy. */
 const busyShare = 0.9
 const busySeconds = 3
+/** What is slow waits for the event loop if that is busy for at least the second share, and not below the first. */
+const causeShares = [0.5, 0.8] as const
 
 const { histograms, inFlight: hasOpen, objective } = JSON.parse(document.body.dataset.page!) as PageData
 
@@ -41,8 +43,9 @@ let table: Table
 let points: Point[] = []
 let marks: Marked[] = []
 let changes: ReadonlyMap<string, Change> = new Map()
-/** Since when the changes that are named have been there. */
+/** Since when the changes that are named, and those that were named before, have been there. */
 let sinceTimes = new Map<string, number>()
+let knownSince = sinceTimes
 let slowest: readonly SlowRequest[] = []
 let objectiveWindows: readonly ObjectiveWindow[] | undefined
 /** What the numbers and the table are about. Undefined: since the server started. */
@@ -55,6 +58,8 @@ let paused = false
 let refused = false
 /** When the last answer came, in milliseconds. */
 let answeredMs = NaN
+/** When the page began to ask. */
+let begunMs = NaN
 /** The PromQL of the numbers by their ids, and what they are about. */
 let queries: Promise<Readonly<Record<string, string>>>
 let queriesAbout = ''
@@ -143,6 +148,7 @@ async function keepAsking (): Promise<void> {
   if (asking) return
   asking = true
   answeredMs = NaN
+  begunMs = performance.now()
   while (!document.hidden && !refused) {
     const pauseMs = await ask()
     showState()
@@ -160,7 +166,7 @@ function keepTime (): void {
 
 /** For how long there has been no answer. Undefined: no answer is missed. */
 function waitingSeconds (): number | undefined {
-  const waitingMs = performance.now() - answeredMs
+  const waitingMs = performance.now() - (Number.isNaN(answeredMs) ? begunMs : answeredMs)
   return waitingMs > missedMs ? waitingMs / 1000 : undefined
 }
 
@@ -199,6 +205,9 @@ function * parts (): Generator<undefined, void> {
   showNumbers(increase, row)
   yield
   showBuckets(row)
+  knownSince = sinceTimes
+  sinceTimes = new Map()
+  showTrouble(increase, before)
   showChanges(before)
   showObjective()
   keepLink()
@@ -237,12 +246,12 @@ function windowText (): string {
 function showState (): void {
   const waiting = waitingSeconds()
   if (trouble !== undefined) return setState('lost', trouble, '')
-  if (Number.isNaN(answeredMs)) return setState('', 'Connecting', '')
-  if (paused) return setState('paused', `Paused at ${formatClock(history.time)}`, '')
+  if (paused && !Number.isNaN(answeredMs)) return setState('paused', `Paused at ${formatClock(history.time)}`, '')
   if (waiting !== undefined) {
     return setState('lost', 'No answer: the application does not turn, or cannot be reached',
       `for ${Math.floor(waiting)} s`)
   }
+  if (Number.isNaN(answeredMs)) return setState('', 'Connecting', '')
   if (busyOver(busySeconds) > busyShare) {
     return setState('busy', 'Live; the event loop is busy all the time, and every request waits for it', '')
   }
@@ -306,7 +315,8 @@ function showNumbers (increase: Increase | undefined, row: Row): void {
   const busy = windowSeconds === undefined ? history.busySinceStart : busyOver(windowSeconds)
   const longest = Math.max(0, ...pointsOver(windowSeconds ?? spans[1]).map(({ stall }) => stall))
   const isShorter = windowSeconds === undefined ? ' in the last 5 min' : ''
-  setNumber('loop-busy', busy, formatPercentage, `longest stall ${formatSeconds(longest)}${isShorter}`)
+  const now = formatPercentage(busyOver(busySeconds))
+  setNumber('loop-busy', busy, formatPercentage, `${now} now; longest stall ${formatSeconds(longest)}${isShorter}`)
 }
 
 /** The points of the last seconds for which it is known how busy the event loop was. */
@@ -338,6 +348,22 @@ function setNumber (id: string, value: number, format: (value: number) => string
   card.classList.toggle('some', value > 0)
 }
 
+/** Says which row is in trouble, since when, and whether the event loop is the cause. */
+function showTrouble (increase: Increase | undefined, before: Increase | undefined): void {
+  const trouble = increase && troubleOf(increase, before, changes)
+  const paragraph = find('#trouble')
+  paragraph.hidden = trouble === undefined
+  if (trouble === undefined) return
+  const { key, text, slower } = trouble
+  setText(find('#trouble strong'), slower === undefined ? 'Requests hang' : `Slower${sinceText(...slower)}`)
+  const button = find('#trouble button')
+  setText(button, `${rowName(key)}: ${text}`)
+  button.onclick = () => table.choose(key)
+  const busy = busyOver(busySeconds)
+  setText(find('#trouble b'), formatPercentage(busy))
+  paragraph.dataset.cause = busy < causeShares[0] ? 'waits' : busy < causeShares[1] ? 'either' : 'computes'
+}
+
 /** Names the rows that have changed most against the window before. */
 function showChanges (before: Increase | undefined): void {
   const list = find('#changes')
@@ -356,18 +382,19 @@ function showChanges (before: Increase | undefined): void {
   find('#changed').hidden = windowSeconds === undefined
 }
 
-/** What has changed of rows, and since when. The time is computed once, when a change is new. */
+/** What has changed of rows, and since when. */
 function changeTexts (all: ReadonlyArray<[key: string, change: Change]>): string[] {
-  const known = sinceTimes
-  sinceTimes = new Map()
-  return all.map(([key, { text, part }]) => {
-    if (part === undefined || windowSeconds === undefined) return `${rowName(key)}: ${text}`
-    const id = `${windowSeconds} ${key} ${text.split(' ')[0]}`
-    const since = known.get(id) ?? sinceWhen(history.points([], quantileSeconds, 2 * windowSeconds, key), part)
-    if (since === undefined) return `${rowName(key)}: ${text}`
-    sinceTimes.set(id, since)
-    return `${rowName(key)}: ${text} since ${formatClock(since)}`
-  })
+  return all.map(([key, change]) => `${rowName(key)}: ${change.text}${sinceText(key, change)}`)
+}
+
+/** Since when there has been a change. The time is computed once, when the change is new. */
+function sinceText (key: string, { text, part }: Change): string {
+  if (part === undefined || windowSeconds === undefined) return ''
+  const id = `${windowSeconds} ${key} ${text.split(' ')[0]}`
+  const since = knownSince.get(id) ?? sinceWhen(history.points([], quantileSeconds, 2 * windowSeconds, key), part)
+  if (since === undefined) return ''
+  sinceTimes.set(id, since)
+  return ` since ${formatClock(since)}`
 }
 
 /** Shows what the classic buckets would have answered, and which would answer best, if native ones have measured. */

@@ -209,7 +209,7 @@ export class Table {
     this.#more.hidden = visible.length === shown.length
     setText(this.#more, `Show all ${formatCount(shown.length)} rows`)
     const empty = find('#empty')
-    empty.hidden = visible.length > 0
+    empty.hidden = visible.length > 0 || increase === undefined
     setText(empty, increase === undefined || increase.rows.size === 0
       ? 'No requests yet. A route is here as soon as it has answered one.'
       : 'No route or method has this text.')
