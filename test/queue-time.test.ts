@@ -361,20 +361,25 @@ t.test('busyTime tells a route that waits from one that works, and from the vict
     return 'x'
   })
   const url = await listen(app)
-  // The first request of an application is slow.
-  for (const path of ['/none', '/before', '/left', '/waits', '/works', '/victim', '/held', '/late']) {
-    await (await fetch(url + path)).text()
+  const measured = ['/held', '/late', '/victim', '/waits', '/works', 'unmatched'] as const
+  const sharesNow = async (): Promise<Record<typeof measured[number], number>> => {
+    ;(app.latency.registry as Registry).resetMetrics()
+    for (const path of ['/none', '/before', '/left', '/waits', '/works', '/victim', '/held', '/late']) {
+      await (await fetch(url + path)).text()
+    }
+    await app.inject('/works')
+    await until('the late hook', async () => (await counted(app, 'http_request_duration_seconds'))['/late'])
+    const durations = await counted(app, 'http_request_duration_seconds')
+    const busy = (await scrape(app.latency.url)).samples('http_request_busy_seconds_total')
+    t.same(busy.map(({ labels: { route } }) => route!).sort(), measured)
+    return Object.fromEntries(busy.map(({ labels: { route }, value }) => [route!, value / durations[route!]!.sum])) as
+      Record<typeof measured[number], number>
   }
-  await app.inject('/works')
-  await until('the late hook', async () => (await counted(app, 'http_request_duration_seconds'))['/late'])
-
-  const durations = await counted(app, 'http_request_duration_seconds')
-  const busy = (await scrape(app.latency.url)).samples('http_request_busy_seconds_total')
-  const shares = Object.fromEntries(busy.map(({ labels: { route }, value }) => [route, value / durations[route!]!.sum]))
-  t.same(Object.keys(shares).sort(), ['/held', '/late', '/victim', '/waits', '/works', 'unmatched'])
-  t.ok(shares['/held']! < 0.2, `${shares['/held']}`)
-  t.ok(shares['/late']! > 0.9, `${shares['/late']}`)
-  t.ok(shares['/waits']! < 0.05, `${shares['/waits']}`)
-  t.ok(shares['/works']! > 0.9, `${shares['/works']}`)
-  t.ok(shares['/victim']! > 0.9, `${shares['/victim']}`)
+  // The first request of an application is slow, and on a busy machine a turn in which little is done may be long.
+  await until('the shares', async () => {
+    const shares = await sharesNow()
+    t.comment(JSON.stringify(shares))
+    return shares['/held'] < 0.2 && shares['/late'] > 0.9 && shares['/waits'] < 0.05 && shares['/works'] > 0.9 &&
+      shares['/victim'] > 0.9
+  })
 })

@@ -31,6 +31,7 @@ interface Scene {
   readonly page: Page
   readonly address: string
   readonly metrics: string
+  readonly prometheus: Prometheus
   /** What the application is asked to do, beside requests that are counted. */
   readonly order: (what: string) => Promise<unknown>
   /** Ends the application, and starts it again at the same addresses. */
@@ -180,10 +181,11 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     // Each takes a known time at least, so that the sum of the next one begins below that of the one before.
     before: warmUp('/checkout'),
     isAnother: true,
-    run: async ({ page, address, restart }) => {
+    run: async ({ page, address, prometheus, restart }) => {
       const counted = await sendAtRate(20, 3, () => `${address}/checkout`)
       await shows(page, 'them', async () => await number(page, 'status-2') === counted)
-      await sleep(1500) // Prometheus scrapes once more before the end.
+      await until('the last scrape', async () =>
+        await prometheus.value('sum(http_request_duration_seconds_count)') === 20 + counted)
       await restart()
       return { 'status-2': counted + await sendAtRate(20, 3, () => `${address}/checkout`) }
     },
@@ -317,6 +319,7 @@ t.test('the numbers are those of the client and of Prometheus', { skip }, async 
       page,
       address,
       metrics,
+      prometheus,
       order: async what => fetch(`${address}/-/${what}`),
       restart: async () => {
         await application.stop('SIGTERM')
