@@ -316,7 +316,7 @@ function showNumbers (increase: Increase | undefined, row: Row): void {
   const longest = Math.max(0, ...pointsOver(windowSeconds ?? spans[1]).map(({ stall }) => stall))
   const isShorter = windowSeconds === undefined ? ' in the last 5 min' : ''
   const now = formatPercentage(busyOver(busySeconds))
-  setNumber('loop-busy', busy, formatPercentage, `${now} now; longest stall ${formatSeconds(longest)}${isShorter}`)
+  setNumber('loop-busy', busy, formatPercentage, `${now} now; stall ${formatSeconds(longest)}${isShorter}`)
 }
 
 /** The points of the last seconds for which it is known how busy the event loop was. */
