@@ -584,6 +584,17 @@ t.test('a request whose properties throw is counted, without labels, and that is
   }
 })
 
+t.test('a method that a handler has replaced by something else is another one', async t => {
+  for (const method of [5, null, { toString: () => 'GET' }]) {
+    const { app, address } = await createListening(t, { inFlight: false, labels: { method: 'method' } }, app => {
+      app.addHook('onSend', async request => { Object.defineProperty(request, 'method', { value: method }) })
+      app.get('/', async () => 'x')
+    })
+    await send(address)
+    t.same(await counts(app.latency.url), [['_OTHER', 1]], String(method))
+  }
+})
+
 t.test('a request whose properties throw overflows like any other', async t => {
   const { app, address } = await createListening(t, { seriesLimit: 2, labels: { route: 'route' } }, app => {
     app.get('/', async () => 'x')
