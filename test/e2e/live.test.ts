@@ -602,11 +602,13 @@ t.test('quantiles of native buckets are those of Prometheus 3, ' +
 t.test('with native buckets and exemplars it says how exact it is, which buckets would be better, and what was slow', {
   skip
 }, async t => {
+  const times: number[] = []
   const { app, address } = await startApplication(t, {
     server: { host: '127.0.0.1', port: 0, live: { traceUrl: 'http://127.0.0.1:1/trace/{trace_id}' } },
     histogram: { native: true },
     exemplars: request => ({ trace_id: request.headers['x-trace'] as string, user: '<b>"Bob"</b>' })
   }, app => {
+    app.addHook('onResponse', async (_request, reply) => { times.push(reply.elapsedTime / 1000) })
     app.get<{ Params: { ms: string } }>('/:ms', async request =>
       new Promise(resolve => setTimeout(() => resolve('x'), Number(request.params.ms))))
   })
@@ -614,12 +616,9 @@ t.test('with native buckets and exemplars it says how exact it is, which buckets
   await isLive(page)
   t.equal(await page.locator('#buckets').isVisible(), false)
   t.match(await page.locator('#slowest').innerText(), 'None yet')
-  const times: number[] = []
   for (let index = 0; index < 100; index++) {
-    const start = performance.now()
     const ms = index < 60 ? 30 : index < 95 ? 70 : 160
     await send(1, `${address}/${ms}`, { headers: { 'x-trace': `/${index}?` } })
-    times.push((performance.now() - start) / 1000)
   }
   await shows(page, 'all requests', async () => (await page.locator('#rate small').innerText()) === '100 in all')
   await page.locator('#pause').click()
@@ -630,9 +629,9 @@ t.test('with native buckets and exemplars it says how exact it is, which buckets
     const [, error] = /^bucket .* ms ± ([\d.]+) %$/.exec(note)!
     // The most is 2 ** (1 / 8) - 1, which is 9.05 %.
     t.ok(Number(error) <= 9.1, note)
-    // The client has waited for the network too.
     const value = await number(page, id)
-    t.ok(Math.abs(value / real - 1) < Number(error) / 100 + 0.1, `${id}: ${value}, ${real}`)
+    // The clock of the hook stops a little earlier than that of the histogram.
+    t.ok(Math.abs(value / real - 1) < Number(error) / 100 + 0.02, `${id}: ${value}, ${real}`)
     t.match(await page.locator(`[data-key=${id}] b`).innerText(), /ms ± [\d.]+ %$/)
     const classic = await number(page, `classic-${id}`)
     t.match(await page.locator(`#classic-${id} small`).innerText(), classic < value ? /^off by −/ : /^off by \+/)
@@ -645,7 +644,7 @@ t.test('with native buckets and exemplars it says how exact it is, which buckets
   await shows(page, 'the copy', async () => (await page.locator('#done').textContent()) === 'Copied the buckets')
 
   const [slowest] = await page.locator('#slowest li').all()
-  t.match(await slowest!.innerText(), /\d (?:AM|PM)?\s*1\d\d ms\s*GET\s*\/:ms\s*\/9[5-9]\?$/)
+  t.match(await slowest!.innerText(), /\d (?:AM|PM)?\s*\d[\d.]+ m?s\s*GET\s*\/:ms\s*\/9[5-9]\?$/)
   const link = slowest!.getByRole('link')
   t.match(await link.getAttribute('href'), /^http:\/\/127\.0\.0\.1:1\/trace\/%2F9[5-9]%3F$/)
   t.equal(await link.getAttribute('rel'), 'noreferrer')
