@@ -36,9 +36,9 @@ export const FST_LATENCY_ERR_OPTION_CONFLICT = createError<[difference: string]>
   'The first registration of an application decides what it has one of, and a later one may leave it out: %s')
 
 export const FST_LATENCY_ERR_SERVER_LISTEN = createError<
-  [host: string, port: number, reason: string, options: ErrorOptions]
+  [address: string, reason: string, options: ErrorOptions]
 >(
-  'FST_LATENCY_ERR_SERVER_LISTEN', 'The metrics server cannot listen on host %s, port %d: %s')
+  'FST_LATENCY_ERR_SERVER_LISTEN', 'The metrics server cannot listen on %s: %s')
 
 export const FST_LATENCY_ERR_PORT_OF_APPLICATION = createError<[port: number, options: ErrorOptions]>(
   'FST_LATENCY_ERR_PORT_OF_APPLICATION',

@@ -19,6 +19,7 @@ export const meanings: Readonly<Record<string, string>> = {
   http2: '"server.https": the metrics server speaks HTTP/1.1',
   key: '"server.https.keyFile", the name of a file',
   listen: '"server.host" and "server.port"',
+  socketPath: '"server.socket"',
   tls: '"server.https"',
   url: '"server.path", or "endpoint" for a route of the application',
   // For credentials.

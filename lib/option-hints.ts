@@ -9,7 +9,7 @@ const paths = [
   'histogram.native.maxBuckets', 'histogram.from', 'timeToFirstByte', 'requestSize', 'responseSize', 'queueTime',
   'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'exemplars',
   'registry', 'processMetrics', 'endpoint',
-  'server', 'server.host', 'server.port', 'server.path', 'server.live', 'server.live.objective',
+  'server', 'server.host', 'server.port', 'server.socket', 'server.path', 'server.live', 'server.live.objective',
   'server.live.objective.latency', 'server.live.objective.share', 'server.live.traceUrl', 'server.start',
   'server.lastScrapeSeconds', 'server.https', 'server.https.certFile', 'server.https.keyFile',
   'server.https.clientCaFile', 'server.auth', 'server.auth.users', 'server.auth.tokens',
@@ -210,6 +210,10 @@ const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefi
     if (value === false) return '"server: false"'
     const { port } = (typeof value === 'string' && addressIn(value)) || {}
     return port === undefined ? undefined : String(port)
+  },
+  'server.socket': value => {
+    const [, path] = (typeof value === 'string' && /^(?:(?:http\+)?unix:(?:\/\/(?=\/))?)(.+)$/.exec(value)) || []
+    return path && describe(path)
   },
   'server.start': value => {
     if (typeof value === 'boolean') return value ? "'listen'" : "'manual'"

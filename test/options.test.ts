@@ -204,7 +204,7 @@ t.test('unknown options are refused by name', async t => {
     [{ enableExemplars: true }, 'Unknown option "enableExemplars" (did you mean "exemplars"?); known here: histogram'],
     [
       { server: { prot: 1 } }, 'Unknown option "server.prot" (did you mean "port"?); ' +
-        'known here: host, port, path, live, start, lastScrapeSeconds, https, auth'
+        'known here: host, port, socket, path, live, start, lastScrapeSeconds, https, auth'
     ],
     [{ server: { auth: { user: {} } } },
       'Unknown option "server.auth.user" (did you mean "users"?); known here: users, tokens'],

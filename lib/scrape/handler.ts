@@ -135,7 +135,8 @@ export class ScrapeHandler {
     if (request.method === 'HEAD') return reply.send()
 
     const shared = this.#write(families, contentType, write)
-    const chunks = counted(shared.read(encoding === undefined ? 'kept' : 'borrowed'), length => { scrape.sentBytes += length })
+    const use = encoding === undefined ? 'kept' : 'borrowed'
+    const chunks = counted(shared.read(use), length => { scrape.sentBytes += length })
     scrape.body = encoding === undefined
       ? Readable.from(chunks, { objectMode: false })
       : compress(chunks, encoding)
