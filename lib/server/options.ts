@@ -6,7 +6,7 @@ import {
   check, isBoolean, isObject, isObjectOrBoolean, isPath, isText, isTimeout, optional, pathRule, readObject, required
 } from '../checks'
 import { kindOf } from '../errors'
-import { didYouMean, hintToLeaveOut } from '../option-hints'
+import { didYouMean, fileContents, hintAboutFile, hintAboutMissing, hintToLeaveOut } from '../option-hints'
 
 /** The options of the metrics server. */
 export interface ServerConfig {
@@ -137,7 +137,7 @@ function parseHttps (https: unknown): HttpsConfig {
   const given = readObject('server.https', https, ['certFile', 'keyFile', 'clientCaFile'])
   const fileOf = (option: keyof HttpsConfig): string => {
     const file = given[option]
-    checkSecret(`server.https.${option}`, file, fileNameFlaws, 'the name of a file')
+    checkSecret(`server.https.${option}`, file, fileNameFlaws, 'the name of a file', hintAboutFile(file))
     return file as string
   }
   return Object.freeze({
@@ -163,16 +163,15 @@ const tokenFlaws: readonly Flaw[] = [
   [/[^\w.~+/=-]/, 'a character of another kind']
 ]
 
-/** The contents of a file may be a private key: PEM, or the base64 in it. */
-const fileNameFlaws: readonly Flaw[] = [
-  [/-----|^M[CHI][A-Za-z0-9+/\s]{60,}=*\s*$/, 'the contents of a file'], ...controlFlaws
-]
+const fileNameFlaws: readonly Flaw[] = [[fileContents, 'the contents of a file'], ...controlFlaws]
 
 /** Checks a text that is a secret, or in whose place a secret may be. A message tells its flaw, and not the text. */
-function checkSecret (option: string, value: unknown, flaws: readonly Flaw[], rule: string): void {
+function checkSecret (
+  option: string, value: unknown, flaws: readonly Flaw[], rule: string, hint = hintAboutMissing(value)
+): void {
   const flaw = isText(value) ? flaws.find(([pattern]) => pattern.test(value))?.[1] : undefined
   check(option, isText(value) && flaw === undefined, rule,
-    flaw === undefined ? kindOnly(value) : wording(`a string with ${flaw}`))
+    flaw === undefined ? kindOnly(value) : wording(`a string with ${flaw}`), hint)
 }
 
 /** Shows itself in messages as the kind of a value that may be a secret. */
