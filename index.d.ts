@@ -404,6 +404,17 @@ declare namespace fastifyLatency {
     port?: number
 
     /**
+     * The absolute path of a Unix socket to listen on, instead of `host` and `port`: `'/run/app/metrics.sock'`. At most
+     * 103 bytes; not on Windows, and without `https`. Its folder has to exist. Who may write to the file may read the
+     * metrics: its mode follows from the umask of the process. Closing removes it. One that a killed process has left
+     * behind is replaced; a file that is no socket, or whose server answers, is not, which is handled like a port that
+     * is taken. `app.latency.url` is then `'http+unix://%2Frun%2Fapp%2Fmetrics.sock/metrics'`.
+     *
+     * @default none
+     */
+    socket?: string
+
+    /**
      * The path of the metrics. It begins with `/` and is literal: it has no parameters, wildcards or query. It is not
      * `/healthz` or `/readyz`, nor, unless `live` is false, `/live` or below that. With `/` the metrics take the place
      * of the page there.

@@ -49,8 +49,9 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
         endpoint: config.endpoint
       })),
       table('Metrics server', {
-        host: server.host ?? 'where the application listens',
-        port: server.port,
+        ...server.socket === undefined
+          ? { host: server.host ?? 'where the application listens', port: server.port }
+          : { socket: server.socket },
         path: server.path,
         live: server.live,
         start: server.start,

@@ -80,10 +80,13 @@ export function negotiateExposition ({ headers }: IncomingMessage): Exposition {
   return named.find(exposition => exposition.contentType === contentType) ?? expositions[0]!
 }
 
-/** Whether a client prefers a compressed answer. */
-export function negotiateGzip ({ headers }: IncomingMessage): boolean {
+/** The one of the encodings that a client prefers. Undefined: it prefers an answer that is not compressed. */
+export function negotiateEncoding (
+  { headers }: IncomingMessage, encodings: readonly string[]
+): string | undefined {
   const request = { headers: { 'accept-encoding': begin(headers['accept-encoding']) } }
-  return new Negotiator(request).encoding(['gzip', 'identity']) === 'gzip'
+  const preferred = new Negotiator(request).encoding([...encodings, 'identity'])
+  return encodings.find(encoding => encoding === preferred)
 }
 
 /** The part of a header that is read. */

@@ -156,7 +156,8 @@ export class MetricsServer {
   }
 
   async #listen (host: string): Promise<string> {
-    const { config: { port, path, https }, log } = this.#options
+    const { config: { port, path, https, socket }, log } = this.#options
+    if (socket !== undefined) return this.#listenOnSocket(socket)
     if (port === undefined) throw new FST_LATENCY_ERR_CLUSTER_PORT()
     let bound
     try {
@@ -166,20 +167,40 @@ export class MetricsServer {
       throw this.#listenError(host, port, error as NodeJS.ErrnoException)
     }
     this.#isForLocalNames = isLoopback(bound.address) && https === undefined && this.#isOpen()
-    this.#warned.clear()
-    this.#url = `http${https === undefined ? '' : 's'}://${urlHost(host)}:${bound.port}${path}`
-    log.info(`Metrics at ${this.#url}`)
+    this.#listens(`http${https === undefined ? '' : 's'}://${urlHost(host)}:${bound.port}${path}`)
     if (!isLoopback(bound.address) && this.#isOpen()) {
       log.info(`Everyone who reaches ${bound.address} can read the metrics: ` +
         'neither server.auth nor server.https.clientCaFile is set')
     }
-    return this.#url
+    return this.#url!
+  }
+
+  /** No web page can reach a Unix socket, so that the names of hosts do not matter. */
+  async #listenOnSocket (socket: string): Promise<string> {
+    const { config } = this.#options
+    try {
+      await this.app.ready()
+      await this.#bindings.listenOnSocket(this.app, socket)
+    } catch (error) {
+      const reason = reasonOf(error as NodeJS.ErrnoException, config)
+      throw new FST_LATENCY_ERR_SERVER_LISTEN(`socket ${socket}`, reason, { cause: error })
+    }
+    this.#listens(`http+unix://${encodeURIComponent(socket)}${config.path}`)
+    return this.#url!
+  }
+
+  #listens (url: string): void {
+    this.#warned.clear()
+    this.#url = url
+    this.#options.log.info(`Metrics at ${url}`)
   }
 
   #listenError (host: string, port: number, error: NodeJS.ErrnoException): FastifyError {
-    return error.code === 'EADDRINUSE' && this.#options.isPortOfApplication(port)
-      ? new FST_LATENCY_ERR_PORT_OF_APPLICATION(port, { cause: error })
-      : new FST_LATENCY_ERR_SERVER_LISTEN(host, port, reasonOf(error, this.#options.config), { cause: error })
+    if (error.code === 'EADDRINUSE' && this.#options.isPortOfApplication(port)) {
+      return new FST_LATENCY_ERR_PORT_OF_APPLICATION(port, { cause: error })
+    }
+    const reason = reasonOf(error, this.#options.config)
+    return new FST_LATENCY_ERR_SERVER_LISTEN(`host ${host}, port ${port}`, reason, { cause: error })
   }
 
   /** Warns of a failure to listen, once until the server listens. Returns whether to try again. */
@@ -232,7 +253,9 @@ export class MetricsServer {
     if (config.auth !== undefined) {
       authenticate(app, config.auth, isProbe, request => {
         unauthorized.increment({})
-        if (request.headers.authorization !== undefined) this.#authenticationFailures.add(request.ip)
+        if (request.headers.authorization === undefined) return
+        // A client of a Unix socket has no address.
+        this.#authenticationFailures.add((request.ip as string | undefined) ?? 'the Unix socket')
       })
     }
     app.addHook('onRequest', this.#refuseUnmatched)

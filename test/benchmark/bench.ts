@@ -4,10 +4,11 @@
  * Every sample is taken in a process of its own, since how V8 has compiled a function and laid out a heap
  * stays for the life of a process.
  */
-import { fork } from 'node:child_process'
+import { fork, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import os from 'node:os'
+import path from 'node:path'
 import { median, type Figures, type Part, type Round } from './part'
 import { allocation } from './parts/allocation'
 import { formats } from './parts/formats'
@@ -46,6 +47,9 @@ const parts: Readonly<Record<string, Part>> = {
   'start-up': startUp,
   install
 }
+
+/** Programs beside the parts, which say how they end by themselves. */
+const programs = ['comparison', 'soak']
 
 const reportFile = 'benchmark-report.md'
 
@@ -120,7 +124,8 @@ function compare (name: string, rounds: readonly Round[]): number | undefined {
 async function main (names: string[]): Promise<void> {
   const unknown = names.filter(name => !Object.hasOwn(parts, name))
   if (unknown.length > 0) {
-    throw new Error(`No such part: ${unknown.join(', ')}. There are ${Object.keys(parts).join(', ')}.`)
+    const all = [...Object.keys(parts), ...programs]
+    throw new Error(`No such part: ${unknown.join(', ')}. There are ${all.join(', ')}.`)
   }
   const sections: string[] = []
   for (const name of names.length > 0 ? names : Object.keys(parts)) {
@@ -137,8 +142,15 @@ async function main (names: string[]): Promise<void> {
 }
 
 const [first, ...rest] = process.argv.slice(2)
-const job = first === '--sample' ? sample(rest[0]!, rest[1]!) : main(process.argv.slice(2))
-job.catch(error => {
+function start (): Promise<void> {
+  if (first === '--sample') return sample(rest[0]!, rest[1]!)
+  if (!programs.includes(first!)) return main(process.argv.slice(2))
+  const { status } = spawnSync(
+    process.execPath, ['--expose-gc', path.join(__dirname, `${first}.js`), ...rest], { stdio: 'inherit' })
+  process.exit(status ?? 1)
+}
+
+start().catch(error => {
   console.error(error)
   process.exit(1)
 })

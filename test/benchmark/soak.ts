@@ -1,7 +1,7 @@
 // Sends more than 200,000 requests of mixed endings, over connections that are kept, pipelined and HTTP/2. Then, for a
 // minute or for as many minutes as are asked for, sends requests that end in every way there is, while three scrapers
 // read ten times per second. Fails if a request is not accounted for, if a counter fell, or if memory grew:
-// npm run soak -- 10
+// npm run bench -- soak 10
 import { deepStrictEqual, ok } from 'node:assert'
 import { once } from 'node:events'
 import http2 from 'node:http2'

@@ -32,7 +32,7 @@ t.test('promtool has seen each alert fire', async t => {
   for (const alert of alerts) t.match(tests, `alertname="${alert}", alertstate="firing"`)
 })
 
-t.test('npm run prometheus starts it with these rules and the target of the tutorial, ' +
+t.test('npm run example -- prometheus starts it with these rules and the target of the tutorial, ' +
   'and removes its data when it ends', withEach(['prometheus'], async (t, installation) => {
   const temporary = temporaryFolder(t)
   const program = new Program(t, process.execPath, ['example/prometheus.mjs'], {

@@ -30,8 +30,7 @@ const tests = new Set(chosen.flatMap(({ tests }) => tests))
 
 export default {
   mutate: chosen.flatMap(({ mutate }) => mutate),
-  // What is changed need not have the right types.
-  buildCommand: 'tsc -b test --noCheck',
+  buildCommand: 'npm run build -- mutant',
   testRunner: 'tap',
   tap: { testFiles: [...tests].map(name => `dist/test/${name}.test.js`) },
   coverageAnalysis: 'perTest',

@@ -15,7 +15,9 @@ async function packedFiles (): Promise<string[]> {
 }
 
 /** Files of the examples that are of use in a clone only. */
-const inClone = ['example/fleet.ts', 'example/tsconfig.json', 'example/monitoring/prometheus/targets/fleet.json']
+const inClone = [
+  'example/fleet.ts', 'example/run.mjs', 'example/tsconfig.json', 'example/monitoring/prometheus/targets/fleet.json'
+]
 
 t.test('the package is the built library, its types, its documents and the examples', async t => {
   const documents = readdirSync(join(root, 'docs'))
