@@ -135,8 +135,8 @@ declare namespace fastifyLatency {
      * A histogram of how long requests waited for a busy event loop before it received them, in seconds. No other
      * latency has this time: every clock starts when the router gets a request. It is an estimate, from when the event
      * loop was told which connections can be read; a request of `inject()` has none. The wait is that of the loop and
-     * not of a route, so that the histogram has no labels but `constLabels` and those of `labels`. `true` turns it on
-     * with its defaults. Costs a request some 0.5 µs, and each turn of the event loop as much.
+     * not of a route, so that the histogram has no labels but `constLabels` and those of `labels`. With `header` the
+     * wait before the process is in it too. `true` turns it on with its defaults. Costs a request some 0.5 µs, and each turn of the event loop as much.
      *
      * @default false
      */
@@ -233,9 +233,9 @@ declare namespace fastifyLatency {
      *
      * @default 'Time from receiving a request to handing its reply to the operating system, in seconds.'; of
      * `timeToFirstByte` 'Time from receiving a request to sending the headers of its reply, in seconds.'; of
-     * `queueTime` 'Estimated time for which requests waited for a busy event loop before it received them, in
-     * seconds.'; of `requestSize` 'Size of the bodies of requests as they were received, in bytes.'; of `responseSize`
-     * 'Size of the bodies of replies as they were sent, in bytes.'
+     * `queueTime` 'Estimated time for which requests waited before the router received them, in seconds.'; of
+     * `requestSize` 'Size of the bodies of requests as they were received, in bytes.'; of `responseSize` 'Size of the
+     * bodies of replies as they were sent, in bytes.'
      */
     help?: string
 
@@ -298,6 +298,21 @@ declare namespace fastifyLatency {
      * @default {}
      */
     labels?: Readonly<Record<string, LabelSource>>
+
+    /**
+     * The header in which a proxy or load balancer says when it received a request, such as `'x-request-start'`. What
+     * a request has waited is then counted from that moment, as one time: before the process, and for the event loop.
+     * The header has seconds, milliseconds or microseconds since 1970, behind `t=` or not, or is `X-Amzn-Trace-Id`. It
+     * is read only if Fastify's `trustProxy` trusts the sender; without `trustProxy` the first request is warned of.
+     *
+     * A time that is more than 10 ms ahead of the clock of this machine, or more than 60 s ago, is not believed, and
+     * the wait for the event loop alone is counted. Such a time, and a value in no known form, is counted in
+     * `fastify_latency_queue_header_refused_total{reason}`, and warned of once. A time in whole seconds counts as the
+     * end of its second, so that no wait is counted that was none.
+     *
+     * @default none
+     */
+    header?: string
   }
 
   /**
@@ -567,6 +582,7 @@ declare namespace fastifyLatency {
     | 'FST_LATENCY_ERR_SERVER_CLOSED'
     | 'FST_LATENCY_ERR_SERVER_OFF'
     | 'FST_LATENCY_ERR_CALLBACK'
+    | 'FST_LATENCY_ERR_QUEUE_HEADER'
     | 'FST_LATENCY_ERR_REQUEST_UNREADABLE'
     | 'FST_LATENCY_ERR_NOT_RECORDED'
     | 'FST_LATENCY_ERR_SERIES_LIMIT'

@@ -45,6 +45,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
         from: config.histogram.from,
         exemplars: config.exemplars,
         ...Object.fromEntries(further.map(({ option }) => [option, config[option]?.name])),
+        ...config.queueTime && { 'queueTime.header': config.queueTime.header },
         busyTime: config.busyTime,
         endpoint: config.endpoint
       })),

@@ -7,8 +7,8 @@ import {
 const paths = [
   'histogram', 'histogram.name', 'histogram.help', 'histogram.buckets', 'histogram.native', 'histogram.native.schema',
   'histogram.native.maxBuckets', 'histogram.from', 'timeToFirstByte', 'requestSize', 'responseSize', 'queueTime',
-  'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'exemplars',
-  'registry', 'processMetrics', 'endpoint',
+  'queueTime.header', 'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight',
+  'abortedStatus', 'exemplars', 'registry', 'processMetrics', 'endpoint',
   'server', 'server.host', 'server.port', 'server.path', 'server.live', 'server.live.objective',
   'server.live.objective.latency', 'server.live.objective.share', 'server.live.traceUrl', 'server.start',
   'server.lastScrapeSeconds', 'server.https', 'server.https.certFile', 'server.https.keyFile',
@@ -218,7 +218,10 @@ const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefi
     return policy && describe(policy)
   },
   timeToFirstByte: ofHistogram,
-  queueTime: ofHistogram,
+  queueTime: value => typeof value === 'string' && value.includes('-')
+    ? `{ header: ${describe(value)} }`
+    : ofHistogram(value),
+  'queueTime.header': value => value === true ? "'x-request-start'" : undefined,
   requestSize: ofHistogram,
   responseSize: ofHistogram
 }

@@ -23,6 +23,7 @@ import { Instrument } from './request/instrument'
 import { labelsThatTell } from './request/label-sources'
 import { measures, queueTime, type Measure } from './request/measures'
 import type { OpenRequestsFact } from './request/open-requests'
+import { ProxiedWaits } from './request/proxied-waits'
 import { Recorder } from './request/recorder'
 import { watchRouteOptions, type RouteOptionsLog } from './request/route-options'
 import { scrapeMetrics } from './scrape/scrape-metrics'
@@ -53,6 +54,7 @@ interface Recorded {
   readonly measured: readonly Measured[]
   readonly config: Config
   readonly exemplarOf: ExemplarSource | undefined
+  readonly proxiedWaits?: ProxiedWaits | undefined
 }
 
 export interface RegistrationsOptions {
@@ -88,6 +90,11 @@ const metrics = {
     type: 'counter',
     name: 'http_requests_rejected_total',
     help: 'Requests that were answered before any hook of the application could run.'
+  },
+  queueHeaderRefused: {
+    type: 'counter',
+    name: 'fastify_latency_queue_header_refused_total',
+    help: 'Requests of trusted proxies whose header tells a time that cannot be, or none.'
   },
   overflowed: {
     type: 'counter',
@@ -188,9 +195,11 @@ export class Registrations {
     if (config.inFlight) this.#showOpen(registry, instrument)
     if (config.busyTime) instrument.countBusyTime(this.#counter(registry, metrics.busyTime))
     if (config.queueTime !== undefined) {
-      const { labels, ...histogram } = config.queueTime
+      const { labels, header, ...histogram } = config.queueTime
       const recorded = { ...config, labels, histogram: { ...histogram, from: 'router' }, ignore: undefined } as const
-      instrument.addWaits(this.#createRecorder(registry, { measured: measuredWaits, config: recorded, exemplarOf }))
+      const proxiedWaits = header === undefined ? undefined : this.#createProxiedWaits(registry, header)
+      instrument.addWaits(
+        this.#createRecorder(registry, { measured: measuredWaits, config: recorded, exemplarOf, proxiedWaits }))
       this.#watchArrivals(context, instrument, measuredWaits[0]!.histogram)
     }
     if (config.histogram.from === 'arrival') this.#watchArrivals(context, instrument, measured[0]!.histogram)
@@ -297,15 +306,20 @@ export class Registrations {
     this.#attach(histogram.updates, arrivals.settle)
   }
 
-  #createRecorder (registry: RegistryLike, { measured, config, exemplarOf }: Recorded): Recorder {
+  #createRecorder (registry: RegistryLike, { measured, ...recorded }: Recorded): Recorder {
     const overflowed = this.#counter(registry, metrics.overflowed)
     const { index } = measured[0]!.histogram.family
     const columns = measured.map(({ measure, histogram }) =>
       ({ measure, family: histogram.familyIn(index) }))
-    const labels = { histogram: config.histogram.name }
+    const labels = { histogram: recorded.config.histogram.name }
     const onOverflow = (): void => overflowed.increment(labels)
     const { warn, warnOnce } = this.#options
-    return new Recorder({ index, columns, config, exemplarOf, warn, warnOnce, onOverflow })
+    return new Recorder({ index, columns, ...recorded, warn, warnOnce, onOverflow })
+  }
+
+  #createProxiedWaits (registry: RegistryLike, header: string): ProxiedWaits {
+    const refused = this.#counter(registry, metrics.queueHeaderRefused)
+    return new ProxiedWaits({ header, refused, warnOnce: this.#options.warnOnce })
   }
 
   #counter (registry: RegistryLike, definition: ValueDefinition): RegisteredCounter {

@@ -55,9 +55,10 @@ t.test('every option has a default', async t => {
   t.equal(parseOptions({ timeToFirstByte: false }).timeToFirstByte, undefined)
   const queueTime = {
     name: 'http_request_queue_seconds',
-    help: 'Estimated time for which requests waited for a busy event loop before it received them, in seconds.',
+    help: 'Estimated time for which requests waited before the router received them, in seconds.',
     upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
-    labels: {}
+    labels: {},
+    header: undefined
   }
   t.same(parseOptions({ queueTime: true }).queueTime, queueTime)
   t.same(parseOptions({ queueTime: {} }).queueTime, queueTime)
@@ -484,6 +485,8 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['queueTime.labels.a',
       "'method', 'route', 'status', 'status_class', 'matched_route', 'sent_status', 'error_type', 'scheme', " +
       "'protocol_version' or a function", 'url'],
+    ['queueTime.header', "the name of a header, such as 'x-request-start'",
+      '', ':path', 'x request', 'é', 1, null, [], {}],
     ['busyTime', boolean, 1, {}],
     ['timeToFirstByte.name', name, ''],
     ['registry',

@@ -9,11 +9,13 @@ import { noteSpan, noteSpans } from './exemplars'
 import { readOpenRequests, type OpenRequestsFact } from './open-requests'
 import type { Recorder } from './recorder'
 import { RejectionObserver, rejectionReasons } from './rejections'
+import { noteReceipt, noteReceipts } from './proxied-waits'
 import { handOutRouteConfigs } from './route-config'
 import { noteSchemes } from './scheme'
 import {
   noteHeaders, noteSentHeaders, sentHeadersOf, watchHeaders, watchHeldHeaders, type SentHeaders
 } from './sent-headers'
+import { TrustedSenders } from './trusted-senders'
 import { noteArrival, noteArrivals } from './waits'
 
 /** The part of a counter that an instrument uses. */
@@ -51,6 +53,8 @@ export class Instrument {
   #arrivals: Arrivals | undefined
   /** What records how long requests waited. */
   readonly #waitRecorders: Recorder[] = []
+  /** Undefined: no recorder has to know whether the sender of a request is trusted. */
+  #senders: TrustedSenders | undefined
   #busyTime: Counter | undefined
   #notesSpans = false
   #isOutermost = true
@@ -120,6 +124,10 @@ export class Instrument {
   /** Also records how long requests waited before they began. */
   addWaits (recorder: Recorder): void {
     if (recorder.needsScheme) noteSchemes(this.#app)
+    if (recorder.proxiedWaits !== undefined) {
+      noteReceipts(this.#app)
+      this.#senders ??= new TrustedSenders()
+    }
     this.#waitRecorders.push(recorder)
   }
 
@@ -178,10 +186,16 @@ export class Instrument {
   /** Everything that only some registrations ask for. */
   #beginMore (request: FastifyRequest, reply: FastifyReply): void {
     if (this.#arrivals !== undefined) noteArrival(this.#arrivals, request, reply)
+    if (this.#senders !== undefined && !noteReceipt(this.#senders, request, reply)) this.#trustsNobody()
     if (this.#busyTime !== undefined) noteIdleTime(request, reply)
     if (this.#notesSpans) noteSpan(request)
     if (this.#measuresBodies) watchBodies(reply)
     if (this.#measuresHeaders) watchHeaders(reply, () => this.#headersSent(reply))
+  }
+
+  #trustsNobody (): void {
+    this.#senders = undefined
+    for (const { proxiedWaits } of this.#waitRecorders) proxiedWaits?.warnOfTrust()
   }
 
   #ended (reply: FastifyReply, ending: Ending, elapsedMs: number): void {

@@ -38,6 +38,8 @@ export interface LatencyConfig extends HistogramConfig {
 
 export interface QueueTimeConfig extends HistogramConfig {
   readonly labels: RequestConfig['labels']
+  /** The header in which proxies say when they received a request, in lower case. Undefined: none is read. */
+  readonly header: string | undefined
 }
 
 export const requestOptions = [
@@ -113,10 +115,12 @@ function partsIfOn (option: string, value: unknown): Record<string, unknown> | u
 function parseQueueTime (value: unknown): QueueTimeConfig | undefined {
   const parts = partsIfOn('queueTime', value)
   if (parts === undefined) return undefined
-  const { labels, ...histogram } = readObject('queueTime', parts, [...histogramOptions, 'labels'])
+  const { labels, header, ...histogram } = readObject('queueTime', parts, [...histogramOptions, 'labels', 'header'])
   return Object.freeze({
     ...parseHistogramOptions('queueTime', histogram, queueTime),
-    labels: readable('queueTime.labels', () => parseLabels('queueTime.labels', labels, {}))
+    labels: readable('queueTime.labels', () => parseLabels('queueTime.labels', labels, {})),
+    header: optional('queueTime.header', header, isHeader, "the name of a header, such as 'x-request-start'")
+      ?.toLowerCase()
   })
 }
 
@@ -177,6 +181,10 @@ function checkLabelName (option: string, name: string): void {
 
 function isMoment (value: unknown): value is LatencyConfig['from'] {
   return value === 'router' || value === 'arrival'
+}
+
+function isHeader (value: unknown): value is string {
+  return typeof value === 'string' && /^[\w!#$%&'*+.^`|~-]+$/.test(value)
 }
 
 function isExemplars (value: unknown): value is boolean | ExemplarFunction {
