@@ -75,6 +75,15 @@ declare namespace fastifyLatency {
     ignore?: (request: FastifyRequest, reply: FastifyReply) => boolean | null | undefined
 
     /**
+     * The methods that label `'method'` tells apart on requests that match no route, in place of all of the defaults:
+     * at least one, in capital letters. Any other method of such a request is `_OTHER`, since HTTP/2 clients can invent
+     * methods. A route is recorded with the methods that it is declared for.
+     *
+     * @default ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY']
+     */
+    knownMethods?: readonly string[]
+
+    /**
      * How many series the histogram may have: an integer from 1. Requests that would need a further series are counted
      * in one series whose label values are `_OVERFLOW`, which is part of the limit, and in
      * `fastify_latency_overflowed_total`. Values of label functions may fill half of the limit. Beyond that half they
@@ -136,7 +145,8 @@ declare namespace fastifyLatency {
      * latency has this time: every clock starts when the router gets a request. It is an estimate, from when the event
      * loop was told which connections can be read; a request of `inject()` has none. The wait is that of the loop and
      * not of a route, so that the histogram has no labels but `constLabels` and those of `labels`. With `header` the
-     * wait before the process is in it too. `true` turns it on with its defaults. Costs a request some 0.5 µs, and each turn of the event loop as much.
+     * wait before the process is in it too. `true` turns it on with its defaults. Costs a request some 0.5 µs, and each
+     * turn of the event loop as much.
      *
      * @default false
      */
@@ -318,8 +328,8 @@ declare namespace fastifyLatency {
   /**
    * Where the value of a label comes from:
    *
-   * - `'method'`: the request method. On a request that matches no route, a method other than those of RFC 9110, PATCH
-   *   and QUERY is `_OTHER`.
+   * - `'method'`: the request method. On a request that matches no route, a method that is not in `knownMethods` is
+   *   `_OTHER`.
    * - `'route'`: the route as declared, such as `/users/:id`; `unmatched` if no route matched, or if the handler called
    *   `reply.callNotFound()`. It is never the URL.
    * - `'status'`: the status code, such as `404`; `_OTHER` for a status outside 100–599.

@@ -39,6 +39,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
         constLabels: config.constLabels,
         routes: config.routes,
         ignore: config.ignore,
+        knownMethods: config.knownMethods,
         seriesLimit: config.seriesLimit,
         inFlight: config.inFlight,
         abortedStatus: config.abortedStatus ?? 'reply',

@@ -7,8 +7,8 @@ import {
 const paths = [
   'histogram', 'histogram.name', 'histogram.help', 'histogram.buckets', 'histogram.native', 'histogram.native.schema',
   'histogram.native.maxBuckets', 'histogram.from', 'timeToFirstByte', 'requestSize', 'responseSize', 'queueTime',
-  'queueTime.header', 'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight',
-  'abortedStatus', 'exemplars', 'registry', 'processMetrics', 'endpoint',
+  'queueTime.header', 'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'knownMethods', 'seriesLimit',
+  'inFlight', 'abortedStatus', 'exemplars', 'registry', 'processMetrics', 'endpoint',
   'server', 'server.host', 'server.port', 'server.path', 'server.live', 'server.live.objective',
   'server.live.objective.latency', 'server.live.objective.share', 'server.live.traceUrl', 'server.start',
   'server.lastScrapeSeconds', 'server.https', 'server.https.certFile', 'server.https.keyFile',
@@ -169,6 +169,10 @@ const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefi
   endpoint: value => value === true ? "a path, such as '/metrics'" : undefined,
   histogram: ofHistogram,
   ignore: value => isPattern(value) ? leaveOut : undefined,
+  knownMethods: value => {
+    const methods: unknown = typeof value === 'string' && value !== '' ? value.split(/[\s,]+/) : value
+    return Array.isArray(methods) ? describe(methods.map(method => String(method).toUpperCase())) : undefined
+  },
   processMetrics: value => {
     const given = typeof value === 'string' && value !== '' ? { prefix: value } : value
     if (typeof given !== 'object' || given === null) return undefined

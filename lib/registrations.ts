@@ -478,7 +478,9 @@ function recordingDifferences (first: Config, second: Config): string {
 
 /** The options that two registrations must have in common to record requests in the same way. */
 function recordingOptions (config: Config): Record<string, unknown> {
-  const { labels, constLabels, routes, ignore, seriesLimit, busyTime, abortedStatus = 'reply', exemplars } = config
+  const {
+    labels, constLabels, routes, ignore, knownMethods, seriesLimit, busyTime, abortedStatus = 'reply', exemplars
+  } = config
   const measured = [...measures, queueTime].map(({ option }) => {
     const { upperBounds: buckets, ...histogram } = config[option] ?? { upperBounds: undefined }
     return [option, config[option] && { ...histogram, buckets }] as const
@@ -488,6 +490,7 @@ function recordingOptions (config: Config): Record<string, unknown> {
     constLabels,
     routes,
     ignore,
+    knownMethods,
     seriesLimit,
     busyTime,
     abortedStatus,

@@ -17,6 +17,8 @@ export interface RequestConfig extends MeasuredConfig {
   readonly constLabels: Readonly<Record<string, string>>
   readonly ignore: Options['ignore']
   readonly routes: Options['routes']
+  /** The methods that are told apart on requests that match no route. */
+  readonly knownMethods: readonly string[]
   readonly seriesLimit: number
   readonly inFlight: boolean
   /** Undefined: it is not estimated how long requests waited. */
@@ -44,11 +46,14 @@ export interface QueueTimeConfig extends HistogramConfig {
 
 export const requestOptions = [
   ...measures.map(({ option }) => option),
-  'queueTime', 'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus',
-  'exemplars', 'registry'
+  'queueTime', 'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'knownMethods', 'seriesLimit',
+  'inFlight', 'abortedStatus', 'exemplars', 'registry'
 ]
 
 const defaultLabels: RequestConfig['labels'] = { method: 'method', route: 'route', status_code: 'status' }
+
+/** The methods of RFC 9110, section 9, PATCH (RFC 5789), and QUERY. */
+const defaultMethods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY']
 
 const registryMethods: ReadonlyArray<keyof RegistryLike> =
   ['registerMetric', 'getSingleMetric', 'removeSingleMetric', 'getMetricsAsArray', 'getMetricsAsJSON']
@@ -65,6 +70,8 @@ export function parseRequestOptions (given: Readonly<Record<string, unknown>>): 
     constLabels: readable('constLabels', () => parseConstLabels(given.constLabels, varying)),
     ignore: optional('ignore', given.ignore, isFunction<NonNullable<Options['ignore']>>, 'a function'),
     routes: optional('routes', given.routes, isFunction<NonNullable<Options['routes']>>, 'a function'),
+    knownMethods: Object.freeze([...optional('knownMethods', given.knownMethods, isMethods,
+      "an array of at least one method in capital letters, such as 'PROPFIND'") ?? defaultMethods]),
     seriesLimit: optional('seriesLimit', given.seriesLimit, isPositiveInteger, 'an integer from 1') ?? 2000,
     inFlight: optional('inFlight', given.inFlight, isBoolean, 'a boolean') ?? true,
     abortedStatus: parseAbortedStatus(given.abortedStatus),
@@ -181,6 +188,11 @@ function checkLabelName (option: string, name: string): void {
 
 function isMoment (value: unknown): value is LatencyConfig['from'] {
   return value === 'router' || value === 'arrival'
+}
+
+function isMethods (value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.length > 0 &&
+    value.every(method => typeof method === 'string' && /^[\dA-Z!#$%&'*+.^_`|~-]+$/.test(method))
 }
 
 function isHeader (value: unknown): value is string {
