@@ -154,10 +154,10 @@ declare namespace fastifyLatency {
 
     /**
      * Whether to count for how long the event loop was busy while requests were open, in seconds, as
-     * `http_request_busy_seconds_total{method,route}`. It does not matter with whose work. What an
-     * earlier hook holds a request up for is not in it. Divided by the sum of the
-     * latency histogram, it is near 1 where requests take processor time or wait for that of others, and near 0 where
-     * they wait for a database or another service.
+     * `http_request_busy_seconds_total{method,route}`. It does not matter with whose work. What an earlier hook holds a
+     * request up for is not in it. Divided by the sum of the latency histogram, it is near 1 where requests take
+     * processor time or wait for that of others, and near 0 where they wait for a database or another service. If the
+     * latency begins at the arrival, what requests waited for the event loop is busy time too.
      *
      * @default false
      */

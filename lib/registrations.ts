@@ -193,7 +193,8 @@ export class Registrations {
     instrument.add(this.#createRecorder(registry, { measured, config, exemplarOf }))
     if (config.exemplars === true) instrument.watchSpans()
     if (config.inFlight) this.#showOpen(registry, instrument)
-    if (config.busyTime) instrument.countBusyTime(this.#counter(registry, metrics.busyTime))
+    const busyTime = config.busyTime ? this.#counter(registry, metrics.busyTime) : undefined
+    if (busyTime !== undefined) instrument.countBusyTime(busyTime)
     if (config.queueTime !== undefined) {
       const { labels, header, ...histogram } = config.queueTime
       const recorded = { ...config, labels, histogram: { ...histogram, from: 'router' }, ignore: undefined } as const
@@ -202,7 +203,10 @@ export class Registrations {
         this.#createRecorder(registry, { measured: measuredWaits, config: recorded, exemplarOf, proxiedWaits }))
       this.#watchArrivals(context, instrument, measuredWaits[0]!.histogram)
     }
-    if (config.histogram.from === 'arrival') this.#watchArrivals(context, instrument, measured[0]!.histogram)
+    if (config.histogram.from === 'arrival') {
+      this.#watchArrivals(context, instrument, measured[0]!.histogram)
+      if (busyTime !== undefined) this.#watchArrivals(context, instrument, busyTime)
+    }
   }
 
   /** Removes from all registries what this application has added. A registry may outlive the application. */
@@ -299,11 +303,11 @@ export class Registrations {
     })
   }
 
-  /** Has an instrument note when requests arrive, since a histogram depends on that. */
-  #watchArrivals (context: FastifyInstance, instrument: Instrument, histogram: RegisteredHistogram): void {
+  /** Has an instrument note when requests arrive, since a metric depends on that. */
+  #watchArrivals (context: FastifyInstance, instrument: Instrument, metric: OwnMetric): void {
     const arrivals = this.#arrivals ??= new Arrivals(rootOf(context))
     instrument.watchArrivals(arrivals)
-    this.#attach(histogram.updates, arrivals.settle)
+    this.#attach(metric.updates, arrivals.settle)
   }
 
   #createRecorder (registry: RegistryLike, { measured, ...recorded }: Recorded): Recorder {

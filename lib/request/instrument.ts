@@ -16,7 +16,7 @@ import {
   noteHeaders, noteSentHeaders, sentHeadersOf, watchHeaders, watchHeldHeaders, type SentHeaders
 } from './sent-headers'
 import { TrustedSenders } from './trusted-senders'
-import { noteArrival, noteArrivals } from './waits'
+import { noteArrival, noteArrivals, whenWaitIsKnown } from './waits'
 
 /** The part of a counter that an instrument uses. */
 export interface Counter {
@@ -209,7 +209,7 @@ export class Instrument {
     const busySeconds = this.#busyTime && busySecondsOf(request, elapsedMs)
     if (!this.#record(reply, ending, elapsedMs)) return
     for (const recorder of this.#waitRecorders) recorder.recordWait(reply, statusOf(reply, ending, recorder), ending)
-    if (busySeconds !== undefined) this.#count(this.#busyTime!, request, {}, busySeconds)
+    if (busySeconds !== undefined) this.#countBusyTime(request, busySeconds)
   }
 
   /** Returns false if the request is not to be recorded, or its duration is no latency. */
@@ -263,12 +263,25 @@ export class Instrument {
     for (const recorder of this.#recorders) if (recorder.measuresHeaders) recorder.recordHeaders(reply, headers)
   }
 
-  #count (counter: Counter, request: FastifyRequest, labels: Labels, amount?: number): void {
-    if (!this.#isOutermost) return
-    const route = this.#recorders[0]!.route(request)
-    if (!route.recorded) return
-    const method = route.method(request.method)
-    counter.increment({ ...this.#options.constLabels, method, route: route.label, ...labels }, amount)
+  /** What a request waited for the event loop is busy time of it, if its latency has that wait. */
+  #countBusyTime (request: FastifyRequest, seconds: number): void {
+    const labels = this.#labelsOf(request)
+    if (labels === undefined) return
+    const count = (waitMs = 0): void => this.#busyTime!.increment(labels, seconds + waitMs / 1000)
+    if (this.#recorders[0]!.beginsAtArrival) whenWaitIsKnown(request, count)
+    else count()
+  }
+
+  #count (counter: Counter, request: FastifyRequest, own: Labels): void {
+    const labels = this.#labelsOf(request)
+    if (labels !== undefined) counter.increment({ ...labels, ...own })
+  }
+
+  /** The labels that a counter has for a request. Undefined: it does not count the request. */
+  #labelsOf (request: FastifyRequest): Labels | undefined {
+    const route = this.#isOutermost ? this.#recorders[0]!.route(request) : undefined
+    if (route?.recorded !== true) return undefined
+    return { ...this.#options.constLabels, method: route.method(request.method), route: route.label }
   }
 }
 

@@ -46,7 +46,7 @@ export class Recorder {
   /** Whether there is more to do for a request than to find its series and to record its latency. */
   readonly #asksForMore: boolean
   /** Whether the latency begins when a request has arrived, and not when the router gets it. */
-  readonly #beginsAtArrival: boolean
+  readonly beginsAtArrival: boolean
   /** The first of all columns. */
   readonly #latency: HistogramFamily
   /** What else is recorded when a request ends. */
@@ -72,8 +72,8 @@ export class Recorder {
     })
     this.#exemplarOf = exemplarOf
     this.proxiedWaits = proxiedWaits
-    this.#beginsAtArrival = config.histogram.from === 'arrival'
-    this.#asksForMore = columns.length > 1 || this.#ignore !== undefined || this.#beginsAtArrival
+    this.beginsAtArrival = config.histogram.from === 'arrival'
+    this.#asksForMore = columns.length > 1 || this.#ignore !== undefined || this.beginsAtArrival
     this.abortedStatus = config.abortedStatus
   }
 
@@ -142,7 +142,7 @@ export class Recorder {
     const slot = this.#find(reply, status, ending)
     if (slot === notRecorded) return false
     const exemplar = this.#exemplarOf?.(reply.request, reply)
-    if (this.#beginsAtArrival) {
+    if (this.beginsAtArrival) {
       this.#recordWhenWaitIsKnown(reply, slot, exemplar, waitMs => elapsedMs + waitMs)
     } else {
       this.#latency.observe(slot, elapsedMs / 1000)
