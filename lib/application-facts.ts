@@ -28,6 +28,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
     processMetrics,
     timeToFirstByte: registrations.some(({ config }) => config.timeToFirstByte !== undefined),
     queueTime: registrations.some(({ config }) => config.queueTime !== undefined),
+    busyTime: registrations.some(({ config }) => config.busyTime),
     exemplars: registrations.some(({ config }) => config.exemplars !== false),
     ...typeof server.live === 'object' ? server.live : { objective: undefined, traceUrl: undefined },
     tables: [

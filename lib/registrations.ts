@@ -169,7 +169,9 @@ export class Registrations {
     return this.#registrations.map(({ config, measured, waits }) => ({
       config,
       histograms: [
-        ...measured.filter(isTime).map(one => showHistogram(one, config.labels)),
+        ...measured.filter(isTime).map(one => ({
+          ...showHistogram(one, config.labels), ...one === measured[0] && showWaits(config)
+        })),
         ...waits.map(one => showHistogram(one, config.queueTime!.labels))
       ]
     }))
@@ -471,6 +473,14 @@ function showHistogram ({ measure: { option }, histogram }: Measured, labels: Co
     upperBounds: buckets,
     ...labelsThatTell(labels),
     ...native !== undefined && { native: { schema: native.schema, option } }
+  }
+}
+
+/** What is known of the waits of the requests in a histogram of latency. */
+function showWaits ({ queueTime, busyTime: hasBusyTime }: Config) {
+  return {
+    ...queueTime !== undefined && { waits: { name: queueTime.name, upperBounds: queueTime.upperBounds } },
+    ...hasBusyTime && { hasBusyTime }
   }
 }
 

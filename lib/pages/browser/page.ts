@@ -12,7 +12,7 @@ import { copy, drawPicture, save } from './handover'
 import { History, type Increase, type Point } from './history'
 import { proposeBounds } from './proposal'
 import { estimateQuantile, estimateQuantiles } from './quantile'
-import { emptyRow, labelsOf, requestsOf, rowKey, statusClass, statusesOf, sumOf, type Row } from './rows'
+import { emptyRow, labelsOf, requestsOf, rowKey, statusClass, statusesOf, sumOf, waitsOf, type Row } from './rows'
 import { Table } from './table'
 
 const timeoutMs = 10_000
@@ -312,11 +312,20 @@ function showNumbers (increase: Increase | undefined, row: Row): void {
   setNumber('oldest', isKnown ? row.oldest : NaN, age => age === 0 ? nothing : formatTotal(age),
     oldest === undefined ? '' : rowName(oldest))
   setNumber('long-lived', isKnown ? sumOf(row.longLived) : NaN, formatCount, formatCounts(row.longLived))
+  showWaits(increase?.waited ?? {})
   const busy = windowSeconds === undefined ? history.busySinceStart : busyOver(windowSeconds)
   const longest = Math.max(0, ...pointsOver(windowSeconds ?? spans[1]).map(({ stall }) => stall))
   const isShorter = windowSeconds === undefined ? ' in the last 5 min' : ''
   const now = formatPercentage(busyOver(busySeconds))
   setNumber('loop-busy', busy, formatPercentage, `${now} now; longest stall ${formatSeconds(longest)}${isShorter}`)
+}
+
+/** Shows how long requests waited, whichever row is chosen: they waited for the same event loop. */
+function showWaits (waited: Readonly<Record<string, number>>): void {
+  const { upperBounds } = histogram.waits ?? { upperBounds: [] }
+  const { mean, buckets } = waitsOf(upperBounds, waited)
+  const notes = [0.5, 0.99].map(q => `p${100 * q} ${formatEstimate(estimateQuantile(q, upperBounds, buckets))}`)
+  setNumber('waited', mean, formatSeconds, Number.isNaN(mean) ? '' : notes.join('; '))
 }
 
 /** The points of the last seconds for which it is known how busy the event loop was. */
@@ -530,6 +539,7 @@ async function shownState (): Promise<object> {
     observedSeconds: increase?.seconds,
     all: increase?.total,
     rejected: increase?.rejected,
+    waited: increase?.waited,
     rows: [...increase?.rows.values() ?? []],
     changes: [...changes].map(([key, { text }]) => `${rowName(key)}: ${text}`),
     objective: objective && { ...objective, windows: objectiveWindows },
