@@ -149,6 +149,8 @@ const latencies: readonly NumberCard[] = [
   ['p99', 'p99', '99 % within']
 ]
 
+const waited: NumberCard = ['waited', 'Waited', 'before that']
+
 /** The numbers of how requests ended, and of those that have not. What is not counted is left out. */
 function endings ({ inFlight, histograms }: Facts): NumberCard[] {
   const hasStatus = histograms.some(({ statusLabel }) => statusLabel !== undefined)
@@ -162,7 +164,6 @@ function endings ({ inFlight, histograms }: Facts): NumberCard[] {
     inFlight && ['in-flight', 'In flight', 'right now'],
     inFlight && ['oldest', 'Oldest', 'in flight'],
     inFlight && ['long-lived', 'Long-lived', 'open now'],
-    histograms.some(({ waits }) => waits !== undefined) && ['waited', 'Waited', 'before it began'],
     ['loop-busy', 'Event loop', 'busy']
   ]
   return cards.filter(card => card !== false)
@@ -240,7 +241,7 @@ ${windows.map(renderWindow).join('\n')}
 <h2>Changed most against the time before</h2> <span id="changes"></span><span id="unchanged"></span>
 </div>
 <dl id="numbers">
-${latencies.map(renderNumber).join('\n')}
+${[...latencies, ...facts.queueTime ? [waited] : []].map(renderNumber).join('\n')}
 </dl>
 <dl id="endings">
 ${endings(facts).map(renderNumber).join('\n')}

@@ -341,7 +341,7 @@ t.test('it shows what requests waited beside what they took, and which routes th
   await send(1, `${address}/waits`)
   await shows(page, 'the requests', async () => (await page.locator('#rate small').innerText()) === '9 in all')
   t.ok(await number(page, 'waited') > 0.05, `${await number(page, 'waited')} s`)
-  t.match(await page.locator('#waited small').innerText(), /^p50 .*; p99 .* m?s$/)
+  t.match(await page.locator('#waited small').innerText(), /^p99 .* m?s$/)
   t.ok(parseFloat((await row(page, '/computes'))!['Loop busy']!) > 90)
   t.ok(parseFloat((await row(page, '/waits'))!['Loop busy']!) < 30)
   t.match(await copied(page, 'waited'), 'sum(rate(http_request_queue_seconds_sum[60s]))')

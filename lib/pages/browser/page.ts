@@ -324,8 +324,8 @@ function showNumbers (increase: Increase | undefined, row: Row): void {
 function showWaits (waited: Readonly<Record<string, number>>): void {
   const { upperBounds } = histogram.waits ?? { upperBounds: [] }
   const { mean, buckets } = waitsOf(upperBounds, waited)
-  const notes = [0.5, 0.99].map(q => `p${100 * q} ${formatEstimate(estimateQuantile(q, upperBounds, buckets))}`)
-  setNumber('waited', mean, formatSeconds, Number.isNaN(mean) ? '' : notes.join('; '))
+  const p99 = formatEstimate(estimateQuantile(0.99, upperBounds, buckets))
+  setNumber('waited', mean, formatSeconds, Number.isNaN(mean) ? '' : `p99 ${p99}`)
 }
 
 /** The points of the last seconds for which it is known how busy the event loop was. */
@@ -556,13 +556,13 @@ function fileName (extension: string): string {
 
 /** The numbers as lines of text. */
 function textLines (): string[] {
-  const cards = [...document.querySelectorAll<HTMLElement>('dl > div')].map(card =>
-    `${card.dataset.name!} ${card.querySelector('data')!.textContent!}`)
+  const cards = (list: string): string => [...document.querySelectorAll<HTMLElement>(`${list} > div`)].map(card =>
+    `${card.dataset.name!} ${card.querySelector('data')!.textContent!}`).join('   ')
   const rows = [...document.querySelectorAll<HTMLTableRowElement>('#routes tbody tr')].slice(0, 10).map(row =>
     [...row.cells].map(cell => `${cell.dataset.name!} ${cell.firstElementChild!.textContent!}`).join('   '))
   const title = `${histogram.name}, ${find('#chosen').textContent!}, ${windowText()}`
   const time = new Date(1000 * history.time).toISOString()
-  return [title, time, cards.slice(0, 5).join('   '), cards.slice(5).join('   '), ...rows]
+  return [title, time, cards('#numbers'), cards('#endings'), ...rows]
 }
 
 for (const button of document.querySelectorAll<HTMLButtonElement>('[data-query]')) {
