@@ -17,7 +17,7 @@ const readings = [
     'README.md', 'docs/tutorial.md', 'docs/live.md', 'docs/metrics.md', 'docs/cost.md', 'docs/options.md',
     'docs/endings.md', 'docs/errors.md', 'docs/operations.md', 'docs/comparison.md', 'docs/testing.md'
   ],
-  ['docs/monitoring.md']
+  ['docs/monitoring.md', 'docs/slow.md']
 ]
 
 /** Commands that are not run, and why. */
