@@ -99,6 +99,10 @@ export const FST_LATENCY_ERR_CALLBACK = createError<[option: string, problem: st
 export const FST_LATENCY_ERR_NOT_RECORDED = createError<[reason: string, options: ErrorOptions]>(
   'FST_LATENCY_ERR_NOT_RECORDED', 'A request could not be recorded: %s')
 
+export const FST_LATENCY_ERR_QUEUE_HEADER = createError<[header: string, problem: string]>(
+  'FST_LATENCY_ERR_QUEUE_HEADER',
+  'The header "%s" ("queueTime.header") does not tell how long requests waited before this process: %s')
+
 export const FST_LATENCY_ERR_METRIC_FAILED = createError<[name: string, reason: string, options: ErrorOptions]>(
   'FST_LATENCY_ERR_METRIC_FAILED', 'Metric "%s" could not be read: %s')
 

@@ -8,8 +8,8 @@ import {
 const paths = [
   'histogram', 'histogram.name', 'histogram.help', 'histogram.buckets', 'histogram.native', 'histogram.native.schema',
   'histogram.native.maxBuckets', 'histogram.from', 'timeToFirstByte', 'requestSize', 'responseSize', 'queueTime',
-  'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'exemplars',
-  'registry', 'processMetrics', 'endpoint',
+  'queueTime.header', 'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'knownMethods', 'seriesLimit',
+  'inFlight', 'abortedStatus', 'exemplars', 'registry', 'processMetrics', 'endpoint',
   'server', 'server.host', 'server.port', 'server.socket', 'server.path', 'server.live', 'server.live.objective',
   'server.live.objective.latency', 'server.live.objective.share', 'server.live.traceUrl', 'server.start',
   'server.lastScrapeSeconds', 'server.https', 'server.https.certFile', 'server.https.keyFile',
@@ -221,6 +221,10 @@ const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefi
   },
   histogram: ofHistogram,
   ignore: value => isPattern(value) ? leaveOut : undefined,
+  knownMethods: value => {
+    const methods: unknown = typeof value === 'string' && value !== '' ? value.split(/[\s,]+/) : value
+    return Array.isArray(methods) ? describe(methods.map(method => String(method).toUpperCase())) : undefined
+  },
   processMetrics: value => {
     const given = typeof value === 'string' && value !== '' ? { prefix: value } : value
     if (typeof given !== 'object' || given === null) return undefined
@@ -274,7 +278,10 @@ const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefi
     return policy && describe(policy)
   },
   timeToFirstByte: ofHistogram,
-  queueTime: ofHistogram,
+  queueTime: value => typeof value === 'string' && value.includes('-')
+    ? `{ header: ${describe(value)} }`
+    : ofHistogram(value),
+  'queueTime.header': value => value === true ? "'x-request-start'" : undefined,
   requestSize: ofHistogram,
   responseSize: ofHistogram
 }

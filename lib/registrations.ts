@@ -23,6 +23,7 @@ import { Instrument } from './request/instrument'
 import { labelsThatTell } from './request/label-sources'
 import { measures, queueTime, type Measure } from './request/measures'
 import type { OpenRequestsFact } from './request/open-requests'
+import { ProxiedWaits } from './request/proxied-waits'
 import { Recorder } from './request/recorder'
 import { watchRouteOptions, type RouteOptionsLog } from './request/route-options'
 import { scrapeMetrics } from './scrape/scrape-metrics'
@@ -53,6 +54,7 @@ interface Recorded {
   readonly measured: readonly Measured[]
   readonly config: Config
   readonly exemplarOf: ExemplarSource | undefined
+  readonly proxiedWaits?: ProxiedWaits | undefined
 }
 
 export interface RegistrationsOptions {
@@ -88,6 +90,11 @@ const metrics = {
     type: 'counter',
     name: 'http_requests_rejected_total',
     help: 'Requests that were answered before any hook of the application could run.'
+  },
+  queueHeaderRefused: {
+    type: 'counter',
+    name: 'fastify_latency_queue_header_refused_total',
+    help: 'Requests of trusted proxies whose header tells a time that cannot be, or none.'
   },
   overflowed: {
     type: 'counter',
@@ -162,7 +169,9 @@ export class Registrations {
     return this.#registrations.map(({ config, measured, waits }) => ({
       config,
       histograms: [
-        ...measured.filter(isTime).map(one => showHistogram(one, config.labels)),
+        ...measured.filter(isTime).map(one => ({
+          ...showHistogram(one, config.labels), ...one === measured[0] && showWaits(config)
+        })),
         ...waits.map(one => showHistogram(one, config.queueTime!.labels))
       ]
     }))
@@ -186,14 +195,20 @@ export class Registrations {
     instrument.add(this.#createRecorder(registry, { measured, config, exemplarOf }))
     if (config.exemplars === true) instrument.watchSpans()
     if (config.inFlight) this.#showOpen(registry, instrument)
-    if (config.busyTime) instrument.countBusyTime(this.#counter(registry, metrics.busyTime))
+    const busyTime = config.busyTime ? this.#counter(registry, metrics.busyTime) : undefined
+    if (busyTime !== undefined) instrument.countBusyTime(busyTime)
     if (config.queueTime !== undefined) {
-      const { labels, ...histogram } = config.queueTime
+      const { labels, header, ...histogram } = config.queueTime
       const recorded = { ...config, labels, histogram: { ...histogram, from: 'router' }, ignore: undefined } as const
-      instrument.addWaits(this.#createRecorder(registry, { measured: measuredWaits, config: recorded, exemplarOf }))
+      const proxiedWaits = header === undefined ? undefined : this.#createProxiedWaits(registry, header)
+      instrument.addWaits(
+        this.#createRecorder(registry, { measured: measuredWaits, config: recorded, exemplarOf, proxiedWaits }))
       this.#watchArrivals(context, instrument, measuredWaits[0]!.histogram)
     }
-    if (config.histogram.from === 'arrival') this.#watchArrivals(context, instrument, measured[0]!.histogram)
+    if (config.histogram.from === 'arrival') {
+      this.#watchArrivals(context, instrument, measured[0]!.histogram)
+      if (busyTime !== undefined) this.#watchArrivals(context, instrument, busyTime)
+    }
   }
 
   /** Removes from all registries what this application has added. A registry may outlive the application. */
@@ -290,22 +305,27 @@ export class Registrations {
     })
   }
 
-  /** Has an instrument note when requests arrive, since a histogram depends on that. */
-  #watchArrivals (context: FastifyInstance, instrument: Instrument, histogram: RegisteredHistogram): void {
+  /** Has an instrument note when requests arrive, since a metric depends on that. */
+  #watchArrivals (context: FastifyInstance, instrument: Instrument, metric: OwnMetric): void {
     const arrivals = this.#arrivals ??= new Arrivals(rootOf(context))
     instrument.watchArrivals(arrivals)
-    this.#attach(histogram.updates, arrivals.settle)
+    this.#attach(metric.updates, arrivals.settle)
   }
 
-  #createRecorder (registry: RegistryLike, { measured, config, exemplarOf }: Recorded): Recorder {
+  #createRecorder (registry: RegistryLike, { measured, ...recorded }: Recorded): Recorder {
     const overflowed = this.#counter(registry, metrics.overflowed)
     const { index } = measured[0]!.histogram.family
     const columns = measured.map(({ measure, histogram }) =>
       ({ measure, family: histogram.familyIn(index) }))
-    const labels = { histogram: config.histogram.name }
+    const labels = { histogram: recorded.config.histogram.name }
     const onOverflow = (): void => overflowed.increment(labels)
     const { warn, warnOnce } = this.#options
-    return new Recorder({ index, columns, config, exemplarOf, warn, warnOnce, onOverflow })
+    return new Recorder({ index, columns, ...recorded, warn, warnOnce, onOverflow })
+  }
+
+  #createProxiedWaits (registry: RegistryLike, header: string): ProxiedWaits {
+    const refused = this.#counter(registry, metrics.queueHeaderRefused)
+    return new ProxiedWaits({ header, refused, warnOnce: this.#options.warnOnce })
   }
 
   #counter (registry: RegistryLike, definition: ValueDefinition): RegisteredCounter {
@@ -456,6 +476,14 @@ function showHistogram ({ measure: { option }, histogram }: Measured, labels: Co
   }
 }
 
+/** What is known of the waits of the requests in a histogram of latency. */
+function showWaits ({ queueTime, busyTime: hasBusyTime }: Config) {
+  return {
+    ...queueTime !== undefined && { waits: { name: queueTime.name, upperBounds: queueTime.upperBounds } },
+    ...hasBusyTime && { hasBusyTime }
+  }
+}
+
 /** In which options two registrations differ that record requests in different ways. Empty if they record alike. */
 function recordingDifferences (first: Config, second: Config): string {
   const [before, after] = [recordingOptions(first), recordingOptions(second)]
@@ -464,7 +492,9 @@ function recordingDifferences (first: Config, second: Config): string {
 
 /** The options that two registrations must have in common to record requests in the same way. */
 function recordingOptions (config: Config): Record<string, unknown> {
-  const { labels, constLabels, routes, ignore, seriesLimit, busyTime, abortedStatus = 'reply', exemplars } = config
+  const {
+    labels, constLabels, routes, ignore, knownMethods, seriesLimit, busyTime, abortedStatus = 'reply', exemplars
+  } = config
   const measured = [...measures, queueTime].map(({ option }) => {
     const { upperBounds: buckets, ...histogram } = config[option] ?? { upperBounds: undefined }
     return [option, config[option] && { ...histogram, buckets }] as const
@@ -474,6 +504,7 @@ function recordingOptions (config: Config): Record<string, unknown> {
     constLabels,
     routes,
     ignore,
+    knownMethods,
     seriesLimit,
     busyTime,
     abortedStatus,

@@ -25,6 +25,7 @@ t.test('every option has a default', async t => {
     constLabels: {},
     routes: undefined,
     ignore: undefined,
+    knownMethods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY'],
     seriesLimit: 2000,
     inFlight: true,
     abortedStatus: 499,
@@ -55,9 +56,10 @@ t.test('every option has a default', async t => {
   t.equal(parseOptions({ timeToFirstByte: false }).timeToFirstByte, undefined)
   const queueTime = {
     name: 'http_request_queue_seconds',
-    help: 'Estimated time for which requests waited for a busy event loop before it received them, in seconds.',
+    help: 'Estimated time for which requests waited before the router received them, in seconds.',
     upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
-    labels: {}
+    labels: {},
+    header: undefined
   }
   t.same(parseOptions({ queueTime: true }).queueTime, queueTime)
   t.same(parseOptions({ queueTime: {} }).queueTime, queueTime)
@@ -192,7 +194,8 @@ t.test('unknown options are refused by name', async t => {
   const cases: Array<[options: unknown, message: string]> = [
     [{ histogramm: {} }, 'Unknown option "histogramm" (did you mean "histogram"?); known here: histogram, ' +
       'timeToFirstByte, requestSize, responseSize, queueTime, busyTime, labels, constLabels, routes, ignore, ' +
-      'seriesLimit, inFlight, abortedStatus, exemplars, registry, processMetrics, server, endpoint, scrape'],
+      'knownMethods, seriesLimit, inFlight, abortedStatus, exemplars, registry, processMetrics, server, endpoint, ' +
+      'scrape'],
     [{ unheardOf: 1 }, 'Unknown option "unheardOf"; known here: histogram, '],
     [{ 'a\nb': 1 }, 'Unknown option "a\\nb"; known here: histogram, '],
     [{ histogram: { boundaries: [1] } },
@@ -312,6 +315,8 @@ t.test('what is meant by a value of another kind is said', async t => {
     [{ histogram: { buckets: [0.5, 0.1, 0.5] } }, '[ 0.1, 0.5 ]'],
     [{ histogram: { buckets: new Set([0.1, 0.5]) } }, '[ 0.1, 0.5 ]'],
     [{ timeToFirstByte: { buckets: Float64Array.of(0.1) } }, '[ 0.1 ]'],
+    [{ knownMethods: 'GET, PROPFIND' }, "[ 'GET', 'PROPFIND' ]"],
+    [{ knownMethods: ['get'] }, "[ 'GET' ]"],
     [{ seriesLimit: '2000' }, '2000'],
     [{ seriesLimit: Infinity },
       'as many as there may be, such as 100000: without a limit, clients could fill the memory'],
@@ -471,6 +476,8 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['constLabels.a', 'a string', 1, undefined],
     ['constLabels.route', 'a name that is not in "labels" too', 'x'],
     ['ignore', 'a function', true, {}],
+    ['knownMethods', "an array of at least one method in capital letters, such as 'PROPFIND'", 'GET', [],
+      ['get'], [''], [1], {}, null],
     ['seriesLimit', count, 0, -1, 1.5, Infinity, 2 ** 53, '1'],
     ['inFlight', boolean, 1, 'true', null],
     ['abortedStatus', "a status code from 100 to 599, or 'reply'", 99, 600, 200.5, '499', ''],
@@ -484,6 +491,8 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['queueTime.labels.a',
       "'method', 'route', 'status', 'status_class', 'matched_route', 'sent_status', 'error_type', 'scheme', " +
       "'protocol_version' or a function", 'url'],
+    ['queueTime.header', "the name of a header, such as 'x-request-start'",
+      '', ':path', 'x request', 'é', 1, null, [], {}],
     ['busyTime', boolean, 1, {}],
     ['timeToFirstByte.name', name, ''],
     ['registry',

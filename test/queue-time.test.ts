@@ -328,6 +328,16 @@ t.test('what a reset has taken away does not come back with an estimate', async 
   t.same(await counted(app, 'http_request_duration_seconds'), {})
 })
 
+t.test('what a latency from the arrival has waited for the event loop is busy time of it', async t => {
+  const { app, url } = await create(t, { histogram: { from: 'arrival' }, busyTime: true })
+  const connections = await openMany(url, 5)
+  await burst(connections)
+  const durations = await counted(app, 'http_request_duration_seconds')
+  const busy = (await scrape(app.latency.url)).samples('http_request_busy_seconds_total')
+  t.same(busy.map(({ labels: { route } }) => route), ['/'])
+  t.ok(busy[0]!.value > 0.9 * durations['/']!.sum, `${busy[0]!.value} of ${durations['/']!.sum} s`)
+})
+
 t.test('busyTime tells a route that waits from one that works, and from the victim of others', async t => {
   const app = createApplication(t)
   // Nobody has seen the beginning of this one.

@@ -149,6 +149,8 @@ const latencies: readonly NumberCard[] = [
   ['p99', 'p99', '99 % within']
 ]
 
+const waited: NumberCard = ['waited', 'Waited', 'before that']
+
 /** The numbers of how requests ended, and of those that have not. What is not counted is left out. */
 function endings ({ inFlight, histograms }: Facts): NumberCard[] {
   const hasStatus = histograms.some(({ statusLabel }) => statusLabel !== undefined)
@@ -169,13 +171,14 @@ function endings ({ inFlight, histograms }: Facts): NumberCard[] {
 
 /** The lines that say how to turn on what is not shown. */
 function missing (facts: Facts): string[] {
-  const { inFlight, histograms, objective, timeToFirstByte, queueTime, exemplars } = facts
+  const { inFlight, histograms, objective, timeToFirstByte, queueTime, busyTime, exemplars } = facts
   const lines: Array<string | false> = [
     !isNative(facts) && '<code>histogram: { native: true }</code> makes quantiles exact to some per cent, and says ' +
       'which buckets would be better.',
     !exemplars && '<code>exemplars: true</code> lists the slowest requests with their traces.',
     !timeToFirstByte && '<code>timeToFirstByte: true</code> adds a histogram of the time to the headers.',
-    !queueTime && '<code>queueTime: true</code> adds a histogram of how long requests waited for the event loop.',
+    !queueTime && '<code>queueTime: true</code> shows how long requests waited for the event loop before they began.',
+    !busyTime && '<code>busyTime: true</code> shows for each route how busy the event loop was meanwhile.',
     !histograms.some(({ statusLabel }) => statusLabel !== undefined) &&
       "A label from <code>'status'</code> tells 4xx and 5xx apart.",
     !inFlight && '<code>inFlight: true</code> counts open requests.',
@@ -238,7 +241,7 @@ ${windows.map(renderWindow).join('\n')}
 <h2>Changed most against the time before</h2> <span id="changes"></span><span id="unchanged"></span>
 </div>
 <dl id="numbers">
-${latencies.map(renderNumber).join('\n')}
+${[...latencies, ...facts.queueTime ? [waited] : []].map(renderNumber).join('\n')}
 </dl>
 <dl id="endings">
 ${endings(facts).map(renderNumber).join('\n')}
@@ -278,7 +281,9 @@ ${isNative(facts) ? nativeNote : ''}</p>
 request waits for it. If requests are slow and the event loop is not busy, they wait for something else, such as a
 database. Hatched times in the charts are those in which the event loop did not turn at all, and nothing could be
 answered. What waited meanwhile is counted when it has been answered, and is drawn right after. A latency begins when
-the application gets to a request: how long the request waited for that is in none of these numbers.</p>
+the application gets to a request, unless <code>histogram.from</code> says otherwise: how long the request waited for
+that is in none of these numbers${facts.queueTime ? ' but "Waited", which is of all requests' : ''}.
+${facts.busyTime ? busyNote : ''}</p>
 <p>Choose a row of the table to see its requests alone; choose it once more, or press Escape, to see all. The buttons
 with two squares copy the query that gives the same number in Prometheus. In the charts, requests are those of each
 second, and quantiles those of the 10 seconds before. The server remembers 5 minutes while this page is open somewhere.
@@ -342,6 +347,9 @@ ${quantiles.map(([id, name]) => renderNumber([`classic-${id}`, `${name}, classic
 
 const nativeNote = `Quantiles of a histogram with native buckets are interpolated as its buckets grow, as Prometheus 3
 does. The percentage beside each is how far the true value may be from it.`
+
+const busyNote = `<strong>Loop busy</strong> is the share of a route's time in which the event loop was busy: near
+100 %, its requests compute, or wait for others that do; near 0 %, they wait for something else.`
 
 const heatKey = '<p class="keys">requests per second: 0 <i class="scale"></i> <data>1</data> <b id="at"></b></p>'
 

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { request } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import type { Options } from '../..'
@@ -319,6 +320,31 @@ t.test('it knows errors, the aborted, the rejected and those in flight, whatever
     const never = await row(page, '/never')
     return never?.Aborted === '2' && never.Open === '0'
   })
+  t.same(complaints, [])
+})
+
+t.test('it shows what requests waited beside what they took, and which routes the event loop was busy for', {
+  skip
+}, async t => {
+  const beBusy = (): void => { for (const end = performance.now() + 50; performance.now() < end;); }
+  const { app, address } = await startApplication(t, { queueTime: true, busyTime: true }, app => {
+    app.get('/computes', async () => {
+      beBusy()
+      return 'x'
+    })
+    app.get('/waits', async () => sleep(300, 'x'))
+  })
+  const { page, complaints } = await openPage(await startBrowser(t), live(app.latency.url!))
+  await isLive(page)
+  // All but the first wait for the others.
+  await Promise.all(Array.from({ length: 8 }, async () => send(1, `${address}/computes`)))
+  await send(1, `${address}/waits`)
+  await shows(page, 'the requests', async () => (await page.locator('#rate small').innerText()) === '9 in all')
+  t.ok(await number(page, 'waited') > 0.05, `${await number(page, 'waited')} s`)
+  t.match(await page.locator('#waited small').innerText(), /^p99 .* m?s$/)
+  t.ok(parseFloat((await row(page, '/computes'))!['Loop busy']!) > 90)
+  t.ok(parseFloat((await row(page, '/waits'))!['Loop busy']!) < 30)
+  t.match(await copied(page, 'waited'), 'sum(rate(http_request_queue_seconds_sum[60s]))')
   t.same(complaints, [])
 })
 

@@ -41,7 +41,7 @@ t.test('npm run example -- prometheus starts it with these rules and the target 
   const prometheus = new Prometheus(await listening(program))
   const { groups } = await prometheus.get<{ groups: Array<{ name: string }> }>('rules', {})
   t.same(groups.map(({ name }) => name).sort(), [
-    'fastify-latency', 'fastify-latency-data', 'fastify-latency-objectives'
+    'fastify-latency', 'fastify-latency-data', 'fastify-latency-objectives', 'fastify-latency-waits'
   ])
   await until('the target', async () => {
     const { activeTargets } = await prometheus.get<{ activeTargets: Array<{ scrapeUrl: string }> }>('targets', {

@@ -15,7 +15,8 @@ import { onFreePorts, portOf, Project, root, tarball } from './project'
 const readings = [
   [
     'README.md', 'docs/tutorial.md', 'docs/live.md', 'docs/metrics.md', 'docs/cost.md', 'docs/options.md',
-    'docs/endings.md', 'docs/errors.md', 'docs/operations.md', 'docs/comparison.md', 'docs/testing.md'
+    'docs/endings.md', 'docs/errors.md', 'docs/operations.md', 'docs/comparison.md', 'docs/testing.md',
+    'docs/slow.md'
   ],
   ['docs/monitoring.md']
 ]

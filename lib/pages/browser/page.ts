@@ -12,7 +12,7 @@ import { copy, drawPicture, save } from './handover'
 import { History, type Increase, type Point } from './history'
 import { proposeBounds } from './proposal'
 import { estimateQuantile, estimateQuantiles } from './quantile'
-import { emptyRow, labelsOf, requestsOf, rowKey, statusClass, statusesOf, sumOf, type Row } from './rows'
+import { emptyRow, labelsOf, requestsOf, rowKey, statusClass, statusesOf, sumOf, waitsOf, type Row } from './rows'
 import { Table } from './table'
 
 const timeoutMs = 10_000
@@ -312,11 +312,20 @@ function showNumbers (increase: Increase | undefined, row: Row): void {
   setNumber('oldest', isKnown ? row.oldest : NaN, age => age === 0 ? nothing : formatTotal(age),
     oldest === undefined ? '' : rowName(oldest))
   setNumber('long-lived', isKnown ? sumOf(row.longLived) : NaN, formatCount, formatCounts(row.longLived))
+  showWaits(increase?.waited ?? {})
   const busy = windowSeconds === undefined ? history.busySinceStart : busyOver(windowSeconds)
   const longest = Math.max(0, ...pointsOver(windowSeconds ?? spans[1]).map(({ stall }) => stall))
   const isShorter = windowSeconds === undefined ? ' in the last 5 min' : ''
   const now = formatPercentage(busyOver(busySeconds))
   setNumber('loop-busy', busy, formatPercentage, `${now} now; stall ${formatSeconds(longest)}${isShorter}`)
+}
+
+/** Shows how long requests waited, whichever row is chosen: they waited for the same event loop. */
+function showWaits (waited: Readonly<Record<string, number>>): void {
+  const { upperBounds } = histogram.waits ?? { upperBounds: [] }
+  const { mean, buckets } = waitsOf(upperBounds, waited)
+  const p99 = formatEstimate(estimateQuantile(0.99, upperBounds, buckets))
+  setNumber('waited', mean, formatSeconds, Number.isNaN(mean) ? '' : `p99 ${p99}`)
 }
 
 /** The points of the last seconds for which it is known how busy the event loop was. */
@@ -530,6 +539,7 @@ async function shownState (): Promise<object> {
     observedSeconds: increase?.seconds,
     all: increase?.total,
     rejected: increase?.rejected,
+    waited: increase?.waited,
     rows: [...increase?.rows.values() ?? []],
     changes: [...changes].map(([key, { text }]) => `${rowName(key)}: ${text}`),
     objective: objective && { ...objective, windows: objectiveWindows },
@@ -546,13 +556,13 @@ function fileName (extension: string): string {
 
 /** The numbers as lines of text. */
 function textLines (): string[] {
-  const cards = [...document.querySelectorAll<HTMLElement>('dl > div')].map(card =>
-    `${card.dataset.name!} ${card.querySelector('data')!.textContent!}`)
+  const cards = (list: string): string => [...document.querySelectorAll<HTMLElement>(`${list} > div`)].map(card =>
+    `${card.dataset.name!} ${card.querySelector('data')!.textContent!}`).join('   ')
   const rows = [...document.querySelectorAll<HTMLTableRowElement>('#routes tbody tr')].slice(0, 10).map(row =>
     [...row.cells].map(cell => `${cell.dataset.name!} ${cell.firstElementChild!.textContent!}`).join('   '))
   const title = `${histogram.name}, ${find('#chosen').textContent!}, ${windowText()}`
   const time = new Date(1000 * history.time).toISOString()
-  return [title, time, cards.slice(0, 5).join('   '), cards.slice(5).join('   '), ...rows]
+  return [title, time, cards('#numbers'), cards('#endings'), ...rows]
 }
 
 for (const button of document.querySelectorAll<HTMLButtonElement>('[data-query]')) {
