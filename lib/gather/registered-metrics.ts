@@ -7,6 +7,7 @@ import { ValueFamily, type ValueDefinition } from '../histogram/values'
 import type { HistogramPoints, Labels, Points, ValuePoints } from '../snapshot'
 import { runAtOnce } from '../time-slices'
 import { merge } from './merge'
+import { publicRegistry, type AnyRegistry } from './own-registry'
 
 /** Reads points in steps. Between two steps the caller may leave the event loop to others. */
 export type Steps<P> = Generator<undefined, P>
@@ -225,13 +226,17 @@ function mergeAll<P extends Points> (parts: readonly P[]): P {
 
 /** Keeps a metric of this plugin in its registry, until all leases on the metric are released. */
 export class Lease {
-  readonly registry: RegistryLike
   readonly metric: OwnMetric
+  readonly #registry: AnyRegistry
 
-  constructor (registry: RegistryLike, metric: OwnMetric) {
-    this.registry = registry
+  constructor (registry: AnyRegistry, metric: OwnMetric) {
+    this.#registry = registry
     this.metric = metric
     metric.leases++
+  }
+
+  get registry (): RegistryLike {
+    return publicRegistry(this.#registry)
   }
 
   get isRegistered (): boolean {
