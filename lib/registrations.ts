@@ -18,7 +18,7 @@ import type { HistogramDefinition } from './histogram/family'
 import type { HistogramConfig } from './histogram/options'
 import { SeriesIndex } from './histogram/series-index'
 import type { ValueDefinition } from './histogram/values'
-import { Arrivals } from './http/arrivals'
+import type { Arrivals } from './http/arrivals'
 import { createExemplarSource, type ExemplarSource } from './request/exemplars'
 import { Instrument } from './request/instrument'
 import { labelsThatTell } from './request/label-sources'
@@ -295,6 +295,7 @@ export class Registrations {
 
   /** Has an instrument note when requests arrive, since a histogram depends on that. */
   #watchArrivals (context: FastifyInstance, instrument: Instrument, histogram: RegisteredHistogram): void {
+    const { Arrivals } = require('./http/arrivals') as typeof import('./http/arrivals')
     const arrivals = this.#arrivals ??= new Arrivals(rootOf(context))
     instrument.watchArrivals(arrivals)
     this.#attach(histogram.updates, arrivals.settle)

@@ -1,7 +1,6 @@
 import type { Gatherer } from '../snapshot'
 import { inSlices } from '../time-slices'
 import { garbageCollections } from './garbage-collections'
-import { loadPromClient } from './prom-client-in-steps'
 import type { GathererOptions } from './registries'
 
 export interface GathererOnDemandOptions extends Omit<GathererOptions, 'processRegistry'> {
@@ -27,6 +26,7 @@ export function createGathererOnDemand (options: GathererOnDemandOptions): Gathe
 }
 
 function * load ({ processMetrics, ...options }: GathererOnDemandOptions): Generator<undefined, Gatherer> {
+  const { loadPromClient } = require('./prom-client-in-steps') as typeof import('./prom-client-in-steps')
   yield * loadPromClient()
   const { createGatherer } = require('./registries') as typeof import('./registries')
   yield

@@ -1,6 +1,6 @@
 import type { Histogram, HistogramValues, RegistryLike } from '../../index'
 import { settled } from '../errors'
-import { toClientSamples, type SharedSample } from '../exposition/client-samples'
+import type { SharedSample } from '../exposition/client-samples'
 import { HistogramFamily, type HistogramDefinition } from '../histogram/family'
 import type { SeriesIndex } from '../histogram/series-index'
 import { ValueFamily, type ValueDefinition } from '../histogram/values'
@@ -81,6 +81,7 @@ abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
 
   /** Client libraries call this method, if there is one, to write the metric as text. */
   async getForPromString (): Promise<PromStringMetric<P['type']>> {
+    const { toClientSamples } = require('../exposition/client-samples') as typeof import('../exposition/client-samples')
     const { help, type, aggregator } = this
     const name = this.#nextName ?? this.#name
     this.#nextName = undefined
