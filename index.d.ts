@@ -625,15 +625,16 @@ declare namespace fastifyLatency {
 
     /**
      * The registry of the application's first registration. Pass it in `registers` of your own metrics to serve them
-     * too. It is a `Registry` of `prom-client`, unless the option `registry` has given another one. In TypeScript,
-     * write `app.latency.registry as Registry`.
+     * too. It is a `Registry` of `prom-client`, unless the option `registry` has given another one. `prom-client` is
+     * loaded when this is first read, or at the first scrape. In TypeScript, write `app.latency.registry as Registry`.
      */
     readonly registry: Registry | RegistryLike
 
     /**
-     * The Fastify instance of the metrics server. It is null if the option `server` is `false`, and exists from
-     * registration on otherwise. Add hooks, plugins and routes of your own before the server starts. A `/`, `/live`,
-     * `/healthz` or `/readyz` of yours takes the place of the server's own.
+     * The Fastify instance of the metrics server. It is null if the option `server` is `false`. Otherwise it is there
+     * from registration on; it is made when this is first read, or when the server starts. Add hooks, plugins and
+     * routes of your own before the server starts. A `/`, `/live`, `/healthz` or `/readyz` of yours takes the place of
+     * the server's own.
      */
     readonly server: FastifyInstance | null
 

@@ -3,21 +3,21 @@ import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { Histogram, Latency, RegistryLike } from '../index'
-import { collectFacts } from './application-facts'
 import type { Config } from './config'
 import {
-  createInformOnce, createWarnOnce, differences, FST_LATENCY_ERR_DECORATOR_TAKEN, FST_LATENCY_ERR_OPTION_CONFLICT,
-  FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_OFF, guardLog, warn, type Log, type WarnOnce
+  causeOf, createInformOnce, createWarnOnce, describe, differences, FST_LATENCY_ERR_DECORATOR_TAKEN,
+  FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_LISTEN,
+  FST_LATENCY_ERR_SERVER_OFF, guardLog, warn, type Log, type WarnOnce
 } from './errors'
-import { processMetrics } from './gather/process-metrics'
-import { createGatherer, createRegistry } from './gather/registries'
+import { createGathererOnDemand } from './gather/on-demand'
+import { OwnRegistry, publicRegistry, type AnyRegistry } from './gather/own-registry'
 import { Registrations, rootOf } from './registrations'
-import { ScrapeHandler, type ScrapeHandlerOptions } from './scrape/handler'
+import type { ScrapeHandler, ScrapeHandlerOptions } from './scrape/handler'
 import { defaultScrape, type ScrapeConfig } from './scrape/options'
 import { createScrapeMetrics } from './scrape/scrape-metrics'
-import { defaultServer, type ServerConfig } from './server/options'
-import { MetricsServer } from './server/server'
-import { TimeSlices } from './time-slices'
+import { defaultServer, describeAddress, type ServerConfig } from './server/options'
+import type { MetricsServer } from './server/server'
+import { inSlices, TimeSlices } from './time-slices'
 
 /**
  * The property of an application that holds its `Application`. All contexts of the application inherit it, and no other
@@ -34,24 +34,39 @@ const partOnly = 'fastify-latency records a part of this application only, becau
   'rejected before any hook runs. To record all, register it on the application itself, or in plugins that are all ' +
   'wrapped with fastify-plugin'
 
+/*
+ * What is imported above is what recording requests needs. What answers scrapes is loaded by `require()` where it is
+ * first needed: a program that nobody scrapes, such as a test that injects requests, does not wait for it. The names
+ * are literal, so that bundlers see them. What is loaded while the application answers requests is loaded in steps.
+ */
+
+/** Loads what the metrics server needs until it is scraped. */
+function * loadServer (): Generator<undefined, void> {
+  yield
+  require('./scrape/handler')
+  yield
+  require('./server/server')
+  yield
+}
+
 /**
  * Everything of which an application has only one, however often the plugin is registered and in whichever contexts: a
  * metrics server, one way to answer scrapes, and a registry. It is `app.latency`.
  */
 export class Application implements Latency {
-  readonly registry: Registry | RegistryLike
   readonly #app: FastifyInstance
   readonly #serverConfig: ServerConfig | false
   readonly #scrapeConfig: ScrapeConfig
   readonly #processMetrics: boolean
   readonly #log: Log
   readonly #warnOnce: WarnOnce
+  readonly #registry: AnyRegistry
   readonly #registrations: Registrations
-  readonly #server: MetricsServer | null
   /** The paths of the application's own routes that answer scrapes. */
   readonly #endpoints = new Set<string>()
   #sources: Sources | undefined
   #scrapes: ScrapeHandler | undefined
+  #server: MetricsServer | undefined
   #closing = false
 
   /**
@@ -69,22 +84,28 @@ export class Application implements Latency {
   }
 
   private constructor (app: FastifyInstance, config: Config) {
-    const ownRegistry = createRegistry()
     this.#app = app
     this.#serverConfig = config.server ?? defaultServer
     this.#scrapeConfig = config.scrape ?? defaultScrape
     this.#processMetrics = config.processMetrics ?? true
     this.#log = guardLog(app)
     this.#warnOnce = createWarnOnce(this.#log)
-    this.registry = config.registry ?? ownRegistry
+    this.#registry = config.registry ?? new OwnRegistry()
     this.#registrations = new Registrations({
-      registry: this.registry,
-      ownRegistry,
+      registry: this.#registry,
       warn: error => warn(this.#log, error),
       warnOnce: this.#warnOnce,
       informOnce: createInformOnce(this.#log)
     })
-    this.#server = this.#serverConfig === false ? null : this.#createServer(this.#serverConfig)
+    if (this.#serverConfig === false) return
+    // Garbage collections are counted from now on.
+    this.#readFrom()
+    // Files that cannot be used are an error of the registration.
+    if (this.#serverConfig.https !== undefined) this.#loadServer(this.#serverConfig)
+  }
+
+  get registry (): Registry | RegistryLike {
+    return publicRegistry(this.#registry)
   }
 
   get histogram (): Histogram {
@@ -92,7 +113,7 @@ export class Application implements Latency {
   }
 
   get server (): FastifyInstance | null {
-    return this.#server?.app ?? null
+    return this.#serverConfig === false ? null : this.#loadServer(this.#serverConfig).app
   }
 
   get url (): string | null {
@@ -100,8 +121,8 @@ export class Application implements Latency {
   }
 
   async start (): Promise<string> {
-    if (this.#server === null) throw new FST_LATENCY_ERR_SERVER_OFF()
-    return this.#server.start(listeningHost(this.#app))
+    if (this.#serverConfig === false) throw new FST_LATENCY_ERR_SERVER_OFF()
+    return this.#loadServer(this.#serverConfig).start(listeningHost(this.#app))
   }
 
   /**
@@ -123,7 +144,7 @@ export class Application implements Latency {
     if (policy === 'listen') {
       // Fastify runs hooks of the application one after another. They do not wait for the metrics server.
       this.#app.addHook('onListen', done => {
-        this.#server!.keepStarting(listeningHost(this.#app))
+        this.#keepStarting(this.#serverConfig as ServerConfig)
         done()
       })
     }
@@ -138,6 +159,7 @@ export class Application implements Latency {
       done()
     })
     this.#app.addHook('onClose', async () => {
+      this.#closing = true
       server.off(errorMonitor, this.#explainTakenPort)
       await this.#server?.close()
       this.#registrations.release()
@@ -150,7 +172,28 @@ export class Application implements Latency {
     warn(this.#log, new FST_LATENCY_ERR_PORT_OF_APPLICATION(error.port, { cause: error }))
   }
 
+  /** Loads the metrics server and starts it. Meanwhile the application answers its first requests. */
+  async #keepStarting (config: ServerConfig): Promise<void> {
+    const host = config.host ?? listeningHost(this.#app)
+    try {
+      await inSlices(loadServer(), this.#readFrom().slices)
+      if (!this.#closing) await this.#loadServer(config).keepStarting(host)
+    } catch (error) {
+      warn(this.#log, new FST_LATENCY_ERR_SERVER_LISTEN(describeAddress(config, host), describe(error), causeOf(error)))
+    }
+  }
+
+  /** The metrics server, which is made when it is first needed. */
+  #loadServer (config: ServerConfig): MetricsServer {
+    if (this.#server === undefined) {
+      this.#server = this.#createServer(config)
+      if (this.#closing) this.#server.close()
+    }
+    return this.#server
+  }
+
   #createServer (config: ServerConfig): MetricsServer {
+    const { MetricsServer } = require('./server/server') as typeof import('./server/server')
     return new MetricsServer({
       config,
       scrapes: this.#scrapeHandler(),
@@ -158,12 +201,15 @@ export class Application implements Latency {
       isPortOfApplication: port =>
         this.#app.addresses().some(address => typeof address === 'object' && address.port === port),
       isReady: () => this.#app.server.listening && !this.#closing,
-      facts: () => collectFacts({
-        server: config,
-        scrape: this.#scrapeConfig,
-        processMetrics: this.#processMetrics,
-        registrations: this.#registrations.describe()
-      }),
+      facts: () => {
+        const { collectFacts } = require('./application-facts') as typeof import('./application-facts')
+        return collectFacts({
+          server: config,
+          scrape: this.#scrapeConfig,
+          processMetrics: this.#processMetrics,
+          registrations: this.#registrations.describe()
+        })
+      },
       log: this.#log
     })
   }
@@ -173,6 +219,7 @@ export class Application implements Latency {
    * metrics about scrapes either.
    */
   #scrapeHandler (): ScrapeHandler {
+    const { ScrapeHandler } = require('./scrape/handler') as typeof import('./scrape/handler')
     this.#scrapes ??= new ScrapeHandler({ config: this.#scrapeConfig, ...this.#readFrom() })
     return this.#scrapes
   }
@@ -187,12 +234,12 @@ export class Application implements Latency {
     const slices = new TimeSlices()
     // The metrics about scrapes are not in the user's registry. The user may serve that registry elsewhere too, and
     // these metrics do not count scrapes there.
-    const scrapeRegistry = createRegistry()
-    const gather = createGatherer({
+    const scrapeRegistry = new OwnRegistry()
+    const gather = createGathererOnDemand({
       registries: this.#registrations.registries,
       leases: this.#registrations.leases,
       scrapeRegistry,
-      processRegistry: this.#processMetrics ? processMetrics() : undefined,
+      processMetrics: this.#processMetrics,
       slices,
       warnOnce: this.#warnOnce
     })

@@ -334,9 +334,11 @@ function entry<T> (table: Readonly<Record<string, T>>, name: string): T | undefi
 /** The name that differs from another one by case, or by one letter in four at the most. */
 function nearest (name: string, names: readonly string[]): string | undefined {
   const most = Math.floor(name.length / 4)
-  const distances = names.map(other => distance(name.toLowerCase(), other.toLowerCase()))
+  // The options of every route are compared, and most need no more than their length.
+  const similar = names.filter(other => Math.abs(other.length - name.length) <= most)
+  const distances = similar.map(other => distance(name.toLowerCase(), other.toLowerCase()))
   const least = Math.min(...distances)
-  return least <= most ? names[distances.indexOf(least)] : undefined
+  return least <= most ? similar[distances.indexOf(least)] : undefined
 }
 
 /** How many letters have to be changed, added, left out or swapped with the next one to make one text of another. */

@@ -9,7 +9,8 @@ import {
   FST_LATENCY_ERR_REGISTRY_FAILED, FST_LATENCY_ERR_UNIT, givenRegistry, isCoded, settled, type Warn, type WarnOnce
 } from './errors'
 import { namesOf, type NamedMetric } from './exposition/sample-names'
-import { hiddenFamilies } from './gather/registries'
+import { hiddenFamilies } from './gather/hidden-families'
+import { OwnRegistry, type AnyRegistry } from './gather/own-registry'
 import {
   Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeDefinition, type OwnMetric
 } from './gather/registered-metrics'
@@ -17,7 +18,7 @@ import type { HistogramDefinition } from './histogram/family'
 import type { HistogramConfig } from './histogram/options'
 import { SeriesIndex } from './histogram/series-index'
 import type { ValueDefinition } from './histogram/values'
-import { Arrivals } from './http/arrivals'
+import type { Arrivals } from './http/arrivals'
 import { createExemplarSource, type ExemplarSource } from './request/exemplars'
 import { Instrument } from './request/instrument'
 import { labelsThatTell } from './request/label-sources'
@@ -59,11 +60,7 @@ interface Recorded {
 
 export interface RegistrationsOptions {
   /** The registry of all metrics, unless a registration names another one. */
-  readonly registry: RegistryLike
-  /**
-   * The registry that belongs to the application itself. Its metrics can still be read when the application has closed.
-   */
-  readonly ownRegistry: RegistryLike
+  readonly registry: AnyRegistry
   readonly warn: Warn
   readonly warnOnce: WarnOnce
   readonly informOnce: RouteOptionsLog['informOnce']
@@ -140,7 +137,7 @@ export class Registrations {
   readonly #shown = new Set<Instrument>()
   /** Functions to call when the application closes. */
   readonly #releases: Array<() => void> = []
-  readonly #registries = new Set<RegistryLike>()
+  readonly #registries = new Set<AnyRegistry>()
   #arrivals: Arrivals | undefined
   /** What keeps the metrics of the registrations in their registries. */
   readonly leases = new Set<Lease>()
@@ -150,7 +147,7 @@ export class Registrations {
   }
 
   /** Every registry that holds metrics of a registration. */
-  get registries (): Iterable<RegistryLike> {
+  get registries (): Iterable<AnyRegistry> {
     return this.#registries
   }
 
@@ -179,7 +176,7 @@ export class Registrations {
 
   /** Makes the requests of a context be recorded as one registration asks for. Nothing changes if they already are. */
   add (context: FastifyInstance, config: Config): void {
-    const registry = config.registry ?? this.#options.registry
+    const registry = this.#registryOf(config)
     const labelNames = [...Object.keys(config.labels), ...Object.keys(config.constLabels)]
     this.#checkNames(config)
     const wanted = findHistograms(registry, config, labelNames)
@@ -217,6 +214,12 @@ export class Registrations {
     this.#arrivals?.stop()
     for (const instrument of this.#instruments.values()) instrument.release()
     for (const release of this.#releases) release()
+  }
+
+  /** The registry of a registration, for which the user may have given that of the application. */
+  #registryOf ({ registry }: Config): AnyRegistry {
+    const { registry: first } = this.#options
+    return registry === undefined || (first instanceof OwnRegistry && first.is(registry)) ? first : registry
   }
 
   /** Checks that samples of the histograms have other names than those of all other metrics of this application. */
@@ -257,7 +260,7 @@ export class Registrations {
    * instrument of the outermost context only. If this context is inside another watched one, its instrument does not
    * count them; the instruments of contexts inside it stop counting them.
    */
-  #instrument (context: FastifyInstance, registry: RegistryLike, { constLabels }: Config): Instrument {
+  #instrument (context: FastifyInstance, registry: AnyRegistry, { constLabels }: Config): Instrument {
     // An empty label is none to Prometheus: with it, a series could be the same as one of another registration.
     const present = Object.entries(constLabels).filter(([, value]) => value !== '')
     const instrument = new Instrument(context, {
@@ -281,7 +284,7 @@ export class Registrations {
   }
 
   /** Shows the open requests of an instrument in the gauges. A second call for the same instrument changes nothing. */
-  #showOpen (registry: RegistryLike, instrument: Instrument): void {
+  #showOpen (registry: AnyRegistry, instrument: Instrument): void {
     if (this.#shown.has(instrument)) return
     this.#shown.add(instrument)
     const show = (fact: OpenRequestsFact, definition: GaugeDefinition): void => {
@@ -296,7 +299,7 @@ export class Registrations {
 
   /** Registers the histograms that are missing. All of them have the index of the first one. */
   #registerHistograms (
-    registry: RegistryLike, wanted: readonly Wanted[], labelNames: readonly string[]
+    registry: AnyRegistry, wanted: readonly Wanted[], labelNames: readonly string[]
   ): Measured[] {
     const index = wanted[0]?.existing?.family.index ?? new SeriesIndex(labelNames)
     return wanted.map(({ measure, definition, existing }) => {
@@ -307,12 +310,13 @@ export class Registrations {
 
   /** Has an instrument note when requests arrive, since a metric depends on that. */
   #watchArrivals (context: FastifyInstance, instrument: Instrument, metric: OwnMetric): void {
+    const { Arrivals } = require('./http/arrivals') as typeof import('./http/arrivals')
     const arrivals = this.#arrivals ??= new Arrivals(rootOf(context))
     instrument.watchArrivals(arrivals)
     this.#attach(metric.updates, arrivals.settle)
   }
 
-  #createRecorder (registry: RegistryLike, { measured, ...recorded }: Recorded): Recorder {
+  #createRecorder (registry: AnyRegistry, { measured, ...recorded }: Recorded): Recorder {
     const overflowed = this.#counter(registry, metrics.overflowed)
     const { index } = measured[0]!.histogram.family
     const columns = measured.map(({ measure, histogram }) =>
@@ -323,21 +327,22 @@ export class Registrations {
     return new Recorder({ index, columns, ...recorded, warn, warnOnce, onOverflow })
   }
 
-  #createProxiedWaits (registry: RegistryLike, header: string): ProxiedWaits {
+  #createProxiedWaits (registry: AnyRegistry, header: string): ProxiedWaits {
     const refused = this.#counter(registry, metrics.queueHeaderRefused)
     return new ProxiedWaits({ header, refused, warnOnce: this.#options.warnOnce })
   }
 
-  #counter (registry: RegistryLike, definition: ValueDefinition): RegisteredCounter {
+  #counter (registry: AnyRegistry, definition: ValueDefinition): RegisteredCounter {
     const create = (): RegisteredCounter => new RegisteredCounter(definition)
     return this.#hold(registry, findOrRegister(registry, definition.name, RegisteredCounter, create))
   }
 
   /** Keeps a metric in its registry until this application closes. */
-  #hold<M extends OwnMetric> (registry: RegistryLike, metric: M): M {
+  #hold<M extends OwnMetric> (registry: AnyRegistry, metric: M): M {
     const lease = new Lease(registry, metric)
     this.leases.add(lease)
-    if (registry !== this.#options.ownRegistry) this.#releases.push(() => this.#release(lease))
+    // The metrics of the application's own registry can still be read when the application has closed.
+    if (!(registry instanceof OwnRegistry)) this.#releases.push(() => this.#release(lease))
     return metric
   }
 
@@ -385,12 +390,12 @@ export class Registrations {
  * Everything that a registration measures, the latency first, and the histograms that are in the registry already.
  * Throws if a registration with these options is not possible, before anything is changed.
  */
-function findHistograms (registry: RegistryLike, config: Config, labelNames: readonly string[]): Wanted[] {
+function findHistograms (registry: AnyRegistry, config: Config, labelNames: readonly string[]): Wanted[] {
   return measures.flatMap(measure => findHistogram(registry, measure, config[measure.option], labelNames))
 }
 
 /** The histogram of how long requests waited, if there is to be one. It has labels of its own. */
-function findWaits (registry: RegistryLike, config: Config): Wanted[] {
+function findWaits (registry: AnyRegistry, config: Config): Wanted[] {
   return findHistogram(registry, queueTime, config.queueTime, waitLabels(config))
 }
 
@@ -399,7 +404,7 @@ function waitLabels ({ queueTime, constLabels }: Config): string[] {
 }
 
 function findHistogram (
-  registry: RegistryLike, measure: Measure, histogram: HistogramConfig | undefined, labelNames: readonly string[]
+  registry: AnyRegistry, measure: Measure, histogram: HistogramConfig | undefined, labelNames: readonly string[]
 ): Wanted[] {
   if (histogram === undefined) return []
   const { name, help, upperBounds, native } = histogram
@@ -432,7 +437,7 @@ function checkSame (
 type Kind<M> = abstract new (...parameters: never[]) => M
 
 /** The metric of this name and kind, or undefined if there is none. Throws if the name belongs to another metric. */
-function find<M extends OwnMetric> (registry: RegistryLike, name: string, Kind: Kind<M>): M | undefined {
+function find<M extends OwnMetric> (registry: AnyRegistry, name: string, Kind: Kind<M>): M | undefined {
   return ask('getSingleMetric', name, () => {
     const existing = settled(registry.getSingleMetric(name)) as NamedMetric | undefined
     if (existing === undefined || existing instanceof Kind) return existing
@@ -441,11 +446,11 @@ function find<M extends OwnMetric> (registry: RegistryLike, name: string, Kind: 
   })
 }
 
-function findOrRegister<M extends OwnMetric> (registry: RegistryLike, name: string, Kind: Kind<M>, create: () => M): M {
+function findOrRegister<M extends OwnMetric> (registry: AnyRegistry, name: string, Kind: Kind<M>, create: () => M): M {
   return find(registry, name, Kind) ?? register(registry, create())
 }
 
-function register<M extends OwnMetric> (registry: RegistryLike, metric: M): M {
+function register<M extends OwnMetric> (registry: AnyRegistry, metric: M): M {
   ask('registerMetric', metric.name, () => settled(registry.registerMetric(metric)))
   return metric
 }

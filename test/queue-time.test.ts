@@ -233,7 +233,7 @@ t.test('where timers are fake from the start nothing is estimated, and all is re
   const fake = (): object => ({ unref () {} })
   t.intercept(timers, 'setTimeout', { value: fake })
   t.intercept(timers, 'setImmediate', { value: fake })
-  const { registry } = await answerOne(t, loadAnew(() => require('../lib') as typeof latency))
+  const { registry } = await answerOne(t, loadAnew(t, () => require('../lib') as typeof latency))
   const metrics = await registry.metrics()
   t.match(metrics, /^http_request_duration_seconds_count 1$/m)
   t.match(metrics, /^http_request_queue_seconds_count 0$/m)

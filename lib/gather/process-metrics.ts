@@ -2,6 +2,7 @@ import { opendir } from 'node:fs/promises'
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import { setTimeout } from '../timers'
 import { addEventLoopMetrics, eventLoopDelayNames } from './event-loop'
+import { garbageCollections } from './garbage-collections'
 
 /**
  * Metrics of `prom-client` that are left out. Each of them reads all handles, requests or resources of the process in
@@ -45,6 +46,9 @@ function createProcessMetrics (): Registry {
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: longestTimerMs })
   for (const name of [...omitted, ...eventLoopDelayNames]) registry.removeSingleMetric(name)
   addEventLoopMetrics(registry)
+  // The histogram of `prom-client` begins now, and notes one of several collections that came together.
+  registry.removeSingleMetric(garbageCollections().name)
+  registry.registerMetric(garbageCollections() as never)
   const openFiles = registry.getSingleMetric(openFilesName)
   if (openFiles !== undefined) replaceOpenFiles(registry, (openFiles as unknown as { help: string }).help)
   return registry

@@ -8,10 +8,8 @@ import type { TimeSlices } from '../time-slices'
 import type { PageData } from './browser/feed'
 import type { Facts } from './facts'
 import { escapeHtml, version } from './html'
-import { Budget } from './objective'
-import { objectiveQueries, queries } from './promql'
-import { icon, style } from './style'
-import { Watch } from './watch'
+import type { Budget } from './objective'
+import type { Watch } from './watch'
 
 /** The Content-Security-Policy of the page: it allows the files and the data below `/live/`, and nothing else. */
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
@@ -28,11 +26,15 @@ const withoutFiles = "document.querySelector('#state').textContent = 'The files 
 
 /** The other files of the page: the address and content type of each, and a function that reads its content. */
 const parts: ReadonlyArray<[url: string, type: string, read: () => string | Promise<string | Buffer>]> = [
-  ['/live/page.css', css, () => style.replace(/\s*([{};:,])\s+/g, '$1').replaceAll(';}', '}')],
-  ['/live/icon.svg', 'image/svg+xml', () => icon],
+  ['/live/page.css', css, () => loadStyle().style.replace(/\s*([{};:,])\s+/g, '$1').replaceAll(';}', '}')],
+  ['/live/icon.svg', 'image/svg+xml', () => loadStyle().icon],
   ['/live/uplot.js', javaScript, () => readUplot('uPlot.iife.min.js').catch(() => withoutFiles)],
   ['/live/page', javaScript, () => readFile(path.join(__dirname, 'browser.min.js')).catch(() => withoutFiles)]
 ]
+
+function loadStyle (): typeof import('./style') {
+  return require('./style') as typeof import('./style')
+}
 
 const dataUrl = '/live/data'
 const queriesUrl = '/live/queries'
@@ -78,6 +80,7 @@ function declareData (app: FastifyInstance, { facts, gather, slices }: LiveOptio
     const { histograms, traceUrl } = facts()
     const histogram = histograms.find(histogram => histogram.name === name)
     if (histogram === undefined) return undefined
+    const { Watch } = require('./watch') as typeof import('./watch')
     const found = watches.get(histogram.name) ?? new Watch({ histogram, traceUrl, gather, slices })
     watches.set(histogram.name, found)
     return found
@@ -86,6 +89,7 @@ function declareData (app: FastifyInstance, { facts, gather, slices }: LiveOptio
   app.addHook('onReady', done => {
     const { objective, histograms: [histogram] } = facts()
     if (objective !== undefined) {
+      const { Budget } = require('./objective') as typeof import('./objective')
       budget = new Budget({ objective, histogram: histogram!, gather })
       budget.keepReading()
     }
@@ -128,6 +132,7 @@ function declareQueries (app: FastifyInstance, { facts }: LiveOptions): void {
     if (histogram === undefined || !isWindow || Array.isArray(method) || Array.isArray(route)) {
       return reply.code(404).send('There are no such numbers\n')
     }
+    const { objectiveQueries, queries } = require('./promql') as typeof import('./promql')
     const seconds = window === 'start' ? undefined : Number(window)
     const ofNumbers = queries({ histogram, method, route, seconds, processMetrics })
     return reply.send({ ...ofNumbers, ...objectiveQueries(facts()) })

@@ -136,11 +136,11 @@ function parseLabels (option: string, given: unknown, defaults: RequestConfig['l
   const sources = Object.keys(labelSources)
   check(option, isObject(value), 'an object', value, hintAboutLabels(value, sources))
   const labels = { ...value as Record<string, unknown> }
-  const rule = `${sources.map(describe).join(', ')} or a function`
   for (const [name, source] of Object.entries<unknown>(labels)) {
     checkLabelName(option, name)
-    const valid = typeof source === 'function' || sources.includes(source as string)
-    check(`${option}.${name}`, valid, rule, source, hintAboutSource(name, source, sources))
+    if (typeof source === 'function' || sources.includes(source as string)) continue
+    const rule = `${sources.map(describe).join(', ')} or a function`
+    check(`${option}.${name}`, false, rule, source, hintAboutSource(name, source, sources))
   }
   return Object.freeze(labels as Record<string, LabelSource>)
 }

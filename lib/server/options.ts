@@ -66,6 +66,11 @@ const options = ['host', 'port', 'socket', 'path', 'live', 'start', 'lastScrapeS
 
 const startPolicies: readonly unknown[] = ['listen', 'ready', 'manual']
 
+/** Where a metrics server is to listen, in words. */
+export function describeAddress ({ socket, port }: ServerConfig, host: string): string {
+  return socket === undefined ? `host ${host}, port ${port}` : `socket ${socket}`
+}
+
 export function parseServerOptions (server: unknown): ServerConfig | false | undefined {
   if (server === undefined || server === false) return server
   if (server === true) return defaultServer

@@ -5,10 +5,9 @@ import Fastify, {
   type FastifyContextConfig, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest,
   type RouteOptions
 } from 'fastify'
-import { authenticate } from './authentication'
 import { AuthenticationFailures } from './authentication-failures'
 import { Bindings, reasonOf, retryDelayMs } from './bindings'
-import { Certificates } from './certificates'
+import type { Certificates } from './certificates'
 import { Connections, maxConnections } from './connections'
 import {
   createWarnOnce, FST_LATENCY_ERR_CLUSTER_PORT, FST_LATENCY_ERR_CONNECTION_LIMIT,
@@ -16,15 +15,13 @@ import {
 } from '../errors'
 import { EndingObserver } from '../http/endings'
 import type { Facts } from '../pages/facts'
-import { contentSecurityPolicy, frontPage } from '../pages/front'
-import { declareLivePage } from '../pages/live'
 import { isLocalName } from './local-names'
 import type { ScrapeHandler } from '../scrape/handler'
 import type { Gatherer } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
 import type { ScrapeMetrics } from '../scrape/scrape-metrics'
 import { clearTimeout, setTimeout, type Timer } from '../timers'
-import { probePaths, type ServerConfig } from './options'
+import { describeAddress, probePaths, type HttpsConfig, type ServerConfig } from './options'
 
 /** The time for which `close()` waits for answers that are being sent. */
 const drainMs = 1000
@@ -88,9 +85,7 @@ export class MetricsServer {
     this.#authenticationFailures = new AuthenticationFailures(error => warn(log, error))
     this.#connections = new Connections(() =>
       warnOnce('connections', () => new FST_LATENCY_ERR_CONNECTION_LIMIT(maxConnections)))
-    this.#certificates = config.https === undefined
-      ? undefined
-      : new Certificates(config.https, error => warn(log, error))
+    this.#certificates = config.https && this.#createCertificates(config.https)
     this.#bindings = new Bindings({
       create: handler => this.#createServer(handler),
       failed: (error, port) => this.#warnOf(this.#listenError('localhost', port, error)),
@@ -200,7 +195,7 @@ export class MetricsServer {
       return new FST_LATENCY_ERR_PORT_OF_APPLICATION(port, { cause: error })
     }
     const reason = reasonOf(error, this.#options.config)
-    return new FST_LATENCY_ERR_SERVER_LISTEN(`host ${host}, port ${port}`, reason, { cause: error })
+    return new FST_LATENCY_ERR_SERVER_LISTEN(describeAddress(this.#options.config, host), reason, { cause: error })
   }
 
   /** Warns of a failure to listen, once until the server listens. Returns whether to try again. */
@@ -212,6 +207,11 @@ export class MetricsServer {
 
   #isOpen (): boolean {
     return this.#options.config.auth === undefined && this.#options.config.https?.clientCaFile === undefined
+  }
+
+  #createCertificates (https: HttpsConfig): Certificates {
+    const { Certificates } = require('./certificates') as typeof import('./certificates')
+    return new Certificates(https, error => warn(this.#options.log, error))
   }
 
   #createServer (handler: RequestListener): Server {
@@ -251,6 +251,7 @@ export class MetricsServer {
     app.addHook('onSend', dismissRefused)
     app.addHook('onRequest', this.#refuseForeignName)
     if (config.auth !== undefined) {
+      const { authenticate } = require('./authentication') as typeof import('./authentication')
       authenticate(app, config.auth, isProbe, request => {
         unauthorized.increment({})
         if (request.headers.authorization === undefined) return
@@ -347,9 +348,13 @@ function declareOwnRoutes (app: FastifyInstance, options: MetricsServerOptions):
       else answer(reply, 503, 'Not ready')
     })
   }
-  if (config.live !== false && declareLivePage(app, options)) pages.unshift(['/live', 'the latency as it is now'])
+  if (config.live !== false) {
+    const { declareLivePage } = require('../pages/live') as typeof import('../pages/live')
+    if (declareLivePage(app, options)) pages.unshift(['/live', 'the latency as it is now'])
+  }
   if (!hasOwn('/')) {
     app.get('/', (_request, reply) => {
+      const { contentSecurityPolicy, frontPage } = require('../pages/front') as typeof import('../pages/front')
       reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8')
       reply.send(frontPage(facts(), pages))
     })
