@@ -142,6 +142,10 @@ async function compare (before) {
     console.log('An application was started again meanwhile, and has counted from 0.')
   } else if (recorded.total.count > sent) console.log('Others have sent requests too.')
   else if (recorded.total.count === sent) console.log(`All ${sent.toLocaleString('en')} requests were recorded.`)
+  else {
+    console.log(`${sent - recorded.total.count} of ${sent.toLocaleString('en')} requests were not recorded: ` +
+      'those that a client gave up before an application received them, or that got no answer.')
+  }
   console.log('To what was recorded, clients add the way there and back, and their own work.' +
     (seen.groups.size > 1 ? ' A client that did not wait is counted as 499.' : ''))
 }

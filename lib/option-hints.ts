@@ -267,10 +267,6 @@ const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefi
     const { port } = (typeof value === 'string' && addressIn(value)) || {}
     return port === undefined ? undefined : String(port)
   },
-  'server.socket': value => {
-    const [, path] = (typeof value === 'string' && /^(?:(?:http\+)?unix:(?:\/\/(?=\/))?)(.+)$/.exec(value)) || []
-    return path && describe(path)
-  },
   'server.start': value => {
     if (typeof value === 'boolean') return value ? "'listen'" : "'manual'"
     if (typeof value !== 'string') return undefined

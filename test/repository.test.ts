@@ -55,6 +55,14 @@ t.test('documents link to what there is', async t => {
   }
 })
 
+t.test('each question that people ask is two clicks from the first screen of README.md', async t => {
+  const [firstScreen] = read('README.md').split('```')
+  t.match(firstScreen, '](docs/questions.md)')
+  const rows = read(path.join('docs', 'questions.md')).split('\n').filter(line => line.startsWith('| ')).slice(1)
+  t.ok(rows.length >= 15)
+  for (const row of rows) t.match(row, /\]\([\w-]+\.md[^)]*\) \|$/, row)
+})
+
 t.test('package.json has few scripts, and all that are named anywhere', async t => {
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
   t.ok(Object.keys(scripts).length <= 15)

@@ -116,6 +116,8 @@ class Reader {
     }
     await this.#project.install('typescript@5.9', '@types/node@20')
     symlinkSync(join(root, 'node_modules'), this.#clone.path('node_modules'))
+    // On a busy machine this takes longer than a program is waited for.
+    await this.#clone.run('node', ['build.mjs', 'example'])
     this.#edit('example/prometheus.yml', text =>
       this.#onOurPorts(text).replace('scrape_interval: 5s', 'scrape_interval: 1s'))
     this.#edit('example/monitoring/prometheus/prometheus.yml', text =>
