@@ -40,15 +40,6 @@ const partOnly = 'fastify-latency records a part of this application only, becau
  * are literal, so that bundlers see them. What is loaded while the application answers requests is loaded in steps.
  */
 
-/** Loads what the metrics server needs until it is scraped. */
-function * loadServer (): Generator<undefined, void> {
-  yield
-  require('./scrape/handler')
-  yield
-  require('./server/server')
-  yield
-}
-
 /**
  * Everything of which an application has only one, however often the plugin is registered and in whichever contexts: a
  * metrics server, one way to answer scrapes, and a registry. It is `app.latency`.
@@ -176,11 +167,23 @@ export class Application implements Latency {
   async #keepStarting (config: ServerConfig): Promise<void> {
     const host = config.host ?? listeningHost(this.#app)
     try {
-      await inSlices(loadServer(), this.#readFrom().slices)
-      if (!this.#closing) await this.#loadServer(config).keepStarting(host)
+      const server = await inSlices(this.#loadInSteps(config), this.#readFrom().slices)
+      if (!this.#closing) await server.keepStarting(host)
     } catch (error) {
       warn(this.#log, new FST_LATENCY_ERR_SERVER_LISTEN(describeAddress(config, host), describe(error), causeOf(error)))
     }
+  }
+
+  /** Loads the metrics server in steps of a millisecond or two. */
+  * #loadInSteps (config: ServerConfig): Generator<undefined, MetricsServer> {
+    yield
+    require('./scrape/handler')
+    yield
+    require('./server/server')
+    yield
+    const server = this.#loadServer(config)
+    yield
+    return server
   }
 
   /** The metrics server, which is made when it is first needed. */

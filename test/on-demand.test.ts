@@ -103,3 +103,15 @@ t.test('every garbage collection since the registration is counted', async t => 
     return Number(page.value('nodejs_gc_duration_seconds_count', { kind: 'major' })) >= 5
   })
 })
+
+t.test('the CPU time of the process is counted from its start', async t => {
+  const { user, system } = process.cpuUsage()
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort })
+  await listen(app)
+  const page = await scrape(app.latency.url)
+  const [ofUser, ofSystem, both] = ['user_', 'system_', ''].map(part => page.value(`process_cpu_${part}seconds_total`)!)
+  t.ok(ofUser! >= user / 1e6)
+  t.ok(ofSystem! >= system / 1e6)
+  t.ok(Math.abs(ofUser! + ofSystem! - both!) < 0.001)
+})
