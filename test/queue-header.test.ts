@@ -182,6 +182,17 @@ t.test('without trustProxy the header is not read, which is warned of once', asy
   t.equal(warnings.length, 1)
 })
 
+t.test('a registration without the header is not warned of, beside one with it', async t => {
+  const warnings = collectWarnings(t)
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort, processMetrics: false, queueTime: true })
+  await app.register(latency, { histogram: { name: 'b_seconds' }, queueTime: { name: 'b_queue_seconds', header } })
+  app.get('/', async () => 'x')
+  await get(await listen(app), ago(7))
+  await until('the warning', () => warnings.length > 0)
+  t.equal(warnings.length, 1)
+})
+
 t.test('clocks that disagree are bounded, counted and warned of once', async t => {
   const warnings = collectWarnings(t)
   const { app, url } = await create(t)

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, get } from 'node:http'
 import { connect } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
@@ -336,6 +336,42 @@ t.test('what a latency from the arrival has waited for the event loop is busy ti
   const busy = (await scrape(app.latency.url)).samples('http_request_busy_seconds_total')
   t.same(busy.map(({ labels: { route } }) => route), ['/'])
   t.ok(busy[0]!.value > 0.9 * durations['/']!.sum, `${busy[0]!.value} of ${durations['/']!.sum} s`)
+})
+
+t.test('who waits while another request computes is told from who waits for a service', async t => {
+  const service = createServer((_request, response) => {
+    setTimeout(() => response.end('x'), 1000)
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => service.close())
+  await once(service, 'listening')
+  const { port } = service.address() as AddressInfo
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort, processMetrics: false, labels: { route: 'route' }, busyTime: true })
+  app.get('/victim', async () => sleep(100, 'x'))
+  app.get('/computes', async () => {
+    beBusy(600)
+    return 'x'
+  })
+  app.get('/waits', async () => {
+    const [response] = await once(get({ host: '127.0.0.1', port }), 'response')
+    await once(response.resume(), 'end')
+    return 'x'
+  })
+  app.get('/left', { config: { latency: false } }, async () => 'x')
+  const connections = await openMany(await listen(app), 3)
+  const [victim, computes, waits] = connections
+  await burst([waits!], 'GET /waits HTTP/1.1\nhost: x\n\n')
+  victim!.send('GET /victim HTTP/1.1\nhost: x\n\n')
+  await burst([computes!], 'GET /computes HTTP/1.1\nhost: x\n\n')
+  await victim!.until('\r\n\r\nx')
+  for (const connection of connections) connection.leave()
+  const durations = await counted(app, 'http_request_duration_seconds')
+  const exposition = await scrape(app.latency.url)
+  const share = (route: string): number =>
+    exposition.value('http_request_busy_seconds_total', { method: 'GET', route })! / durations[route]!.sum
+  t.ok(share('/victim') > 0.9, `${share('/victim')}`)
+  t.ok(share('/computes') > 0.9, `${share('/computes')}`)
+  t.ok(share('/waits') < 0.05, `${share('/waits')}`)
 })
 
 t.test('busyTime tells a route that waits from one that works, and from the victim of others', async t => {

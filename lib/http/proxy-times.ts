@@ -27,10 +27,11 @@ const leastMicroseconds = 1e14
 export function readProxyTime (header: string): ProxyTime | undefined {
   const end = header.slice(-readLength)
   const last = end.slice(end.lastIndexOf(',') + 1).trim()
-  const trace = ownTrace.exec(last) ?? rootTrace.exec(last)
-  if (trace !== null) return wholeSeconds(Number.parseInt(trace[1]!, 16))
   const [, digits, fraction] = plain.exec(last) ?? []
-  if (digits === undefined) return undefined
+  if (digits === undefined) {
+    const trace = ownTrace.exec(last) ?? rootTrace.exec(last)
+    return trace === null ? undefined : wholeSeconds(Number.parseInt(trace[1]!, 16))
+  }
   const number = Number(digits)
   if (number >= leastMicroseconds) return exact(number / 1000)
   if (number >= leastMilliseconds) return exact(number)

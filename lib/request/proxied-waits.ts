@@ -36,7 +36,7 @@ export function noteReceipts (app: FastifyInstance): void {
  */
 export function noteReceipt (senders: TrustedSenders, request: Request, reply: FastifyReply): boolean {
   const trusted = senders.trusts(request)
-  if (trusted === true) request[kReceived] ??= Date.now() - reply.elapsedTime
+  if (trusted === true) request[kReceived] = Date.now() - reply.elapsedTime
   return trusted !== undefined
 }
 

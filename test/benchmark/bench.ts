@@ -23,6 +23,7 @@ import { live } from './parts/live'
 import { liveFrames } from './parts/live-frames'
 import { load } from './parts/load'
 import { memory } from './parts/memory'
+import { options } from './parts/options'
 import { openRequests } from './parts/open-requests'
 import { queue } from './parts/queue'
 import { rate } from './parts/rate'
@@ -33,6 +34,7 @@ import { startUp } from './parts/start-up'
 const parts: Readonly<Record<string, Part>> = {
   hooks,
   'in-process': inProcess,
+  options,
   allocation,
   http,
   render,
