@@ -88,7 +88,7 @@ export class MetricsServer {
     this.#certificates = config.https && this.#createCertificates(config.https)
     this.#bindings = new Bindings({
       create: handler => this.#createServer(handler),
-      failed: (error, port) => this.#warnOf(this.#listenError('localhost', port, error)),
+      failed: (error, port) => this.#warnOf(this.#listenError('localhost', error, port)),
       recovered: address => log.info(`The metrics server now listens on ${address} too`)
     })
     this.#closing = new Promise((_resolve, reject) => { this.#rejectClosing = reject })
@@ -152,14 +152,14 @@ export class MetricsServer {
 
   async #listen (host: string): Promise<string> {
     const { config: { port, path, https, socket }, log } = this.#options
-    if (socket !== undefined) return this.#listenOnSocket(socket)
+    if (socket !== undefined) return this.#listenOnSocket(socket, host)
     if (port === undefined) throw new FST_LATENCY_ERR_CLUSTER_PORT()
     let bound
     try {
       await this.app.ready()
       bound = await this.#bindings.listen(this.app, host, port)
     } catch (error) {
-      throw this.#listenError(host, port, error as NodeJS.ErrnoException)
+      throw this.#listenError(host, error as NodeJS.ErrnoException)
     }
     this.#isForLocalNames = isLoopback(bound.address) && https === undefined && this.#isOpen()
     this.#listens(`http${https === undefined ? '' : 's'}://${urlHost(host)}:${bound.port}${path}`)
@@ -171,14 +171,13 @@ export class MetricsServer {
   }
 
   /** No web page can reach a Unix socket, so that the names of hosts do not matter. */
-  async #listenOnSocket (socket: string): Promise<string> {
+  async #listenOnSocket (socket: string, host: string): Promise<string> {
     const { config } = this.#options
     try {
       await this.app.ready()
       await this.#bindings.listenOnSocket(this.app, socket)
     } catch (error) {
-      const reason = reasonOf(error as NodeJS.ErrnoException, config)
-      throw new FST_LATENCY_ERR_SERVER_LISTEN(`socket ${socket}`, reason, { cause: error })
+      throw this.#listenError(host, error as NodeJS.ErrnoException)
     }
     this.#listens(`http+unix://${encodeURIComponent(socket)}${config.path}`)
     return this.#url!
@@ -190,12 +189,13 @@ export class MetricsServer {
     this.#options.log.info(`Metrics at ${url}`)
   }
 
-  #listenError (host: string, port: number, error: NodeJS.ErrnoException): FastifyError {
-    if (error.code === 'EADDRINUSE' && this.#options.isPortOfApplication(port)) {
+  #listenError (host: string, error: NodeJS.ErrnoException, port = this.#options.config.port): FastifyError {
+    const { config, isPortOfApplication } = this.#options
+    if (error.code === 'EADDRINUSE' && port !== undefined && isPortOfApplication(port)) {
       return new FST_LATENCY_ERR_PORT_OF_APPLICATION(port, { cause: error })
     }
-    const reason = reasonOf(error, this.#options.config)
-    return new FST_LATENCY_ERR_SERVER_LISTEN(describeAddress(this.#options.config, host), reason, { cause: error })
+    const reason = reasonOf(error, config)
+    return new FST_LATENCY_ERR_SERVER_LISTEN(describeAddress({ ...config, port }, host), reason, { cause: error })
   }
 
   /** Warns of a failure to listen, once until the server listens. Returns whether to try again. */
