@@ -188,6 +188,7 @@ class Stage {
     await this.#app.register(latency, { ...options, constLabels: { scenario } })
     declare?.(this.#app, this.#gates)
     await this.#app.listen({ host: '127.0.0.1', port: 0 })
+    await this.#app.latency.start()
   }
 
   async play (): Promise<void> {
