@@ -178,8 +178,9 @@ class Stage {
     })
   }
 
-  get url (): string {
-    return this.#app.latency.url!
+  /** Where its metrics are. */
+  async url (): Promise<string> {
+    return this.#app.latency.start()
   }
 
   async open (options: Options): Promise<void> {
@@ -188,7 +189,6 @@ class Stage {
     await this.#app.register(latency, { ...options, constLabels: { scenario } })
     declare?.(this.#app, this.#gates)
     await this.#app.listen({ host: '127.0.0.1', port: 0 })
-    await this.#app.latency.start()
   }
 
   async play (): Promise<void> {
@@ -252,7 +252,7 @@ async function everyEnding (minutes: number): Promise<void> {
     const server = index === 0 && { host: '127.0.0.1', port: 0 }
     await stage.open({ registry, server, processMetrics: false, timeToFirstByte: true })
   }
-  const { url } = stages[0]!
+  const url = await stages[0]!.url()
   async function playFor (seconds: number): Promise<number> {
     const end = performance.now() + 1000 * seconds
     const isOver = (): boolean => performance.now() > end

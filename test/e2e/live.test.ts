@@ -87,8 +87,8 @@ t.test('it moves, and tells routes apart', { skip }, async t => {
   await shows(page, 'the other route', async () => await row(page, '/orders', 'POST') !== undefined)
 
   t.same(await page.locator('#routes thead th').allInnerTexts(), [
-    'Route', 'Method', 'Requests', 'Time in total', 'Mean', 'p50', 'p90', 'p99', '3xx', '4xx', '5xx', 'Aborted', 'Open',
-    'Oldest'
+    'Route', 'Method', 'Requests', 'Time in total', 'Mean', 'p50', 'p90', 'p99', 'Loop busy', '3xx', '4xx', '5xx',
+    'Aborted', 'Open', 'Oldest'
   ])
   await shows(page, 'something in the heat map', async () => /[1-9]/.test(await page.locator('#heat data').innerText()))
   t.match(await page.locator('.notes').innerText(), /Quantiles are estimates/)
