@@ -1,6 +1,6 @@
 // Builds what the argument names into dist, as far as something has changed, or else everything:
 //
-//   node build.mjs [all | example | package | mutant]
+//   node build.mjs [all | example | package]
 //
 // lib is compiled to dist/lib, example to dist/example, and test to dist/test; the scripts of the live page, which are
 // for browsers, are made one file.
@@ -17,9 +17,7 @@ const targets = {
   /** The library and the examples. Types stay unchecked, to be done sooner. */
   example: ['example', '--noCheck'],
   /** What is published: the library anew, without source maps. */
-  package: ['lib', '--sourceMap', 'false'],
-  /** For the tests of mutation: what was changed on purpose need not have the right types. */
-  mutant: ['test', '--noCheck']
+  package: ['lib', '--sourceMap', 'false']
 }
 
 function run (program, ...parameters) {
