@@ -1,6 +1,6 @@
 // The page at `/live`. It asks the metrics server once a second, and shows the answers. This file needs a browser; all
 // computation is in the other modules.
-import { changesOf, sinceWhen, troubleOf, type Change } from './changes'
+import { canCompare, changesOf, sinceWhen, troubleOf, type Change, type Trouble } from './changes'
 import { Charts, describePoint, failures, formatClock, qs, quantiles, spans, type Marked } from './charts'
 import { create, find, setText } from './elements'
 import type { Answer, ObjectiveWindow, PageData, ShownHistogram, SlowRequest } from './feed'
@@ -43,6 +43,12 @@ let table: Table
 let points: Point[] = []
 let marks: Marked[] = []
 let changes: ReadonlyMap<string, Change> = new Map()
+let trouble: Trouble | undefined
+/**
+ * What was counted before requests became slower. The page compares with that until they are as fast again: the window
+ * before would soon be one in which they were slow too.
+ */
+let calm: { readonly before: Increase, readonly until: number } | undefined
 /** Since when the changes that are named, and those that were named before, have been there. */
 let sinceTimes = new Map<string, number>()
 let knownSince = sinceTimes
@@ -63,8 +69,8 @@ let begunMs = NaN
 /** The PromQL of the numbers by their ids, and what they are about. */
 let queries: Promise<Readonly<Record<string, string>>>
 let queriesAbout = ''
-/** What is wrong, if anything is. */
-let trouble: string | undefined
+/** Why there is no answer. Undefined: there is one, or it is too early to tell. */
+let problem: string | undefined
 
 function clock (ms: number): number {
   return (performance.timeOrigin + ms) / 1000
@@ -76,6 +82,7 @@ function show (shown: ShownHistogram, link: URLSearchParams): void {
   history = new History(shown.upperBounds, keepSeconds)
   points = []
   marks = []
+  calm = undefined
   select.selectedIndex = histograms.indexOf(shown)
   const seconds = link.get('window')
   const input = windows.find(({ value }) => value === seconds) ?? windows.find(({ value }) => value === '60')!
@@ -109,18 +116,18 @@ async function ask (): Promise<number> {
     answer = await response.text()
   } catch (error) {
     // A server that does not answer in time may be there, and is asked again. The time goes on from the first question.
-    if ((error as Error).name !== 'TimeoutError') trouble = unreachable()
+    if ((error as Error).name !== 'TimeoutError') problem = unreachable()
     return 1000
   }
   const receivedMs = performance.now()
   if (asked.history !== history) return 0
   if (response.status === 401 || response.status === 403) {
     refused = true
-    trouble = `Refused with status ${response.status}: reload this page to sign in`
+    problem = `Refused with status ${response.status}: reload this page to sign in`
     return 0
   }
   if (!response.ok) {
-    trouble = response.status === 404
+    problem = response.status === 404
       ? `${histogram.name} is not served any more: reload this page`
       : `Answered with status ${response.status}; asking again`
     return 1000
@@ -133,7 +140,7 @@ async function ask (): Promise<number> {
     showSlowest()
   }
   answeredMs = receivedMs
-  trouble = undefined
+  problem = undefined
   if (!paused) drawInFrames()
   return Math.min(Math.max(content.nextMs + 30, 100), 2000)
 }
@@ -193,8 +200,7 @@ async function drawInFrames (): Promise<void> {
 
 function * parts (): Generator<undefined, void> {
   const increase = windowSeconds === undefined ? history.sinceStart() : history.over(windowSeconds)
-  const before = windowSeconds === undefined ? undefined : history.over(windowSeconds, windowSeconds)
-  changes = increase === undefined ? new Map() : changesOf(histogram.upperBounds, increase, before)
+  const before = compare(increase)
   yield
   points = history.points(qs, quantileSeconds, spans[1], table.chosen)
   marks = history.marks()
@@ -207,12 +213,34 @@ function * parts (): Generator<undefined, void> {
   showBuckets(row)
   knownSince = sinceTimes
   sinceTimes = new Map()
-  showTrouble(increase, before)
+  showTrouble()
   showChanges(before)
   showObjective()
   keepLink()
   keepQueries()
   showState()
+}
+
+/** Finds what has changed against the time before, and returns what was counted then. */
+function compare (increase: Increase | undefined): Increase | undefined {
+  changes = new Map()
+  trouble = undefined
+  if (increase === undefined) return undefined
+  const before = windowSeconds === undefined
+    ? undefined
+    : [calm?.before, history.over(windowSeconds, windowSeconds)].find(before => canCompare(increase, before))
+  changes = changesOf(histogram.upperBounds, increase, before)
+  trouble = troubleOf(increase, before, changes)
+  if (trouble?.slower !== undefined) calm ??= calmBefore(...trouble.slower)
+  else if (trouble === undefined && before !== undefined) calm = undefined
+  return before
+}
+
+/** What was counted before a row became slower. Undefined: nobody knows when it did. */
+function calmBefore (key: string, { part }: Change): typeof calm {
+  const until = sinceWhen(history.points([], quantileSeconds, 2 * windowSeconds!, key), part!)
+  const before = until === undefined ? undefined : history.over(keepSeconds, history.time - until)
+  return before && { before, until: until! }
 }
 
 function drawCharts (): void {
@@ -245,7 +273,7 @@ function windowText (): string {
 
 function showState (): void {
   const waiting = waitingSeconds()
-  if (trouble !== undefined) return setState('lost', trouble, '')
+  if (problem !== undefined) return setState('lost', problem, '')
   if (paused && !Number.isNaN(answeredMs)) return setState('paused', `Paused at ${formatClock(history.time)}`, '')
   if (waiting !== undefined) {
     return setState('lost', 'No answer: the application does not turn, or cannot be reached',
@@ -262,7 +290,7 @@ function showState (): void {
     return setState('live', `Live; the event loop did not turn for ${length} until ${until}`, '')
   }
   const isIdle = points.length > 0 && points.slice(-10).every(({ rates }) => rates.all === 0)
-  setState('live', isIdle ? 'Live; no requests' : 'Live', '')
+  setState(trouble === undefined ? 'live' : 'busy', isIdle ? 'Live; no requests' : 'Live', '')
 }
 
 /** The time is not read out, because it changes every second. */
@@ -358,13 +386,13 @@ function setNumber (id: string, value: number, format: (value: number) => string
 }
 
 /** Says which row is in trouble, since when, and whether the event loop is the cause. */
-function showTrouble (increase: Increase | undefined, before: Increase | undefined): void {
-  const trouble = increase && troubleOf(increase, before, changes)
+function showTrouble (): void {
   const paragraph = find('#trouble')
   paragraph.hidden = trouble === undefined
   if (trouble === undefined) return
   const { key, text, slower } = trouble
-  setText(find('#trouble strong'), slower === undefined ? 'Requests hang' : `Slower${sinceText(...slower)}`)
+  const since = calm === undefined ? '' : ` since ${formatClock(calm.until)}`
+  setText(find('#trouble strong'), slower === undefined ? 'Requests hang' : `Slower${since}`)
   const button = find('#trouble button')
   setText(button, `${rowName(key)}: ${text}`)
   button.onclick = () => table.choose(key)
@@ -400,7 +428,8 @@ function changeTexts (all: ReadonlyArray<[key: string, change: Change]>): string
 function sinceText (key: string, { text, part }: Change): string {
   if (part === undefined || windowSeconds === undefined) return ''
   const id = `${windowSeconds} ${key} ${text.split(' ')[0]}`
-  const since = knownSince.get(id) ?? sinceWhen(history.points([], quantileSeconds, 2 * windowSeconds, key), part)
+  const seconds = 2 * windowSeconds + (calm === undefined ? 0 : history.time - calm.until)
+  const since = knownSince.get(id) ?? sinceWhen(history.points([], quantileSeconds, seconds, key), part)
   if (since === undefined) return ''
   sinceTimes.set(id, since)
   return ` since ${formatClock(since)}`
