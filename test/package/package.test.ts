@@ -31,7 +31,8 @@ t.test('the package is the built library, its types, its documents and the examp
     .filter(file => file.endsWith('.ts') && !file.startsWith('pages/browser/'))
     .map(file => `dist/lib/${file.replace(/ts$/, 'js')}`)
   t.strictSame(await packedFiles(), [
-    ...modules, 'dist/lib/pages/browser.min.js', ...documents, ...examples, 'CHANGELOG.md', 'LICENSE', 'README.md', 'index.d.ts', 'package.json'
+    ...modules, 'dist/lib/pages/browser.min.js', ...documents, ...examples,
+    'CHANGELOG.md', 'LICENSE', 'README.md', 'index.d.ts', 'package.json'
   ].sort())
 })
 
