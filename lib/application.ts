@@ -9,7 +9,7 @@ import {
   FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_LISTEN,
   FST_LATENCY_ERR_SERVER_OFF, guardLog, warn, type Log, type WarnOnce
 } from './errors'
-import { createGathererOnDemand, type GathererOnDemand } from './gather/on-demand'
+import { createGathererOnDemand } from './gather/on-demand'
 import { OwnRegistry, publicRegistry, type AnyRegistry } from './gather/own-registry'
 import { Registrations, rootOf } from './registrations'
 import type { ScrapeHandler, ScrapeHandlerOptions } from './scrape/handler'
@@ -17,7 +17,7 @@ import { defaultScrape, type ScrapeConfig } from './scrape/options'
 import { createScrapeMetrics } from './scrape/scrape-metrics'
 import { defaultServer, describeAddress, type ServerConfig } from './server/options'
 import type { MetricsServer } from './server/server'
-import { inSlices, TimeSlices } from './time-slices'
+import { TimeSlices } from './time-slices'
 
 /**
  * The property of an application that holds its `Application`. All contexts of the application inherit it, and no other
@@ -26,7 +26,7 @@ import { inSlices, TimeSlices } from './time-slices'
 const kApplication = Symbol('fastify-latency.application')
 
 /** What scrapes and the live page read metrics from, and the metrics about scrapes. */
-type Sources = Pick<ScrapeHandlerOptions, 'gather' | 'slices' | 'metrics'> & Pick<GathererOnDemand, 'prepare'>
+type Sources = Pick<ScrapeHandlerOptions, 'gather' | 'slices' | 'metrics'>
 
 /** The line in the log of an application that has registered the plugin in a part of itself only. */
 const partOnly = 'fastify-latency records a part of this application only, because it was registered in a context ' +
@@ -37,7 +37,7 @@ const partOnly = 'fastify-latency records a part of this application only, becau
 /*
  * What is imported above is what recording requests needs. What answers scrapes is loaded by `require()` where it is
  * first needed: a program that does not listen, such as a test that injects requests, does without. The names are
- * literal, so that bundlers see them. What is loaded while the application answers requests is loaded in steps.
+ * literal, so that bundlers see them. What the first scrape loads is loaded in steps.
  */
 
 /**
@@ -132,12 +132,13 @@ export class Application implements Latency {
   #followLifecycle (): void {
     const policy = this.#serverConfig === false ? 'manual' : this.#serverConfig.start
     if (policy === 'ready') this.#app.addHook('onReady', async () => { await this.start() })
-    // Fastify runs hooks of the application one after another. They do not wait for the metrics server.
-    this.#app.addHook('onListen', done => {
-      const started = policy === 'listen' ? this.#keepStarting(this.#serverConfig as ServerConfig) : Promise.resolve()
-      started.then(() => this.#prepareForScrapes())
-      done()
-    })
+    if (policy === 'listen') {
+      // Fastify runs hooks of the application one after another. They do not wait for the metrics server.
+      this.#app.addHook('onListen', done => {
+        this.#keepStarting(this.#serverConfig as ServerConfig)
+        done()
+      })
+    }
     const server: NodeJS.EventEmitter = this.#app.server
     server.on(errorMonitor, this.#explainTakenPort)
     this.#app.addHook('onReady', done => {
@@ -162,34 +163,14 @@ export class Application implements Latency {
     warn(this.#log, new FST_LATENCY_ERR_PORT_OF_APPLICATION(error.port, { cause: error }))
   }
 
-  /** Loads the metrics server and starts it. Meanwhile the application answers its first requests. */
+  /** Loads the metrics server at once, since test runners allow no module to be loaded later, and starts it. */
   async #keepStarting (config: ServerConfig): Promise<void> {
     const host = config.host ?? listeningHost(this.#app)
     try {
-      const server = await inSlices(this.#loadInSteps(config), this.#readFrom().slices)
-      if (!this.#closing) await server.keepStarting(host)
+      await this.#loadServer(config).keepStarting(host)
     } catch (error) {
       warn(this.#log, new FST_LATENCY_ERR_SERVER_LISTEN(describeAddress(config, host), describe(error), causeOf(error)))
     }
-  }
-
-  /** Loads what the first scrape would otherwise wait for, if there can be one. */
-  async #prepareForScrapes (): Promise<void> {
-    if (this.#closing) return
-    // If a file cannot be read now, the first scrape tries again, and says so.
-    await this.#sources?.prepare().catch(() => {})
-  }
-
-  /** Loads the metrics server in steps of a millisecond or two. */
-  * #loadInSteps (config: ServerConfig): Generator<undefined, MetricsServer> {
-    yield
-    require('./scrape/handler')
-    yield
-    require('./server/server')
-    yield
-    const server = this.#loadServer(config)
-    yield
-    return server
   }
 
   /** The metrics server, which is made when it is first needed. */
@@ -244,7 +225,7 @@ export class Application implements Latency {
     // The metrics about scrapes are not in the user's registry. The user may serve that registry elsewhere too, and
     // these metrics do not count scrapes there.
     const scrapeRegistry = new OwnRegistry()
-    const { gather, prepare } = createGathererOnDemand({
+    const gather = createGathererOnDemand({
       registries: this.#registrations.registries,
       leases: this.#registrations.leases,
       scrapeRegistry,
@@ -252,7 +233,7 @@ export class Application implements Latency {
       slices,
       warnOnce: this.#warnOnce
     })
-    return { gather, prepare, slices, metrics: createScrapeMetrics(scrapeRegistry) }
+    return { gather, slices, metrics: createScrapeMetrics(scrapeRegistry) }
   }
 
   #checkShared (config: Config): void {

@@ -91,22 +91,6 @@ t.test('a scrape that finds its code unreadable fails, and the next one tries ag
   t.equal(await status(), 200)
 })
 
-t.test('what a scrape needs is loaded soon after the application listens', async t => {
-  for (const options of [{ server: anyPort }, { server: false, endpoint: '/metrics' }] as const) {
-    const app = createApplication(t)
-    await app.register(latency, options)
-    const { readdirSync } = fs
-    let reads = 0
-    const captured = t.capture(fs, 'readdirSync', ((folder: string) => {
-      reads++
-      return readdirSync(folder)
-    }) as typeof readdirSync)
-    await app.listen({ host: '127.0.0.1', port: 0 })
-    await until('the folders of prom-client', () => reads === 2)
-    captured.restore()
-  }
-})
-
 t.test('a scrape needs none of the files of prom-client to be where they are expected', async t => {
   const reads = t.capture(fs, 'readdirSync', () => { throw new Error('no such folder') })
   const { app } = await createListening(t, {})

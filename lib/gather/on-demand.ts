@@ -8,29 +8,21 @@ export interface GathererOnDemandOptions extends Omit<GathererOptions, 'processR
   readonly processMetrics: boolean
 }
 
-export interface GathererOnDemand {
-  readonly gather: Gatherer
-  /** Loads what the gatherer needs, unless that has been done. Rejects if a file cannot be read. */
-  readonly prepare: () => Promise<unknown>
-}
-
 /**
- * A gatherer whose code, and `prom-client`, are loaded when it is prepared or called. An application that nobody
- * scrapes, such as one under test, does without. Only garbage collections are counted from now on, since nobody can
- * tell them later.
+ * A gatherer whose code, and `prom-client`, are loaded when it is called. An application that nobody scrapes, such as
+ * one under test, does without. Only garbage collections are counted from now on, since nobody can tell them later.
  */
-export function createGathererOnDemand (options: GathererOnDemandOptions): GathererOnDemand {
+export function createGathererOnDemand (options: GathererOnDemandOptions): Gatherer {
   if (options.processMetrics) garbageCollections()
   let loading: Promise<Gatherer> | undefined
-  const prepare = (): Promise<Gatherer> => {
+  return async query => {
     // If a file cannot be read now, because too many files are open, the next scrape tries again.
     loading ??= inSlices(load(options), options.slices).catch(error => {
       loading = undefined
       throw error
     })
-    return loading
+    return (await loading)(query)
   }
-  return { prepare, gather: async query => (await prepare())(query) }
 }
 
 function * load ({ processMetrics, ...options }: GathererOnDemandOptions): Generator<undefined, Gatherer> {
