@@ -49,9 +49,8 @@ let trouble: Trouble | undefined
  * before would soon be one in which they were slow too.
  */
 let calm: { readonly before: Increase, readonly until: number } | undefined
-/** Since when the changes that are named, and those that were named before, have been there. */
+/** Since when the changes that are named have been there. */
 let sinceTimes = new Map<string, number>()
-let knownSince = sinceTimes
 let slowest: readonly SlowRequest[] = []
 let objectiveWindows: readonly ObjectiveWindow[] | undefined
 /** What the numbers and the table are about. Undefined: since the server started. */
@@ -211,8 +210,6 @@ function * parts (): Generator<undefined, void> {
   showNumbers(increase, row)
   yield
   showBuckets(row)
-  knownSince = sinceTimes
-  sinceTimes = new Map()
   showTrouble()
   showChanges(before)
   showObjective()
@@ -419,20 +416,19 @@ function showChanges (before: Increase | undefined): void {
   find('#changed').hidden = windowSeconds === undefined
 }
 
-/** What has changed of rows, and since when. */
+/** What has changed of rows, and since when. The time is computed once, when a change is new. */
 function changeTexts (all: ReadonlyArray<[key: string, change: Change]>): string[] {
-  return all.map(([key, change]) => `${rowName(key)}: ${change.text}${sinceText(key, change)}`)
-}
-
-/** Since when there has been a change. The time is computed once, when the change is new. */
-function sinceText (key: string, { text, part }: Change): string {
-  if (part === undefined || windowSeconds === undefined) return ''
-  const id = `${windowSeconds} ${key} ${text.split(' ')[0]}`
-  const seconds = 2 * windowSeconds + (calm === undefined ? 0 : history.time - calm.until)
-  const since = knownSince.get(id) ?? sinceWhen(history.points([], quantileSeconds, seconds, key), part)
-  if (since === undefined) return ''
-  sinceTimes.set(id, since)
-  return ` since ${formatClock(since)}`
+  const known = sinceTimes
+  sinceTimes = new Map()
+  return all.map(([key, { text, part }]) => {
+    if (part === undefined || windowSeconds === undefined) return `${rowName(key)}: ${text}`
+    const id = `${windowSeconds} ${key} ${text.split(' ')[0]}`
+    const seconds = 2 * windowSeconds + (calm === undefined ? 0 : history.time - calm.until)
+    const since = known.get(id) ?? sinceWhen(history.points([], quantileSeconds, seconds, key), part)
+    if (since === undefined) return `${rowName(key)}: ${text}`
+    sinceTimes.set(id, since)
+    return `${rowName(key)}: ${text} since ${formatClock(since)}`
+  })
 }
 
 /** Shows what the classic buckets would have answered, and which would answer best, if native ones have measured. */
