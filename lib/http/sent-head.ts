@@ -112,7 +112,7 @@ export function isAnsweredPastReply ({ raw }: FastifyReply): boolean {
  * Fastify changes it to 500 when the source of a stream fails.
  */
 export function statusIn (head: SentHead): number {
-  return typeof head === 'string' ? Number.parseInt(head.split(' ', 2)[1]!) : Number(head[':status'])
+  return typeof head === 'string' ? Number.parseInt(head.slice('HTTP/1.1 '.length)) : Number(head[':status'])
 }
 
 /**

@@ -3,8 +3,11 @@ import { longLivedKind, type LongLivedKind } from '../http/endings'
 import type { Labels } from '../snapshot'
 import type { RouteSeries } from './route-series'
 
-/** The number of requests that are looked at in one step. A step takes a fraction of a millisecond. */
-const requestsPerStep = 1000
+/**
+ * The number of requests that are looked at in one step. A step takes a fraction of a millisecond, even if all of them
+ * are event streams, whose heads are read, and none was looked at before.
+ */
+const requestsPerStep = 100
 
 /** What a gauge tells of the open requests with these labels. */
 type Value = readonly [labels: Labels, value: number]
