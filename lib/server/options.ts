@@ -100,8 +100,9 @@ const longestSocketPath = 103
 
 /** Checks that the server has one address. What keeps strangers from a Unix socket are the permissions of its file. */
 function checkSocket ({ host, port, socket, https }: ServerConfig): void {
+  if (socket === undefined) return
   for (const [option, value] of Object.entries({ host, port, https })) {
-    check(`server.${option}`, socket === undefined || value === undefined, 'left out beside "server.socket"',
+    check(`server.${option}`, value === undefined, 'left out beside "server.socket"',
       option === 'https' ? kindOnly(value) : value)
   }
 }
