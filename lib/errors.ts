@@ -61,6 +61,9 @@ export const FST_LATENCY_ERR_CLUSTER_PORT = createError(
   'A worker of a node:cluster has its own counts, and cannot share a metrics port with the other workers; ' +
   'give each worker its own "server.port"')
 
+export const FST_LATENCY_ERR_GROUP_DIRECTORY = createError<[folder: string, problem: string, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_GROUP_DIRECTORY', 'The processes of a group cannot meet in "%s": %s')
+
 export const FST_LATENCY_ERR_SERVER_CLOSED = createError(
   'FST_LATENCY_ERR_SERVER_CLOSED', 'The metrics server is closed')
 

@@ -1,0 +1,64 @@
+import { once } from 'node:events'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+
+/** The longest address of a Unix socket, in bytes. */
+export const longestAddress = process.platform === 'linux' ? 107 : 103
+
+/**
+ * The codes of the errors that say that nobody listens at an address, whatever is there, or that whoever did has just
+ * stopped.
+ */
+const silentCodes: ReadonlyArray<string | undefined> = ['ECONNREFUSED', 'ENOENT', 'ENOTSOCK', 'ECONNRESET']
+
+/**
+ * Connects to a Unix socket. Resolves to undefined if nobody listens there. A process that has been stopped, or is
+ * busy, listens: the operating system accepts connections for it.
+ */
+export async function connectTo (address: string): Promise<Socket | undefined> {
+  const socket = connect(address)
+  try {
+    await once(socket, 'connect')
+  } catch (error) {
+    if (silentCodes.includes((error as NodeJS.ErrnoException).code)) return undefined
+    throw error
+  }
+  // The event `close` follows.
+  return socket.on('error', () => {}).unref()
+}
+
+/** Whether somebody listens at a Unix socket. */
+export async function isHeld (address: string): Promise<boolean> {
+  const socket = await connectTo(address)
+  socket?.destroy()
+  return socket !== undefined
+}
+
+/** A Unix socket that somebody listens at. It does not keep the process alive. */
+export class Listener {
+  readonly #server: Server
+  readonly #connections = new Set<Socket>()
+
+  /** Listens at an address at which there is nothing yet. */
+  static async open (address: string, connected: (socket: Socket) => void): Promise<Listener> {
+    // Node.js would cut the address, and listen somewhere else.
+    if (Buffer.byteLength(address) > longestAddress) throw new Error(`"${address}" is too long for a Unix socket`)
+    const listener = new Listener(connected)
+    // A worker of a `node:cluster` would otherwise ask the primary to listen for it.
+    await once(listener.#server.listen({ path: address, exclusive: true }), 'listening')
+    return listener
+  }
+
+  private constructor (connected: (socket: Socket) => void) {
+    this.#server = createServer(socket => {
+      this.#connections.add(socket)
+      socket.unref().on('error', () => {}).once('close', () => this.#connections.delete(socket))
+      connected(socket)
+    }).unref()
+  }
+
+  /** Stops listening, and drops every connection. Node.js removes the socket before it stops to listen there. */
+  close (): void {
+    this.#server.close()
+    for (const socket of this.#connections) socket.destroy()
+  }
+}
