@@ -1,10 +1,21 @@
 import { chmodSync, chownSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import fs, { rm } from 'node:fs/promises'
 import path from 'node:path'
-import t from 'tap'
+import fc from 'fast-check'
+import { Counter, Gauge, Histogram, Summary } from 'prom-client'
+import t, { type Test } from 'tap'
+import { createWarnOnce } from '../lib/errors'
+import { writeOpenMetrics } from '../lib/exposition/openmetrics'
+import { writeProtobuf } from '../lib/exposition/protobuf'
+import { writeText } from '../lib/exposition/text'
+import { createGatherer, createRegistry } from '../lib/gather/registries'
 import { openDirectory } from '../lib/group/directory'
+import { decode, encode, lengthOf } from '../lib/group/encoding'
 import { Listener } from '../lib/group/sockets'
 import { takeTurn } from '../lib/group/turn'
+import type { Gathered, HistogramPoints } from '../lib/snapshot'
+import { TimeSlices } from '../lib/time-slices'
+import { createListening } from './helpers/application'
 import { createFolder } from './helpers/folder'
 import { until } from './helpers/until'
 
@@ -105,4 +116,79 @@ t.test('of two who have made links, none goes on while the other is there', asyn
     rmSync(directory, { recursive: true })
   }
   await t.rejects(takeTurn(directory, 10_000), { message: /ENOENT/ })
+})
+
+/** What an application gathers that has metrics of every type, with everything that they may have. */
+async function gatherAll (t: Test): Promise<Gathered> {
+  const registry = createRegistry()
+  const registers = [registry]
+  const { app, address } = await createListening(t, {
+    registry, histogram: { native: true }, constLabels: { zone: 'é"' }, exemplars: () => ({ trace_id: 'x' })
+  })
+  for (const path of ['/', '/', '/other']) await (await fetch(address + path)).text()
+  registry.setDefaultLabels({ host: 'here' })
+  new Counter({ name: 'c_total', help: 'h\n', registers, labelNames: ['a', 'b'] }).inc({ a: 'x' }, 2.5)
+  const gauge = new Gauge({ name: 'g', help: 'h', registers, labelNames: ['a'] })
+  for (const value of [NaN, Infinity, -Infinity, -0]) gauge.set({ a: String(value) }, value)
+  new Histogram({ name: 'h', help: 'h', registers, buckets: [1] }).observe(0.5)
+  new Summary({ name: 's', help: 'h', registers, percentiles: [0.5] }).observe(2)
+  new Gauge({ name: 'broken', help: 'h', registers, collect () { throw new Error('no') } }).set(1)
+  const gather = createGatherer({
+    registries: [registry],
+    leases: [],
+    scrapeRegistry: createRegistry(),
+    processRegistry: undefined,
+    slices: new TimeSlices(),
+    warnOnce: createWarnOnce(app.log)
+  })
+  return gather({ names: undefined, timeoutMs: 10_000 })
+}
+
+t.test('what was gathered is the same when it has been bytes', async t => {
+  const gathered = await gatherAll(t)
+  t.same(gathered.failures.map(({ name }) => name), ['broken'])
+  const latency = gathered.families.find(({ name }) => name === 'http_request_duration_seconds') as HistogramPoints
+  t.ok(latency.native!.indexes.length > 0)
+  t.ok(latency.exemplars.length > 0)
+  const bytes = encode(gathered)
+  t.equal(lengthOf(bytes), bytes.length)
+  t.equal(lengthOf(bytes.subarray(0, 15)), undefined)
+  t.equal(lengthOf(bytes.subarray(0, 16)), bytes.length)
+  const { families, ...rest } = decode(bytes)
+  const plain = (points: object): object => structuredClone({ ...points })
+  t.strictSame(families.map(plain), gathered.families.map(plain))
+  t.strictSame(rest, { failures: gathered.failures, leftOut: gathered.leftOut })
+  const unaligned = Buffer.concat([Buffer.from('x'), bytes]).subarray(1)
+  t.strictSame(decode(unaligned).families.map(plain), families.map(plain))
+  const nothing = { families: [], failures: [], leftOut: ['x'] }
+  t.strictSame(decode(encode(nothing)), nothing)
+})
+
+t.test('whatever else bytes are, they are refused or points that can be shown', async t => {
+  const gathered = await gatherAll(t)
+  const bytes = encode(gathered)
+  for (const length of [0, 7, 8, 16, 100, bytes.length - 1]) t.throws(() => decode(bytes.subarray(0, length)))
+  t.throws(() => decode(Buffer.concat([bytes, Buffer.from('x')])))
+  t.throws(() => decode(Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n')))
+  const long = Buffer.from(bytes)
+  long.writeUInt32LE(0xffffffff, 8)
+  t.throws(() => lengthOf(long), { message: /it has \d+ bytes/ })
+
+  let [refused, shown] = [0, 0]
+  const flip = fc.tuple(fc.nat(bytes.length - 1), fc.nat(255))
+  fc.assert(fc.property(fc.array(flip, { minLength: 1, maxLength: 4 }), flips => {
+    const changed = Buffer.from(bytes)
+    for (const [place, byte] of flips) changed[place] = byte
+    let families
+    try {
+      ({ families } = decode(changed))
+      shown++
+    } catch {
+      refused++
+      return
+    }
+    const written = [writeText(families), writeOpenMetrics(families, { created: true }), writeProtobuf(families)]
+    for (const chunks of written) t.ok([...chunks].length > 0)
+  }), { numRuns: 500 })
+  t.ok(refused > 0 && shown > 0)
 })

@@ -95,7 +95,7 @@ export function fromClientMetric (metric: ClientMetric): Points {
  */
 export function * fromClientMetricInSteps (metric: ClientMetric, name: string): Generator<undefined, Points> {
   try {
-    if (!/^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(name)) throw new TypeError('its name is not [a-zA-Z_:][a-zA-Z0-9_:]*')
+    if (!isMetricName(name)) throw new TypeError('its name is not [a-zA-Z_:][a-zA-Z0-9_:]*')
     const points = yield * readPoints(metric)
     return { ...points, name, unit: unitOf(name) }
   } catch (error) {
@@ -113,6 +113,10 @@ function readPoints (metric: ClientMetric): Generator<undefined, Points> {
     case 'gauge': return readValues(metric, metric.type)
     default: return readValues(metric, 'unknown')
   }
+}
+
+export function isMetricName (name: string): boolean {
+  return /^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(name)
 }
 
 export function isLabelName (name: string): boolean {

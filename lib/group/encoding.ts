@@ -1,0 +1,230 @@
+import { isLabelName, isMetricName } from '../exposition/client-samples'
+import type { Exemplar, Gathered, GatherFailure, Labels, NativePoints, Points } from '../snapshot'
+
+/**
+ * What was gathered as bytes, for another process or for a file: a head in JSON, in which everything has a name, and
+ * all numbers behind it, one column after the other. Members of a group may run other versions of Node.js, which
+ * structured clones would not survive. What is read may be anything: it is checked as strictly as what users give,
+ * because readers of an exposition would otherwise refuse the whole page.
+ */
+
+/** Changes with everything that would make other versions of this package misunderstand each other. */
+const magic = Buffer.from('latency1')
+
+/** The place of the length of the head, in bytes, and then of the number of columns' numbers. */
+const headLengthAt = magic.length
+const numbersAt = headLengthAt + 4
+const headAt = numbersAt + 4
+
+/** The most bytes that are read of a member or a file. 100,000 series with native histograms have less. */
+export const mostBytes = 64 * 1024 * 1024
+
+const bytesPerNumber = Float64Array.BYTES_PER_ELEMENT
+
+export function encode ({ families, failures, leftOut }: Gathered): Buffer {
+  const columns: Array<ArrayLike<number>> = []
+  const heads = families.map(points => {
+    const { startSeconds, labelSets, ...head } = points
+    if (startSeconds !== undefined) columns.push(startSeconds)
+    return { ...withoutColumns(head as Points, columns), labelSets, hasStarts: startSeconds !== undefined }
+  })
+  const head = Buffer.from(JSON.stringify({ families: heads, failures, leftOut }))
+  const padded = head.length + (-(headAt + head.length) & (bytesPerNumber - 1))
+  const numbers = columns.reduce((sum, { length }) => sum + length, 0)
+  const bytes = Buffer.allocUnsafeSlow(headAt + padded + numbers * bytesPerNumber)
+  magic.copy(bytes)
+  bytes.writeUInt32LE(padded, headLengthAt)
+  bytes.writeUInt32LE(numbers, numbersAt)
+  head.copy(bytes, headAt)
+  bytes.fill(' ', headAt + head.length, headAt + padded)
+  const all = new Float64Array(bytes.buffer, headAt + padded, numbers)
+  let place = 0
+  for (const column of columns) {
+    all.set(column, place)
+    place += column.length
+  }
+  return bytes
+}
+
+/** Takes the columns out of points. They are read in the same order. */
+function withoutColumns (points: Points, columns: Array<ArrayLike<number>>): object {
+  if (points.type === 'histogram') {
+    const { counts, sums, native, ...head } = points
+    columns.push(counts, sums)
+    if (native !== undefined) {
+      columns.push(native.schemas, native.zeroCounts, native.ends, native.indexes, native.counts)
+    }
+    return { ...head, natives: native?.indexes.length ?? null }
+  }
+  if (points.type === 'summary') {
+    const { quantileValues, counts, sums, ...head } = points
+    columns.push(quantileValues, counts, sums)
+    return head
+  }
+  const { values, ...head } = points
+  columns.push(values)
+  return head
+}
+
+/** How many bytes a whole encoding has, by its first bytes. Undefined: these are too few. Throws if it is none. */
+export function lengthOf (bytes: Buffer): number | undefined {
+  check(bytes.subarray(0, magic.length).equals(magic.subarray(0, bytes.length)), 'it is of another kind or version')
+  if (bytes.length < headAt) return undefined
+  const length = headAt + bytes.readUInt32LE(headLengthAt) + bytesPerNumber * bytes.readUInt32LE(numbersAt)
+  check(length <= mostBytes, `it has ${length} bytes`)
+  return length
+}
+
+/** Reads what `encode()` has written. Throws if it is anything else. */
+export function decode (given: Buffer): Gathered {
+  check(lengthOf(given) === given.length, 'it is incomplete')
+  const bytes = given.byteOffset % bytesPerNumber === 0 ? given : Buffer.concat([given])
+  const end = headAt + bytes.readUInt32LE(headLengthAt)
+  check(end % bytesPerNumber === 0, 'its numbers are not in place')
+  const { families, failures, leftOut } = JSON.parse(bytes.toString('utf8', headAt, end))
+  check(isArrayOf(families, isObject), 'its families are none')
+  check(isArrayOf(failures, isFailure) && isArrayOf(leftOut, isString), 'its failures are none')
+  const columns = new Columns(new Float64Array(bytes.buffer, bytes.byteOffset + end, bytes.readUInt32LE(numbersAt)))
+  return { families: families.map(head => readPoints(head, columns)), failures, leftOut }
+}
+
+function readPoints (head: Record<string, unknown>, columns: Columns): Points {
+  const { type, name, help, unit, labelNames, labelSets, sharedLabels, exemplars, hasStarts } = head
+  check(isString(name) && isMetricName(name) && isString(help), 'a family has no name')
+  check(unit === undefined || (isString(unit) && /^[a-z_]+$/.test(unit)), 'a unit is none')
+  check(isArrayOf(labelNames, isString) && labelNames.every(isLabelName), 'a label has no name')
+  check(isLabels(sharedLabels), 'a label has no name')
+  const allNames = [...labelNames, ...Object.keys(sharedLabels)]
+  check(new Set(allNames).size === allNames.length, 'two labels have one name')
+  const isLabelSet = (value: unknown): value is Array<string | null> =>
+    isArrayOf(value, isStringOrNull) && value.length === labelNames.length
+  check(isArrayOf(labelSets, isLabelSet), 'the labels of a series are none')
+  const { length } = labelSets
+  const common = {
+    name,
+    help,
+    unit,
+    labelNames,
+    labelSets: labelSets.map(labelSet => labelSet.map(value => value ?? undefined)),
+    sharedLabels,
+    startSeconds: hasStarts === true ? columns.take(length) : undefined
+  }
+  if (type === 'histogram') {
+    const { upperBounds, natives } = head
+    check(isArrayOf(upperBounds, isFinite) && isAscending(upperBounds), 'the bounds of buckets do not ascend')
+    return {
+      ...common,
+      type,
+      exemplars: readExemplars(exemplars, length, upperBounds.length + 1),
+      upperBounds,
+      counts: takeCounts(columns, length * (upperBounds.length + 1)),
+      sums: columns.take(length),
+      native: natives === null ? undefined : readNative(natives, length, columns)
+    }
+  }
+  if (type === 'summary') {
+    const { quantiles } = head
+    check(isArrayOf(quantiles, isFinite), 'a quantile is none')
+    return {
+      ...common,
+      type,
+      exemplars: [],
+      quantiles,
+      quantileValues: columns.take(length * quantiles.length),
+      counts: takeCounts(columns, length),
+      sums: columns.take(length)
+    }
+  }
+  check(type === 'counter' || type === 'gauge' || type === 'unknown', 'a family has no type')
+  return {
+    ...common,
+    type,
+    exemplars: readExemplars(exemplars, length, 1),
+    values: type === 'counter' ? takeCounts(columns, length) : columns.take(length)
+  }
+}
+
+function readNative (natives: unknown, length: number, columns: Columns): NativePoints {
+  const schemas = Int8Array.from(columns.take(length))
+  check(schemas.every(schema => schema >= -4 && schema <= 8), 'a schema is none')
+  const zeroCounts = takeCounts(columns, length)
+  const ends = Uint32Array.from(columns.take(length))
+  const isEnd = ends.every((end, series) => end >= (ends[series - 1] ?? 0)) && (ends.at(-1) ?? 0) === natives
+  check(isEnd, 'native buckets are not those of its series')
+  const indexes = Int32Array.from(columns.take(natives as number))
+  const counts = takeCounts(columns, natives as number)
+  return { schemas, zeroCounts, ends, indexes, counts }
+}
+
+function takeCounts (columns: Columns, length: number): Float64Array {
+  const counts = columns.take(length)
+  check(counts.every(count => count >= 0), 'a count is below 0')
+  return counts
+}
+
+function readExemplars (given: unknown, series: number, buckets: number): Exemplar[] {
+  const isIndex = (value: unknown, size: number): boolean =>
+    Number.isInteger(value) && (value as number) >= 0 && (value as number) < size
+  const isExemplar = (value: unknown): value is Exemplar => {
+    if (!isObject(value)) return false
+    const { timestampSeconds } = value
+    return isIndex(value.series, series) && isIndex(value.bucket, buckets) && isLabels(value.labels) &&
+      isFinite(value.value) && (timestampSeconds === undefined || isFinite(timestampSeconds))
+  }
+  check(Array.isArray(given), 'its exemplars are none')
+  // JSON has no infinite values.
+  return given.filter(isExemplar)
+    .map(({ series, bucket, labels, value, timestampSeconds }) => ({ series, bucket, labels, value, timestampSeconds }))
+}
+
+/** The numbers behind a head, of which each column takes its part. */
+class Columns {
+  readonly #numbers: Float64Array
+  #place = 0
+
+  constructor (numbers: Float64Array) {
+    this.#numbers = numbers
+  }
+
+  take (length: number): Float64Array {
+    check(length <= this.#numbers.length - this.#place, 'it has too few numbers')
+    this.#place += length
+    return this.#numbers.subarray(this.#place - length, this.#place)
+  }
+}
+
+function check (condition: boolean, problem: string): asserts condition {
+  if (!condition) throw new TypeError(problem)
+}
+
+function isArrayOf<T> (value: unknown, isItem: (item: unknown) => item is T): value is T[] {
+  return Array.isArray(value) && value.every(isItem)
+}
+
+function isString (value: unknown): value is string {
+  return typeof value === 'string'
+}
+
+function isStringOrNull (value: unknown): value is string | null {
+  return typeof value === 'string' || value === null
+}
+
+function isFinite (value: unknown): value is number {
+  return Number.isFinite(value)
+}
+
+function isObject (value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null
+}
+
+function isLabels (value: unknown): value is Labels {
+  return isObject(value) && Object.entries(value).every(([name, text]) => isLabelName(name) && isString(text))
+}
+
+function isFailure (value: unknown): value is GatherFailure {
+  return isObject(value) && isString(value.name) && isString(value.message)
+}
+
+function isAscending (numbers: readonly number[]): boolean {
+  return numbers.every((number, index) => index === 0 || number > numbers[index - 1]!)
+}
