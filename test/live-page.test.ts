@@ -396,6 +396,7 @@ t.test('series are added up by what the histogram distinguishes', async t => {
     {
       ...common,
       type: 'counter',
+      aggregator: 'sum',
       name: 'http_requests_aborted_total',
       labelNames: ['method', 'route', 'phase'],
       labelSets: [['GET', '/a', 'in_reply'], ['PUT', '/a', 'in_reply'], ['GET', undefined, undefined]],
@@ -404,6 +405,7 @@ t.test('series are added up by what the histogram distinguishes', async t => {
     {
       ...common,
       type: 'gauge',
+      aggregator: 'sum',
       name: 'http_requests_in_flight',
       labelNames: ['method', 'route'],
       labelSets: [['GET', '/a'], ['PUT', '/a']],
@@ -412,6 +414,7 @@ t.test('series are added up by what the histogram distinguishes', async t => {
     {
       ...common,
       type: 'gauge',
+      aggregator: 'sum',
       name: 'http_request_oldest_seconds',
       labelNames: ['method', 'route'],
       labelSets: [['GET', '/a'], ['PUT', '/a']],

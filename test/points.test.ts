@@ -39,6 +39,7 @@ t.test('what crosses from counting to showing can be cloned: requests, points of
   t.same(gathered.failures, [{ name: 'broken', message: 'Metric "broken" could not be read: no' }])
   t.same(gathered.families.find(({ name }) => name === 'c_total'), {
     type: 'counter',
+    aggregator: 'sum',
     name: 'c_total',
     help: 'h',
     unit: undefined,

@@ -1,33 +1,37 @@
 import type {
-  Exemplar, HistogramPoints, Labels, NativePoints, Points, SummaryPoints, ValuePoints
+  Aggregator, Exemplar, HistogramPoints, Labels, NativePoints, Points, SummaryPoints, ValuePoints
 } from '../snapshot'
 
 /**
- * Merges points of one family from several places. Today these are the histograms of several registrations, but they
- * could also come from other processes. The order of merging only affects the order of series and the rounding of sums.
+ * Merges points of one family from several places: registrations, applications or processes. The order of merging only
+ * affects the order of series and the rounding of sums.
  *
- * - Counts, sums and values of a label set are added, those of gauges too.
+ * - Counts, sums and values of a label set are added. Values become one as the family's `aggregator` says.
  * - A series began to count when its earliest part did.
  * - The latest exemplar of a bucket is kept.
  * - Native buckets are added at the coarser resolution. They are left out if one of the parts has none, since their
  *   counts must have the same sum as those of the classic buckets.
  * - Quantiles of summaries cannot be merged, and are left out.
  */
-export function merge (first: Points, second: Points): Points {
-  if (first.type === 'histogram' && second.type === 'histogram') return mergeHistograms(first, second)
-  if (first.type === 'summary' && second.type === 'summary') return mergeSummaries(first, second)
-  if (isValues(first) && isValues(second) && first.type === second.type) return mergeValues(first, second)
-  throw new TypeError(`A ${first.type} and a ${second.type} cannot be merged`)
+export function merge<P extends Points> (...parts: readonly [P, ...P[]]): P
+export function merge (...parts: readonly [Points, ...Points[]]): Points {
+  const [first, ...others] = parts
+  const other = others.find(({ type }) => type !== first.type)
+  if (other !== undefined) throw new TypeError(`A ${first.type} and a ${other.type} cannot be merged`)
+  if (others.length === 0) return first
+  switch (first.type) {
+    case 'histogram': return mergeHistograms(parts as readonly Points[] as readonly HistogramPoints[])
+    case 'summary': return mergeSummaries(parts as readonly Points[] as readonly SummaryPoints[])
+    default: return mergeValues(parts as readonly Points[] as readonly ValuePoints[])
+  }
 }
 
-function isValues (points: Points): points is ValuePoints {
-  return points.type !== 'histogram' && points.type !== 'summary'
-}
-
-function mergeHistograms (first: HistogramPoints, second: HistogramPoints): HistogramPoints {
-  const { upperBounds } = first
-  if (!isSame(upperBounds, second.upperBounds)) throw new TypeError('Histograms with other buckets cannot be merged')
-  const union = new Union([first, second])
+function mergeHistograms (parts: readonly HistogramPoints[]): HistogramPoints {
+  const { upperBounds } = parts[0]!
+  if (!parts.every(part => isSame(upperBounds, part.upperBounds))) {
+    throw new TypeError('Histograms with other buckets cannot be merged')
+  }
+  const union = new Union(parts)
   const stride = upperBounds.length + 1
   return {
     ...union.common,
@@ -67,8 +71,8 @@ function mergeNative (union: Union<HistogramPoints>): NativePoints | undefined {
   }
 }
 
-function mergeSummaries (first: SummaryPoints, second: SummaryPoints): SummaryPoints {
-  const union = new Union([first, second])
+function mergeSummaries (parts: readonly SummaryPoints[]): SummaryPoints {
+  const union = new Union(parts)
   return {
     ...union.common,
     type: 'summary',
@@ -79,19 +83,37 @@ function mergeSummaries (first: SummaryPoints, second: SummaryPoints): SummaryPo
   }
 }
 
-function mergeValues (first: ValuePoints, second: ValuePoints): ValuePoints {
-  const union = new Union([first, second])
-  return { ...union.common, type: first.type, values: union.sum(({ values }) => values) }
+/** How two values become one. The sum of an average is divided in the end. */
+const combine: Readonly<Record<Aggregator, (a: number, b: number) => number>> = {
+  sum: (a, b) => a + b,
+  average: (a, b) => a + b,
+  min: Math.min,
+  max: Math.max,
+  first: a => a,
+  omit: a => a
 }
 
-/** All series of two families' points, and the place of each original series among them. */
+function mergeValues (parts: readonly ValuePoints[]): ValuePoints {
+  const union = new Union(parts)
+  const { type, aggregator } = parts[0]!
+  const values = new Float64Array(union.common.labelSets.length)
+  const numbers = new Float64Array(values.length)
+  union.forEach((part, series, place) => {
+    const value = part.values[series]!
+    values[place] = numbers[place]!++ === 0 ? value : combine[aggregator](values[place]!, value)
+  })
+  if (aggregator === 'average') numbers.forEach((number, place) => { values[place]! /= number })
+  return { ...union.common, type, aggregator, values }
+}
+
+/** All series of several families' points, and the place of each original series among them. */
 class Union<P extends Points> {
   readonly common: Omit<Points, 'type'>
   readonly parts: readonly P[]
   /** For each part, the places of its series among all series. */
   readonly #places: ReadonlyArray<readonly number[]>
 
-  constructor (parts: readonly [P, P]) {
+  constructor (parts: readonly P[]) {
     this.parts = parts
     const namesOf = ({ labelNames, sharedLabels }: P): string[] => [...labelNames, ...Object.keys(sharedLabels)]
     const labelNames = [...new Set(parts.flatMap(namesOf))]
@@ -110,11 +132,10 @@ class Union<P extends Points> {
         return place
       })
     })
-    const [first, second] = parts
     this.common = {
-      name: first.name,
-      help: lesser(first.help, second.help)!,
-      unit: lesser(first.unit, second.unit),
+      name: parts[0]!.name,
+      help: parts.map(({ help }) => help).reduce((a, b) => lesser(a, b)!),
+      unit: parts.map(({ unit }) => unit).reduce(lesser),
       labelNames,
       labelSets,
       sharedLabels: {},

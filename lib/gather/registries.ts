@@ -6,7 +6,7 @@ import {
 } from '../errors'
 import { fromClientMetricInSteps, InvalidMetric, isLabelName, type ClientMetric } from '../exposition/client-samples'
 import { isAskedFor, namesOf } from '../exposition/sample-names'
-import type { Gatherer, GatherFailure, Labels, Points } from '../snapshot'
+import type { Gatherer, GatherFailure, Labels, Points, ValuePoints } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
 import { clearTimeout, setImmediate, setTimeout, type Timer } from '../timers'
 import { listMetrics, type Entry, type Listing, type NamedRegistry } from './listing'
@@ -179,6 +179,7 @@ function createDeadline (timeoutMs: number): Deadline {
 
 export const hiddenFamilies = {
   type: 'gauge',
+  aggregator: 'max',
   name: 'fastify_latency_hidden_families',
   help: 'Metric families left out of this scrape because an earlier registry holds one of the same name.',
   unit: undefined,
@@ -187,7 +188,7 @@ export const hiddenFamilies = {
   sharedLabels: {},
   startSeconds: undefined,
   exemplars: []
-} satisfies Omit<Points, 'values'>
+} satisfies Omit<ValuePoints, 'values'>
 
 function readMetric ({ registry, metric, name }: Entry, slices: TimeSlices): MetricReading {
   const values = readJSON(registry, metric)

@@ -1,4 +1,4 @@
-import { isLabelName, isMetricName } from '../exposition/client-samples'
+import { aggregators, isLabelName, isMetricName } from '../exposition/client-samples'
 import type { Exemplar, Gathered, GatherFailure, Labels, NativePoints, Points } from '../snapshot'
 
 /**
@@ -136,9 +136,12 @@ function readPoints (head: Record<string, unknown>, columns: Columns): Points {
     }
   }
   check(type === 'counter' || type === 'gauge' || type === 'unknown', 'a family has no type')
+  const aggregator = aggregators.find(known => known === head.aggregator)
+  check(aggregator !== undefined, 'its values become one in a way that is not known')
   return {
     ...common,
     type,
+    aggregator,
     exemplars: readExemplars(exemplars, length, 1),
     values: type === 'counter' ? takeCounts(columns, length) : columns.take(length)
   }
