@@ -1,0 +1,163 @@
+import type { Gathered, Gatherer, Points } from '../snapshot'
+import { clearTimeout, setTimeout, type Timer } from '../timers'
+import { answer } from './ask'
+import { encode } from './encoding'
+import { countsIn, labelled, mergeFamilies } from './families'
+import { load, save, saveAtOnce } from './slot-file'
+import { fileOf, leaveSlot, takeSlot, type Slot } from './slots'
+
+/** How often counts are saved, in milliseconds. */
+const saveMs = 1000
+
+/** How long a metric may take that is read in order to be saved, in milliseconds. */
+const savedInMs = 500
+
+export interface MemberOptions {
+  readonly directory: string
+  /** Reads the metrics of this process. */
+  readonly gather: Gatherer
+  /** The names of the metrics that are saved once a second: of those that can be read without asking anybody else. */
+  readonly counts: () => ReadonlySet<string>
+  /** Reads those of these metrics that can be read at once. Labels that all series of a metric share may be missing. */
+  readonly countsAtOnce: () => Iterable<Points>
+  /** Called with each problem of the own file or the one that is carried on, and what it is about. */
+  readonly failed: (subject: string, error: Error) => void
+}
+
+/** What a member has counted, together with those who had its slot before, and its bytes. */
+export interface Reading {
+  readonly gathered: Gathered
+  readonly bytes: Buffer
+}
+
+/**
+ * A member of a group. It answers others who ask for what it has counted, and saves that in the file of its slot, so
+ * that the counts outlive it: before anybody sees them, once a second, and when it goes.
+ */
+export class Member {
+  readonly slot: Slot
+  readonly #options: MemberOptions
+  readonly #file: string
+  /** What those had counted who had the slot before. */
+  readonly #carried: readonly Points[]
+  /** What was read last of each metric, by name. */
+  #latest = new Map<string, Points>()
+  #saved: Buffer = Buffer.alloc(0)
+  #saving: Timer | undefined
+  /** Resolves when the reading is done that was begun last. */
+  #last: Promise<unknown> = Promise.resolve()
+  /** The reading that has not begun yet. */
+  #next: Promise<Reading> | undefined
+  #hasLeft = false
+
+  /** Joins the group of a directory. */
+  static async join (options: MemberOptions): Promise<Member> {
+    let joined: (member: Member) => void
+    const joining = new Promise<Member>(resolve => { joined = resolve })
+    const slot = await takeSlot(options.directory, socket =>
+      answer(socket, async timeoutMs => (await (await joining).read(timeoutMs)).bytes))
+    const member = new Member(options, slot, await carriedOn(options, slot))
+    joined!(member)
+    return member
+  }
+
+  private constructor (options: MemberOptions, slot: Slot, carried: readonly Points[]) {
+    this.slot = slot
+    this.#options = options
+    this.#file = fileOf(options.directory, slot.number)
+    this.#carried = carried
+    this.#keepSaving()
+    process.on('exit', this.#saveAtExit)
+  }
+
+  /**
+   * Reads all metrics, and saves them. All who ask before a reading begins share it; readings follow one another, so
+   * that what is saved is never older than what somebody has seen.
+   */
+  async read (timeoutMs: number): Promise<Reading> {
+    this.#next ??= this.#inTurn(() => {
+      this.#next = undefined
+      return this.#readAll(timeoutMs)
+    })
+    return this.#next
+  }
+
+  /** Leaves the group. What was counted is saved before. */
+  async leave (): Promise<void> {
+    this.#hasLeft = true
+    clearTimeout(this.#saving)
+    process.off('exit', this.#saveAtExit)
+    await this.#inTurn(() => this.#saveCounts()).catch(error => this.#options.failed('save', error))
+    await leaveSlot(this.#options.directory, this.slot).catch(error => this.#options.failed('leave', error))
+  }
+
+  async #inTurn<T> (work: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(work)
+    this.#last = done.catch(() => {})
+    return done
+  }
+
+  async #readAll (timeoutMs: number): Promise<Reading> {
+    const { families, failures, leftOut } = await this.#options.gather({ names: undefined, timeoutMs })
+    this.#latest = new Map(families.map(points => [points.name, points]))
+    const gathered = { families: this.#merged(), failures, leftOut }
+    const bytes = encode(gathered)
+    await this.#save(bytes)
+    return { gathered, bytes }
+  }
+
+  async #saveCounts (): Promise<void> {
+    const { families } = await this.#options.gather({ names: this.#options.counts(), timeoutMs: savedInMs })
+    for (const points of families) this.#latest.set(points.name, points)
+    const bytes = encode({ families: this.#merged(), failures: [], leftOut: [] })
+    if (!bytes.equals(this.#saved)) await this.#save(bytes)
+  }
+
+  #note (points: Points): void {
+    const { sharedLabels } = this.#latest.get(points.name) ?? points
+    this.#latest.set(points.name, { ...points, sharedLabels })
+  }
+
+  #merged (): readonly Points[] {
+    const own = labelled([...this.#latest.values()], this.slot.number)
+    return mergeFamilies([own, this.#carried]).families
+  }
+
+  async #save (bytes: Buffer): Promise<void> {
+    try {
+      await save(this.#file, bytes)
+      this.#saved = bytes
+    } catch (error) {
+      this.#options.failed('save', error as Error)
+    }
+  }
+
+  #keepSaving (): void {
+    this.#saving = setTimeout(() => {
+      this.#inTurn(() => this.#saveCounts())
+        .catch(error => this.#options.failed('save', error))
+        .then(() => { if (!this.#hasLeft) this.#keepSaving() })
+    }, saveMs).unref()
+  }
+
+  /** A process that ends without leaving has no time to ask anybody. */
+  readonly #saveAtExit = (): void => {
+    try {
+      for (const points of this.#options.countsAtOnce()) this.#note(points)
+      saveAtOnce(this.#file, encode({ families: this.#merged(), failures: [], leftOut: [] }))
+    } catch (error) {
+      this.#options.failed('save', error as Error)
+    }
+  }
+}
+
+/** What the holders of a slot have counted until now. */
+async function carriedOn ({ directory, failed }: MemberOptions, { number, isFirst }: Slot): Promise<readonly Points[]> {
+  if (isFirst) return []
+  try {
+    return countsIn((await load(fileOf(directory, number)))?.gathered.families ?? [])
+  } catch (error) {
+    failed(`file of ${number}`, error as Error)
+    return []
+  }
+}

@@ -1,0 +1,91 @@
+import { readdir, rm, rmdir } from 'node:fs/promises'
+import type { Socket } from 'node:net'
+import path from 'node:path'
+import { isHeld, Listener } from './sockets'
+import { takeTurn } from './turn'
+
+/**
+ * A member of a group is known by its slot, which is the lowest number that is free when it comes. A process that takes
+ * the place of another has its number, too, so that there are never more numbers, and files, than members at one time.
+ */
+
+/** The most members that a group may have. */
+const mostMembers = 1000
+
+/** How long a member waits until it may come or go, in milliseconds. */
+const comingMs = 5000
+const goingMs = 500
+
+/** A slot that is held by this process. */
+export interface Slot {
+  readonly number: number
+  /** Whether nobody else was in the group. What its members had counted is gone then. */
+  readonly isFirst: boolean
+  readonly listener: Listener
+}
+
+/** The address at which the holder of a slot is asked for what it has counted. */
+export function socketOf (directory: string, slot: number): string {
+  return path.join(directory, `${slot}.sock`)
+}
+
+/** The file with what the holder of a slot has counted, and those before it. */
+export function fileOf (directory: string, slot: number): string {
+  return path.join(directory, `${slot}.points`)
+}
+
+/** The slots that are held, and those that have been. */
+export async function listSlots (directory: string): Promise<number[]> {
+  const names = await readdir(directory)
+  const slots = names.flatMap(name => /^(\d{1,3})\.(?:sock|points)$/.exec(name)?.[1] ?? []).map(Number)
+  return [...new Set(slots)].sort((a, b) => a - b)
+}
+
+/**
+ * Takes a slot. If nobody is in the group, it is a new one, and begins without what an earlier one has counted.
+ *
+ * @param connected Called with each connection to the member.
+ */
+export async function takeSlot (directory: string, connected: (socket: Socket) => void): Promise<Slot> {
+  const turn = await takeTurn(directory, comingMs)
+  try {
+    const held = await listHeld(directory)
+    if (held.length === 0) await removeSlots(directory)
+    for (let number = 0; number < mostMembers; number++) {
+      if (held.includes(number)) continue
+      const socket = socketOf(directory, number)
+      await rm(socket, { force: true, recursive: true })
+      return { number, isFirst: held.length === 0, listener: await Listener.open(socket, connected) }
+    }
+    throw new Error(`it has ${mostMembers} members already`)
+  } finally {
+    await turn.end()
+  }
+}
+
+/** Gives a slot up. If nobody is in the group any more, nothing is left of it. */
+export async function leaveSlot (directory: string, { listener }: Slot): Promise<void> {
+  listener.close()
+  const turn = await takeTurn(directory, goingMs)
+  let isOver = false
+  try {
+    isOver = (await listHeld(directory)).length === 0
+    if (isOver) await removeSlots(directory)
+  } finally {
+    await turn.end()
+  }
+  // Somebody else may have come meanwhile.
+  if (isOver) await rmdir(directory).catch(() => {})
+}
+
+async function listHeld (directory: string): Promise<number[]> {
+  const held = []
+  for (const slot of await listSlots(directory)) if (await isHeld(socketOf(directory, slot))) held.push(slot)
+  return held
+}
+
+async function removeSlots (directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (/^\d+\./.test(name)) await rm(path.join(directory, name), { force: true, recursive: true })
+  }
+}

@@ -1,0 +1,202 @@
+import { existsSync, mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import type { Socket } from 'node:net'
+import path from 'node:path'
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import t, { type Test } from 'tap'
+import { createWarnOnce, guardLog } from '../lib/errors'
+import { createGatherer, createRegistry } from '../lib/gather/registries'
+import { Group } from '../lib/group/group'
+import { Listener } from '../lib/group/sockets'
+import type { Gathered, ValuePoints } from '../lib/snapshot'
+import { TimeSlices } from '../lib/time-slices'
+import { createFolder } from './helpers/folder'
+import { until } from './helpers/until'
+
+/** What keeps the process alive, which members of a group do not. */
+const alive = setInterval(() => {}, 1000)
+t.teardown(() => clearInterval(alive))
+
+interface Joined {
+  readonly group: Group
+  readonly registry: Registry
+  readonly counter: Counter
+  readonly problems: string[]
+}
+
+/** A member with a counter. */
+async function join (t: Test, directory: string): Promise<Joined> {
+  const registry = createRegistry()
+  const problems: string[] = []
+  const group = await Group.join({
+    directory,
+    gather: createGatherer({
+      registries: [registry],
+      leases: [],
+      scrapeRegistry: createRegistry(),
+      processRegistry: undefined,
+      slices: new TimeSlices(),
+      warnOnce: createWarnOnce(guardLog({ log: {} as never }))
+    }),
+    counts: () => new Set(['c_total']),
+    countsAtOnce: () => [],
+    failed: (subject, error) => problems.push(`${subject}: ${error.message}`)
+  })
+  t.teardown(() => group.leave())
+  const counter = new Counter({ name: 'c_total', help: 'h', registers: [registry], labelNames: ['a'] })
+  return { group, registry, problems, counter }
+}
+
+async function read ({ group }: Joined): Promise<Gathered> {
+  return group.gather({ names: undefined, timeoutMs: 10_000 })
+}
+
+/** The value of each series, by its labels in the order of their names. */
+function valuesOf ({ families }: Gathered, name: string): Record<string, number> {
+  const points = families.find(points => points.name === name) as ValuePoints | undefined
+  return Object.fromEntries(points?.labelSets.map((labelSet, series) =>
+    [[...labelSet, ...Object.values(points.sharedLabels)].join(), points.values[series]!]) ?? [])
+}
+
+function members (gathered: Gathered): number[] {
+  return Object.values(valuesOf(gathered, 'fastify_latency_group_members'))
+}
+
+t.test('each member tells what all have counted, and gauges become one as their aggregators say', async t => {
+  const directory = createFolder(t)
+  const [a, b, c] = [await join(t, directory), await join(t, directory), await join(t, directory)]
+  t.same([a, b, c].map(({ group }) => group.slot), [0, 1, 2])
+  ;[a, b, c].forEach(({ counter, registry }, index) => {
+    const registers = [registry]
+    counter.inc({ a: 'all' }, index + 1)
+    counter.inc({ a: `own${index}` })
+    new Gauge({ name: 'sum', help: 'h', registers }).set(index)
+    new Gauge({ name: 'max', help: 'h', registers, aggregator: 'max' }).set(index)
+    new Gauge({ name: 'process_open_fds', help: 'h', registers }).set(10 + index)
+    new Histogram({ name: 'h', help: 'h', registers, buckets: [1] }).observe(index)
+  })
+  for (const member of [a, b, c]) {
+    const gathered = await read(member)
+    t.same(valuesOf(gathered, 'c_total'), { all: 6, own0: 1, own1: 1, own2: 1 })
+    t.same(valuesOf(gathered, 'sum'), { '': 3 })
+    t.same(valuesOf(gathered, 'max'), { '': 2 })
+    t.same(valuesOf(gathered, 'process_open_fds'), { 0: 10, 1: 11, 2: 12 })
+    t.match(gathered.families.find(({ name }) => name === 'h'), { counts: Float64Array.of(2, 1) })
+    t.same(members(gathered), [3, 0, 0])
+    t.same(member.problems, [])
+  }
+  const { families } = await a.group.gather({ names: new Set(['c_total']), timeoutMs: 10_000 })
+  t.same(families.map(({ name }) => name), ['c_total'])
+})
+
+t.test('what a member has counted outlives it, and is carried on by the next in its slot', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  b.counter.inc({ a: 'x' }, 5)
+  new Gauge({ name: 'g', help: 'h', registers: [b.registry] }).set(1)
+  t.same(valuesOf(await read(a), 'g'), { '': 1 })
+  await b.group.leave()
+  const gone = await read(a)
+  t.same(valuesOf(gone, 'c_total'), { x: 5 })
+  t.same(valuesOf(gone, 'g'), {}, 'it is no more')
+  t.same(members(gone), [1, 0, 1])
+
+  const c = await join(t, directory)
+  t.equal(c.group.slot, 1)
+  t.same(valuesOf(await read(a), 'c_total'), { x: 5 })
+  c.counter.inc({ a: 'x' }, 2)
+  a.counter.inc({ a: 'x' })
+  for (const member of [a, c]) t.same(valuesOf(await read(member), 'c_total'), { x: 8 })
+  t.same(members(await read(c)), [2, 0, 0])
+  t.same([...a.problems, ...b.problems, ...c.problems], [])
+})
+
+t.test('when all have left, nothing is left of the group, and the next one begins at zero', async t => {
+  const directory = createFolder(t)
+  for (let times = 0; times < 3; times++) {
+    mkdirSync(directory, { recursive: true })
+    const [a, b] = [await join(t, directory), await join(t, directory)]
+    t.same(valuesOf(await read(a), 'c_total'), {})
+    a.counter.inc({ a: 'x' })
+    t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
+    await Promise.all([a.group.leave(), b.group.leave()])
+    t.notOk(existsSync(directory))
+  }
+})
+
+t.test('counts are saved within some time even if nobody asks for them', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  b.counter.inc({ a: 'x' })
+  await until('a file', () => existsSync(path.join(directory, '1.points')))
+  rmSync(path.join(directory, '1.sock'))
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1 }, 'b cannot be asked')
+})
+
+t.test('files that are none, and answers that are none, are left out and counted, and said', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  b.counter.inc({ a: 'x' })
+  await read(a)
+  const inPlaceOf = async (slot: number, prepare: (file: string) => void): Promise<void> => {
+    const file = path.join(directory, `${slot}.points`)
+    rmSync(file, { force: true, recursive: true })
+    prepare(file)
+    const gathered = await read(a)
+    t.same(valuesOf(gathered, 'c_total'), { x: 1 })
+    t.same(valuesOf(gathered, 'fastify_latency_group_unreadable'), { '': 1 })
+    t.equal(a.problems.length, 1, a.problems.splice(0).join())
+    rmSync(file, { force: true, recursive: true })
+  }
+  await inPlaceOf(2, file => writeFileSync(file, ''))
+  await inPlaceOf(2, file => writeFileSync(file, 'x'.repeat(1000)))
+  await inPlaceOf(2, file => mkdirSync(file))
+  await inPlaceOf(2, file => symlinkSync(path.join(directory, '1.points'), file))
+  await inPlaceOf(2, file => symlinkSync('/dev/zero', file))
+  await inPlaceOf(2, file => {
+    writeFileSync(file, '')
+    truncateSync(file, 1e9)
+  })
+
+  const answers: Array<[what: string, answer: (socket: Socket) => void]> = [
+    ['nothing', () => {}],
+    ['garbage', socket => { socket.write('x'.repeat(1000)) }],
+    ['a head that never ends', socket => { socket.write('\u0001latency1') }],
+    ['a gigabyte', socket => { socket.write(Buffer.concat([Buffer.from('\u0001latency1'), Buffer.alloc(8, 0xff)])) }]
+  ]
+  for (const [what, answer] of answers) {
+    const rogue = await Listener.open(path.join(directory, '7.sock'), answer)
+    const gathered = await a.group.gather({ names: undefined, timeoutMs: 600 })
+    t.same(valuesOf(gathered, 'c_total'), { x: 1 })
+    t.same(members(gathered), [2, 1, 0], what)
+    t.match(a.problems.splice(0), [/^member 7: /], a.problems.join())
+    rogue.close()
+  }
+  const rogue = await Listener.open(path.join(directory, '7.sock'), socket => socket.destroy())
+  t.same(members(await read(a)), [2, 0, 1], 'one that hangs up has gone')
+  rogue.close()
+})
+
+t.test('where nothing can be saved, a member answers nevertheless, and says so', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  mkdirSync(path.join(directory, '1.points'))
+  b.counter.inc({ a: 'x' })
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
+  t.match(b.problems, [/^save: EISDIR/])
+  rmSync(directory, { recursive: true })
+  t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
+  t.match(b.problems, [/^save: EISDIR/, /^directory: ENOENT/, /^save: ENOENT/])
+})
+
+t.test('of two definitions, that of the member that is asked wins', async t => {
+  const directory = createFolder(t)
+  const [a, b, c] = [await join(t, directory), await join(t, directory), await join(t, directory)]
+  const define = ({ registry }: Joined, buckets: number[]): void =>
+    new Histogram({ name: 'h', help: 'h', registers: [registry], buckets }).observe(1)
+  define(a, [1])
+  define(b, [1, 2])
+  new Gauge({ name: 'h_count', help: 'h', registers: [c.registry] }).set(1)
+  const gathered = await read(a)
+  t.match(gathered.families.filter(({ name }) => name.startsWith('h')), [{ type: 'histogram', upperBounds: [1] }])
+  t.same(valuesOf(gathered, 'fastify_latency_group_conflicts'), { '': 2 })
+})
