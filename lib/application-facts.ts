@@ -51,6 +51,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
       table('Metrics server', {
         host: server.host ?? 'where the application listens',
         port: server.port,
+        group: server.group ?? 'workers and threads by themselves',
         path: server.path,
         live: server.live,
         start: server.start,

@@ -6,17 +6,22 @@ import type { Histogram, Latency, RegistryLike } from '../index'
 import { collectFacts } from './application-facts'
 import type { Config } from './config'
 import {
-  createInformOnce, createWarnOnce, differences, FST_LATENCY_ERR_DECORATOR_TAKEN, FST_LATENCY_ERR_OPTION_CONFLICT,
-  FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_OFF, guardLog, warn, type Log, type WarnOnce
+  causeOf, createInformOnce, createWarnOnce, describe, differences, FST_LATENCY_ERR_DECORATOR_TAKEN,
+  FST_LATENCY_ERR_GROUP_FAILED, FST_LATENCY_ERR_OPTION_CONFLICT,
+  FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_OFF, guardLog, isCoded, warn, type Log, type WarnOnce
 } from './errors'
+import { countNames, countsOf } from './gather/counts'
 import { processMetrics } from './gather/process-metrics'
 import { createGatherer, createRegistry } from './gather/registries'
+import { openDirectory } from './group/directory'
+import { Group } from './group/group'
+import { identify } from './group/identity'
 import { Registrations, rootOf } from './registrations'
 import { ScrapeHandler, type ScrapeHandlerOptions } from './scrape/handler'
 import { defaultScrape, type ScrapeConfig } from './scrape/options'
 import { createScrapeMetrics } from './scrape/scrape-metrics'
 import { defaultServer, type ServerConfig } from './server/options'
-import { MetricsServer } from './server/server'
+import { MetricsServer, type MetricsServerOptions } from './server/server'
 import { TimeSlices } from './time-slices'
 
 /**
@@ -26,7 +31,7 @@ import { TimeSlices } from './time-slices'
 const kApplication = Symbol('fastify-latency.application')
 
 /** What scrapes and the live page read metrics from, and the metrics about scrapes. */
-type Sources = Pick<ScrapeHandlerOptions, 'gather' | 'slices' | 'metrics'>
+type Sources = Pick<ScrapeHandlerOptions, 'gather' | 'slices' | 'metrics'> & Pick<MetricsServerOptions, 'group'>
 
 /** The line in the log of an application that has registered the plugin in a part of itself only. */
 const partOnly = 'fastify-latency records a part of this application only, because it was registered in a context ' +
@@ -188,15 +193,29 @@ export class Application implements Latency {
     // The metrics about scrapes are not in the user's registry. The user may serve that registry elsewhere too, and
     // these metrics do not count scrapes there.
     const scrapeRegistry = createRegistry()
+    const { registries, leases } = this.#registrations
     const gather = createGatherer({
-      registries: this.#registrations.registries,
-      leases: this.#registrations.leases,
+      registries,
+      leases,
       scrapeRegistry,
       processRegistry: this.#processMetrics ? processMetrics() : undefined,
       slices,
       warnOnce: this.#warnOnce
     })
-    return { gather, slices, metrics: createScrapeMetrics(scrapeRegistry) }
+    const metrics = createScrapeMetrics(scrapeRegistry)
+    const own = { registries, leases, scrapeMetrics: Object.values(metrics) }
+    const identity = this.#serverConfig === false ? undefined : identify(this.#serverConfig)
+    const group = identity === undefined
+      ? undefined
+      : new Group({
+        open: async () => openDirectory(identity),
+        gather,
+        counts: () => countNames(own),
+        countsAtOnce: () => countsOf(own),
+        failed: (subject, error) => this.#warnOnce(`group ${subject}`, () =>
+          isCoded(error) ? error : new FST_LATENCY_ERR_GROUP_FAILED(subject, describe(error), causeOf(error)))
+      })
+    return { gather: group?.gather ?? gather, slices, metrics, group }
   }
 
   #checkShared (config: Config): void {

@@ -58,11 +58,14 @@ export const FST_LATENCY_ERR_CERTIFICATE = createError<[file: string, reason: st
 
 export const FST_LATENCY_ERR_CLUSTER_PORT = createError(
   'FST_LATENCY_ERR_CLUSTER_PORT',
-  'A worker of a node:cluster has its own counts, and cannot share a metrics port with the other workers; ' +
-  'give each worker its own "server.port"')
+  'A worker of a node:cluster with "server.group: false" has its own counts, and cannot share a metrics port with ' +
+  'other workers; leave the option out, or give each worker its own "server.port"')
 
 export const FST_LATENCY_ERR_GROUP_DIRECTORY = createError<[folder: string, problem: string, options: ErrorOptions]>(
   'FST_LATENCY_ERR_GROUP_DIRECTORY', 'The processes of a group cannot meet in "%s": %s')
+
+export const FST_LATENCY_ERR_GROUP_FAILED = createError<[subject: string, problem: string, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_GROUP_FAILED', 'Counts of the group are missing in scrapes, or may get lost (%s): %s')
 
 export const FST_LATENCY_ERR_SERVER_CLOSED = createError(
   'FST_LATENCY_ERR_SERVER_CLOSED', 'The metrics server is closed')

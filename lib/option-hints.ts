@@ -9,7 +9,7 @@ const paths = [
   'histogram.native.maxBuckets', 'histogram.from', 'timeToFirstByte', 'requestSize', 'responseSize', 'queueTime',
   'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'exemplars',
   'registry', 'processMetrics', 'endpoint',
-  'server', 'server.host', 'server.port', 'server.path', 'server.live', 'server.live.objective',
+  'server', 'server.host', 'server.port', 'server.group', 'server.path', 'server.live', 'server.live.objective',
   'server.live.objective.latency', 'server.live.objective.share', 'server.live.traceUrl', 'server.start',
   'server.lastScrapeSeconds', 'server.https', 'server.https.certFile', 'server.https.keyFile',
   'server.https.clientCaFile', 'server.auth', 'server.auth.users', 'server.auth.tokens',

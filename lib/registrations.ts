@@ -13,6 +13,7 @@ import { hiddenFamilies } from './gather/registries'
 import {
   Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeDefinition, type OwnMetric
 } from './gather/registered-metrics'
+import { groupMetrics } from './group/group-metrics'
 import type { HistogramDefinition } from './histogram/family'
 import type { HistogramConfig } from './histogram/options'
 import { SeriesIndex } from './histogram/series-index'
@@ -116,7 +117,7 @@ const metrics = {
 
 /** Every metric of this plugin whose name is not an option. */
 const namedMetrics: readonly NamedMetric[] =
-  [...Object.values(metrics), ...Object.values(scrapeMetrics), hiddenFamilies]
+  [...Object.values(metrics), ...Object.values(scrapeMetrics), ...Object.values(groupMetrics), hiddenFamilies]
 
 /** No application has bounds from 1 to this one in seconds, but many have them in milliseconds. */
 const longestLatency = 100

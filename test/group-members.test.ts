@@ -1,5 +1,6 @@
-import { existsSync, mkdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
+import os from 'node:os'
 import path from 'node:path'
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import t, { type Test } from 'tap'
@@ -9,6 +10,7 @@ import { Group } from '../lib/group/group'
 import { Listener } from '../lib/group/sockets'
 import type { Gathered, ValuePoints } from '../lib/snapshot'
 import { TimeSlices } from '../lib/time-slices'
+import { anyPort, createListening, scrape, warningOf } from './helpers/application'
 import { createFolder } from './helpers/folder'
 import { until } from './helpers/until'
 
@@ -27,8 +29,8 @@ interface Joined {
 async function join (t: Test, directory: string): Promise<Joined> {
   const registry = createRegistry()
   const problems: string[] = []
-  const group = await Group.join({
-    directory,
+  const group = new Group({
+    open: async () => directory,
     gather: createGatherer({
       registries: [registry],
       leases: [],
@@ -41,6 +43,7 @@ async function join (t: Test, directory: string): Promise<Joined> {
     countsAtOnce: () => [],
     failed: (subject, error) => problems.push(`${subject}: ${error.message}`)
   })
+  await group.join()
   t.teardown(() => group.leave())
   const counter = new Counter({ name: 'c_total', help: 'h', registers: [registry], labelNames: ['a'] })
   return { group, registry, problems, counter }
@@ -185,7 +188,7 @@ t.test('where nothing can be saved, a member answers nevertheless, and says so',
   t.match(b.problems, [/^save: EISDIR/])
   rmSync(directory, { recursive: true })
   t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
-  t.match(b.problems, [/^save: EISDIR/, /^directory: ENOENT/, /^save: ENOENT/])
+  t.match(b.problems, [/^save: EISDIR/, /^its directory: ENOENT/, /^save: ENOENT/])
 })
 
 t.test('of two definitions, that of the member that is asked wins', async t => {
@@ -199,4 +202,31 @@ t.test('of two definitions, that of the member that is asked wins', async t => {
   const gathered = await read(a)
   t.match(gathered.families.filter(({ name }) => name.startsWith('h')), [{ type: 'histogram', upperBounds: [1] }])
   t.same(valuesOf(gathered, 'fastify_latency_group_conflicts'), { '': 2 })
+})
+
+t.test('an application whose group cannot be joined serves alone, and says why', async t => {
+  t.intercept(os, 'tmpdir', { value: () => '/nowhere' })
+  const warning = warningOf(async () => {
+    const { app } = await createListening(t, { server: { ...anyPort, group: 'x' } })
+    t.equal((await scrape(app.latency.url)).value('http_request_duration_seconds_count'), undefined)
+    t.notOk((await scrape(app.latency.url)).families.has('fastify_latency_group_members'))
+  })
+  t.match(await warning, { code: 'FST_LATENCY_ERR_GROUP_DIRECTORY', message: /"\/nowhere": ENOENT/ })
+})
+
+t.test('applications of one process that name a group are scraped as one, and say what they cannot read', async t => {
+  const folder = createFolder(t)
+  t.intercept(os, 'tmpdir', { value: () => folder })
+  const options = { labels: {}, server: { ...anyPort, group: 'x' } }
+  const [a, b] = [await createListening(t, options), await createListening(t, options)]
+  for (const { address } of [a, b]) await fetch(address)
+  for (const { app } of [a, b]) {
+    t.equal((await scrape(app.latency.url)).value('http_request_duration_seconds_count'), 2)
+    t.equal((await scrape(`${app.latency.url}?name[]=fastify_latency_group_members`)).families.size, 1)
+  }
+  const [ofUser] = readdirSync(folder)
+  const [ofGroup] = readdirSync(path.join(folder, ofUser!))
+  writeFileSync(path.join(folder, ofUser!, ofGroup!, '5.points'), 'x')
+  const warning = await warningOf(async () => scrape(a.app.latency.url))
+  t.match(warning, { code: 'FST_LATENCY_ERR_GROUP_FAILED', message: /\(file 5\): it is/ })
 })

@@ -1,10 +1,17 @@
+import { rm } from 'node:fs/promises'
+import type { Socket } from 'node:net'
+import path from 'node:path'
 import { isAskedFor } from '../exposition/sample-names'
 import type { Gathered, GatherRequest, ValuePoints } from '../snapshot'
+import { pause } from '../timers'
 import { ask } from './ask'
 import { countsIn, mergeFamilies } from './families'
+import { groupMetrics } from './group-metrics'
 import { Member, type MemberOptions } from './member'
 import { load } from './slot-file'
-import { fileOf, listSlots, socketOf } from './slots'
+import { fileOf, listHeld, listSlots, socketOf } from './slots'
+import { connectTo, Listener } from './sockets'
+import { takeTurn } from './turn'
 
 /** What is known of one slot: of its member, or of its file. */
 interface Part {
@@ -14,59 +21,75 @@ interface Part {
   readonly ageSeconds: number
 }
 
+const noSignal = new AbortController().signal
+
 const nothing: Gathered = { families: [], failures: [], leftOut: [] }
 
-/** The metrics about a group. */
-export const groupMetrics = {
-  members: {
-    type: 'gauge',
-    name: 'fastify_latency_group_members',
-    help: 'Members of the group: fresh ones have answered, stale ones have not, and the counts of gone ones are kept.'
-  },
-  age: {
-    type: 'gauge',
-    name: 'fastify_latency_group_oldest_seconds',
-    help: 'Age of the oldest counts of a stale member, in seconds.'
-  },
-  conflicts: {
-    type: 'gauge',
-    name: 'fastify_latency_group_conflicts',
-    help: 'Metric families that some member defines in another way; what it has counted in them is left out.'
-  },
-  unreadable: {
-    type: 'gauge',
-    name: 'fastify_latency_group_unreadable',
-    help: 'Members and files of the group whose counts are left out because they could not be read.'
-  }
-} as const
+export interface GroupOptions extends Omit<MemberOptions, 'directory'> {
+  /** Makes the directory in which the members meet. */
+  readonly open: () => Promise<string>
+}
 
-/** A group, as one of its members sees it. */
+/** How often a member tries to meet the others in a directory that the last of those before it is just removing. */
+const attempts = 5
+
+/** How long a member waits until it may bind a port, in milliseconds. */
+const servingMs = 5000
+
+/** How often, and after which time in milliseconds, a port is tried that the member before may not have let go yet. */
+const bindings = 10
+const bindAgainMs = 20
+
+/**
+ * A group, as one of its members sees it. Until it has joined, and if it cannot, it is a group of one, of which nothing
+ * is saved.
+ */
 export class Group {
-  readonly #options: MemberOptions
-  readonly #member: Member
+  readonly #options: GroupOptions
+  #member: Member | undefined
+  #directory = ''
+  #joining: Promise<void> | undefined
+  /** Tells the others that this member has the port, for as long as it is open. */
+  #announcement: Listener | undefined
+  #hasWithdrawn = false
+  /** A connection to the member that has the port. */
+  #serving: Socket | undefined
   /** The reading that has not begun yet. */
   #next: Promise<Gathered> | undefined
   #last: Promise<unknown> = Promise.resolve()
 
-  static async join (options: MemberOptions): Promise<Group> {
-    return new Group(options, await Member.join(options))
-  }
-
-  private constructor (options: MemberOptions, member: Member) {
+  constructor (options: GroupOptions) {
     this.#options = options
-    this.#member = member
   }
 
-  /** The slot of this member. */
-  get slot (): number {
-    return this.#member.slot.number
+  /** The slot of this member. Undefined: it has not joined. */
+  get slot (): number | undefined {
+    return this.#member?.slot.number
+  }
+
+  /** Joins the group, unless that is done or in progress. If that fails, the member goes on alone, and says so. */
+  async join (): Promise<void> {
+    this.#joining ??= this.#join().catch(error => this.#options.failed('joining it', error))
+    return this.#joining
+  }
+
+  async #join (attempt = 1): Promise<void> {
+    try {
+      this.#directory = await this.#options.open()
+      this.#member = await Member.join({ ...this.#options, directory: this.#directory })
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt === attempts) throw error
+      await this.#join(attempt + 1)
+    }
   }
 
   /** Gathers what all members have counted. */
   readonly gather = async ({ names, timeoutMs }: GatherRequest): Promise<Gathered> => {
+    const member = this.#member
+    if (member === undefined) return this.#options.gather({ names, timeoutMs })
     this.#next ??= this.#last.then(async () => {
       this.#next = undefined
-      const reading = this.#gatherAll(timeoutMs)
+      const reading = this.#gatherAll(member, timeoutMs)
       this.#last = reading
       return reading
     })
@@ -75,14 +98,58 @@ export class Group {
     return { ...gathered, families: gathered.families.filter(points => isAskedFor(points, names)) }
   }
 
-  async leave (): Promise<void> {
-    await this.#member.leave()
+  /**
+   * Serves for all members, unless another one does. `bind` binds a port, and rejects if that cannot be. Resolves to
+   * undefined if another member serves there; `gone` is then called when it does so no more.
+   */
+  async serve<T> (port: number, bind: () => Promise<T>, gone: () => void): Promise<T | undefined> {
+    // With a port that the operating system chooses, each member has its own.
+    if (this.#member === undefined || port === 0) return bind()
+    const address = path.join(this.#directory, `${port}.port`)
+    const turn = await takeTurn(this.#directory, servingMs)
+    try {
+      this.#serving = await connectTo(address)
+      if (this.#serving !== undefined) {
+        this.#serving.resume().once('close', gone)
+        return undefined
+      }
+      const bound = await bindSoon(bind)
+      await this.#announce(address).catch(error => this.#options.failed('telling that it serves', error))
+      return bound
+    } finally {
+      await turn.end()
+    }
   }
 
-  async #gatherAll (timeoutMs: number): Promise<Gathered> {
-    const slots = (await this.#listSlots()).filter(slot => slot !== this.slot)
+  async #announce (address: string): Promise<void> {
+    await rm(address, { force: true, recursive: true })
+    this.#announcement = await Listener.open(address, connection => connection.resume())
+    if (this.#hasWithdrawn) this.#announcement.close()
+  }
+
+  /** Lets another member serve, for good. The port must not be bound any more. */
+  withdraw (): void {
+    this.#hasWithdrawn = true
+    this.#announcement?.close()
+    this.#serving?.destroy()
+  }
+
+  /** Whether other members go on when this one leaves. */
+  async hasOthers (): Promise<boolean> {
+    if (this.#member === undefined) return false
+    return (await listHeld(this.#directory).catch(() => [])).length > 1
+  }
+
+  async leave (): Promise<void> {
+    await this.#joining
+    await this.#member?.leave()
+    this.#member = undefined
+  }
+
+  async #gatherAll (member: Member, timeoutMs: number): Promise<Gathered> {
+    const slots = (await this.#listSlots()).filter(slot => slot !== member.slot.number)
     const [{ gathered }, ...parts] = await Promise.all([
-      this.#member.read(timeoutMs), ...slots.map(async slot => this.#part(slot, timeoutMs))
+      member.read(timeoutMs), ...slots.map(async slot => this.#part(slot, timeoutMs))
     ])
     const known = parts.filter(part => part !== undefined)
     const all = [gathered, ...known.map(({ gathered }) => gathered)]
@@ -105,26 +172,26 @@ export class Group {
 
   async #listSlots (): Promise<number[]> {
     try {
-      return await listSlots(this.#options.directory)
+      return await listSlots(this.#directory)
     } catch (error) {
-      this.#options.failed('directory', error as Error)
+      this.#options.failed('its directory', error as Error)
       return []
     }
   }
 
   /** What the member of a slot says, or its file if it says nothing. Undefined: neither can be read. */
   async #part (slot: number, timeoutMs: number): Promise<Part | undefined> {
-    const { directory, failed } = this.#options
+    const { failed } = this.#options
     let state: Part['state'] = 'gone'
     try {
-      const gathered = await ask(socketOf(directory, slot), timeoutMs)
+      const gathered = await ask(socketOf(this.#directory, slot), timeoutMs)
       if (gathered !== undefined) return { state: 'fresh', gathered, ageSeconds: 0 }
     } catch (error) {
       state = 'stale'
       failed(`member ${slot}`, error as Error)
     }
     try {
-      const saved = await load(fileOf(directory, slot))
+      const saved = await load(fileOf(this.#directory, slot))
       const { gathered, writtenMs } = saved ?? { gathered: nothing, writtenMs: Date.now() }
       return state === 'stale'
         ? { state, gathered, ageSeconds: Math.max(0, Date.now() - writtenMs) / 1000 }
@@ -152,5 +219,16 @@ function gauge (
     startSeconds: undefined,
     exemplars: [],
     values: Float64Array.from(values)
+  }
+}
+
+/** Binds a port that another process is just letting go: that of one that was killed is not free at once. */
+async function bindSoon<T> (bind: () => Promise<T>, attempt = 1): Promise<T> {
+  try {
+    return await bind()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || attempt === bindings) throw error
+    await pause(bindAgainMs, noSignal)
+    return bindSoon(bind, attempt + 1)
   }
 }

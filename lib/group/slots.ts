@@ -78,7 +78,8 @@ export async function leaveSlot (directory: string, { listener }: Slot): Promise
   if (isOver) await rmdir(directory).catch(() => {})
 }
 
-async function listHeld (directory: string): Promise<number[]> {
+/** The slots whose members are there. One that has been stopped is there, too. */
+export async function listHeld (directory: string): Promise<number[]> {
   const held = []
   for (const slot of await listSlots(directory)) if (await isHeld(socketOf(directory, slot))) held.push(slot)
   return held

@@ -12,8 +12,10 @@ import { didYouMean, hintToLeaveOut } from '../option-hints'
 export interface ServerConfig {
   /** Undefined: the metrics server listens where the application listens. */
   readonly host: string | undefined
-  /** Undefined: the server has no port, because the workers of a `node:cluster` would share a default one. */
+  /** Undefined: the server has no port, because workers of a `node:cluster` that are no group would share it. */
   readonly port: number | undefined
+  /** The name of the group. Undefined: workers and threads are one by themselves. False: there is none. */
+  readonly group: string | false | undefined
   readonly path: string
   /** False: there is no page for people. */
   readonly live: LiveConfig | boolean
@@ -47,7 +49,8 @@ export type AuthConfig =
 
 export const defaultServer: ServerConfig = Object.freeze({
   host: undefined,
-  port: cluster.isWorker ? undefined : 8000,
+  port: 8000,
+  group: undefined,
   path: '/metrics',
   live: true,
   start: 'listen',
@@ -56,7 +59,7 @@ export const defaultServer: ServerConfig = Object.freeze({
   auth: undefined
 })
 
-const options = ['host', 'port', 'path', 'live', 'start', 'lastScrapeSeconds', 'https', 'auth']
+const options = ['host', 'port', 'group', 'path', 'live', 'start', 'lastScrapeSeconds', 'https', 'auth']
 
 const startPolicies: readonly unknown[] = ['listen', 'ready', 'manual']
 
@@ -64,9 +67,12 @@ export function parseServerOptions (server: unknown): ServerConfig | false | und
   if (server === undefined || server === false) return server
   if (server === true) return defaultServer
   const given = readObject('server', optional('server', server, isObjectOrBoolean, 'a boolean or an object'), options)
+  const group = optional('server.group', given.group, isGroup, 'a name of at most 200 characters, or false')
   const config: ServerConfig = Object.freeze({
     host: optional('server.host', given.host, isHost, 'an address or a name, without scheme, port or path'),
-    port: optional('server.port', given.port, isPort, 'an integer from 0 to 65535') ?? defaultServer.port,
+    port: optional('server.port', given.port, isPort, 'an integer from 0 to 65535') ??
+      (cluster.isWorker && group === false ? undefined : defaultServer.port),
+    group,
     path: optional('server.path', given.path, isPath, pathRule) ?? defaultServer.path,
     live: parseLive(given.live),
     start: optional('server.start', given.start, isStartPolicy, "'listen', 'ready' or 'manual'") ?? defaultServer.start,
@@ -214,6 +220,10 @@ function isHost (value: unknown): value is string {
 
 function isPort (value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 65535
+}
+
+function isGroup (value: unknown): value is string | false {
+  return value === false || (isText(value) && value.length <= 200)
 }
 
 function isPositive (value: unknown): value is number {

@@ -15,6 +15,7 @@ import {
   FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_CLOSED, FST_LATENCY_ERR_SERVER_LISTEN, warn, type Log
 } from '../errors'
 import { EndingObserver } from '../http/endings'
+import type { Group } from '../group/group'
 import type { Facts } from '../pages/facts'
 import { contentSecurityPolicy, frontPage } from '../pages/front'
 import { declareLivePage } from '../pages/live'
@@ -44,6 +45,8 @@ const limits = {
 export interface MetricsServerOptions {
   readonly config: ServerConfig
   readonly scrapes: ScrapeHandler
+  /** The group that the server answers for. Undefined: it answers for its own process alone. */
+  readonly group: Group | undefined
   /** What the live page reads metrics with. */
   readonly gather: Gatherer
   readonly slices: TimeSlices
@@ -143,37 +146,56 @@ export class MetricsServer {
    * connection.
    */
   async close (): Promise<void> {
-    const { config: { lastScrapeSeconds }, scrapes } = this.#options
+    const { config: { lastScrapeSeconds }, group, scrapes } = this.#options
     this.#isClosed = true
     this.#rejectClosing(new FST_LATENCY_ERR_SERVER_CLOSED())
     clearTimeout(this.#retryTimer)
-    if (this.#url !== null && lastScrapeSeconds > 0) await within(1000 * lastScrapeSeconds, scrapes.next())
+    if (this.#url !== null && lastScrapeSeconds > 0 && await group?.hasOthers() !== true) {
+      await within(1000 * lastScrapeSeconds, scrapes.next())
+    }
     this.#bindings.close()
+    group?.withdraw()
     if (!this.#endings.isIdle) await within(drainMs, this.#endings.idle())
     this.#connections.dropAll()
     await this.app.close()
+    if (group !== undefined) await within(drainMs, group.leave())
     this.#url = null
   }
 
   async #listen (host: string): Promise<string> {
-    const { config: { port, path, https }, log } = this.#options
+    const { config: { port, path, https }, group, log } = this.#options
     if (port === undefined) throw new FST_LATENCY_ERR_CLUSTER_PORT()
+    const urlAt = (port: number): string =>
+      `http${https === undefined ? '' : 's'}://${urlHost(host)}:${port}${path}`
     let bound
     try {
       await this.app.ready()
-      bound = await this.#bindings.listen(this.app, host, port)
+      await group?.join()
+      const bind = async (): Promise<AddressInfo> => this.#bindings.listen(this.app, host, port)
+      bound = group === undefined ? await bind() : await group.serve(port, bind, () => this.#takeOver(host))
     } catch (error) {
       throw this.#listenError(host, port, error as NodeJS.ErrnoException)
     }
+    if (bound === undefined) {
+      this.#url = urlAt(port)
+      log.info(`Metrics at ${this.#url}, where another process of the group answers`)
+      return this.#url
+    }
     this.#isForLocalNames = isLoopback(bound.address) && https === undefined && this.#isOpen()
     this.#warned.clear()
-    this.#url = `http${https === undefined ? '' : 's'}://${urlHost(host)}:${bound.port}${path}`
+    this.#url = urlAt(bound.port)
     log.info(`Metrics at ${this.#url}`)
     if (!isLoopback(bound.address) && this.#isOpen()) {
       log.info(`Everyone who reaches ${bound.address} can read the metrics: ` +
         'neither server.auth nor server.https.clientCaFile is set')
     }
     return this.#url
+  }
+
+  /** Binds the port when the member of the group has gone that had bound it. */
+  #takeOver (host: string): void {
+    this.#starting = undefined
+    this.keepStarting(host)
   }
 
   #listenError (host: string, port: number, error: NodeJS.ErrnoException): FastifyError {

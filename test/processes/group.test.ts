@@ -1,11 +1,17 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { takeTurn } from '../../lib/group/turn'
+import { scrape } from '../helpers/application'
+import type { Exposition } from '../helpers/exposition'
 import { createFolder } from '../helpers/folder'
+import { Service } from '../helpers/service'
+import { until } from '../helpers/until'
 
 t.test('one process at a time has its turn, and those who are killed at any moment leave it to the others', async t => {
   const directory = createFolder(t)
@@ -155,4 +161,98 @@ t.test('while members are killed, stopped, leave and are replaced, no count fall
   t.same(readdirSync(directory).filter(name => name.endsWith('.points')).length, 3)
   await Promise.all(Array.from(members, async member => member.end('leave')))
   t.notOk(existsSync(directory), 'nothing is left')
+})
+
+const total = 'http_request_duration_seconds_count'
+
+async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  await once(server.close(), 'close')
+  return port
+}
+
+/** Sends requests, each with a connection of its own, so that the primary hands them to one worker after another. */
+async function send (address: string, requests: number): Promise<void> {
+  for (let sent = 0; sent < requests; sent++) {
+    await (await fetch(address, { headers: { connection: 'close' } })).text()
+  }
+}
+
+/** A scrape, which may have to wait until another member has the port. */
+async function scrapeSoon (url: string): Promise<Exposition> {
+  return until('a scrape', async () => scrape(url).catch(() => undefined))
+}
+
+t.test('workers of a node:cluster are scraped at one port, whichever of them is killed', async t => {
+  const options = { labels: {}, server: { host: '127.0.0.1', port: await freePort() } }
+  const service = new Service(t, 'cluster', { WORKERS: JSON.stringify([options, options, options]), AGAIN: 'true' })
+  const pids: number[] = []
+  let url = ''
+  let address = ''
+  const started = async (worker: number): Promise<void> => {
+    pids.push(Number(await service.told('pid', worker)))
+    address = await service.told('address', worker)
+    url = await service.told('url', worker)
+  }
+  for (const worker of [1, 2, 3]) await started(worker)
+  let sent = 0
+  for (let worker = 4; worker < 8; worker++) {
+    await send(address, 30)
+    sent += 30
+    const page = await scrape(url)
+    t.equal(page.value(total), sent)
+    t.equal(page.value('fastify_latency_group_members', { state: 'fresh' }), 3)
+    const workers = page.samples('process_start_time_seconds').map(({ labels }) => labels.worker)
+    t.same(workers.sort(), ['0', '1', '2'])
+    // The first to come has the port, and then the next.
+    process.kill(pids.shift()!, 'SIGKILL')
+    t.equal((await scrapeSoon(url)).value(total), sent)
+    await started(worker)
+  }
+})
+
+t.test('threads of a process are scraped at one port, whichever of them ends', async t => {
+  const options = { labels: {}, server: { host: '127.0.0.1', port: await freePort() }, processMetrics: false }
+  const start = async (): Promise<{ thread: Worker, address: string, url: string }> => {
+    const thread = new Worker(path.join(__dirname, '..', 'fixtures', 'thread'), { workerData: options })
+    t.teardown(() => thread.terminate())
+    const [{ address, url }] = await once(thread, 'message') as [{ address: string, url: string }]
+    return { thread, address, url }
+  }
+  const threads = [await start(), await start(), await start()]
+  const { url } = threads[0]!
+  let sent = 0
+  for (const end of ['close', 'exit', 'terminate']) {
+    for (const { address } of threads) await send(address, 5)
+    sent += 15
+    if (end === 'terminate') t.equal((await scrape(url)).value(total), sent)
+    const { thread } = threads.shift()!
+    const exited = once(thread, 'exit')
+    if (end === 'terminate') thread.terminate()
+    else thread.postMessage(end)
+    await exited
+    t.equal((await scrapeSoon(url)).value(total), sent, `nothing is lost after ${end}`)
+    threads.push(await start())
+  }
+  t.equal((await scrape(url)).value('fastify_latency_group_members', { state: 'fresh' }), 3)
+})
+
+t.test('processes that name a group are one, and the last of them waits for a last scrape', async t => {
+  const group = `test ${process.pid}`
+  const options = { labels: {}, server: { host: '127.0.0.1', port: await freePort(), group, lastScrapeSeconds: 20 } }
+  const env = { OPTIONS: JSON.stringify(options) }
+  const [first, second] = [new Service(t, 'service', env), new Service(t, 'service', env)]
+  for (const service of [first, second]) await send(await service.told('address'), 5)
+  const url = await first.told('url')
+  t.equal(await second.told('url'), url)
+  t.equal((await scrape(url)).value(total), 10)
+  t.equal(await first.terminate(), 0, 'it does not wait')
+  t.equal((await scrapeSoon(url)).value(total), 10)
+  const last = second.terminate()
+  const counts = new Set()
+  await until('the end', async () => scrape(url).then(page => { counts.add(page.value(total)) }, () => true))
+  t.same([...counts], [10])
+  t.equal(await last, 0)
 })
