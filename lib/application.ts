@@ -162,7 +162,7 @@ export class Application implements Latency {
       ...this.#readFrom(),
       isPortOfApplication: port =>
         this.#app.addresses().some(address => typeof address === 'object' && address.port === port),
-      isReady: () => this.#app.server.listening && !this.#closing,
+      isReady: () => this.#isReady(),
       facts: () => collectFacts({
         server: config,
         scrape: this.#scrapeConfig,
@@ -209,6 +209,7 @@ export class Application implements Latency {
       ? undefined
       : new Group({
         open: async () => openDirectory(identity),
+        isReady: () => this.#isReady(),
         gather,
         counts: () => countNames(own),
         countsAtOnce: () => countsOf(own),
@@ -216,6 +217,10 @@ export class Application implements Latency {
           isCoded(error) ? error : new FST_LATENCY_ERR_GROUP_FAILED(subject, describe(error), causeOf(error)))
       })
     return { gather: group?.gather ?? gather, slices, metrics, group }
+  }
+
+  #isReady (): boolean {
+    return this.#app.server.listening && !this.#closing
   }
 
   #checkShared (config: Config): void {

@@ -1,16 +1,19 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync
+} from 'node:fs'
 import type { Socket } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import t, { type Test } from 'tap'
+import latency from '../lib'
 import { createWarnOnce, guardLog } from '../lib/errors'
 import { createGatherer, createRegistry } from '../lib/gather/registries'
 import { Group } from '../lib/group/group'
 import { Listener } from '../lib/group/sockets'
 import type { Gathered, ValuePoints } from '../lib/snapshot'
 import { TimeSlices } from '../lib/time-slices'
-import { anyPort, createListening, scrape, warningOf } from './helpers/application'
+import { anyPort, createApplication, createListening, scrape, warningOf } from './helpers/application'
 import { createFolder } from './helpers/folder'
 import { until } from './helpers/until'
 
@@ -41,6 +44,7 @@ async function join (t: Test, directory: string): Promise<Joined> {
     }),
     counts: () => new Set(['c_total']),
     countsAtOnce: () => [],
+    isReady: () => true,
     failed: (subject, error) => problems.push(`${subject}: ${error.message}`)
   })
   await group.join()
@@ -229,4 +233,48 @@ t.test('applications of one process that name a group are scraped as one, and sa
   writeFileSync(path.join(folder, ofUser!, ofGroup!, '5.points'), 'x')
   const warning = await warningOf(async () => scrape(a.app.latency.url))
   t.match(warning, { code: 'FST_LATENCY_ERR_GROUP_FAILED', message: /\(file 5\): it is/ })
+})
+
+t.test('a group is ready while any of its members is', async t => {
+  const folder = createFolder(t)
+  t.intercept(os, 'tmpdir', { value: () => folder })
+  const options = { server: { ...anyPort, group: 'x' }, processMetrics: false }
+  const idle = createApplication(t)
+  await idle.register(latency, options)
+  await idle.ready()
+  const readyz = new URL('/readyz', await idle.latency.start())
+  t.equal((await fetch(readyz)).status, 503)
+  const { app } = await createListening(t, options)
+  t.equal((await fetch(readyz)).status, 200)
+  await app.close()
+  t.equal((await fetch(readyz)).status, 503)
+})
+
+t.test('what killed groups have left is removed by whoever comes to another one', async t => {
+  const folder = createFolder(t)
+  const make = (name: string, seconds: number): string => {
+    const directory = path.join(folder, name)
+    mkdirSync(directory)
+    for (const file of ['0.sock', '0.points', '0.points.next', '8000.port', '00000000.turn']) {
+      writeFileSync(path.join(directory, file), '')
+    }
+    symlinkSync('00000000.turn', path.join(directory, 'turn-3'))
+    const time = Date.now() / 1000 - seconds
+    utimesSync(directory, time, time)
+    return directory
+  }
+  const alive = make('alive', 100)
+  rmSync(path.join(alive, '0.sock'))
+  const listener = await Listener.open(path.join(alive, '0.sock'), () => {})
+  utimesSync(alive, 1, 1)
+  make('old', 100)
+  make('young', 10)
+  const own = path.join(folder, 'own')
+  mkdirSync(own)
+  const { problems } = await join(t, own)
+  await until('the old one to go', () => readdirSync(folder).sort().join() === 'alive,own,young')
+  await until('the turn to end', () => !readdirSync(alive).some(name => name.includes('turn')))
+  t.same(readdirSync(alive).sort(), ['0.points', '0.points.next', '0.sock', '8000.port'])
+  t.same(problems, [])
+  listener.close()
 })

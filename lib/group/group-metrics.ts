@@ -5,6 +5,11 @@ export const groupMetrics = {
     name: 'fastify_latency_group_members',
     help: 'Members of the group: fresh ones have answered, stale ones have not, and the counts of gone ones are kept.'
   },
+  accepting: {
+    type: 'gauge',
+    name: 'fastify_latency_group_accepting',
+    help: 'Members of the group that accept requests.'
+  },
   age: {
     type: 'gauge',
     name: 'fastify_latency_group_oldest_seconds',

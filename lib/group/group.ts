@@ -9,7 +9,7 @@ import { countsIn, mergeFamilies } from './families'
 import { groupMetrics } from './group-metrics'
 import { Member, type MemberOptions } from './member'
 import { load } from './slot-file'
-import { fileOf, listHeld, listSlots, socketOf } from './slots'
+import { fileOf, listHeld, listSlots, removeEnded, socketOf } from './slots'
 import { connectTo, Listener } from './sockets'
 import { takeTurn } from './turn'
 
@@ -28,7 +28,12 @@ const nothing: Gathered = { families: [], failures: [], leftOut: [] }
 export interface GroupOptions extends Omit<MemberOptions, 'directory'> {
   /** Makes the directory in which the members meet. */
   readonly open: () => Promise<string>
+  /** Whether the application of this member accepts requests. */
+  readonly isReady: () => boolean
 }
+
+/** How long a probe waits for other members, in milliseconds. */
+const acceptsMs = 1000
 
 /** How often a member tries to meet the others in a directory that the last of those before it is just removing. */
 const attempts = 5
@@ -76,11 +81,27 @@ export class Group {
   async #join (attempt = 1): Promise<void> {
     try {
       this.#directory = await this.#options.open()
-      this.#member = await Member.join({ ...this.#options, directory: this.#directory })
+      const gather = this.#gatherOwn
+      this.#member = await Member.join({ ...this.#options, gather, directory: this.#directory })
+      // Nobody waits for this, and whoever comes next tries it again.
+      removeEnded(this.#directory).catch(() => {})
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt === attempts) throw error
       await this.#join(attempt + 1)
     }
+  }
+
+  /** Gathers what this member has counted, and whether it accepts requests. */
+  readonly #gatherOwn = async (request: GatherRequest): Promise<Gathered> => {
+    const gathered = await this.#options.gather(request)
+    const accepting = gauge(groupMetrics.accepting, [], [[]], [this.#options.isReady() ? 1 : 0])
+    return { ...gathered, families: [...gathered.families, accepting] }
+  }
+
+  /** Whether any member accepts requests. */
+  async accepts (): Promise<boolean> {
+    const { families } = await this.gather({ names: new Set([groupMetrics.accepting.name]), timeoutMs: acceptsMs })
+    return families.some(points => points.type === 'gauge' && points.values[0]! > 0)
   }
 
   /** Gathers what all members have counted. */
@@ -211,7 +232,7 @@ function gauge (
     type,
     name,
     help,
-    aggregator: 'first',
+    aggregator: 'sum',
     unit: undefined,
     labelNames,
     labelSets,

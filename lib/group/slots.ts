@@ -1,4 +1,4 @@
-import { readdir, rm, rmdir } from 'node:fs/promises'
+import { readdir, rm, rmdir, stat } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import path from 'node:path'
 import { isHeld, Listener } from './sockets'
@@ -66,16 +66,37 @@ export async function takeSlot (directory: string, connected: (socket: Socket) =
 /** Gives a slot up. If nobody is in the group any more, nothing is left of it. */
 export async function leaveSlot (directory: string, { listener }: Slot): Promise<void> {
   listener.close()
-  const turn = await takeTurn(directory, goingMs)
-  let isOver = false
-  try {
-    isOver = (await listHeld(directory)).length === 0
-    if (isOver) await removeSlots(directory)
-  } finally {
-    await turn.end()
+  await removeIfOver(directory)
+}
+
+/** How long the directory of a group is left alone in which nothing was made or removed, in milliseconds. */
+const youngMs = 60_000
+
+/** Removes what is left of the other groups of a user, whose members were all killed. */
+export async function removeEnded (directory: string): Promise<void> {
+  const ofUser = path.dirname(directory)
+  for (const name of await readdir(ofUser)) {
+    const other = path.join(ofUser, name)
+    if (other !== directory && Date.now() - (await stat(other)).mtimeMs > youngMs) await removeIfOver(other)
   }
-  // Somebody else may have come meanwhile.
-  if (isOver) await rmdir(directory).catch(() => {})
+}
+
+/** Removes the directory of a group in which nobody is. */
+async function removeIfOver (directory: string): Promise<void> {
+  try {
+    const turn = await takeTurn(directory, goingMs)
+    let isOver = false
+    try {
+      isOver = (await listHeld(directory)).length === 0
+      if (isOver) await removeSlots(directory)
+    } finally {
+      await turn.end()
+    }
+    if (isOver) await rmdir(directory)
+  } catch (error) {
+    // Somebody else has removed it, or has come meanwhile.
+    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes((error as NodeJS.ErrnoException).code!)) throw error
+  }
 }
 
 /** The slots whose members are there. One that has been stopped is there, too. */

@@ -334,16 +334,17 @@ function leaveOutOfTraces (route: RouteOptions): void {
 
 /** Declares those routes of the metrics server that the user has not declared. */
 function declareOwnRoutes (app: FastifyInstance, options: MetricsServerOptions): void {
-  const { config, isReady, facts } = options
+  const { config, group, isReady, facts } = options
   const hasOwn = (url: string): boolean => app.hasRoute({ method: 'GET', url })
   const pages: Array<[path: string, about: string]> = [
     ['/healthz', 'does the process answer?'], ['/readyz', 'does the application accept requests?']
   ]
   if (!hasOwn('/healthz')) app.get('/healthz', (_request, reply) => { answer(reply, 200, 'OK') })
   if (!hasOwn('/readyz')) {
-    app.get('/readyz', (_request, reply) => {
-      if (isReady()) answer(reply, 200, 'OK')
+    app.get('/readyz', async (_request, reply) => {
+      if (isReady() || await group?.accepts() === true) answer(reply, 200, 'OK')
       else answer(reply, 503, 'Not ready')
+      return reply
     })
   }
   if (config.live !== false && declareLivePage(app, options)) pages.unshift(['/live', 'the latency as it is now'])
