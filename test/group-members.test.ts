@@ -1,7 +1,8 @@
+import cluster from 'node:cluster'
 import {
   existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync
 } from 'node:fs'
-import type { Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
@@ -10,6 +11,7 @@ import latency from '../lib'
 import { createWarnOnce, guardLog } from '../lib/errors'
 import { createGatherer, createRegistry } from '../lib/gather/registries'
 import { Group } from '../lib/group/group'
+import { identify } from '../lib/group/identity'
 import { Listener } from '../lib/group/sockets'
 import type { Gathered, ValuePoints } from '../lib/snapshot'
 import { TimeSlices } from '../lib/time-slices'
@@ -277,4 +279,79 @@ t.test('what killed groups have left is removed by whoever comes to another one'
   t.same(readdirSync(alive).sort(), ['0.points', '0.points.next', '0.sock', '8000.port'])
   t.same(problems, [])
   listener.close()
+})
+
+t.test('a member that is asked nonsense hangs up, and answers others', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  for (const question of ['x\n', 'null\n', '{}', 'x'.repeat(70_000)]) {
+    const socket = connect(path.join(directory, '1.sock'))
+    socket.on('error', () => {}).resume().write(question)
+    // The member waits for the end of this line.
+    if (question === '{}') socket.destroy()
+    else await new Promise(resolve => socket.once('close', resolve))
+  }
+  b.counter.inc({ a: 'x' })
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
+  const [c, g] = await Promise.all(['c_total', 'g'].map(async name =>
+    a.group.gather({ names: new Set([name]), timeoutMs: 10_000 })))
+  t.same([c, g].map(({ families }) => families.map(({ name }) => name)), [['c_total'], []])
+  t.same([...a.problems, ...b.problems], [])
+})
+
+t.test('what the member before has left is not carried on if it cannot be read', async t => {
+  const directory = createFolder(t)
+  await join(t, directory)
+  writeFileSync(path.join(directory, '1.points'), 'x')
+  const b = await join(t, directory)
+  t.match(b.problems, [/^file of 1: it is/])
+})
+
+t.test('what fails in a member is said, and costs nobody else', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  const huge = { families: [{ get name () { throw new Error('no') } }], failures: [], leftOut: [] }
+  const problems: string[] = []
+  const broken = new Group({
+    open: async () => directory,
+    gather: async () => huge as never,
+    counts: () => new Set(),
+    countsAtOnce: () => { throw new Error('not now') },
+    isReady: () => true,
+    failed: (subject, error) => problems.push(`${subject}: ${error.message}`)
+  })
+  await broken.join()
+  t.same(members(await read(a)), [2, 0, 1], 'it hangs up')
+  t.equal(await broken.gather({ names: undefined, timeoutMs: 100 }), huge)
+  t.match(problems.splice(0), ['reading it: no'])
+  process.listeners('exit').at(-1)!(0)
+  t.match(problems.splice(0), ['save: not now'])
+  await until('a save', () => problems.includes('save: no'))
+  await broken.leave()
+  t.same([...a.problems, ...b.problems], [])
+})
+
+t.test('a group is by itself where processes or threads share a port, and by name elsewhere', async t => {
+  const server = { group: undefined, host: undefined, port: 8000 }
+  t.equal(identify(server), undefined)
+  t.equal(identify({ ...server, group: false }), undefined)
+  const named = identify({ ...server, group: 'x' })
+  t.equal(identify({ group: 'x', host: '::1', port: 0 }), named)
+  t.not(identify({ ...server, group: 'y' }), named)
+  t.intercept(cluster, 'isWorker', { value: true })
+  const worker = identify(server)
+  t.type(worker, 'string')
+  t.equal(identify({ ...server, port: 0 }), undefined, 'each has a port of its own')
+  t.equal(identify({ ...server, group: false }), undefined)
+  t.not(identify({ ...server, port: 8001 }), worker)
+  t.not(identify({ ...server, host: '::1' }), worker)
+  const { env } = process
+  t.teardown(() => { process.env = env })
+  process.env = { ...env, pm_id: '1', name: 'shop' }
+  const shop = identify(server)
+  t.not(shop, worker)
+  process.env = { ...env, pm_id: '2', name: 'shop' }
+  t.equal(identify(server), shop)
+  process.env = { ...env, pm_id: '2', name: 'other' }
+  t.not(identify(server), shop)
 })

@@ -1,14 +1,21 @@
 import type { Socket } from 'node:net'
-import type { Gathered } from '../snapshot'
+import type { Gathered, GatherRequest } from '../snapshot'
 import { clearTimeout, setTimeout } from '../timers'
 import { decode, lengthOf } from './encoding'
 import { connectTo } from './sockets'
 
 /**
- * How members ask each other. Who asks says how long it waits, in milliseconds, in four bytes. The member answers at
- * once with one byte, by which it shows that its event loop turns, and then with what it has gathered.
+ * How members ask each other. A question is one line of JSON, with the names of families, and the time to wait. The
+ * member answers at once with one byte, by which it shows that its event loop turns, and then with what it has
+ * gathered.
  */
-const questionLength = 4
+interface Question {
+  /** Undefined stands for all families. */
+  readonly names?: readonly string[]
+  readonly timeoutMs: number
+}
+
+const longestQuestion = 64 * 1024
 const presence = Buffer.of(1)
 
 /** How long a member may take to show that its event loop turns, in milliseconds. */
@@ -21,12 +28,11 @@ const patienceMs = 5000
  * Asks a member what it has counted. Resolves to undefined if there is none, or it has gone while it answered. Rejects
  * if it answers anything else, or not in time: in `timeoutMs`, and with its first byte much sooner.
  */
-export async function ask (address: string, timeoutMs: number): Promise<Gathered | undefined> {
+export async function ask (address: string, { names, timeoutMs }: GatherRequest): Promise<Gathered | undefined> {
   const socket = await connectTo(address)
   if (socket === undefined) return undefined
-  const question = Buffer.alloc(questionLength)
-  question.writeUInt32LE(timeoutMs)
-  socket.write(question)
+  const question: Question = { timeoutMs, ...names !== undefined && { names: [...names] } }
+  socket.write(`${JSON.stringify(question)}\n`)
   let timer = setTimeout(() => socket.destroy(new Error(`it did not answer in ${presenceMs} ms`)), presenceMs).unref()
   try {
     return await readAnswer(socket, () => {
@@ -64,17 +70,30 @@ async function readAnswer (socket: Socket, present: () => void): Promise<Gathere
   })
 }
 
-/** Answers whoever has connected, with what `read` resolves to in the time that is asked for. */
-export function answer (socket: Socket, read: (timeoutMs: number) => Promise<Buffer>): void {
-  socket.setTimeout(patienceMs, () => socket.destroy())
-  socket.once('data', (question: Buffer) => {
-    socket.pause()
-    if (question.length !== questionLength) return socket.destroy()
+/** Answers whoever has connected, with what `read` resolves to. */
+export function answer (socket: Socket, read: (request: GatherRequest) => Promise<Buffer>): void {
+  let received = ''
+  socket.setEncoding('utf8').setTimeout(patienceMs, () => socket.destroy())
+  socket.on('data', function receive (text: string) {
+    received += text
+    if (!received.endsWith('\n') && received.length < longestQuestion) return
+    socket.off('data', receive).pause()
+    answerTo(received).catch(() => socket.destroy())
+  })
+
+  async function answerTo (text: string): Promise<void> {
+    const request = readQuestion(text)
     socket.write(presence)
     socket.setTimeout(0)
-    read(question.readUInt32LE()).then(bytes => {
-      socket.setTimeout(patienceMs)
-      socket.end(bytes)
-    }, () => socket.destroy())
-  })
+    const bytes = await read(request)
+    socket.setTimeout(patienceMs)
+    // The connection is not needed any more, whether or not the other end closes it.
+    socket.end(bytes, () => socket.destroy())
+  }
+}
+
+/** Reads a question. Throws if it is none. */
+function readQuestion (text: string): GatherRequest {
+  const { names, timeoutMs } = JSON.parse(text) as Question
+  return { names: names === undefined ? undefined : new Set(names), timeoutMs: Math.min(Math.max(timeoutMs, 0), 1e9) }
 }

@@ -59,9 +59,10 @@ export class Group {
   #hasWithdrawn = false
   /** A connection to the member that has the port. */
   #serving: Socket | undefined
-  /** The reading that has not begun yet. */
-  #next: Promise<Gathered> | undefined
-  #last: Promise<unknown> = Promise.resolve()
+  /** The readings that have not begun yet, by the names that are asked for. */
+  readonly #waiting = new Map<string, Promise<Gathered>>()
+  /** The readings that were begun last, and are not done. */
+  readonly #begun = new Map<string, Promise<Gathered>>()
 
   constructor (options: GroupOptions) {
     this.#options = options
@@ -104,19 +105,25 @@ export class Group {
     return families.some(points => points.type === 'gauge' && points.values[0]! > 0)
   }
 
-  /** Gathers what all members have counted. */
-  readonly gather = async ({ names, timeoutMs }: GatherRequest): Promise<Gathered> => {
+  /** Gathers what all members have counted. All who ask for the same before a reading begins share it. */
+  readonly gather = async (request: GatherRequest): Promise<Gathered> => {
     const member = this.#member
-    if (member === undefined) return this.#options.gather({ names, timeoutMs })
-    this.#next ??= this.#last.then(async () => {
-      this.#next = undefined
-      const reading = this.#gatherAll(member, timeoutMs)
-      this.#last = reading
-      return reading
+    if (member === undefined) return this.#options.gather(request)
+    const key = JSON.stringify(request.names && [...request.names])
+    const waiting = this.#waiting.get(key)
+    if (waiting !== undefined) return waiting
+    const reading: Promise<Gathered> = Promise.resolve(this.#begun.get(key)).then(async () => {
+      this.#waiting.delete(key)
+      this.#begun.set(key, reading)
+      return this.#gatherAll(member, request)
+    }).catch(async error => {
+      this.#options.failed('reading it', error)
+      return this.#options.gather(request)
+    }).finally(() => {
+      if (this.#begun.get(key) === reading) this.#begun.delete(key)
     })
-    const gathered = await this.#next
-    if (names === undefined) return gathered
-    return { ...gathered, families: gathered.families.filter(points => isAskedFor(points, names)) }
+    this.#waiting.set(key, reading)
+    return reading
   }
 
   /**
@@ -167,25 +174,26 @@ export class Group {
     this.#member = undefined
   }
 
-  async #gatherAll (member: Member, timeoutMs: number): Promise<Gathered> {
+  async #gatherAll (member: Member, request: GatherRequest): Promise<Gathered> {
     const slots = (await this.#listSlots()).filter(slot => slot !== member.slot.number)
     const [{ gathered }, ...parts] = await Promise.all([
-      member.read(timeoutMs), ...slots.map(async slot => this.#part(slot, timeoutMs))
+      member.read(request), ...slots.map(async slot => this.#part(slot, request))
     ])
     const known = parts.filter(part => part !== undefined)
     const all = [gathered, ...known.map(({ gathered }) => gathered)]
     const { families, conflicts } = mergeFamilies(all.map(({ families }) => families))
     const failures = new Map(all.flatMap(({ failures }) => failures).map(failure => [failure.name, failure]))
     const count = (state: Part['state']): number => known.filter(part => part.state === state).length
+    const facts = [
+      gauge(groupMetrics.members, ['state'], [['fresh'], ['stale'], ['gone']],
+        [1 + count('fresh'), count('stale'), count('gone')]),
+      gauge(groupMetrics.age, [], [[]], [Math.max(0, ...known.map(({ ageSeconds }) => ageSeconds))]),
+      gauge(groupMetrics.conflicts, [], [[]], [conflicts.size]),
+      gauge(groupMetrics.unreadable, [], [[]], [parts.length - known.length])
+    ]
+    const { names } = request
     return {
-      families: [
-        ...families,
-        gauge(groupMetrics.members, ['state'], [['fresh'], ['stale'], ['gone']],
-          [1 + count('fresh'), count('stale'), count('gone')]),
-        gauge(groupMetrics.age, [], [[]], [Math.max(0, ...known.map(({ ageSeconds }) => ageSeconds))]),
-        gauge(groupMetrics.conflicts, [], [[]], [conflicts.size]),
-        gauge(groupMetrics.unreadable, [], [[]], [parts.length - known.length])
-      ],
+      families: [...families, ...facts].filter(points => names === undefined || isAskedFor(points, names)),
       failures: [...failures.values()],
       leftOut: [...new Set(all.flatMap(({ leftOut }) => leftOut))]
     }
@@ -201,11 +209,11 @@ export class Group {
   }
 
   /** What the member of a slot says, or its file if it says nothing. Undefined: neither can be read. */
-  async #part (slot: number, timeoutMs: number): Promise<Part | undefined> {
+  async #part (slot: number, request: GatherRequest): Promise<Part | undefined> {
     const { failed } = this.#options
     let state: Part['state'] = 'gone'
     try {
-      const gathered = await ask(socketOf(this.#directory, slot), timeoutMs)
+      const gathered = await ask(socketOf(this.#directory, slot), request)
       if (gathered !== undefined) return { state: 'fresh', gathered, ageSeconds: 0 }
     } catch (error) {
       state = 'stale'

@@ -1,4 +1,5 @@
-import type { Gathered, Gatherer, Points } from '../snapshot'
+import { isAskedFor } from '../exposition/sample-names'
+import type { Gathered, Gatherer, GatherRequest, Points } from '../snapshot'
 import { clearTimeout, setTimeout, type Timer } from '../timers'
 import { answer } from './ask'
 import { encode } from './encoding'
@@ -41,13 +42,13 @@ export class Member {
   /** What those had counted who had the slot before. */
   readonly #carried: readonly Points[]
   /** What was read last of each metric, by name. */
-  #latest = new Map<string, Points>()
+  readonly #latest = new Map<string, Points>()
   #saved: Buffer = Buffer.alloc(0)
   #saving: Timer | undefined
   /** Resolves when the reading is done that was begun last. */
   #last: Promise<unknown> = Promise.resolve()
-  /** The reading that has not begun yet. */
-  #next: Promise<Reading> | undefined
+  /** The readings that have not begun yet, by the names that are asked for. */
+  readonly #waiting = new Map<string, Promise<Reading>>()
   #hasLeft = false
 
   /** Joins the group of a directory. */
@@ -55,7 +56,7 @@ export class Member {
     let joined: (member: Member) => void
     const joining = new Promise<Member>(resolve => { joined = resolve })
     const slot = await takeSlot(options.directory, socket =>
-      answer(socket, async timeoutMs => (await (await joining).read(timeoutMs)).bytes))
+      answer(socket, async request => (await (await joining).read(request)).bytes))
     const member = new Member(options, slot, await carriedOn(options, slot))
     joined!(member)
     return member
@@ -71,15 +72,20 @@ export class Member {
   }
 
   /**
-   * Reads all metrics, and saves them. All who ask before a reading begins share it; readings follow one another, so
-   * that what is saved is never older than what somebody has seen.
+   * Reads metrics, and saves them. All who ask for the same before a reading begins share it; readings follow one
+   * another, so that what is saved is never older than what somebody has seen.
    */
-  async read (timeoutMs: number): Promise<Reading> {
-    this.#next ??= this.#inTurn(() => {
-      this.#next = undefined
-      return this.#readAll(timeoutMs)
-    })
-    return this.#next
+  async read (request: GatherRequest): Promise<Reading> {
+    const key = JSON.stringify(request.names && [...request.names])
+    let reading = this.#waiting.get(key)
+    if (reading === undefined) {
+      reading = this.#inTurn(() => {
+        this.#waiting.delete(key)
+        return this.#read(request)
+      })
+      this.#waiting.set(key, reading)
+    }
+    return reading
   }
 
   /** Leaves the group. What was counted is saved before. */
@@ -97,13 +103,18 @@ export class Member {
     return done
   }
 
-  async #readAll (timeoutMs: number): Promise<Reading> {
-    const { families, failures, leftOut } = await this.#options.gather({ names: undefined, timeoutMs })
-    this.#latest = new Map(families.map(points => [points.name, points]))
-    const gathered = { families: this.#merged(), failures, leftOut }
-    const bytes = encode(gathered)
+  async #read (request: GatherRequest): Promise<Reading> {
+    const { names } = request
+    const { families, failures, leftOut } = await this.#options.gather(request)
+    // What is not there any more, when all is asked for, is forgotten.
+    if (names === undefined) this.#latest.clear()
+    for (const points of families) this.#latest.set(points.name, points)
+    const all = { families: this.#merged(), failures, leftOut }
+    const bytes = encode(all)
     await this.#save(bytes)
-    return { gathered, bytes }
+    if (names === undefined) return { gathered: all, bytes }
+    const gathered = { ...all, families: all.families.filter(points => isAskedFor(points, names)) }
+    return { gathered, bytes: encode(gathered) }
   }
 
   async #saveCounts (): Promise<void> {
