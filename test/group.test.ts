@@ -1,5 +1,7 @@
+import { once } from 'node:events'
 import { chmodSync, chownSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import fs, { rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import path from 'node:path'
 import fc from 'fast-check'
 import { Counter, Gauge, Histogram, Summary } from 'prom-client'
@@ -8,10 +10,11 @@ import { createWarnOnce } from '../lib/errors'
 import { writeOpenMetrics } from '../lib/exposition/openmetrics'
 import { writeProtobuf } from '../lib/exposition/protobuf'
 import { writeText } from '../lib/exposition/text'
+import { countNames } from '../lib/gather/counts'
 import { createGatherer, createRegistry } from '../lib/gather/registries'
 import { openDirectory } from '../lib/group/directory'
 import { decode, encode, lengthOf } from '../lib/group/encoding'
-import { Listener } from '../lib/group/sockets'
+import { connectTo, isHeld, Listener } from '../lib/group/sockets'
 import { takeTurn } from '../lib/group/turn'
 import type { Gathered, HistogramPoints } from '../lib/snapshot'
 import { TimeSlices } from '../lib/time-slices'
@@ -60,6 +63,9 @@ t.test('a directory that somebody else could have prepared or could replace is r
   await t.rejects(openDirectory('a', deep), {
     code: 'FST_LATENCY_ERR_GROUP_DIRECTORY', message: /too long for Unix sockets in it, by \d+ bytes/
   })
+  const file = path.join(deep, '..', 'file')
+  writeFileSync(file, '')
+  await t.rejects(openDirectory('a', file), { code: 'FST_LATENCY_ERR_GROUP_DIRECTORY', message: /ENOTDIR/ })
   await t.rejects(openDirectory('a', '/nowhere'), { code: 'FST_LATENCY_ERR_GROUP_DIRECTORY', message: /ENOENT/ })
 })
 
@@ -108,6 +114,11 @@ t.test('of two who have made links, none goes on while the other is there', asyn
   await (await turn).end()
   t.equal(attempts, 2)
   t.same(readdirSync(directory), [])
+
+  // Its link is gone before it looks.
+  fs.symlink = async (target, link) => { if (++attempts > 3) await symlink(target, link) }
+  await (await takeTurn(directory, 10_000)).end()
+  t.equal(attempts, 4)
 
   fs.symlink = async () => { throw new Error('no') }
   await t.rejects(takeTurn(directory, 10_000), { message: 'no' })
@@ -191,4 +202,77 @@ t.test('whatever else bytes are, they are refused or points that can be shown', 
     for (const chunks of written) t.ok([...chunks].length > 0)
   }), { numRuns: 500 })
   t.ok(refused > 0 && shown > 0)
+})
+
+t.test('a part of an encoding that is none is refused, or left out if nothing depends on it', async t => {
+  const bytes = encode(await gatherAll(t))
+  const end = 16 + bytes.readUInt32LE(8)
+  const head = bytes.toString('utf8', 16, end)
+  const numbers = bytes.subarray(end)
+  const read = (head: string, rest = numbers): Gathered => {
+    const padded = Buffer.from(head + ' '.repeat(-Buffer.byteLength(head) & 7))
+    const start = Buffer.from(bytes.subarray(0, 16))
+    start.writeUInt32LE(padded.length, 8)
+    start.writeUInt32LE(rest.length / 8, 12)
+    return decode(Buffer.concat([start, padded, rest]))
+  }
+  t.ok(read(head))
+  const wrong: Array<[message: string, part: string | RegExp, instead: string]> = [
+    ['its families are none', '"families":[', '"families":[1,'],
+    ['its failures are none', '"failures":[', '"failures":[{"name":"x"},'],
+    ['its failures are none', '"leftOut":[]', '"leftOut":[1]'],
+    ['a family has no name', '"name":"http_request_duration_seconds"', '"name":"a-b"'],
+    ['a family has no name', /"help":"[^"]*"/, '"help":1'],
+    ['a unit is none', '"unit":"seconds"', '"unit":"a b"'],
+    ['a label has no name', '"labelNames":["method"', '"labelNames":["a-b"'],
+    ['a label has no name', '"sharedLabels":{', '"sharedLabels":{"a-b":"x",'],
+    ['a label has no name', /"sharedLabels":\{[^}]*\}/, '"sharedLabels":null'],
+    ['two labels have one name', '"sharedLabels":{', '"sharedLabels":{"method":"x",'],
+    ['the labels of a series are none', '"labelSets":[[', '"labelSets":[["x",'],
+    ['the labels of a series are none', '"labelSets":[["GET"', '"labelSets":[[1'],
+    ['the bounds of buckets do not ascend', '"upperBounds":[0.005', '"upperBounds":[9'],
+    ['its exemplars are none', /"exemplars":\[[^\]]*\]/, '"exemplars":1'],
+    ['native buckets are not those of its series', /"natives":\d+/, '"natives":99'],
+    ['a quantile is none', '"quantiles":[0.5]', '"quantiles":["x"]'],
+    ['a family has no type', '"type":"histogram"', '"type":"x"'],
+    ['its values become one in a way that is not known', '"aggregator":"sum"', '"aggregator":"x"'],
+    ['it has too few numbers', '"quantiles":[0.5]', '"quantiles":[0.5,0.6,0.7,0.8]']
+  ]
+  for (const [message, part, instead] of wrong) {
+    const changed = head.replace(part, instead)
+    t.not(changed, head, String(part))
+    t.throws(() => read(changed), { name: 'TypeError', message }, message)
+  }
+  t.throws(() => read(head, Buffer.from(new Float64Array(numbers.length / 8).fill(-1).buffer)), TypeError)
+  const nines = Buffer.from(new Float64Array(numbers.length / 8).fill(9).buffer)
+  t.throws(() => read(head, nines), { message: 'a schema is none' })
+  const [first] = read(head.replace('"exemplars":[', '"exemplars":[1,{"series":99},')).families
+  t.strictSame(first!.exemplars, decode(bytes).families[0]!.exemplars)
+  const odd = Buffer.from(bytes)
+  odd.writeUInt32LE(bytes.readUInt32LE(8) - 4, 8)
+  t.throws(() => decode(Buffer.from(odd.subarray(0, odd.length - 4))), { message: 'its numbers are not in place' })
+})
+
+t.test('an address that is too long is refused', async t => {
+  const long = path.join(createFolder(t), 'x'.repeat(100))
+  await t.rejects(Listener.open(long, () => {}), { message: /too long for a Unix socket/ })
+})
+
+t.test('whoever has more connections waiting than it may have is not taken for dead', async t => {
+  const address = path.join(createFolder(t), 'x')
+  const server = createServer().listen({ path: address, backlog: 1 })
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const attempts = await Promise.allSettled(Array.from({ length: 20 }, async () => connectTo(address)))
+  const refused = attempts.filter(({ status }) => status === 'rejected')
+  t.ok(refused.length > 0)
+  t.match(refused[0], { reason: { code: 'EAGAIN' } })
+  const held = await Promise.all(Array.from({ length: 20 }, async () => isHeld(address)))
+  t.ok(held.every(Boolean))
+  for (const attempt of attempts) if (attempt.status === 'fulfilled') attempt.value!.destroy()
+})
+
+t.test('a registry that cannot tell its metrics has none that are saved', async t => {
+  const registry = { getMetricsAsArray () { throw new Error('no') } } as never
+  t.same([...countNames({ registries: [registry], leases: [], scrapeMetrics: [] })], [])
 })

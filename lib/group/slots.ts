@@ -9,9 +9,6 @@ import { takeTurn } from './turn'
  * the place of another has its number, too, so that there are never more numbers, and files, than members at one time.
  */
 
-/** The most members that a group may have. */
-const mostMembers = 1000
-
 /** How long a member waits until it may come or go, in milliseconds. */
 const comingMs = 5000
 const goingMs = 500
@@ -37,7 +34,7 @@ export function fileOf (directory: string, slot: number): string {
 /** The slots that are held, and those that have been. */
 export async function listSlots (directory: string): Promise<number[]> {
   const names = await readdir(directory)
-  const slots = names.flatMap(name => /^(\d{1,3})\.(?:sock|points)$/.exec(name)?.[1] ?? []).map(Number)
+  const slots = names.flatMap(name => /^(\d{1,6})\.(?:sock|points)$/.exec(name)?.[1] ?? []).map(Number)
   return [...new Set(slots)].sort((a, b) => a - b)
 }
 
@@ -51,13 +48,11 @@ export async function takeSlot (directory: string, connected: (socket: Socket) =
   try {
     const held = await listHeld(directory)
     if (held.length === 0) await removeSlots(directory)
-    for (let number = 0; number < mostMembers; number++) {
-      if (held.includes(number)) continue
-      const socket = socketOf(directory, number)
-      await rm(socket, { force: true, recursive: true })
-      return { number, isFirst: held.length === 0, listener: await Listener.open(socket, connected) }
-    }
-    throw new Error(`it has ${mostMembers} members already`)
+    let number = 0
+    while (held.includes(number)) number++
+    const socket = socketOf(directory, number)
+    await rm(socket, { force: true, recursive: true })
+    return { number, isFirst: held.length === 0, listener: await Listener.open(socket, connected) }
   } finally {
     await turn.end()
   }

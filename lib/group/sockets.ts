@@ -26,11 +26,15 @@ export async function connectTo (address: string): Promise<Socket | undefined> {
   return socket.on('error', () => {}).unref()
 }
 
-/** Whether somebody listens at a Unix socket. */
+/** Whether somebody listens at a Unix socket, or may do so: if it cannot be told, nobody else is to take its place. */
 export async function isHeld (address: string): Promise<boolean> {
-  const socket = await connectTo(address)
-  socket?.destroy()
-  return socket !== undefined
+  try {
+    const socket = await connectTo(address)
+    socket?.destroy()
+    return socket !== undefined
+  } catch {
+    return true
+  }
 }
 
 /** A Unix socket that somebody listens at. It does not keep the process alive. */
