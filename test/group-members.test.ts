@@ -1,4 +1,3 @@
-import cluster from 'node:cluster'
 import {
   existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync
 } from 'node:fs'
@@ -15,7 +14,7 @@ import { identify } from '../lib/group/identity'
 import { Listener } from '../lib/group/sockets'
 import type { Gathered, ValuePoints } from '../lib/snapshot'
 import { TimeSlices } from '../lib/time-slices'
-import { anyPort, createApplication, createListening, scrape, warningOf } from './helpers/application'
+import { anyPort, createApplication, createListening, lookLikeWorker, scrape, warningOf } from './helpers/application'
 import { createFolder } from './helpers/folder'
 import { until } from './helpers/until'
 
@@ -284,13 +283,20 @@ t.test('what killed groups have left is removed by whoever comes to another one'
 t.test('a member that is asked nonsense hangs up, and answers others', async t => {
   const directory = createFolder(t)
   const [a, b] = [await join(t, directory), await join(t, directory)]
-  for (const question of ['x\n', 'null\n', '{}', 'x'.repeat(70_000)]) {
+  const send = (question: string): Socket => {
     const socket = connect(path.join(directory, '1.sock'))
     socket.on('error', () => {}).resume().write(question)
-    // The member waits for the end of this line.
-    if (question === '{}') socket.destroy()
-    else await new Promise(resolve => socket.once('close', resolve))
+    return socket
   }
+  for (const question of ['x\n', 'null\n', 'x'.repeat(70_000)]) {
+    const socket = send(question)
+    await new Promise(resolve => socket.once('close', resolve))
+  }
+  const slow = send('{"timeoutMs"')
+  // By the time that this one is answered, the member has read the beginning of the other.
+  await read(a)
+  slow.write(':1}\n')
+  await new Promise(resolve => slow.once('data', resolve))
   b.counter.inc({ a: 'x' })
   t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
   const [c, g] = await Promise.all(['c_total', 'g'].map(async name =>
@@ -305,6 +311,31 @@ t.test('what the member before has left is not carried on if it cannot be read',
   writeFileSync(path.join(directory, '1.points'), 'x')
   const b = await join(t, directory)
   t.match(b.problems, [/^file of 1: it is/])
+})
+
+t.test('who comes while the last member removes the directory makes it again', async t => {
+  const directory = createFolder(t)
+  const options = {
+    gather: async () => ({ families: [], failures: [], leftOut: [] }),
+    counts: () => new Set<string>(),
+    countsAtOnce: () => [],
+    isReady: () => true
+  }
+  const problems: string[] = []
+  const failed = (subject: string, error: Error): void => { problems.push(`${subject}: ${error.message}`) }
+  let opened = 0
+  const open = async (): Promise<string> => opened++ === 0 ? path.join(directory, 'gone') : directory
+  const group = new Group({ ...options, open, failed })
+  await group.join()
+  t.equal(group.slot, 0)
+  await group.leave()
+  t.same(problems, [])
+  const never = new Group({ ...options, open: async () => path.join(directory, 'gone'), failed })
+  await never.join()
+  t.equal(never.slot, undefined)
+  t.match(problems, [/^joining it: ENOENT/])
+  t.notOk(await never.hasOthers())
+  await never.leave()
 })
 
 t.test('what fails in a member is said, and costs nobody else', async t => {
@@ -338,7 +369,7 @@ t.test('a group is by itself where processes or threads share a port, and by nam
   const named = identify({ ...server, group: 'x' })
   t.equal(identify({ group: 'x', host: '::1', port: 0 }), named)
   t.not(identify({ ...server, group: 'y' }), named)
-  t.intercept(cluster, 'isWorker', { value: true })
+  lookLikeWorker(t)
   const worker = identify(server)
   t.type(worker, 'string')
   t.equal(identify({ ...server, port: 0 }), undefined, 'each has a port of its own')
