@@ -139,6 +139,8 @@ async function gatherAll (t: Test): Promise<Gathered> {
   for (const path of ['/', '/', '/other']) await (await fetch(address + path)).text()
   registry.setDefaultLabels({ host: 'here' })
   new Counter({ name: 'c_total', help: 'h\n', registers, labelNames: ['a', 'b'] }).inc({ a: 'x' }, 2.5)
+  new Gauge({ name: 'partly', help: 'h', registers, labelNames: ['a', 'b'] }).set({ a: 'x' }, 1)
+  ;(registry.getSingleMetric('partly') as Gauge).set({ b: 'x' }, 1)
   const gauge = new Gauge({ name: 'g', help: 'h', registers, labelNames: ['a'] })
   for (const value of [NaN, Infinity, -Infinity, -0]) gauge.set({ a: String(value) }, value)
   new Histogram({ name: 'h', help: 'h', registers, buckets: [1] }).observe(0.5)
@@ -171,6 +173,11 @@ t.test('what was gathered is the same when it has been bytes', async t => {
   t.strictSame(rest, { failures: gathered.failures, leftOut: gathered.leftOut })
   const unaligned = Buffer.concat([Buffer.from('x'), bytes]).subarray(1)
   t.strictSame(decode(unaligned).families.map(plain), families.map(plain))
+  const empty = { ...latency, labelSets: [], startSeconds: new Float64Array(0), exemplars: [] }
+  const none = { schemas: new Int8Array(0), zeroCounts: new Float64Array(0), ends: new Uint32Array(0) }
+  const native = { ...none, indexes: new Int32Array(0), counts: new Float64Array(0) }
+  const unused = { ...empty, counts: new Float64Array(0), sums: new Float64Array(0), native }
+  t.strictSame(plain(decode(encode({ families: [unused], failures: [], leftOut: [] })).families[0]!), plain(unused))
   const nothing = { families: [], failures: [], leftOut: ['x'] }
   t.strictSame(decode(encode(nothing)), nothing)
 })
