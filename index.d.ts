@@ -75,6 +75,15 @@ declare namespace fastifyLatency {
     ignore?: (request: FastifyRequest, reply: FastifyReply) => boolean | null | undefined
 
     /**
+     * The methods that label `'method'` tells apart on requests that match no route, in place of all of the defaults:
+     * at least one, in capital letters. Any other method of such a request is `_OTHER`, since HTTP/2 clients can invent
+     * methods. A route is recorded with the methods that it is declared for.
+     *
+     * @default ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY']
+     */
+    knownMethods?: readonly string[]
+
+    /**
      * How many series the histogram may have: an integer from 1. Requests that would need a further series are counted
      * in one series whose label values are `_OVERFLOW`, which is part of the limit, and in
      * `fastify_latency_overflowed_total`. Values of label functions may fill half of the limit. Beyond that half they
@@ -135,8 +144,9 @@ declare namespace fastifyLatency {
      * A histogram of how long requests waited for a busy event loop before it received them, in seconds. No other
      * latency has this time: every clock starts when the router gets a request. It is an estimate, from when the event
      * loop was told which connections can be read; a request of `inject()` has none. The wait is that of the loop and
-     * not of a route, so that the histogram has no labels but `constLabels` and those of `labels`. `true` turns it on
-     * with its defaults. Costs a request some 0.5 µs, and each turn of the event loop as much.
+     * not of a route, so that the histogram has no labels but `constLabels` and those of `labels`. With `header` the
+     * wait before the process is in it too. `true` turns it on with its defaults. Costs a request less than a
+     * microsecond, and `header` as much again.
      *
      * @default false
      */
@@ -144,10 +154,10 @@ declare namespace fastifyLatency {
 
     /**
      * Whether to count for how long the event loop was busy while requests were open, in seconds, as
-     * `http_request_busy_seconds_total{method,route}`. It does not matter with whose work. What an
-     * earlier hook holds a request up for is not in it. Divided by the sum of the
-     * latency histogram, it is near 1 where requests take processor time or wait for that of others, and near 0 where
-     * they wait for a database or another service.
+     * `http_request_busy_seconds_total{method,route}`. It does not matter with whose work. What an earlier hook holds a
+     * request up for is not in it. Divided by the sum of the latency histogram, it is near 1 where requests take
+     * processor time or wait for that of others, and near 0 where they wait for a database or another service. If the
+     * latency begins at the arrival, what requests waited for the event loop is busy time too.
      *
      * @default false
      */
@@ -233,9 +243,9 @@ declare namespace fastifyLatency {
      *
      * @default 'Time from receiving a request to handing its reply to the operating system, in seconds.'; of
      * `timeToFirstByte` 'Time from receiving a request to sending the headers of its reply, in seconds.'; of
-     * `queueTime` 'Estimated time for which requests waited for a busy event loop before it received them, in
-     * seconds.'; of `requestSize` 'Size of the bodies of requests as they were received, in bytes.'; of `responseSize`
-     * 'Size of the bodies of replies as they were sent, in bytes.'
+     * `queueTime` 'Estimated time for which requests waited before the router received them, in seconds.'; of
+     * `requestSize` 'Size of the bodies of requests as they were received, in bytes.'; of `responseSize` 'Size of the
+     * bodies of replies as they were sent, in bytes.'
      */
     help?: string
 
@@ -298,13 +308,28 @@ declare namespace fastifyLatency {
      * @default {}
      */
     labels?: Readonly<Record<string, LabelSource>>
+
+    /**
+     * The header in which a proxy or load balancer says when it received a request, such as `'x-request-start'`. What
+     * a request has waited is then counted from that moment, as one time: before the process, and for the event loop.
+     * The header has seconds, milliseconds or microseconds since 1970, behind `t=` or not, or is `X-Amzn-Trace-Id`. It
+     * is read only if Fastify's `trustProxy` trusts the sender; without `trustProxy` the first request is warned of.
+     *
+     * A time that is more than 10 ms ahead of the clock of this machine, or more than 60 s ago, is not believed, and
+     * the wait for the event loop alone is counted. Such a time, and a value in no known form, is counted in
+     * `fastify_latency_queue_header_refused_total{reason}`, and warned of once. A time in whole seconds counts as the
+     * end of its second, so that no wait is counted that was none.
+     *
+     * @default none
+     */
+    header?: string
   }
 
   /**
    * Where the value of a label comes from:
    *
-   * - `'method'`: the request method. On a request that matches no route, a method other than those of RFC 9110, PATCH
-   *   and QUERY is `_OTHER`.
+   * - `'method'`: the request method. On a request that matches no route, a method that is not in `knownMethods` is
+   *   `_OTHER`.
    * - `'route'`: the route as declared, such as `/users/:id`; `unmatched` if no route matched, or if the handler called
    *   `reply.callNotFound()`. It is never the URL.
    * - `'status'`: the status code, such as `404`; `_OTHER` for a status outside 100–599.
@@ -404,14 +429,25 @@ declare namespace fastifyLatency {
     port?: number
 
     /**
+     * The absolute path of a Unix socket to listen on, instead of `host` and `port`: `'/run/app/metrics.sock'`. At most
+     * 103 bytes; not on Windows, and without `https`. Its folder has to exist. Who may write to the file may read the
+     * metrics: its mode follows from the umask of the process. Closing removes it. One that a killed process has left
+     * behind is replaced; a file that is no socket, or whose server answers, is not, which is handled like a port that
+     * is taken. `app.latency.url` is then `'http+unix://%2Frun%2Fapp%2Fmetrics.sock/metrics'`.
+     *
+     * @default none
+     */
+    socket?: string
+
+    /**
      * The name of a group: processes and threads of one user, on one machine, that answer scrapes as one. One of them
      * has the port, and each scrape there is of all of them; when it goes, another one takes its place. Counters and
      * histograms go on when a process dies. When all have gone, the next group begins at zero.
      *
      * Workers of a `node:cluster`, and threads of `worker_threads`, are a group by themselves, if they run the same
-     * program with the same `host` and `port`, and the port is not 0. With PM2 in cluster mode, it is the name of the
-     * application that they have in common. Other processes, as with PM2 in fork mode, give a name of at most 200
-     * characters. `false`: the server answers for its own process alone.
+     * program with the same `host` and `port`, and the port is not 0, or with the same `socket`. With PM2 in cluster
+     * mode, it is the name of the application that they have in common. Other processes, as with PM2 in fork mode, give
+     * a name of at most 200 characters. `false`: the server answers for its own process alone.
      *
      * The members meet in a directory of their own in that of temporary files (`os.tmpdir()`), which nobody else may
      * be able to replace: `FST_LATENCY_ERR_GROUP_DIRECTORY`. Groups need Unix sockets, and are not made on Windows.
@@ -586,6 +622,7 @@ declare namespace fastifyLatency {
     | 'FST_LATENCY_ERR_SERVER_CLOSED'
     | 'FST_LATENCY_ERR_SERVER_OFF'
     | 'FST_LATENCY_ERR_CALLBACK'
+    | 'FST_LATENCY_ERR_QUEUE_HEADER'
     | 'FST_LATENCY_ERR_REQUEST_UNREADABLE'
     | 'FST_LATENCY_ERR_NOT_RECORDED'
     | 'FST_LATENCY_ERR_SERIES_LIMIT'
@@ -607,15 +644,16 @@ declare namespace fastifyLatency {
 
     /**
      * The registry of the application's first registration. Pass it in `registers` of your own metrics to serve them
-     * too. It is a `Registry` of `prom-client`, unless the option `registry` has given another one. In TypeScript,
-     * write `app.latency.registry as Registry`.
+     * too. It is a `Registry` of `prom-client`, unless the option `registry` has given another one. `prom-client` is
+     * loaded when this is first read, or at the first scrape. In TypeScript, write `app.latency.registry as Registry`.
      */
     readonly registry: Registry | RegistryLike
 
     /**
-     * The Fastify instance of the metrics server. It is null if the option `server` is `false`, and exists from
-     * registration on otherwise. Add hooks, plugins and routes of your own before the server starts. A `/`, `/live`,
-     * `/healthz` or `/readyz` of yours takes the place of the server's own.
+     * The Fastify instance of the metrics server. It is null if the option `server` is `false`. Otherwise it is there
+     * from registration on; it is made when this is first read, or when the server starts. Add hooks, plugins and
+     * routes of your own before the server starts. A `/`, `/live`, `/healthz` or `/readyz` of yours takes the place of
+     * the server's own.
      */
     readonly server: FastifyInstance | null
 

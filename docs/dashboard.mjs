@@ -118,9 +118,9 @@ async function watchFleet () {
       stdio: ['pipe', 'pipe', 'inherit']
     })
     const output = await printed(fleet.stdout, /Enter restarts/)
-    const [, ...addresses] = /traffic\.mjs(?: (http:\S+))(?: (http:\S+))(?: (http:\S+))/.exec(output)
+    const [, ...addresses] = /traffic -- Infinity(?: (http:\S+))(?: (http:\S+))(?: (http:\S+))/.exec(output)
     const victim = Number(/process (\d+)/.exec(output)[1])
-    start(process.execPath, ['example/traffic.mjs', ...addresses], { stdio: 'ignore' })
+    start(process.execPath, ['example/traffic.mjs', 'Infinity', ...addresses], { stdio: 'ignore' })
     const rules = join(process.cwd(), 'example/monitoring/prometheus')
     const config = readFileSync(join(rules, 'prometheus.yml'), 'utf8')
       .replaceAll('_interval: 5s', `_interval: ${step}s`)

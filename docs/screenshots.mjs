@@ -1,4 +1,4 @@
-// Draws the pictures of the live page from real data: npm run screenshots. Takes two minutes, and Chromium.
+// Draws the pictures of the live page from real data. Takes two minutes, and Chromium.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'

@@ -71,8 +71,8 @@ async function main (): Promise<void> {
 
   console.log(`
 Next, in other shells:
-  npm run prometheus                                    scrapes them; look at it on http://localhost:9090
-  node example/traffic.mjs ${instances.map(({ ports }) => `http://localhost:${ports[0]}`).join(' ')}
+  npm run example -- prometheus                         scrapes them; look at it on http://localhost:9090
+  npm run traffic -- Infinity ${instances.map(({ ports }) => `http://localhost:${ports[0]}`).join(' ')}
 
 Enter restarts one after the other, Ctrl-C stops them.`)
 

@@ -22,18 +22,22 @@ async function main (): Promise<void> {
   closeWithGrace(() => app.close())
 
   const address = await app.listen({ port: Number(process.env.PORT ?? 8001) })
-  const metrics = await app.latency.start().catch((error: Error) => `${error.message}; trying again`)
-  const live = app.latency.url === null ? '' : `\nas it is now  ${new URL('/live', app.latency.url).href}`
+  const metrics = await app.latency.start()
 
   console.log(`
 Hello World   ${address}/
-its latency   ${metrics}${live}
+its latency   ${metrics}
+as it is now  ${new URL('/live', metrics).href}
 
-Next, in other shells:
-  npm run traffic                                       sends requests for two minutes
-  prometheus --config.file=example/prometheus.yml       scrapes the latency; look at it on http://localhost:9090
+Open the last one, and type in another shell:
 
-Ctrl-C stops this program.`)
+  npm run traffic -- ${address} ${metrics}
+
+That sends requests for two minutes. To ask Prometheus about them, type in a third shell:
+
+  prometheus --config.file=example/prometheus.yml
+
+docs/tutorial.md goes on from here. Ctrl-C stops this program.`)
 }
 
 main()

@@ -1,5 +1,5 @@
-// Starts the installed Prometheus for http://localhost:8000/metrics and for the instances of example/fleet.ts. It keeps
-// its data in a folder that is removed when it ends.
+// Starts the installed Prometheus for http://localhost:8000/metrics and for the instances of example/fleet.ts.
+// It keeps its data in a folder that is removed when it ends.
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -8,6 +8,9 @@ async function main (): Promise<void> {
   const app = Fastify()
 
   await app.register(latency, {
+    // These tell what clients waited, and why: docs/slow.md.
+    queueTime: true,
+    busyTime: true,
     server: { port: Number(process.env.METRICS_PORT ?? 8000) }
   })
 

@@ -1,5 +1,5 @@
-// On SIGTERM, requests in progress finish, /readyz says 503, and the process waits for a last scrape, so that no count
-// is lost.
+// Closing without a lost request or count. On SIGTERM, requests in progress finish, /readyz says 503, and the process
+// waits for a last scrape.
 import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import Fastify from 'fastify'

@@ -28,6 +28,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
     processMetrics,
     timeToFirstByte: registrations.some(({ config }) => config.timeToFirstByte !== undefined),
     queueTime: registrations.some(({ config }) => config.queueTime !== undefined),
+    busyTime: registrations.some(({ config }) => config.busyTime),
     exemplars: registrations.some(({ config }) => config.exemplars !== false),
     ...typeof server.live === 'object' ? server.live : { objective: undefined, traceUrl: undefined },
     tables: [
@@ -39,18 +40,21 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
         constLabels: config.constLabels,
         routes: config.routes,
         ignore: config.ignore,
+        knownMethods: config.knownMethods,
         seriesLimit: config.seriesLimit,
         inFlight: config.inFlight,
         abortedStatus: config.abortedStatus ?? 'reply',
         from: config.histogram.from,
         exemplars: config.exemplars,
         ...Object.fromEntries(further.map(({ option }) => [option, config[option]?.name])),
+        ...config.queueTime && { 'queueTime.header': config.queueTime.header },
         busyTime: config.busyTime,
         endpoint: config.endpoint
       })),
       table('Metrics server', {
-        host: server.host ?? 'where the application listens',
-        port: server.port,
+        ...server.socket === undefined
+          ? { host: server.host ?? 'where the application listens', port: server.port }
+          : { socket: server.socket },
         group: server.group ?? 'workers and threads by themselves',
         path: server.path,
         live: server.live,

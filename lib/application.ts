@@ -3,25 +3,24 @@ import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { Histogram, Latency, RegistryLike } from '../index'
-import { collectFacts } from './application-facts'
 import type { Config } from './config'
 import {
   causeOf, createInformOnce, createWarnOnce, describe, differences, FST_LATENCY_ERR_DECORATOR_TAKEN,
-  FST_LATENCY_ERR_GROUP_FAILED, FST_LATENCY_ERR_OPTION_CONFLICT,
-  FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_OFF, guardLog, isCoded, warn, type Log, type WarnOnce
+  FST_LATENCY_ERR_GROUP_FAILED, FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_PORT_OF_APPLICATION,
+  FST_LATENCY_ERR_SERVER_LISTEN, FST_LATENCY_ERR_SERVER_OFF, guardLog, isCoded, warn, type Log, type WarnOnce
 } from './errors'
-import { countNames, countsOf } from './gather/counts'
-import { processMetrics } from './gather/process-metrics'
-import { createGatherer, createRegistry } from './gather/registries'
-import { openDirectory } from './group/directory'
-import { Group } from './group/group'
+import type { CountSources } from './gather/counts'
+import { createGathererOnDemand } from './gather/on-demand'
+import { OwnRegistry, publicRegistry, type AnyRegistry } from './gather/own-registry'
+import type { Group } from './group/group'
 import { identify } from './group/identity'
 import { Registrations, rootOf } from './registrations'
-import { ScrapeHandler, type ScrapeHandlerOptions } from './scrape/handler'
+import type { ScrapeHandler, ScrapeHandlerOptions } from './scrape/handler'
 import { defaultScrape, type ScrapeConfig } from './scrape/options'
 import { createScrapeMetrics } from './scrape/scrape-metrics'
-import { defaultServer, type ServerConfig } from './server/options'
-import { MetricsServer, type MetricsServerOptions } from './server/server'
+import { defaultServer, describeAddress, type ServerConfig } from './server/options'
+import type { MetricsServer, MetricsServerOptions } from './server/server'
+import type { Gatherer } from './snapshot'
 import { TimeSlices } from './time-slices'
 
 /**
@@ -39,24 +38,30 @@ const partOnly = 'fastify-latency records a part of this application only, becau
   'rejected before any hook runs. To record all, register it on the application itself, or in plugins that are all ' +
   'wrapped with fastify-plugin'
 
+/*
+ * What is imported above is what recording requests needs. What answers scrapes is loaded by `require()` where it is
+ * first needed: a program that does not listen, such as a test that injects requests, does without. The names are
+ * literal, so that bundlers see them. What the first scrape loads is loaded in steps.
+ */
+
 /**
  * Everything of which an application has only one, however often the plugin is registered and in whichever contexts: a
  * metrics server, one way to answer scrapes, and a registry. It is `app.latency`.
  */
 export class Application implements Latency {
-  readonly registry: Registry | RegistryLike
   readonly #app: FastifyInstance
   readonly #serverConfig: ServerConfig | false
   readonly #scrapeConfig: ScrapeConfig
   readonly #processMetrics: boolean
   readonly #log: Log
   readonly #warnOnce: WarnOnce
+  readonly #registry: AnyRegistry
   readonly #registrations: Registrations
-  readonly #server: MetricsServer | null
   /** The paths of the application's own routes that answer scrapes. */
   readonly #endpoints = new Set<string>()
   #sources: Sources | undefined
   #scrapes: ScrapeHandler | undefined
+  #server: MetricsServer | undefined
   #closing = false
 
   /**
@@ -74,22 +79,28 @@ export class Application implements Latency {
   }
 
   private constructor (app: FastifyInstance, config: Config) {
-    const ownRegistry = createRegistry()
     this.#app = app
     this.#serverConfig = config.server ?? defaultServer
     this.#scrapeConfig = config.scrape ?? defaultScrape
     this.#processMetrics = config.processMetrics ?? true
     this.#log = guardLog(app)
     this.#warnOnce = createWarnOnce(this.#log)
-    this.registry = config.registry ?? ownRegistry
+    this.#registry = config.registry ?? new OwnRegistry()
     this.#registrations = new Registrations({
-      registry: this.registry,
-      ownRegistry,
+      registry: this.#registry,
       warn: error => warn(this.#log, error),
       warnOnce: this.#warnOnce,
       informOnce: createInformOnce(this.#log)
     })
-    this.#server = this.#serverConfig === false ? null : this.#createServer(this.#serverConfig)
+    if (this.#serverConfig === false) return
+    // Garbage collections are counted from now on.
+    this.#readFrom()
+    // Files that cannot be used are an error of the registration.
+    if (this.#serverConfig.https !== undefined) this.#loadServer(this.#serverConfig)
+  }
+
+  get registry (): Registry | RegistryLike {
+    return publicRegistry(this.#registry)
   }
 
   get histogram (): Histogram {
@@ -97,7 +108,7 @@ export class Application implements Latency {
   }
 
   get server (): FastifyInstance | null {
-    return this.#server?.app ?? null
+    return this.#serverConfig === false ? null : this.#loadServer(this.#serverConfig).app
   }
 
   get url (): string | null {
@@ -105,8 +116,8 @@ export class Application implements Latency {
   }
 
   async start (): Promise<string> {
-    if (this.#server === null) throw new FST_LATENCY_ERR_SERVER_OFF()
-    return this.#server.start(listeningHost(this.#app))
+    if (this.#serverConfig === false) throw new FST_LATENCY_ERR_SERVER_OFF()
+    return this.#loadServer(this.#serverConfig).start(listeningHost(this.#app))
   }
 
   /**
@@ -128,7 +139,7 @@ export class Application implements Latency {
     if (policy === 'listen') {
       // Fastify runs hooks of the application one after another. They do not wait for the metrics server.
       this.#app.addHook('onListen', done => {
-        this.#server!.keepStarting(listeningHost(this.#app))
+        this.#keepStarting(this.#serverConfig as ServerConfig)
         done()
       })
     }
@@ -143,6 +154,7 @@ export class Application implements Latency {
       done()
     })
     this.#app.addHook('onClose', async () => {
+      this.#closing = true
       server.off(errorMonitor, this.#explainTakenPort)
       await this.#server?.close()
       this.#registrations.release()
@@ -155,7 +167,27 @@ export class Application implements Latency {
     warn(this.#log, new FST_LATENCY_ERR_PORT_OF_APPLICATION(error.port, { cause: error }))
   }
 
+  /** Loads the metrics server at once, since test runners allow no module to be loaded later, and starts it. */
+  async #keepStarting (config: ServerConfig): Promise<void> {
+    const host = config.host ?? listeningHost(this.#app)
+    try {
+      await this.#loadServer(config).keepStarting(host)
+    } catch (error) {
+      warn(this.#log, new FST_LATENCY_ERR_SERVER_LISTEN(describeAddress(config, host), describe(error), causeOf(error)))
+    }
+  }
+
+  /** The metrics server, which is made when it is first needed. */
+  #loadServer (config: ServerConfig): MetricsServer {
+    if (this.#server === undefined) {
+      this.#server = this.#createServer(config)
+      if (this.#closing) this.#server.close()
+    }
+    return this.#server
+  }
+
   #createServer (config: ServerConfig): MetricsServer {
+    const { MetricsServer } = require('./server/server') as typeof import('./server/server')
     return new MetricsServer({
       config,
       scrapes: this.#scrapeHandler(),
@@ -163,12 +195,15 @@ export class Application implements Latency {
       isPortOfApplication: port =>
         this.#app.addresses().some(address => typeof address === 'object' && address.port === port),
       isReady: () => this.#isReady(),
-      facts: () => collectFacts({
-        server: config,
-        scrape: this.#scrapeConfig,
-        processMetrics: this.#processMetrics,
-        registrations: this.#registrations.describe()
-      }),
+      facts: () => {
+        const { collectFacts } = require('./application-facts') as typeof import('./application-facts')
+        return collectFacts({
+          server: config,
+          scrape: this.#scrapeConfig,
+          processMetrics: this.#processMetrics,
+          registrations: this.#registrations.describe()
+        })
+      },
       log: this.#log
     })
   }
@@ -178,6 +213,7 @@ export class Application implements Latency {
    * metrics about scrapes either.
    */
   #scrapeHandler (): ScrapeHandler {
+    const { ScrapeHandler } = require('./scrape/handler') as typeof import('./scrape/handler')
     this.#scrapes ??= new ScrapeHandler({ config: this.#scrapeConfig, ...this.#readFrom() })
     return this.#scrapes
   }
@@ -192,31 +228,36 @@ export class Application implements Latency {
     const slices = new TimeSlices()
     // The metrics about scrapes are not in the user's registry. The user may serve that registry elsewhere too, and
     // these metrics do not count scrapes there.
-    const scrapeRegistry = createRegistry()
+    const scrapeRegistry = new OwnRegistry()
     const { registries, leases } = this.#registrations
-    const gather = createGatherer({
+    const gather = createGathererOnDemand({
       registries,
       leases,
       scrapeRegistry,
-      processRegistry: this.#processMetrics ? processMetrics() : undefined,
+      processMetrics: this.#processMetrics,
       slices,
       warnOnce: this.#warnOnce
     })
     const metrics = createScrapeMetrics(scrapeRegistry)
-    const own = { registries, leases, scrapeMetrics: Object.values(metrics) }
-    const identity = this.#serverConfig === false ? undefined : identify(this.#serverConfig)
-    const group = identity === undefined
-      ? undefined
-      : new Group({
-        open: async () => openDirectory(identity),
-        isReady: () => this.#isReady(),
-        gather,
-        counts: () => countNames(own),
-        countsAtOnce: () => countsOf(own),
-        failed: (subject, error) => this.#warnOnce(`group ${subject}`, () =>
-          isCoded(error) ? error : new FST_LATENCY_ERR_GROUP_FAILED(subject, describe(error), causeOf(error)))
-      })
+    const group = this.#createGroup(gather, { registries, leases, scrapeMetrics: Object.values(metrics) })
     return { gather: group?.gather ?? gather, slices, metrics, group }
+  }
+
+  #createGroup (gather: Gatherer, sources: CountSources): Group | undefined {
+    const identity = this.#serverConfig === false ? undefined : identify(this.#serverConfig)
+    if (identity === undefined) return undefined
+    const { Group } = require('./group/group') as typeof import('./group/group')
+    const { openDirectory } = require('./group/directory') as typeof import('./group/directory')
+    const { countNames, countsOf } = require('./gather/counts') as typeof import('./gather/counts')
+    return new Group({
+      open: async () => openDirectory(identity),
+      isReady: () => this.#isReady(),
+      gather,
+      counts: () => countNames(sources),
+      countsAtOnce: () => countsOf(sources),
+      failed: (subject, error) => this.#warnOnce(`group ${subject}`, () =>
+        isCoded(error) ? error : new FST_LATENCY_ERR_GROUP_FAILED(subject, describe(error), causeOf(error)))
+    })
   }
 
   #isReady (): boolean {

@@ -19,7 +19,8 @@ export function readObject (
   const pathOf = (key: string): string => option === 'options' ? key : `${option}.${key}`
   for (const key of readable(option, () => Object.keys(object))) {
     if (known.includes(key) || ignored.includes(key)) continue
-    throw new FST_LATENCY_ERR_OPTION_UNKNOWN(printable(pathOf(key)), hintAt(option, key, known), known.join(', '))
+    const hint = readable(pathOf(key), () => hintAt(option, key, known, object[key]))
+    throw new FST_LATENCY_ERR_OPTION_UNKNOWN(printable(pathOf(key)), hint, known.join(', '))
   }
   return Object.fromEntries([...known, ...ignored].map(key => [key, readable(pathOf(key), () => object[key])]))
 }

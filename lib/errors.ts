@@ -36,9 +36,9 @@ export const FST_LATENCY_ERR_OPTION_CONFLICT = createError<[difference: string]>
   'The first registration of an application decides what it has one of, and a later one may leave it out: %s')
 
 export const FST_LATENCY_ERR_SERVER_LISTEN = createError<
-  [host: string, port: number, reason: string, options: ErrorOptions]
+  [address: string, reason: string, options: ErrorOptions]
 >(
-  'FST_LATENCY_ERR_SERVER_LISTEN', 'The metrics server cannot listen on host %s, port %d: %s')
+  'FST_LATENCY_ERR_SERVER_LISTEN', 'The metrics server cannot listen on %s: %s')
 
 export const FST_LATENCY_ERR_PORT_OF_APPLICATION = createError<[port: number, options: ErrorOptions]>(
   'FST_LATENCY_ERR_PORT_OF_APPLICATION',
@@ -53,13 +53,16 @@ export const FST_LATENCY_ERR_UNAUTHORIZED = createError<[requests: number, sourc
   'The metrics server has refused requests with wrong credentials: %d since the last such warning, if there was one; ' +
   'the latest came from %s')
 
-export const FST_LATENCY_ERR_CERTIFICATE = createError<[file: string, reason: string, options: ErrorOptions]>(
-  'FST_LATENCY_ERR_CERTIFICATE', 'The metrics server cannot use %s: %s')
+export const FST_LATENCY_ERR_CERTIFICATE = createError<
+  [option: string, file: string, reason: string, options: ErrorOptions]
+>(
+  'FST_LATENCY_ERR_CERTIFICATE', 'The metrics server cannot use "server.https.%s", %s: %s')
 
 export const FST_LATENCY_ERR_CLUSTER_PORT = createError(
   'FST_LATENCY_ERR_CLUSTER_PORT',
-  'A worker of a node:cluster with "server.group: false" has its own counts, and cannot share a metrics port with ' +
-  'other workers; leave the option out, or give each worker its own "server.port"')
+  'A worker of a node:cluster that is in no group has its own counts, and cannot share a metrics port with the other ' +
+  'workers; leave "server.group" out, or give each worker its own "server.port": with PM2, ' +
+  '8000 + Number(process.env.NODE_APP_INSTANCE); else what the primary gives to cluster.fork()')
 
 export const FST_LATENCY_ERR_GROUP_DIRECTORY = createError<[folder: string, problem: string, options: ErrorOptions]>(
   'FST_LATENCY_ERR_GROUP_DIRECTORY', 'The processes of a group cannot meet in "%s": %s')
@@ -101,6 +104,10 @@ export const FST_LATENCY_ERR_CALLBACK = createError<[option: string, problem: st
 
 export const FST_LATENCY_ERR_NOT_RECORDED = createError<[reason: string, options: ErrorOptions]>(
   'FST_LATENCY_ERR_NOT_RECORDED', 'A request could not be recorded: %s')
+
+export const FST_LATENCY_ERR_QUEUE_HEADER = createError<[header: string, problem: string]>(
+  'FST_LATENCY_ERR_QUEUE_HEADER',
+  'The header "%s" ("queueTime.header") does not tell how long requests waited before this process: %s')
 
 export const FST_LATENCY_ERR_METRIC_FAILED = createError<[name: string, reason: string, options: ErrorOptions]>(
   'FST_LATENCY_ERR_METRIC_FAILED', 'Metric "%s" could not be read: %s')
@@ -228,6 +235,7 @@ export function kindOf (value: unknown): string {
   if (value === undefined || value === null || value === '' || typeof value === 'boolean') return describe(value)
   if (typeof value === 'string') return `a string of ${value.length} characters`
   if (types.isPromise(value)) return 'a promise'
+  if (ArrayBuffer.isView(value)) return 'bytes'
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`
 }
 

@@ -5,6 +5,7 @@ export const leaveOut = '"routes", a function, or "config: { latency: false }" o
 const labelFunctions = '"labels", with functions'
 const ofProcess = '"processMetrics", a boolean; for anything else call collectDefaultMetrics() of prom-client'
 const ofRoute = '"endpoint" for a route of the application, or "server.path"'
+const factor = '"histogram.native.schema", where 3 is a factor of 1.09, and 2 one of 1.19'
 const statusClass = 'the label source \'status_class\' in "labels"'
 
 /**
@@ -19,6 +20,7 @@ export const meanings: Readonly<Record<string, string>> = {
   http2: '"server.https": the metrics server speaks HTTP/1.1',
   key: '"server.https.keyFile", the name of a file',
   listen: '"server.host" and "server.port"',
+  socketPath: '"server.socket"',
   tls: '"server.https"',
   url: '"server.path", or "endpoint" for a route of the application',
   // For credentials.
@@ -39,6 +41,12 @@ export const meanings: Readonly<Record<string, string>> = {
   gcDurationBuckets: ofProcess,
   labelNames: '"labels", an object of label names and their sources',
   prefix: '"histogram.name" in full; the other metrics have fixed names',
+  bucketFactor: factor,
+  factor,
+  growthFactor: factor,
+  maxBucketNumber: '"histogram.native.maxBuckets"',
+  nativeHistogramBucketFactor: factor,
+  nativeHistogramMaxBucketNumber: '"histogram.native.maxBuckets"',
   register: '"registry"',
   registers: '"registry", of which there is one',
   // Of fastify-metrics.
@@ -49,6 +57,7 @@ export const meanings: Readonly<Record<string, string>> = {
   methodBlacklist: '"ignore", a function',
   overrides: '"histogram", and "labels" with other keys',
   promClient: '"registry"',
+  'routeMetrics.enabled': '"config: { latency: false }" on routes, or not to register the plugin',
   registeredRoutesOnly: '"ignore: request => request.is404"',
   routeBlacklist: leaveOut,
   routeMetrics: '"histogram" and "labels"',
@@ -106,6 +115,8 @@ export const meanings: Readonly<Record<string, string>> = {
 
 /** Names that options have elsewhere, and why there is nothing like them here. Each is the end of "leave it out: …". */
 export const needless: Readonly<Record<string, string>> = {
+  zeroThreshold: 'it is as small as can be, so that no latency is taken for 0',
+  nativeHistogramZeroThreshold: 'it is as small as can be, so that no latency is taken for 0',
   ageBuckets: 'there is no summary',
   aggregator: 'counts are added up',
   appendTimestamp: 'samples have no timestamps',

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import { describe } from './errors'
 import {
   leaveOut, meanings, needless, routeMeanings, routeMeaningsElsewhere, sourceMeanings
@@ -7,9 +8,10 @@ import {
 const paths = [
   'histogram', 'histogram.name', 'histogram.help', 'histogram.buckets', 'histogram.native', 'histogram.native.schema',
   'histogram.native.maxBuckets', 'histogram.from', 'timeToFirstByte', 'requestSize', 'responseSize', 'queueTime',
-  'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus', 'exemplars',
-  'registry', 'processMetrics', 'endpoint',
-  'server', 'server.host', 'server.port', 'server.group', 'server.path', 'server.live', 'server.live.objective',
+  'queueTime.header', 'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'knownMethods', 'seriesLimit',
+  'inFlight', 'abortedStatus', 'exemplars', 'registry', 'processMetrics', 'endpoint',
+  'server', 'server.host', 'server.port', 'server.socket', 'server.group', 'server.path', 'server.live',
+  'server.live.objective',
   'server.live.objective.latency', 'server.live.objective.share', 'server.live.traceUrl', 'server.start',
   'server.lastScrapeSeconds', 'server.https', 'server.https.certFile', 'server.https.keyFile',
   'server.https.clientCaFile', 'server.auth', 'server.auth.users', 'server.auth.tokens',
@@ -42,9 +44,15 @@ export function meaningAtRoute (option: string, value: unknown): { meaning: stri
 
 /**
  * What was probably meant by a name that is unknown in the value of an option. Empty if there is no guess. `option` is
- * `options` for the options of the plugin.
+ * `options` for the options of the plugin. An option of fastify-metrics has others in it: they tell more than its name.
  */
-export function hintAt (option: string, name: string, known: readonly string[]): string {
+export function hintAt (option: string, name: string, known: readonly string[], value: unknown): string {
+  const inner = name === 'routeMetrics' && isParts(value) ? Object.keys(value).slice(0, 3) : []
+  const hints = inner.map(inner => `"${inner}"${hintAtName(name, inner, known)}`).filter(hint => hint.includes('('))
+  return hints.length === 0 ? hintAtName(option, name, known) : `: ${hints.join(', ')}`
+}
+
+function hintAtName (option: string, name: string, known: readonly string[]): string {
   const [table, reasons] = option === 'config.latency' ? [routeMeanings, {}] : [meanings, needless]
   const find = (name: string): string | undefined => {
     const meaning = entry(table, `${option}.${name}`) ?? placeOf(option, name) ?? entry(table, name)
@@ -72,8 +80,34 @@ function placeOf (option: string, name: string): string | undefined {
  */
 export function hintAbout (option: string, value: unknown, isValid: (value: unknown) => boolean): string {
   for (const form of formsOf(value, option)) if (isValid(form)) return didYouMean(describe(form))
-  if (Number.isNaN(value)) return ' (Number() makes it of undefined, such as an environment variable that is not set)'
-  return didYouMean(entry(valueMeanings, option)?.(value))
+  if (Number.isNaN(value)) return ` (Number() makes it of undefined, ${notSet})`
+  const part = option.slice(option.lastIndexOf('.') + 1)
+  return didYouMean((entry(valueMeanings, option) ?? entry(valueMeanings, part))?.(value) ?? ofUnfinished(value))
+}
+
+/** What is meant by a value that is still to be asked for. */
+function ofUnfinished (value: unknown): string | undefined {
+  if (typeof value === 'function') return 'what this function returns: it has to be called'
+  return types.isPromise(value) ? 'what this promise resolves to: write await before it' : undefined
+}
+
+const notSet = 'such as an environment variable that is not set'
+
+/** What was probably meant by a text that has to be given, and is not there. Empty if there is something else. */
+export function hintAboutMissing (value: unknown): string {
+  return value === undefined || value === '' ? ` (${notSet}?)` : ''
+}
+
+/** Contents of a file, which may be a private key: PEM, or the base64 in it. */
+export const fileContents = /-----|^M[CHI][A-Za-z0-9+/\s]{60,}=*\s*$/
+
+/** What was probably meant by something that is not the name of a file. */
+export function hintAboutFile (value: unknown): string {
+  if (ArrayBuffer.isView(value) || (typeof value === 'string' && fileContents.test(value))) {
+    return didYouMean('the name of the file, which is read here, and again when it has changed')
+  }
+  if (value instanceof URL) return didYouMean('fileURLToPath() of node:url with it')
+  return hintAboutMissing(value) || didYouMean(ofUnfinished(value))
 }
 
 /** What was probably meant by a value that stands for nothing in other programs. Empty if it does not. */
@@ -150,6 +184,20 @@ function ofHistogram (value: unknown): string | undefined {
   return ofDefault(value)
 }
 
+/** What is meant by the parameters of functions of prom-client, or by one of them that is not called. */
+function ofBuckets (value: unknown): string | undefined {
+  if (typeof value === 'function') return 'what this function returns, as linearBuckets(0.1, 0.1, 10) of prom-client'
+  const { start, width, factor, count } = Object(value) as Record<string, unknown>
+  if (typeof start !== 'number' || typeof count !== 'number') return undefined
+  return typeof factor === 'number'
+    ? `exponentialBuckets(${start}, ${factor}, ${count}) of prom-client`
+    : `linearBuckets(${start}, ${String(width)}, ${count}) of prom-client`
+}
+
+function isParts (value: unknown): value is Readonly<Record<string, unknown>> {
+  return Object.prototype.toString.call(value) === '[object Object]'
+}
+
 /** What is meant by true for an option that has a default. */
 function ofDefault (value: unknown): string | undefined {
   return value === true ? 'to leave it out' : undefined
@@ -166,9 +214,18 @@ const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefi
     : value === null || value === 0 ? 'false' : value === true ? 'to leave it out' : undefined,
   'config.latency.route': value => value === false ? '"config: { latency: false }"' : undefined,
   constLabels: value => Array.isArray(value) ? 'an object of names and values' : undefined,
-  endpoint: value => value === true ? "a path, such as '/metrics'" : undefined,
+  buckets: ofBuckets,
+  endpoint: value => {
+    const { path, url = path } = Object(value) as { path?: unknown, url?: unknown }
+    if (typeof url === 'string' && url.startsWith('/')) return describe(url)
+    return value === true || isParts(value) ? "a path, such as '/metrics'" : undefined
+  },
   histogram: ofHistogram,
   ignore: value => isPattern(value) ? leaveOut : undefined,
+  knownMethods: value => {
+    const methods: unknown = typeof value === 'string' && value !== '' ? value.split(/[\s,]+/) : value
+    return Array.isArray(methods) ? describe(methods.map(method => String(method).toUpperCase())) : undefined
+  },
   processMetrics: value => {
     const given = typeof value === 'string' && value !== '' ? { prefix: value } : value
     if (typeof given !== 'object' || given === null) return undefined
@@ -218,7 +275,10 @@ const valueMeanings: Readonly<Record<string, (value: unknown) => string | undefi
     return policy && describe(policy)
   },
   timeToFirstByte: ofHistogram,
-  queueTime: ofHistogram,
+  queueTime: value => typeof value === 'string' && value.includes('-')
+    ? `{ header: ${describe(value)} }`
+    : ofHistogram(value),
+  'queueTime.header': value => value === true ? "'x-request-start'" : undefined,
   requestSize: ofHistogram,
   responseSize: ofHistogram
 }
@@ -228,7 +288,7 @@ export function hintAboutLabels (value: unknown, sources: readonly string[]): st
   if (value === null || value === false) return didYouMean('{}, no labels')
   if (value === true) return didYouMean(ofDefault(value))
   const names = typeof value === 'string' ? value.split(/[\s,]+/) : value instanceof Set ? [...value] : value
-  if (!Array.isArray(names)) return ''
+  if (!Array.isArray(names)) return didYouMean(ofUnfinished(value))
   const labels = names.slice(0, 5).map(name => [String(name), sourceOf(String(name), sources) ?? 'a source'])
   return didYouMean(describe(Object.fromEntries(labels)))
 }
@@ -271,9 +331,11 @@ function entry<T> (table: Readonly<Record<string, T>>, name: string): T | undefi
 /** The name that differs from another one by case, or by one letter in four at the most. */
 function nearest (name: string, names: readonly string[]): string | undefined {
   const most = Math.floor(name.length / 4)
-  const distances = names.map(other => distance(name.toLowerCase(), other.toLowerCase()))
+  // The options of every route are compared, and most need no more than their length.
+  const similar = names.filter(other => Math.abs(other.length - name.length) <= most)
+  const distances = similar.map(other => distance(name.toLowerCase(), other.toLowerCase()))
   const least = Math.min(...distances)
-  return least <= most ? names[distances.indexOf(least)] : undefined
+  return least <= most ? similar[distances.indexOf(least)] : undefined
 }
 
 /** How many letters have to be changed, added, left out or swapped with the next one to make one text of another. */

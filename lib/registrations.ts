@@ -9,7 +9,8 @@ import {
   FST_LATENCY_ERR_REGISTRY_FAILED, FST_LATENCY_ERR_UNIT, givenRegistry, isCoded, settled, type Warn, type WarnOnce
 } from './errors'
 import { namesOf, type NamedMetric } from './exposition/sample-names'
-import { hiddenFamilies } from './gather/registries'
+import { hiddenFamilies } from './gather/hidden-families'
+import { OwnRegistry, type AnyRegistry } from './gather/own-registry'
 import {
   Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeDefinition, type OwnMetric
 } from './gather/registered-metrics'
@@ -18,12 +19,13 @@ import type { HistogramDefinition } from './histogram/family'
 import type { HistogramConfig } from './histogram/options'
 import { SeriesIndex } from './histogram/series-index'
 import type { ValueDefinition } from './histogram/values'
-import { Arrivals } from './http/arrivals'
+import type { Arrivals } from './http/arrivals'
 import { createExemplarSource, type ExemplarSource } from './request/exemplars'
 import { Instrument } from './request/instrument'
 import { labelsThatTell } from './request/label-sources'
 import { measures, queueTime, type Measure } from './request/measures'
 import type { OpenRequestsFact } from './request/open-requests'
+import { ProxiedWaits } from './request/proxied-waits'
 import { Recorder } from './request/recorder'
 import { watchRouteOptions, type RouteOptionsLog } from './request/route-options'
 import { scrapeMetrics } from './scrape/scrape-metrics'
@@ -54,15 +56,12 @@ interface Recorded {
   readonly measured: readonly Measured[]
   readonly config: Config
   readonly exemplarOf: ExemplarSource | undefined
+  readonly proxiedWaits?: ProxiedWaits | undefined
 }
 
 export interface RegistrationsOptions {
   /** The registry of all metrics, unless a registration names another one. */
-  readonly registry: RegistryLike
-  /**
-   * The registry that belongs to the application itself. Its metrics can still be read when the application has closed.
-   */
-  readonly ownRegistry: RegistryLike
+  readonly registry: AnyRegistry
   readonly warn: Warn
   readonly warnOnce: WarnOnce
   readonly informOnce: RouteOptionsLog['informOnce']
@@ -89,6 +88,11 @@ const metrics = {
     type: 'counter',
     name: 'http_requests_rejected_total',
     help: 'Requests that were answered before any hook of the application could run.'
+  },
+  queueHeaderRefused: {
+    type: 'counter',
+    name: 'fastify_latency_queue_header_refused_total',
+    help: 'Requests of trusted proxies whose header tells a time that cannot be, or none.'
   },
   overflowed: {
     type: 'counter',
@@ -134,7 +138,7 @@ export class Registrations {
   readonly #shown = new Set<Instrument>()
   /** Functions to call when the application closes. */
   readonly #releases: Array<() => void> = []
-  readonly #registries = new Set<RegistryLike>()
+  readonly #registries = new Set<AnyRegistry>()
   #arrivals: Arrivals | undefined
   /** What keeps the metrics of the registrations in their registries. */
   readonly leases = new Set<Lease>()
@@ -144,7 +148,7 @@ export class Registrations {
   }
 
   /** Every registry that holds metrics of a registration. */
-  get registries (): Iterable<RegistryLike> {
+  get registries (): Iterable<AnyRegistry> {
     return this.#registries
   }
 
@@ -163,7 +167,9 @@ export class Registrations {
     return this.#registrations.map(({ config, measured, waits }) => ({
       config,
       histograms: [
-        ...measured.filter(isTime).map(one => showHistogram(one, config.labels)),
+        ...measured.filter(isTime).map(one => ({
+          ...showHistogram(one, config.labels), ...one === measured[0] && showWaits(config)
+        })),
         ...waits.map(one => showHistogram(one, config.queueTime!.labels))
       ]
     }))
@@ -171,7 +177,7 @@ export class Registrations {
 
   /** Makes the requests of a context be recorded as one registration asks for. Nothing changes if they already are. */
   add (context: FastifyInstance, config: Config): void {
-    const registry = config.registry ?? this.#options.registry
+    const registry = this.#registryOf(config)
     const labelNames = [...Object.keys(config.labels), ...Object.keys(config.constLabels)]
     this.#checkNames(config)
     const wanted = findHistograms(registry, config, labelNames)
@@ -187,14 +193,20 @@ export class Registrations {
     instrument.add(this.#createRecorder(registry, { measured, config, exemplarOf }))
     if (config.exemplars === true) instrument.watchSpans()
     if (config.inFlight) this.#showOpen(registry, instrument)
-    if (config.busyTime) instrument.countBusyTime(this.#counter(registry, metrics.busyTime))
+    const busyTime = config.busyTime ? this.#counter(registry, metrics.busyTime) : undefined
+    if (busyTime !== undefined) instrument.countBusyTime(busyTime)
     if (config.queueTime !== undefined) {
-      const { labels, ...histogram } = config.queueTime
+      const { labels, header, ...histogram } = config.queueTime
       const recorded = { ...config, labels, histogram: { ...histogram, from: 'router' }, ignore: undefined } as const
-      instrument.addWaits(this.#createRecorder(registry, { measured: measuredWaits, config: recorded, exemplarOf }))
+      const proxiedWaits = header === undefined ? undefined : this.#createProxiedWaits(registry, header)
+      instrument.addWaits(
+        this.#createRecorder(registry, { measured: measuredWaits, config: recorded, exemplarOf, proxiedWaits }))
       this.#watchArrivals(context, instrument, measuredWaits[0]!.histogram)
     }
-    if (config.histogram.from === 'arrival') this.#watchArrivals(context, instrument, measured[0]!.histogram)
+    if (config.histogram.from === 'arrival') {
+      this.#watchArrivals(context, instrument, measured[0]!.histogram)
+      if (busyTime !== undefined) this.#watchArrivals(context, instrument, busyTime)
+    }
   }
 
   /** Removes from all registries what this application has added. A registry may outlive the application. */
@@ -203,6 +215,12 @@ export class Registrations {
     this.#arrivals?.stop()
     for (const instrument of this.#instruments.values()) instrument.release()
     for (const release of this.#releases) release()
+  }
+
+  /** The registry of a registration, for which the user may have given that of the application. */
+  #registryOf ({ registry }: Config): AnyRegistry {
+    const { registry: first } = this.#options
+    return registry === undefined || (first instanceof OwnRegistry && first.is(registry)) ? first : registry
   }
 
   /** Checks that samples of the histograms have other names than those of all other metrics of this application. */
@@ -243,7 +261,7 @@ export class Registrations {
    * instrument of the outermost context only. If this context is inside another watched one, its instrument does not
    * count them; the instruments of contexts inside it stop counting them.
    */
-  #instrument (context: FastifyInstance, registry: RegistryLike, { constLabels }: Config): Instrument {
+  #instrument (context: FastifyInstance, registry: AnyRegistry, { constLabels }: Config): Instrument {
     // An empty label is none to Prometheus: with it, a series could be the same as one of another registration.
     const present = Object.entries(constLabels).filter(([, value]) => value !== '')
     const instrument = new Instrument(context, {
@@ -267,7 +285,7 @@ export class Registrations {
   }
 
   /** Shows the open requests of an instrument in the gauges. A second call for the same instrument changes nothing. */
-  #showOpen (registry: RegistryLike, instrument: Instrument): void {
+  #showOpen (registry: AnyRegistry, instrument: Instrument): void {
     if (this.#shown.has(instrument)) return
     this.#shown.add(instrument)
     const show = (fact: OpenRequestsFact, definition: GaugeDefinition): void => {
@@ -282,7 +300,7 @@ export class Registrations {
 
   /** Registers the histograms that are missing. All of them have the index of the first one. */
   #registerHistograms (
-    registry: RegistryLike, wanted: readonly Wanted[], labelNames: readonly string[]
+    registry: AnyRegistry, wanted: readonly Wanted[], labelNames: readonly string[]
   ): Measured[] {
     const index = wanted[0]?.existing?.family.index ?? new SeriesIndex(labelNames)
     return wanted.map(({ measure, definition, existing }) => {
@@ -291,34 +309,41 @@ export class Registrations {
     })
   }
 
-  /** Has an instrument note when requests arrive, since a histogram depends on that. */
-  #watchArrivals (context: FastifyInstance, instrument: Instrument, histogram: RegisteredHistogram): void {
+  /** Has an instrument note when requests arrive, since a metric depends on that. */
+  #watchArrivals (context: FastifyInstance, instrument: Instrument, metric: OwnMetric): void {
+    const { Arrivals } = require('./http/arrivals') as typeof import('./http/arrivals')
     const arrivals = this.#arrivals ??= new Arrivals(rootOf(context))
     instrument.watchArrivals(arrivals)
-    this.#attach(histogram.updates, arrivals.settle)
+    this.#attach(metric.updates, arrivals.settle)
   }
 
-  #createRecorder (registry: RegistryLike, { measured, config, exemplarOf }: Recorded): Recorder {
+  #createRecorder (registry: AnyRegistry, { measured, ...recorded }: Recorded): Recorder {
     const overflowed = this.#counter(registry, metrics.overflowed)
     const { index } = measured[0]!.histogram.family
     const columns = measured.map(({ measure, histogram }) =>
       ({ measure, family: histogram.familyIn(index) }))
-    const labels = { histogram: config.histogram.name }
+    const labels = { histogram: recorded.config.histogram.name }
     const onOverflow = (): void => overflowed.increment(labels)
     const { warn, warnOnce } = this.#options
-    return new Recorder({ index, columns, config, exemplarOf, warn, warnOnce, onOverflow })
+    return new Recorder({ index, columns, ...recorded, warn, warnOnce, onOverflow })
   }
 
-  #counter (registry: RegistryLike, definition: ValueDefinition): RegisteredCounter {
+  #createProxiedWaits (registry: AnyRegistry, header: string): ProxiedWaits {
+    const refused = this.#counter(registry, metrics.queueHeaderRefused)
+    return new ProxiedWaits({ header, refused, warnOnce: this.#options.warnOnce })
+  }
+
+  #counter (registry: AnyRegistry, definition: ValueDefinition): RegisteredCounter {
     const create = (): RegisteredCounter => new RegisteredCounter(definition)
     return this.#hold(registry, findOrRegister(registry, definition.name, RegisteredCounter, create))
   }
 
   /** Keeps a metric in its registry until this application closes. */
-  #hold<M extends OwnMetric> (registry: RegistryLike, metric: M): M {
+  #hold<M extends OwnMetric> (registry: AnyRegistry, metric: M): M {
     const lease = new Lease(registry, metric)
     this.leases.add(lease)
-    if (registry !== this.#options.ownRegistry) this.#releases.push(() => this.#release(lease))
+    // The metrics of the application's own registry can still be read when the application has closed.
+    if (!(registry instanceof OwnRegistry)) this.#releases.push(() => this.#release(lease))
     return metric
   }
 
@@ -366,12 +391,12 @@ export class Registrations {
  * Everything that a registration measures, the latency first, and the histograms that are in the registry already.
  * Throws if a registration with these options is not possible, before anything is changed.
  */
-function findHistograms (registry: RegistryLike, config: Config, labelNames: readonly string[]): Wanted[] {
+function findHistograms (registry: AnyRegistry, config: Config, labelNames: readonly string[]): Wanted[] {
   return measures.flatMap(measure => findHistogram(registry, measure, config[measure.option], labelNames))
 }
 
 /** The histogram of how long requests waited, if there is to be one. It has labels of its own. */
-function findWaits (registry: RegistryLike, config: Config): Wanted[] {
+function findWaits (registry: AnyRegistry, config: Config): Wanted[] {
   return findHistogram(registry, queueTime, config.queueTime, waitLabels(config))
 }
 
@@ -380,7 +405,7 @@ function waitLabels ({ queueTime, constLabels }: Config): string[] {
 }
 
 function findHistogram (
-  registry: RegistryLike, measure: Measure, histogram: HistogramConfig | undefined, labelNames: readonly string[]
+  registry: AnyRegistry, measure: Measure, histogram: HistogramConfig | undefined, labelNames: readonly string[]
 ): Wanted[] {
   if (histogram === undefined) return []
   const { name, help, upperBounds, native } = histogram
@@ -413,7 +438,7 @@ function checkSame (
 type Kind<M> = abstract new (...parameters: never[]) => M
 
 /** The metric of this name and kind, or undefined if there is none. Throws if the name belongs to another metric. */
-function find<M extends OwnMetric> (registry: RegistryLike, name: string, Kind: Kind<M>): M | undefined {
+function find<M extends OwnMetric> (registry: AnyRegistry, name: string, Kind: Kind<M>): M | undefined {
   return ask('getSingleMetric', name, () => {
     const existing = settled(registry.getSingleMetric(name)) as NamedMetric | undefined
     if (existing === undefined || existing instanceof Kind) return existing
@@ -422,11 +447,11 @@ function find<M extends OwnMetric> (registry: RegistryLike, name: string, Kind: 
   })
 }
 
-function findOrRegister<M extends OwnMetric> (registry: RegistryLike, name: string, Kind: Kind<M>, create: () => M): M {
+function findOrRegister<M extends OwnMetric> (registry: AnyRegistry, name: string, Kind: Kind<M>, create: () => M): M {
   return find(registry, name, Kind) ?? register(registry, create())
 }
 
-function register<M extends OwnMetric> (registry: RegistryLike, metric: M): M {
+function register<M extends OwnMetric> (registry: AnyRegistry, metric: M): M {
   ask('registerMetric', metric.name, () => settled(registry.registerMetric(metric)))
   return metric
 }
@@ -457,6 +482,14 @@ function showHistogram ({ measure: { option }, histogram }: Measured, labels: Co
   }
 }
 
+/** What is known of the waits of the requests in a histogram of latency. */
+function showWaits ({ queueTime, busyTime: hasBusyTime }: Config) {
+  return {
+    ...queueTime !== undefined && { waits: { name: queueTime.name, upperBounds: queueTime.upperBounds } },
+    ...hasBusyTime && { hasBusyTime }
+  }
+}
+
 /** In which options two registrations differ that record requests in different ways. Empty if they record alike. */
 function recordingDifferences (first: Config, second: Config): string {
   const [before, after] = [recordingOptions(first), recordingOptions(second)]
@@ -465,7 +498,9 @@ function recordingDifferences (first: Config, second: Config): string {
 
 /** The options that two registrations must have in common to record requests in the same way. */
 function recordingOptions (config: Config): Record<string, unknown> {
-  const { labels, constLabels, routes, ignore, seriesLimit, busyTime, abortedStatus = 'reply', exemplars } = config
+  const {
+    labels, constLabels, routes, ignore, knownMethods, seriesLimit, busyTime, abortedStatus = 'reply', exemplars
+  } = config
   const measured = [...measures, queueTime].map(({ option }) => {
     const { upperBounds: buckets, ...histogram } = config[option] ?? { upperBounds: undefined }
     return [option, config[option] && { ...histogram, buckets }] as const
@@ -475,6 +510,7 @@ function recordingOptions (config: Config): Record<string, unknown> {
     constLabels,
     routes,
     ignore,
+    knownMethods,
     seriesLimit,
     busyTime,
     abortedStatus,

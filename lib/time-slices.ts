@@ -62,3 +62,10 @@ export function runAtOnce<T> (steps: Generator<undefined, T>): T {
   while (step.done !== true) step = steps.next()
   return step.value
 }
+
+/** Runs steps, between which others may use the event loop, and resolves to what they return. */
+export async function inSlices<T> (steps: Generator<undefined, T>, slices: TimeSlices): Promise<T> {
+  let step = steps.next()
+  for (; step.done !== true; step = steps.next()) await slices.next()
+  return step.value
+}

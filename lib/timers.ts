@@ -1,6 +1,5 @@
 import { Socket } from 'node:net'
 import timers from 'node:timers'
-import { MessageChannel } from 'node:worker_threads'
 
 /** A timer that does not keep the process alive after `unref()`. */
 export interface Timer {
@@ -21,6 +20,7 @@ const substitutes: Timers = {
   setTimeout: (callback, ms) => new Socket().setTimeout(Math.max(ms, 1), callback) as Timer,
   clearTimeout: timer => { (timer as Socket | undefined)?.destroy() },
   setImmediate: callback => {
+    const { MessageChannel } = require('node:worker_threads') as typeof import('node:worker_threads')
     const { port1, port2 } = new MessageChannel()
     port1.once('message', () => {
       port1.close()

@@ -75,7 +75,7 @@ t.test('while the files cannot be used the last certificate stays, and each chan
   await isServed('first')
   await isServed('first')
   t.match(warnings, [
-    { code: 'FST_LATENCY_ERR_CERTIFICATE', message: /^The metrics server cannot use .*key\.pem: .*mismatch/ }
+    { code: 'FST_LATENCY_ERR_CERTIFICATE', message: /^The metrics server cannot use "server\.https\.keyFile", .*key\.pem: .*mismatch/ }
   ])
   files.remove('key.pem')
   await isServed('first')
@@ -182,11 +182,11 @@ t.test('certificates that cannot be used are refused when the plugin is register
   const [one, other] = await Promise.all([issue(ca, 'one'), issue(ca, 'other')])
   const good = { certFile: files.write('cert.pem', one.cert), keyFile: files.write('key.pem', one.key) }
   const cases: Array<[https: object, message: RegExp]> = [
-    [{ ...good, certFile: '/nowhere/cert.pem' }, /cannot use \/nowhere\/cert\.pem: ENOENT/],
+    [{ ...good, certFile: '/nowhere/cert.pem' }, /cannot use "server\.https\.certFile", \/nowhere\/cert\.pem: ENOENT/],
     [{ ...good, keyFile: files.write('other.pem', other.key) }, /key values mismatch/],
     [{ ...good, certFile: files.write('bad-cert.pem', 'none') }, /bad-cert\.pem: /],
     [{ ...good, keyFile: files.write('bad-key.pem', 'none') }, /bad-key\.pem: /],
-    [{ ...good, clientCaFile: files.write('ca.pem', 'none') }, /ca\.pem: /],
+    [{ ...good, clientCaFile: files.write('ca.pem', 'none') }, /"server\.https\.clientCaFile", .*ca\.pem: /],
     [
       { ...good, clientCaFile: files.write('broken.pem', `A comment\n${ca.cert}\n${ca.cert.slice(0, 100)}`) },
       /broken\.pem: /

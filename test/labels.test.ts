@@ -71,6 +71,17 @@ t.test('a request that matches no route is counted under one route, and its meth
   ])
 })
 
+t.test('the known methods can be replaced', async t => {
+  const { app, address } = await createListening(t, { knownMethods: ['PROPFIND', 'GET'] }, app => {
+    app.post('/', async () => 'x')
+  })
+  for (const method of ['GET', 'POST', 'PROPFIND', 'PURGE']) await send(`${address}/none`, method)
+  await send(`${address}/`, 'POST')
+  t.same(await counts(app.latency.url), [
+    ['GET unmatched 404', 1], ['POST / 200', 1], ['PROPFIND unmatched 404', 1], ['_OTHER unmatched 404', 2]
+  ])
+})
+
 t.test('labels are renamed, left out and put in order by the option', async t => {
   const { app, address } = await createListening(t, { labels: { code: 'status_class', path: 'route' } }, app => {
     app.get('/:code', async (request, reply) => reply.code(Number((request.params as { code: string }).code)).send())
@@ -581,6 +592,17 @@ t.test('a request whose properties throw is counted, without labels, and that is
     await setImmediate()
     t.same(warnings.map(({ code }) => code), ['FST_LATENCY_ERR_REQUEST_UNREADABLE'])
     t.same(await counts(app.latency.url), [['_INVALID _INVALID _INVALID', 2]], property)
+  }
+})
+
+t.test('a method that a handler has replaced by something else is another one', async t => {
+  for (const method of [5, null, { toString: () => 'GET' }]) {
+    const { app, address } = await createListening(t, { inFlight: false, labels: { method: 'method' } }, app => {
+      app.addHook('onSend', async request => { Object.defineProperty(request, 'method', { value: method }) })
+      app.get('/', async () => 'x')
+    })
+    await send(address)
+    t.same(await counts(app.latency.url), [['_OTHER', 1]], String(method))
   }
 })
 

@@ -298,6 +298,35 @@ t.test('its data begin with everything since the start, of every kind of ending'
   await Promise.all(answers)
 })
 
+t.test('its data have what requests waited, of all routes together, and how busy the loop was, by route', async t => {
+  const { app, address } = await createListening(t, {
+    queueTime: { buckets: [10, 20], labels: { path: 'route' } }, busyTime: true, timeToFirstByte: true
+  }, app => {
+    for (const path of ['/a', '/b']) {
+      app.get(path, async () => {
+        for (const end = performance.now() + 5; performance.now() < end;);
+        return 'x'
+      })
+    }
+  })
+  for (const path of ['/a', '/a', '/b']) await (await fetch(address + path)).text()
+  const values = read(await ask(app), 12)
+  t.match(values, { 'application waited 0': 3, 'application waited 1': undefined, 'application waited 2': undefined })
+  t.ok(values['application waited sum']! < 10)
+  for (const [path, seconds] of [['/a', 0.01], ['/b', 0.005]] as const) {
+    t.ok(values[`GET ${path} busy `]! >= seconds, path)
+    t.ok(values[`GET ${path} busy `]! <= values[`GET ${path} sum`]!, path)
+  }
+  const page = await (await fetch(new URL('/live', app.latency.url!))).text()
+  t.match(dataOf(page), {
+    histograms: [
+      { waits: { name: 'http_request_queue_seconds', upperBounds: [10, 20] }, hasBusyTime: true },
+      { name: 'http_request_first_byte_seconds', waits: undefined, hasBusyTime: undefined },
+      { name: 'http_request_queue_seconds', waits: undefined, hasBusyTime: undefined }
+    ]
+  })
+})
+
 t.test('samples say what has changed, once, and are shared by all who look', async t => {
   const { app, address } = await createListening(t, { histogram: { buckets: [10] } }, app => {
     app.get('/a', async () => 'x')
@@ -505,7 +534,9 @@ t.test('the page says how to turn on what it does not show', async t => {
     return (await fetch(new URL('/live', app.latency.url!))).text()
   }
   const little = await pageOf({ labels: {}, inFlight: false })
-  const hints = ['native: true', 'exemplars: true', 'timeToFirstByte: true', 'queueTime: true', 'inFlight: true']
+  const hints = [
+    'native: true', 'exemplars: true', 'timeToFirstByte: true', 'queueTime: true', 'busyTime: true', 'inFlight: true'
+  ]
   t.match(little, 'What could be here too')
   for (const text of [...hints, 'tells 4xx and 5xx apart', 'objective']) {
     t.match(little, text)
@@ -516,8 +547,11 @@ t.test('the page says how to turn on what it does not show', async t => {
     exemplars: true,
     timeToFirstByte: true,
     queueTime: true,
+    busyTime: true,
     server: { ...anyPort, live: { objective: { latency: 1, share: 0.5 } } }
   })
+  t.match(all, /id="waited"[^]*but "Waited"[^]*Loop busy/)
+  t.notMatch(little, /id="waited"|Loop busy/)
   t.match(all, /id="buckets".*id="slowest"|id="slowest"[^]*id="buckets"/)
   t.notMatch(little, /id="buckets"|id="slowest"/)
   t.notMatch(all, 'What could be here too')
@@ -548,6 +582,10 @@ t.test('queries name the histogram, its labels and the window', async t => {
   t.equal(row.oldest, 'max(http_request_oldest_seconds{method="GET",route="/\\"\\\\\\n"})')
   t.equal(row['loop-busy'], 'sum(rate(nodejs_eventloop_active_seconds_total[60s])) / ' +
     '(sum(rate(nodejs_eventloop_active_seconds_total[60s])) + sum(rate(nodejs_eventloop_idle_seconds_total[60s])))')
+  t.equal(row.waited, undefined)
+  const waiting = { histogram: { ...histogram, waits: { name: 'w', upperBounds } }, processMetrics: true, route: '/' }
+  t.equal(queries({ ...waiting, seconds: 60 }).waited, 'sum(rate(w_sum[60s])) / sum(rate(w_count[60s]))')
+  t.equal(queries({ ...waiting, seconds: undefined }).waited, 'sum(w_sum) / sum(w_count)')
   t.equal(row.loop, 'sum(irate(nodejs_eventloop_active_seconds_total[5m]))')
   t.notMatch(row.failures, 'rejected')
 

@@ -40,6 +40,25 @@ t.test('the metric, its labels and its buckets are those of the semantic convent
   ])
 })
 
+t.test('sizes have the names, units and labels of the semantic conventions', async t => {
+  const options = { ...openTelemetry, requestSize: true, responseSize: true }
+  const { app, address } = await createListening(t, options, app => { app.post('/', async () => 'reply') })
+  await (await fetch(address, { method: 'POST', body: 'request' })).text()
+  const exposition = await scrape(app.latency.url)
+  const labels = {
+    http_request_method: 'POST',
+    http_route: '/',
+    http_response_status_code: '200',
+    error_type: '',
+    url_scheme: 'http',
+    network_protocol_version: '1.1'
+  }
+  for (const [metric, bytes] of [['request', 7], ['response', 5]] as const) {
+    const name = `http_server_${metric}_body_size_bytes`
+    t.equal(exposition.value(`${name}_sum`, labels), bytes, name)
+  }
+})
+
 t.test('the preset is data: it can be spread and overridden, and not changed for others', async t => {
   const { app } = await createListening(t, {
     ...openTelemetry,

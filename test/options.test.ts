@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import Fastify from 'fastify'
-import { Registry } from 'prom-client'
+import { exponentialBuckets, linearBuckets, Registry } from 'prom-client'
 import type { Options } from '..'
 import latency from '../lib'
 import { parseOptions } from '../lib/config'
@@ -25,6 +25,7 @@ t.test('every option has a default', async t => {
     constLabels: {},
     routes: undefined,
     ignore: undefined,
+    knownMethods: ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY'],
     seriesLimit: 2000,
     inFlight: true,
     abortedStatus: 499,
@@ -55,9 +56,10 @@ t.test('every option has a default', async t => {
   t.equal(parseOptions({ timeToFirstByte: false }).timeToFirstByte, undefined)
   const queueTime = {
     name: 'http_request_queue_seconds',
-    help: 'Estimated time for which requests waited for a busy event loop before it received them, in seconds.',
+    help: 'Estimated time for which requests waited before the router received them, in seconds.',
     upperBounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
-    labels: {}
+    labels: {},
+    header: undefined
   }
   t.same(parseOptions({ queueTime: true }).queueTime, queueTime)
   t.same(parseOptions({ queueTime: {} }).queueTime, queueTime)
@@ -192,7 +194,8 @@ t.test('unknown options are refused by name', async t => {
   const cases: Array<[options: unknown, message: string]> = [
     [{ histogramm: {} }, 'Unknown option "histogramm" (did you mean "histogram"?); known here: histogram, ' +
       'timeToFirstByte, requestSize, responseSize, queueTime, busyTime, labels, constLabels, routes, ignore, ' +
-      'seriesLimit, inFlight, abortedStatus, exemplars, registry, processMetrics, server, endpoint, scrape'],
+      'knownMethods, seriesLimit, inFlight, abortedStatus, exemplars, registry, processMetrics, server, endpoint, ' +
+      'scrape'],
     [{ unheardOf: 1 }, 'Unknown option "unheardOf"; known here: histogram, '],
     [{ 'a\nb': 1 }, 'Unknown option "a\\nb"; known here: histogram, '],
     [{ histogram: { boundaries: [1] } },
@@ -204,7 +207,7 @@ t.test('unknown options are refused by name', async t => {
     [{ enableExemplars: true }, 'Unknown option "enableExemplars" (did you mean "exemplars"?); known here: histogram'],
     [
       { server: { prot: 1 } }, 'Unknown option "server.prot" (did you mean "port"?); ' +
-        'known here: host, port, group, path, live, start, lastScrapeSeconds, https, auth'
+        'known here: host, port, socket, group, path, live, start, lastScrapeSeconds, https, auth'
     ],
     [{ server: { auth: { user: {} } } },
       'Unknown option "server.auth.user" (did you mean "users"?); known here: users, tokens'],
@@ -312,6 +315,8 @@ t.test('what is meant by a value of another kind is said', async t => {
     [{ histogram: { buckets: [0.5, 0.1, 0.5] } }, '[ 0.1, 0.5 ]'],
     [{ histogram: { buckets: new Set([0.1, 0.5]) } }, '[ 0.1, 0.5 ]'],
     [{ timeToFirstByte: { buckets: Float64Array.of(0.1) } }, '[ 0.1 ]'],
+    [{ knownMethods: 'GET, PROPFIND' }, "[ 'GET', 'PROPFIND' ]"],
+    [{ knownMethods: ['get'] }, "[ 'GET' ]"],
     [{ seriesLimit: '2000' }, '2000'],
     [{ seriesLimit: Infinity },
       'as many as there may be, such as 100000: without a limit, clients could fill the memory'],
@@ -471,6 +476,8 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['constLabels.a', 'a string', 1, undefined],
     ['constLabels.route', 'a name that is not in "labels" too', 'x'],
     ['ignore', 'a function', true, {}],
+    ['knownMethods', "an array of at least one method in capital letters, such as 'PROPFIND'", 'GET', [],
+      ['get'], [''], [1], {}, null],
     ['seriesLimit', count, 0, -1, 1.5, Infinity, 2 ** 53, '1'],
     ['inFlight', boolean, 1, 'true', null],
     ['abortedStatus', "a status code from 100 to 599, or 'reply'", 99, 600, 200.5, '499', ''],
@@ -484,6 +491,8 @@ t.test('wrong values are refused: the error names the option, the rule and the v
     ['queueTime.labels.a',
       "'method', 'route', 'status', 'status_class', 'matched_route', 'sent_status', 'error_type', 'scheme', " +
       "'protocol_version' or a function", 'url'],
+    ['queueTime.header', "the name of a header, such as 'x-request-start'",
+      '', ':path', 'x request', 'é', 1, null, [], {}],
     ['busyTime', boolean, 1, {}],
     ['timeToFirstByte.name', name, ''],
     ['registry',
@@ -581,13 +590,13 @@ t.test('what is wrong with a secret, and where, is said without showing it', asy
     [{ https: { certFile: `${base64}\n${base64}\n` } }, 'server.https.certFile', file,
       'a string with the contents of a file'],
     [{ https: { certFile: 'tls.crt\n' } }, 'server.https.certFile', file, 'a string with a line break at its end'],
-    [{ https: { certFile: 'c', keyFile: Buffer.from('hunter2') } }, 'server.https.keyFile', file, 'an object']
+    [{ https: { certFile: 'c', keyFile: Buffer.from('hunter2') } }, 'server.https.keyFile', file, 'bytes']
   ]
   for (const [server, option, rule, received] of cases) {
     t.throws(() => parseOptions({ server }), {
       code: 'FST_LATENCY_ERR_OPTION_INVALID', message: `Option "${option}" must be ${rule}; received ${received}`
     }, received)
-    t.throws(() => parseOptions({ server }), { message: /^(?!.*(h.nter|MII)).*received [^(]*$/ }, received)
+    t.throws(() => parseOptions({ server }), { message: /^(?!.*(h.nter|MII)).*received [^(]*(?: \([a-z][^']*\))?$/ }, received)
   }
   const shapes: Array<[auth: unknown, received: string]> = [
     ['hunter2', 'a string'], [['hunter2'], 'an object'], [{}, 'neither'],
@@ -599,6 +608,42 @@ t.test('what is wrong with a secret, and where, is said without showing it', asy
     t.throws(() => parseOptions({ server: { auth } }), { message }, received)
     t.throws(() => parseOptions({ server: { auth } }), { message: /^(?!.*hunter)/ }, received)
   }
+})
+
+t.test('what a newcomer wrote is told what was meant', async t => {
+  const cases: Array<[options: object, hint: string]> = [
+    [{ endpoint: null }, 'received null (did you mean to leave it out?)'],
+    [{ endpoint: { path: '/metrics' } }, "received { path: '/metrics' } (did you mean '/metrics'?)"],
+    [{ endpoint: { url: '/m', method: 'GET' } }, "(did you mean '/m'?)"],
+    [{ endpoint: {} }, "(did you mean a path, such as '/metrics'?)"],
+    [{ endpoint: () => '/metrics' }, '(did you mean what this function returns: it has to be called?)'],
+    [{ routeMetrics: { routeBlacklist: ['/health'] } },
+      'Unknown option "routeMetrics": "routeBlacklist" (did you mean "routes", a function,'],
+    [{ routeMetrics: { enabled: false, invalidRouteGroup: 'x' } },
+      '"enabled" (did you mean "config: { latency: false }" on routes, or not to register the plugin?), ' +
+      '"invalidRouteGroup" (leave it out:'],
+    [{ routeMetrics: { nothing: 1 } }, 'Unknown option "routeMetrics" (did you mean "histogram" and "labels"?)'],
+    [{ routeMetrics: true }, 'Unknown option "routeMetrics" (did you mean "histogram" and "labels"?)'],
+    [{ histogram: { buckets: linearBuckets } },
+      '(did you mean what this function returns, as linearBuckets(0.1, 0.1, 10) of prom-client?)'],
+    [{ timeToFirstByte: { buckets: exponentialBuckets } }, '(did you mean what this function returns'],
+    [{ histogram: { buckets: { start: 1, width: 2, count: 3 } } }, 'linearBuckets(1, 2, 3) of prom-client'],
+    [{ histogram: { buckets: { start: 1, factor: 2, count: 3 } } }, 'exponentialBuckets(1, 2, 3) of prom-client'],
+    [{ histogram: { native: { factor: 1.1 } } },
+      '"histogram.native.factor" (did you mean "histogram.native.schema", where 3 is a factor of 1.09'],
+    [{ labels: () => ({}) }, '(did you mean what this function returns: it has to be called?)'],
+    [{ seriesLimit: Promise.resolve(1) }, '(did you mean what this promise resolves to: write await before it?)'],
+    [{ server: { https: { certFile: Buffer.from('x'), keyFile: 'k' } } },
+      'received bytes (did you mean the name of the file, which is read here, and again when it has changed?)'],
+    [{ server: { https: { certFile: '-----BEGIN', keyFile: 'k' } } }, '(did you mean the name of the file'],
+    [{ server: { https: { certFile: new URL('file:///c'), keyFile: 'k' } } }, 'fileURLToPath() of node:url'],
+    [{ server: { https: { certFile: 'c', keyFile: Promise.resolve('k') } } }, 'what this promise resolves to'],
+    [{ server: { https: { certFile: 'c' } } }, 'undefined (such as an environment variable that is not set?)'],
+    [{ server: { https: { certFile: 'c', keyFile: true } } }, 'the name of a file; received true'],
+    [{ server: { auth: { tokens: [undefined] } } }, 'undefined (such as an environment variable that is not set?)'],
+    [{ server: { auth: { users: { a: '' } } } }, "'' (such as an environment variable that is not set?)"]
+  ]
+  for (const [options, message] of cases) t.throws(() => parseOptions(options), { message }, message)
 })
 
 t.test('the config of a route is checked in the same way', async t => {
@@ -649,7 +694,7 @@ t.test('a private key in place of the name of its file is not shown', async t =>
   ]) {
     t.throws(() => parseOptions({ server: { https } }), {
       code: 'FST_LATENCY_ERR_OPTION_INVALID',
-      message: /^Option "server\.https[.\w]*" must be (?!.*(hunter2|PRIVATE)).*; received an? (object|string)/
+      message: /^Option "server\.https[.\w]*" must be (?!.*(hunter2|PRIVATE)).*; received (an? (object|string)|bytes)/
     })
   }
 })

@@ -1,4 +1,4 @@
-import { Counter, Gauge, Histogram, Summary } from 'prom-client'
+import { Counter, Gauge, Histogram, Registry, Summary } from 'prom-client'
 import t from 'tap'
 import { collectFacts } from '../lib/application-facts'
 import { parseOptions } from '../lib/config'
@@ -6,7 +6,8 @@ import { createWarnOnce } from '../lib/errors'
 import {
   fromClientMetric, fromClientMetricInSteps, type ClientMetric, type ClientSample
 } from '../lib/exposition/client-samples'
-import { createGatherer, createRegistry } from '../lib/gather/registries'
+import { OwnRegistry } from '../lib/gather/own-registry'
+import { createGatherer } from '../lib/gather/registries'
 import { defaultScrape } from '../lib/scrape/options'
 import { defaultServer } from '../lib/server/options'
 import type { GatherRequest, Points } from '../lib/snapshot'
@@ -14,7 +15,7 @@ import { TimeSlices } from '../lib/time-slices'
 import { createApplication, createListening, registryOf, scrape } from './helpers/application'
 
 t.test('what crosses from counting to showing can be cloned: requests, points of every type, failures', async t => {
-  const registry = createRegistry()
+  const registry = new Registry()
   const registers = [registry]
   new Counter({ name: 'c_total', help: 'h', registers, labelNames: ['a'] }).inc({ a: 'x' }, 2)
   new Gauge({ name: 'g', help: 'h', registers }).set(1.5)
@@ -25,7 +26,7 @@ t.test('what crosses from counting to showing can be cloned: requests, points of
   const gather = createGatherer({
     registries: [registry],
     leases: [],
-    scrapeRegistry: createRegistry(),
+    scrapeRegistry: new OwnRegistry(),
     processRegistry: undefined,
     slices: new TimeSlices(),
     warnOnce: createWarnOnce(createApplication(t).log)

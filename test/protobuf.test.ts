@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { get, type IncomingMessage } from 'node:http'
-import { gunzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { Counter, Gauge, Histogram, Summary } from 'prom-client'
 import t from 'tap'
@@ -10,6 +9,7 @@ import { writeProtobuf } from '../lib/exposition/protobuf'
 import { merge } from '../lib/gather/merge'
 import type { Exemplar, Labels, Points } from '../lib/snapshot'
 import { createListening, declareLarge, registryOf, scrape } from './helpers/application'
+import { decode } from './helpers/encodings'
 import { createHistogram, observe } from './helpers/histogram'
 import {
   protobuf, readProtobuf, secondsOf, type Exemplar as ExemplarMessage, type Family, type Metric
@@ -195,12 +195,12 @@ t.test('a scrape has all families: of this plugin, of the user, and of the proce
   new Histogram({ name: 'job_seconds', help: 'x', buckets: [1, 1e6], registers }).observe(5)
   new Summary({ name: 'rpc_seconds', help: 'x', percentiles: [0.5], registers }).observe(1)
   await fetch(address)
-  for (const encoding of ['gzip', 'identity']) {
+  for (const encoding of ['gzip', 'zstd', 'identity']) {
     const headers = { accept: protobuf, 'accept-encoding': encoding }
     const [response] = await once(get(app.latency.url!, { headers }), 'response') as [IncomingMessage]
     const body = Buffer.concat(await response.toArray())
     t.equal(response.headers['content-type'], protobuf)
-    const families = readProtobuf(encoding === 'gzip' ? gunzipSync(body) : body)
+    const families = readProtobuf(decode(body, response.headers['content-encoding']))
     const page = await scrape(app.latency.url)
     t.same(families.map(({ name }) => name), [...page.families.keys()])
     const byName = new Map(families.map(family => [family.name, family]))

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
+import { createServer, get } from 'node:http'
 import { connect } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import path from 'node:path'
@@ -233,7 +233,7 @@ t.test('where timers are fake from the start nothing is estimated, and all is re
   const fake = (): object => ({ unref () {} })
   t.intercept(timers, 'setTimeout', { value: fake })
   t.intercept(timers, 'setImmediate', { value: fake })
-  const { registry } = await answerOne(t, loadAnew(() => require('../lib') as typeof latency))
+  const { registry } = await answerOne(t, loadAnew(t, () => require('../lib') as typeof latency))
   const metrics = await registry.metrics()
   t.match(metrics, /^http_request_duration_seconds_count 1$/m)
   t.match(metrics, /^http_request_queue_seconds_count 0$/m)
@@ -326,6 +326,52 @@ t.test('what a reset has taken away does not come back with an estimate', async 
   await burst([connection], 'GET /idle HTTP/1.1\nhost: x\n\n')
   t.same(await counted(app, queue), { '': { sum: 0, count: 0 } })
   t.same(await counted(app, 'http_request_duration_seconds'), {})
+})
+
+t.test('what a latency from the arrival has waited for the event loop is busy time of it', async t => {
+  const { app, url } = await create(t, { histogram: { from: 'arrival' }, busyTime: true })
+  const connections = await openMany(url, 5)
+  await burst(connections)
+  const durations = await counted(app, 'http_request_duration_seconds')
+  const busy = (await scrape(app.latency.url)).samples('http_request_busy_seconds_total')
+  t.same(busy.map(({ labels: { route } }) => route), ['/'])
+  t.ok(busy[0]!.value > 0.9 * durations['/']!.sum, `${busy[0]!.value} of ${durations['/']!.sum} s`)
+})
+
+t.test('who waits while another request computes is told from who waits for a service', async t => {
+  const service = createServer((_request, response) => {
+    setTimeout(() => response.end('x'), 1000)
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => service.close())
+  await once(service, 'listening')
+  const { port } = service.address() as AddressInfo
+  const app = createApplication(t)
+  await app.register(latency, { server: anyPort, processMetrics: false, labels: { route: 'route' }, busyTime: true })
+  app.get('/victim', async () => sleep(100, 'x'))
+  app.get('/computes', async () => {
+    beBusy(600)
+    return 'x'
+  })
+  app.get('/waits', async () => {
+    const [response] = await once(get({ host: '127.0.0.1', port }), 'response')
+    await once(response.resume(), 'end')
+    return 'x'
+  })
+  app.get('/left', { config: { latency: false } }, async () => 'x')
+  const connections = await openMany(await listen(app), 3)
+  const [victim, computes, waits] = connections
+  await burst([waits!], 'GET /waits HTTP/1.1\nhost: x\n\n')
+  victim!.send('GET /victim HTTP/1.1\nhost: x\n\n')
+  await burst([computes!], 'GET /computes HTTP/1.1\nhost: x\n\n')
+  await victim!.until('\r\n\r\nx')
+  for (const connection of connections) connection.leave()
+  const durations = await counted(app, 'http_request_duration_seconds')
+  const exposition = await scrape(app.latency.url)
+  const share = (route: string): number =>
+    exposition.value('http_request_busy_seconds_total', { method: 'GET', route })! / durations[route]!.sum
+  t.ok(share('/victim') > 0.9, `${share('/victim')}`)
+  t.ok(share('/computes') > 0.9, `${share('/computes')}`)
+  t.ok(share('/waits') < 0.05, `${share('/waits')}`)
 })
 
 t.test('busyTime tells a route that waits from one that works, and from the victim of others', async t => {

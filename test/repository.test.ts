@@ -39,7 +39,7 @@ t.test('tests that start processes are in test/processes', async t => {
 })
 
 t.test('documents link to what there is', async t => {
-  const documents = ['.', 'docs'].flatMap(folder =>
+  const documents = ['.', 'docs', 'example'].flatMap(folder =>
     readdirSync(path.join(root, folder)).filter(file => file.endsWith('.md')).map(file => path.join(folder, file)))
   // As GitHub makes them.
   const anchors = (file: string): string[] => [...read(file).matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
@@ -51,6 +51,33 @@ t.test('documents link to what there is', async t => {
       const target = file === '' ? document : path.join(path.dirname(document), file)
       t.ok(existsSync(path.join(root, target)), `${document}: ${link}`)
       if (anchor !== undefined) t.ok(anchors(target).includes(anchor), `${document}: ${link}`)
+    }
+  }
+})
+
+t.test('each question that people ask is two clicks from the first screen of README.md', async t => {
+  const [firstScreen] = read('README.md').split('```')
+  t.match(firstScreen, '](docs/questions.md)')
+  const rows = read(path.join('docs', 'questions.md')).split('\n').filter(line => line.startsWith('| ')).slice(1)
+  t.ok(rows.length >= 15)
+  for (const row of rows) t.match(row, /\]\([\w-]+\.md[^)]*\) \|$/, row)
+})
+
+t.test('package.json has few scripts, and all that are named anywhere', async t => {
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
+  t.ok(Object.keys(scripts).length <= 15)
+  const folders = ['.', '.ci', '.github', 'docs', 'example', 'test']
+  const files = folders.flatMap(folder =>
+    readdirSync(path.join(root, folder), { recursive: folder !== '.', encoding: 'utf8' })
+      .map(file => path.join(folder, file))
+      .filter(file => /^(?!.*node_modules).*(?:\.(?:md|ts|mjs|ya?ml)|[\\/]run|Dockerfile)$/.test(file)))
+  t.ok(files.includes('CONTRIBUTING.md') && files.includes(path.join('.ci', 'run')))
+  for (const file of files) {
+    for (const [command, script, example] of read(file).matchAll(/npm run ([\w:]+)(?: -- ([a-z-]+))?/g)) {
+      t.ok(script! in scripts, `${file}: ${command}`)
+      if (script !== 'example' || example === undefined) continue
+      const sources = ['ts', 'mjs', 'js'].map(type => path.join(root, 'example', `${example}.${type}`))
+      t.ok(sources.some(source => existsSync(source)), `${file}: ${command}`)
     }
   }
 })

@@ -1,19 +1,19 @@
 import { once } from 'node:events'
 import { get, type IncomingMessage, type ServerResponse } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { gunzipSync } from 'node:zlib'
 import fc from 'fast-check'
 import { Counter, Gauge, Histogram, Summary } from 'prom-client'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import latency from '../lib'
-import { negotiateExposition, negotiateGzip } from '../lib/exposition/formats'
+import { negotiateEncoding, negotiateExposition } from '../lib/exposition/formats'
 import { writeOpenMetrics } from '../lib/exposition/openmetrics'
 import { writeText } from '../lib/exposition/text'
 import { fromClientMetric } from '../lib/exposition/client-samples'
 import type { Points } from '../lib/snapshot'
 import { createApplication, createListening, declareLarge, registryOf, scrape } from './helpers/application'
 import { Connection, exchange } from './helpers/connection'
+import { decode, zstd } from './helpers/encodings'
 import { Exposition } from './helpers/exposition'
 import { Gate } from './helpers/gate'
 import { createHistogram, familyOf, observe } from './helpers/histogram'
@@ -109,7 +109,7 @@ t.test('a client cannot make the choice of a format take long', async t => {
     const start = performance.now()
     for (let index = 0; index < 100; index++) {
       negotiateExposition(request)
-      negotiateGzip(request)
+      negotiateEncoding(request, ['gzip', 'zstd'])
     }
     // In a tenth of this time on an idle machine.
     t.ok(performance.now() - start < 1000, header.slice(0, 20))
@@ -128,14 +128,17 @@ t.test('it is compressed when Accept-Encoding prefers that', async t => {
   const { app } = await createListening(t, {})
   const cases: Array<[accepted: string | undefined, encoding: string | undefined]> = [
     [undefined, undefined], ['gzip', 'gzip'], ['gzip, deflate, br', 'gzip'], ['*', 'gzip'],
-    ['identity;q=1, gzip;q=0.5', undefined], ['gzip;q=0', undefined], ['zstd', undefined], ['identity;q=0', undefined]
+    ['identity;q=1, gzip;q=0.5', undefined], ['gzip;q=0', undefined], ['identity;q=0', undefined],
+    ['zstd', zstd], ['zstd, gzip', zstd ?? 'gzip'], ['gzip, deflate, br, zstd', 'gzip'],
+    ['gzip;q=0.5, ZSTD', zstd ?? 'gzip'], ['zstd;q=0.5, gzip', 'gzip'], ['identity, zstd;q=0.5', undefined],
+    ['*, gzip;q=0', zstd], ['zstd;q=0, *;q=0.1', 'gzip']
   ]
   for (const [accepted, encoding] of cases) {
     const headers = accepted === undefined ? {} : { 'accept-encoding': accepted }
     const [response] = await once(get(app.latency.url!, { headers }), 'response') as [IncomingMessage]
     const body = Buffer.concat(await response.toArray())
     t.equal(response.headers['content-encoding'], encoding, `Accept-Encoding: ${accepted}`)
-    t.doesNotThrow(() => new Exposition((encoding === 'gzip' ? gunzipSync(body) : body).toString()))
+    t.doesNotThrow(() => new Exposition(decode(body, encoding).toString()))
   }
 })
 
@@ -317,7 +320,7 @@ t.test('a client cannot have metrics read for each of its scrapes', async t => {
     index => `GET /metrics?name[]=costly&name[]=unknown${index} HTTP/1.1\n`,
     index => `GET /metrics?${'name[]=costly&'.repeat(index + 1)} HTTP/1.1\n`,
     index => `GET /metrics?name[]=costly${index % 2 === 0 ? '&name[]=http_requests_in_flight' : ''} HTTP/1.1\n`,
-    index => `GET /metrics HTTP/1.1\nAccept-Encoding: ${index % 2 === 0 ? 'gzip' : 'identity'}\n`
+    index => `GET /metrics HTTP/1.1\nAccept-Encoding: ${['gzip', 'identity', 'zstd'][index % 3]}\n`
   ]
   for (const head of differing) {
     reads = 0
@@ -400,7 +403,7 @@ t.test('a client that does not read costs a bound amount of work, and is disconn
 t.test('a client that leaves ends the work', async t => {
   const { app } = await createListening(t, {})
   declareLarge(app)
-  for (const encoding of ['identity', 'gzip']) {
+  for (const encoding of ['identity', 'gzip', 'zstd']) {
     const answer = once(app.latency.server!.server, 'request') as Promise<[IncomingMessage, ServerResponse]>
     const request = get(app.latency.url!, { agent: false, headers: { 'accept-encoding': encoding } },
       () => request.destroy()).on('error', () => {})
@@ -409,7 +412,7 @@ t.test('a client that leaves ends the work', async t => {
     t.equal(reply.writableEnded, false, encoding)
   }
   const page = await scrape(`${app.latency.url}?name[]=fastify_latency_scrapes_total`)
-  t.equal(page.value('fastify_latency_scrapes_total', { code: '499' }), 2)
+  t.equal(page.value('fastify_latency_scrapes_total', { code: '499' }), 3)
 })
 
 t.test('a scrape that is left on a connection that other requests came on is over, too', async t => {

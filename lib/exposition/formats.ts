@@ -1,10 +1,8 @@
-import type { IncomingMessage } from 'node:http'
-import Negotiator = require('negotiator')
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
+import type Negotiator = require('negotiator')
 import type { Points } from '../snapshot'
 import type { Allocate } from './chunk'
-import { writeOpenMetrics, type OpenMetricsOptions } from './openmetrics'
-import { writeProtobuf } from './protobuf'
-import { writeText } from './text'
+import type { OpenMetricsOptions } from './openmetrics'
 
 /** The options of all formats. */
 export type FormatOptions = OpenMetricsOptions
@@ -28,23 +26,25 @@ const escapings = ['underscores', 'allow-utf-8', 'dots', 'values'].map(escaping 
 
 /**
  * Every format, in the order of preference for a client without preferences, such as a browser or curl. A new format is
- * a new row.
+ * a new row. Its file is loaded when a client first gets it.
  */
 const formats: readonly Format[] = [
   {
     contentType: 'text/plain; version=0.0.4; charset=utf-8',
     parameters: ['', ...escapings],
-    write: (families, _options, allocateChunk) => writeText(families, allocateChunk)
+    write: (families, _options, allocateChunk) =>
+      (require('./text') as typeof import('./text')).writeText(families, allocateChunk)
   },
   {
     contentType: 'application/openmetrics-text; version=1.0.0; charset=utf-8',
     parameters: ['', ...escapings],
-    write: writeOpenMetrics
+    write: (...all) => (require('./openmetrics') as typeof import('./openmetrics')).writeOpenMetrics(...all)
   },
   {
     contentType: 'application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited',
     parameters: ['', ...escapings],
-    write: (families, _options, allocateChunk) => writeProtobuf(families, allocateChunk)
+    write: (families, _options, allocateChunk) =>
+      (require('./protobuf') as typeof import('./protobuf')).writeProtobuf(families, allocateChunk)
   }
 ]
 
@@ -76,14 +76,21 @@ export function negotiateExposition ({ headers }: IncomingMessage): Exposition {
   // To compare types takes time. A client does not prefer one with a parameter whose value it does not name.
   const named = expositions.filter(({ parameter }) => accept.includes(parameter.slice(parameter.indexOf('=') + 1)))
   const types = named.map(({ contentType }) => contentType)
-  const contentType = new Negotiator({ headers: { accept } }).mediaType(types)
+  const contentType = negotiator({ accept }).mediaType(types)
   return named.find(exposition => exposition.contentType === contentType) ?? expositions[0]!
 }
 
-/** Whether a client prefers a compressed answer. */
-export function negotiateGzip ({ headers }: IncomingMessage): boolean {
-  const request = { headers: { 'accept-encoding': begin(headers['accept-encoding']) } }
-  return new Negotiator(request).encoding(['gzip', 'identity']) === 'gzip'
+/** The one of the encodings that a client prefers. Undefined: it prefers an answer that is not compressed. */
+export function negotiateEncoding (
+  { headers }: IncomingMessage, encodings: readonly string[]
+): string | undefined {
+  const accepted = { 'accept-encoding': begin(headers['accept-encoding']) }
+  const preferred = negotiator(accepted).encoding([...encodings, 'identity'])
+  return encodings.find(encoding => encoding === preferred)
+}
+
+function negotiator (headers: IncomingHttpHeaders): Negotiator {
+  return new (require('negotiator') as typeof Negotiator)({ headers })
 }
 
 /** The part of a header that is read. */

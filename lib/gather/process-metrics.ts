@@ -1,7 +1,8 @@
 import { opendir } from 'node:fs/promises'
-import { collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import { collectDefaultMetrics, Gauge, Registry, type Counter } from 'prom-client'
 import { setTimeout } from '../timers'
 import { addEventLoopMetrics, eventLoopDelayNames } from './event-loop'
+import { garbageCollections } from './garbage-collections'
 
 /**
  * Metrics of `prom-client` that are left out. Each of them reads all handles, requests or resources of the process in
@@ -41,13 +42,25 @@ export function processMetrics (): Registry {
 
 function createProcessMetrics (): Registry {
   const registry = new Registry()
+  const { user, system } = process.cpuUsage()
   // `prom-client` cannot be told not to watch the event loop, but to look at it once in 24 days only.
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: longestTimerMs })
   for (const name of [...omitted, ...eventLoopDelayNames]) registry.removeSingleMetric(name)
   addEventLoopMetrics(registry)
+  // The histogram of `prom-client` begins now, and notes one of several collections that came together.
+  registry.removeSingleMetric(garbageCollections().name)
+  registry.registerMetric(garbageCollections() as never)
+  // `prom-client` counts the CPU time from now on. What the process has used until now is the larger part of a start.
+  addTo(registry, 'process_cpu_user_seconds_total', user)
+  addTo(registry, 'process_cpu_system_seconds_total', system)
+  addTo(registry, 'process_cpu_seconds_total', user + system)
   const openFiles = registry.getSingleMetric(openFilesName)
   if (openFiles !== undefined) replaceOpenFiles(registry, (openFiles as unknown as { help: string }).help)
   return registry
+}
+
+function addTo (registry: Registry, counter: string, microseconds: number): void {
+  (registry.getSingleMetric(counter) as unknown as Counter).inc(microseconds / 1e6)
 }
 
 /**

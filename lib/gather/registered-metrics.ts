@@ -1,12 +1,13 @@
 import type { Histogram, HistogramValues, RegistryLike } from '../../index'
 import { settled } from '../errors'
-import { toClientSamples, type SharedSample } from '../exposition/client-samples'
+import type { SharedSample } from '../exposition/client-samples'
 import { HistogramFamily, type HistogramDefinition } from '../histogram/family'
 import type { SeriesIndex } from '../histogram/series-index'
 import { ValueFamily, type ValueDefinition } from '../histogram/values'
 import type { Aggregator, HistogramPoints, Labels, Points, ValuePoints } from '../snapshot'
 import { runAtOnce } from '../time-slices'
 import { merge } from './merge'
+import { publicRegistry, type AnyRegistry } from './own-registry'
 
 /** Reads points in steps. Between two steps the caller may leave the event loop to others. */
 export type Steps<P> = Generator<undefined, P>
@@ -77,6 +78,7 @@ abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
 
   /** Client libraries call this method, if there is one, to write the metric as text. */
   async getForPromString (): Promise<PromStringMetric<P['type']>> {
+    const { toClientSamples } = require('../exposition/client-samples') as typeof import('../exposition/client-samples')
     const { help, type, aggregator } = this
     const name = this.#nextName ?? this.#name
     this.#nextName = undefined
@@ -222,13 +224,17 @@ function mergeAll<P extends Points> (parts: readonly P[]): P {
 
 /** Keeps a metric of this plugin in its registry, until all leases on the metric are released. */
 export class Lease {
-  readonly registry: RegistryLike
   readonly metric: OwnMetric
+  readonly #registry: AnyRegistry
 
-  constructor (registry: RegistryLike, metric: OwnMetric) {
-    this.registry = registry
+  constructor (registry: AnyRegistry, metric: OwnMetric) {
+    this.#registry = registry
     this.metric = metric
     metric.leases++
+  }
+
+  get registry (): RegistryLike {
+    return publicRegistry(this.#registry)
   }
 
   get isRegistered (): boolean {

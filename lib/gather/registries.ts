@@ -1,4 +1,4 @@
-import { register as globalRegistry, Registry } from 'prom-client'
+import { register as globalRegistry, type Registry } from 'prom-client'
 import type { RegistryLike } from '../../index'
 import {
   causeOf, describe, FST_LATENCY_ERR_METRIC_FAILED, FST_LATENCY_ERR_METRIC_INVALID, FST_LATENCY_ERR_REGISTRY_FAILED,
@@ -6,24 +6,22 @@ import {
 } from '../errors'
 import { fromClientMetricInSteps, InvalidMetric, isLabelName, type ClientMetric } from '../exposition/client-samples'
 import { isAskedFor, namesOf } from '../exposition/sample-names'
-import type { Gatherer, GatherFailure, Labels, Points, ValuePoints } from '../snapshot'
-import type { TimeSlices } from '../time-slices'
+import type { Gatherer, GatherFailure, Labels, Points } from '../snapshot'
+import { inSlices, type TimeSlices } from '../time-slices'
 import { clearTimeout, setImmediate, setTimeout, type Timer } from '../timers'
+import { hiddenFamilies } from './hidden-families'
 import { listMetrics, type Entry, type Listing, type NamedRegistry } from './listing'
 import { warnOfOtherLibraries } from './other-libraries'
+import { publicRegistry, type AnyRegistry, type OwnRegistry } from './own-registry'
 import { isOwnMetric, type Lease, type OwnMetric } from './registered-metrics'
-
-export function createRegistry (): Registry {
-  return new Registry()
-}
 
 export interface GathererOptions {
   /** The registries that are read first, in this order. More may be added later. */
-  readonly registries: Iterable<RegistryLike>
+  readonly registries: Iterable<AnyRegistry>
   /** The metrics of this plugin that are to be in these registries. */
   readonly leases: Iterable<Lease>
   /** The registry of the metrics about scrapes. It is read after prom-client's global registry. */
-  readonly scrapeRegistry: Registry
+  readonly scrapeRegistry: OwnRegistry
   /** The registry of the metrics of the process, or undefined if they are not served. It is read last. */
   readonly processRegistry: Registry | undefined
   readonly slices: TimeSlices
@@ -147,9 +145,11 @@ function namedRegistries ({ registries, scrapeRegistry, processRegistry }: Gathe
   const add = (registry: RegistryLike, title: string): void => {
     if (!titles.has(registry)) titles.set(registry, title)
   }
-  for (const registry of registries) add(registry, titles.size === 0 ? 'app.latency.registry' : 'a later "registry"')
+  for (const registry of registries) {
+    add(publicRegistry(registry), titles.size === 0 ? 'app.latency.registry' : 'a later "registry"')
+  }
   add(globalRegistry, "prom-client's global registry")
-  add(scrapeRegistry, 'the metrics about scrapes')
+  add(scrapeRegistry.registry, 'the metrics about scrapes')
   if (processRegistry !== undefined) add(processRegistry, 'the metrics of the process')
   // Users may collect the metrics of the process themselves.
   return Array.from(titles, ([registry, title]) => ({ registry, title, mayBeHidden: registry === processRegistry }))
@@ -176,19 +176,6 @@ function createDeadline (timeoutMs: number): Deadline {
     cancel: () => clearTimeout(timer)
   }
 }
-
-export const hiddenFamilies = {
-  type: 'gauge',
-  aggregator: 'max',
-  name: 'fastify_latency_hidden_families',
-  help: 'Metric families left out of this scrape because an earlier registry holds one of the same name.',
-  unit: undefined,
-  labelNames: [],
-  labelSets: [[]],
-  sharedLabels: {},
-  startSeconds: undefined,
-  exemplars: []
-} satisfies Omit<ValuePoints, 'values'>
 
 function readMetric ({ registry, metric, name }: Entry, slices: TimeSlices): MetricReading {
   const values = readJSON(registry, metric)
@@ -219,13 +206,6 @@ async function readOwnPoints (
   const defaults = new Map(missing)
   const labelSets = points.labelSets.map(labelSet => labelSet.map((value, index) => value ?? defaults.get(index)))
   return { ...points, sharedLabels, labelSets }
-}
-
-/** Runs steps, between which others may use the event loop. */
-async function inSlices<T> (steps: Generator<undefined, T>, slices: TimeSlices): Promise<T> {
-  let step = steps.next()
-  for (; step.done !== true; step = steps.next()) await slices.next()
-  return step.value
 }
 
 /**

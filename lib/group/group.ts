@@ -1,6 +1,5 @@
 import { rm } from 'node:fs/promises'
 import type { Socket } from 'node:net'
-import path from 'node:path'
 import { isAskedFor } from '../exposition/sample-names'
 import type { Gathered, GatherRequest, ValuePoints } from '../snapshot'
 import { pause } from '../timers'
@@ -9,7 +8,7 @@ import { countsIn, mergeFamilies } from './families'
 import { groupMetrics } from './group-metrics'
 import { Member, type MemberOptions } from './member'
 import { load } from './slot-file'
-import { fileOf, listHeld, listSlots, removeEnded, socketOf } from './slots'
+import { announcementOf, fileOf, listHeld, listSlots, removeEnded, socketOf } from './slots'
 import { connectTo, Listener } from './sockets'
 import { takeTurn } from './turn'
 
@@ -127,13 +126,13 @@ export class Group {
   }
 
   /**
-   * Serves for all members, unless another one does. `bind` binds a port, and rejects if that cannot be. Resolves to
-   * undefined if another member serves there; `gone` is then called when it does so no more.
+   * Serves for all members at a port or a Unix socket, unless another one does. `bind` binds it, and rejects if that
+   * cannot be. Resolves to undefined if another member serves there; `gone` is then called when it does so no more.
    */
-  async serve<T> (port: number, bind: () => Promise<T>, gone: () => void): Promise<T | undefined> {
+  async serve<T> (place: number | string, bind: () => Promise<T>, gone: () => void): Promise<T | undefined> {
     // With a port that the operating system chooses, each member has its own.
-    if (this.#member === undefined || port === 0) return bind()
-    const address = path.join(this.#directory, `${port}.port`)
+    if (this.#member === undefined || place === 0) return bind()
+    const address = announcementOf(this.#directory, place)
     const turn = await takeTurn(this.#directory, servingMs)
     try {
       this.#serving = await connectTo(address)

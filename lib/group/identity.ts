@@ -8,6 +8,7 @@ export interface GroupConfig {
   readonly group: string | false | undefined
   readonly host: string | undefined
   readonly port: number | undefined
+  readonly socket: string | undefined
 }
 
 /**
@@ -16,12 +17,12 @@ export interface GroupConfig {
  * Workers of one primary, and threads of one process, are a group if they run the same program, and are to be scraped
  * at the same port. With a port that the operating system chooses, each of them is to be scraped at its own.
  */
-export function identify ({ group, host, port }: GroupConfig): string | undefined {
+export function identify ({ group, host, port, socket }: GroupConfig): string | undefined {
   if (group === false) return undefined
   if (group !== undefined) return JSON.stringify(['name', group])
   const common = circumstances()
   // Containers may share a folder of temporary files, and have processes of the same number.
-  return common === undefined || port === 0 ? undefined : JSON.stringify([...common, os.hostname(), host, port])
+  return common === undefined || port === 0 ? undefined : JSON.stringify([...common, os.hostname(), host, port, socket])
 }
 
 function circumstances (): unknown[] | undefined {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readdir, rm, rmdir, stat } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import path from 'node:path'
@@ -29,6 +30,12 @@ export function socketOf (directory: string, slot: number): string {
 /** The file with what the holder of a slot has counted, and those before it. */
 export function fileOf (directory: string, slot: number): string {
   return path.join(directory, `${slot}.points`)
+}
+
+/** The address at which the member listens that has a port, or a Unix socket, at which scrapes are answered. */
+export function announcementOf (directory: string, place: number | string): string {
+  const name = typeof place === 'number' ? place : createHash('sha256').update(place).digest('hex').slice(0, 8)
+  return path.join(directory, `${name}.port`)
 }
 
 /** The slots that are held, and those that have been. */

@@ -14,6 +14,8 @@ export interface Facts {
   /** Whether other times than the latency are measured, and whether there are exemplars. */
   readonly timeToFirstByte: boolean
   readonly queueTime: boolean
+  /** Whether it is counted for how long the event loop was busy while requests were open. */
+  readonly busyTime: boolean
   readonly exemplars: boolean
   /** Where the trace of an exemplar is shown, with the names of labels in braces. Undefined: nobody has said. */
   readonly traceUrl: string | undefined

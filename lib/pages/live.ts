@@ -8,10 +8,8 @@ import type { TimeSlices } from '../time-slices'
 import type { PageData } from './browser/feed'
 import type { Facts } from './facts'
 import { escapeHtml, version } from './html'
-import { Budget } from './objective'
-import { objectiveQueries, queries } from './promql'
-import { icon, style } from './style'
-import { Watch } from './watch'
+import type { Budget } from './objective'
+import type { Watch } from './watch'
 
 /** The Content-Security-Policy of the page: it allows the files and the data below `/live/`, and nothing else. */
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
@@ -28,11 +26,15 @@ const withoutFiles = "document.querySelector('#state').textContent = 'The files 
 
 /** The other files of the page: the address and content type of each, and a function that reads its content. */
 const parts: ReadonlyArray<[url: string, type: string, read: () => string | Promise<string | Buffer>]> = [
-  ['/live/page.css', css, () => style.replace(/\s*([{};:,])\s+/g, '$1').replaceAll(';}', '}')],
-  ['/live/icon.svg', 'image/svg+xml', () => icon],
+  ['/live/page.css', css, () => loadStyle().style.replace(/\s*([{};:,])\s+/g, '$1').replaceAll(';}', '}')],
+  ['/live/icon.svg', 'image/svg+xml', () => loadStyle().icon],
   ['/live/uplot.js', javaScript, () => readUplot('uPlot.iife.min.js').catch(() => withoutFiles)],
   ['/live/page', javaScript, () => readFile(path.join(__dirname, 'browser.min.js')).catch(() => withoutFiles)]
 ]
+
+function loadStyle (): typeof import('./style') {
+  return require('./style') as typeof import('./style')
+}
 
 const dataUrl = '/live/data'
 const queriesUrl = '/live/queries'
@@ -78,6 +80,7 @@ function declareData (app: FastifyInstance, { facts, gather, slices }: LiveOptio
     const { histograms, traceUrl } = facts()
     const histogram = histograms.find(histogram => histogram.name === name)
     if (histogram === undefined) return undefined
+    const { Watch } = require('./watch') as typeof import('./watch')
     const found = watches.get(histogram.name) ?? new Watch({ histogram, traceUrl, gather, slices })
     watches.set(histogram.name, found)
     return found
@@ -86,6 +89,7 @@ function declareData (app: FastifyInstance, { facts, gather, slices }: LiveOptio
   app.addHook('onReady', done => {
     const { objective, histograms: [histogram] } = facts()
     if (objective !== undefined) {
+      const { Budget } = require('./objective') as typeof import('./objective')
       budget = new Budget({ objective, histogram: histogram!, gather })
       budget.keepReading()
     }
@@ -128,6 +132,7 @@ function declareQueries (app: FastifyInstance, { facts }: LiveOptions): void {
     if (histogram === undefined || !isWindow || Array.isArray(method) || Array.isArray(route)) {
       return reply.code(404).send('There are no such numbers\n')
     }
+    const { objectiveQueries, queries } = require('./promql') as typeof import('./promql')
     const seconds = window === 'start' ? undefined : Number(window)
     const ofNumbers = queries({ histogram, method, route, seconds, processMetrics })
     return reply.send({ ...ofNumbers, ...objectiveQueries(facts()) })
@@ -149,6 +154,8 @@ const latencies: readonly NumberCard[] = [
   ['p99', 'p99', '99 % within']
 ]
 
+const waited: NumberCard = ['waited', 'Waited', 'before that']
+
 /** The numbers of how requests ended, and of those that have not. What is not counted is left out. */
 function endings ({ inFlight, histograms }: Facts): NumberCard[] {
   const hasStatus = histograms.some(({ statusLabel }) => statusLabel !== undefined)
@@ -169,13 +176,14 @@ function endings ({ inFlight, histograms }: Facts): NumberCard[] {
 
 /** The lines that say how to turn on what is not shown. */
 function missing (facts: Facts): string[] {
-  const { inFlight, histograms, objective, timeToFirstByte, queueTime, exemplars } = facts
+  const { inFlight, histograms, objective, timeToFirstByte, queueTime, busyTime, exemplars } = facts
   const lines: Array<string | false> = [
     !isNative(facts) && '<code>histogram: { native: true }</code> makes quantiles exact to some per cent, and says ' +
       'which buckets would be better.',
     !exemplars && '<code>exemplars: true</code> lists the slowest requests with their traces.',
     !timeToFirstByte && '<code>timeToFirstByte: true</code> adds a histogram of the time to the headers.',
-    !queueTime && '<code>queueTime: true</code> adds a histogram of how long requests waited for the event loop.',
+    !queueTime && '<code>queueTime: true</code> shows how long requests waited for the event loop before they began.',
+    !busyTime && '<code>busyTime: true</code> shows for each route how busy the event loop was meanwhile.',
     !histograms.some(({ statusLabel }) => statusLabel !== undefined) &&
       "A label from <code>'status'</code> tells 4xx and 5xx apart.",
     !inFlight && '<code>inFlight: true</code> counts open requests.',
@@ -238,7 +246,7 @@ ${windows.map(renderWindow).join('\n')}
 <h2>Changed most against the time before</h2> <span id="changes"></span><span id="unchanged"></span>
 </div>
 <dl id="numbers">
-${latencies.map(renderNumber).join('\n')}
+${[...latencies, ...facts.queueTime ? [waited] : []].map(renderNumber).join('\n')}
 </dl>
 <dl id="endings">
 ${endings(facts).map(renderNumber).join('\n')}
@@ -278,7 +286,9 @@ ${isNative(facts) ? nativeNote : ''}</p>
 request waits for it. If requests are slow and the event loop is not busy, they wait for something else, such as a
 database. Hatched times in the charts are those in which the event loop did not turn at all, and nothing could be
 answered. What waited meanwhile is counted when it has been answered, and is drawn right after. A latency begins when
-the application gets to a request: how long the request waited for that is in none of these numbers.</p>
+the application gets to a request, unless <code>histogram.from</code> says otherwise: how long the request waited for
+that is in none of these numbers${facts.queueTime ? ' but "Waited", which is of all requests' : ''}.
+${facts.busyTime ? busyNote : ''}</p>
 <p>Choose a row of the table to see its requests alone; choose it once more, or press Escape, to see all. The buttons
 with two squares copy the query that gives the same number in Prometheus. In the charts, requests are those of each
 second, and quantiles those of the 10 seconds before. The server remembers 5 minutes while this page is open somewhere.
@@ -342,6 +352,9 @@ ${quantiles.map(([id, name]) => renderNumber([`classic-${id}`, `${name}, classic
 
 const nativeNote = `Quantiles of a histogram with native buckets are interpolated as its buckets grow, as Prometheus 3
 does. The percentage beside each is how far the true value may be from it.`
+
+const busyNote = `<strong>Loop busy</strong> is the share of a route's time in which the event loop was busy: near
+100 %, its requests compute, or wait for others that do; near 0 %, they wait for something else.`
 
 const heatKey = '<p class="keys">requests per second: 0 <i class="scale"></i> <data>1</data> <b id="at"></b></p>'
 

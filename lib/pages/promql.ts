@@ -30,8 +30,8 @@ type Matchers = ReadonlyArray<readonly [label: string | undefined, matcher: stri
  * cannot tell.
  */
 export function queries (scope: Scope): Readonly<Record<string, string | undefined>> {
-  const { histogram: { name, methodLabel, routeLabel, statusLabel, native }, method, route, seconds, processMetrics } =
-    scope
+  const { histogram, method, route, seconds, processMetrics } = scope
+  const { name, methodLabel, routeLabel, statusLabel, native, waits } = histogram
   const chosen: Matchers = [[methodLabel, equals(method)], [routeLabel, equals(route)]]
   // The other metrics always have these names of labels.
   const chosenOfOthers: Matchers = [
@@ -92,6 +92,7 @@ export function queries (scope: Scope): Readonly<Record<string, string | undefin
     'in-flight': onlyOf('http_requests_in_flight'),
     oldest: `max(http_request_oldest_seconds${selector(chosenOfOthers)})`,
     'long-lived': onlyOf('http_long_lived_requests'),
+    waited: waits && `sum(${rate(`${waits.name}_sum`, [])}) / sum(${rate(`${waits.name}_count`, [])})`,
     'loop-busy': ofProcess(`${active} / (${active} + ${idle})`),
     heat: `sum by (le) ${chart(`${name}_bucket`, chosen)}`,
     quantiles: [0.5, 0.9, 0.99].map(quantileLine).join(' or '),

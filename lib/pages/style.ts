@@ -195,7 +195,7 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
   .aside dl { gap: .4rem; }
   .aside dl div { padding: 0; }
   .aside small, .aside dt { white-space: normal; }
-  #rate { grid-column: span 2; }
+  #rate:nth-last-child(odd) { grid-column: span 2; }
   #endings { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .4rem; margin-top: .4rem; }
   dl div, #endings div { padding: .45rem .6rem; }
   #loop-busy { grid-column: span 3; }

@@ -13,12 +13,13 @@ const kinds: Readonly<Record<string, { readonly kind: CellKind, readonly nameLab
   http_requests_rejected_total: { kind: 'rejected', nameLabel: 'reason' },
   http_requests_in_flight: { kind: 'in flight' },
   http_request_oldest_seconds: { kind: 'oldest' },
-  http_long_lived_requests: { kind: 'long lived', nameLabel: 'kind' }
+  http_long_lived_requests: { kind: 'long lived', nameLabel: 'kind' },
+  http_request_busy_seconds_total: { kind: 'busy' }
 }
 
 /** The names of the families that a tally of a histogram is made of. */
-export function familyNames ({ name }: ShownHistogram): string[] {
-  return [name, ...Object.keys(kinds)]
+export function familyNames ({ name, waits }: ShownHistogram): string[] {
+  return [name, ...waits === undefined ? [] : [waits.name], ...Object.keys(kinds)]
 }
 
 /** What has been read at one moment: counts by number, and the gauges that are not 0. */
@@ -68,7 +69,8 @@ export class Tally {
     const gauges: number[] = []
     let counts = new Float64Array(this.#size)
     for (const points of families) {
-      if (points.type === 'histogram') counts = await this.#readHistogram(points, added)
+      if (points.name === this.#histogram.waits?.name) await this.#readWaits(points as HistogramPoints, added)
+      else if (points.type === 'histogram') counts = await this.#readHistogram(points, added)
       else if (points.name in kinds) this.#readValues(points as ValuePoints, added, gauges)
     }
     const all = new Float64Array(this.#size)
@@ -115,6 +117,19 @@ export class Tally {
       if (status !== undefined) counts[status]! += requests
     }
     return counts
+  }
+
+  /** Reads how long requests waited, as buckets and a sum of the whole application. */
+  async #readWaits ({ upperBounds, labelSets, counts, sums }: HistogramPoints, added: number[]): Promise<void> {
+    const buckets = [...upperBounds, Infinity].map(() => 0)
+    let sum = 0
+    for (const series of labelSets.keys()) {
+      if (series % seriesPerStep === 0) await this.#slices.next()
+      buckets.forEach((_count, bucket) => { buckets[bucket]! += counts[series * buckets.length + bucket]! })
+      sum += sums[series]!
+    }
+    buckets.forEach((count, bucket) => added.push(this.#cell(-1, 'waited', String(bucket)), count))
+    added.push(this.#cell(-1, 'waited', 'sum'), sum)
   }
 
   #readNative (

@@ -9,12 +9,14 @@ import { noteSpan, noteSpans } from './exemplars'
 import { readOpenRequests, type OpenRequestsFact } from './open-requests'
 import type { Recorder } from './recorder'
 import { RejectionObserver, rejectionReasons } from './rejections'
+import { noteReceipt, noteReceipts } from './proxied-waits'
 import { handOutRouteConfigs } from './route-config'
 import { noteSchemes } from './scheme'
 import {
   noteHeaders, noteSentHeaders, sentHeadersOf, watchHeaders, watchHeldHeaders, type SentHeaders
 } from './sent-headers'
-import { noteArrival, noteArrivals } from './waits'
+import { TrustedSenders } from './trusted-senders'
+import { noteArrival, noteArrivals, whenWaitIsKnown } from './waits'
 
 /** The part of a counter that an instrument uses. */
 export interface Counter {
@@ -51,6 +53,8 @@ export class Instrument {
   #arrivals: Arrivals | undefined
   /** What records how long requests waited. */
   readonly #waitRecorders: Recorder[] = []
+  /** Undefined: no recorder has to know whether the sender of a request is trusted. */
+  #senders: TrustedSenders | undefined
   #busyTime: Counter | undefined
   #notesSpans = false
   #isOutermost = true
@@ -120,6 +124,10 @@ export class Instrument {
   /** Also records how long requests waited before they began. */
   addWaits (recorder: Recorder): void {
     if (recorder.needsScheme) noteSchemes(this.#app)
+    if (recorder.proxiedWaits !== undefined) {
+      noteReceipts(this.#app)
+      this.#senders ??= new TrustedSenders()
+    }
     this.#waitRecorders.push(recorder)
   }
 
@@ -178,10 +186,16 @@ export class Instrument {
   /** Everything that only some registrations ask for. */
   #beginMore (request: FastifyRequest, reply: FastifyReply): void {
     if (this.#arrivals !== undefined) noteArrival(this.#arrivals, request, reply)
+    if (this.#senders !== undefined && !noteReceipt(this.#senders, request, reply)) this.#trustsNobody()
     if (this.#busyTime !== undefined) noteIdleTime(request, reply)
     if (this.#notesSpans) noteSpan(request)
     if (this.#measuresBodies) watchBodies(reply)
     if (this.#measuresHeaders) watchHeaders(reply, () => this.#headersSent(reply))
+  }
+
+  #trustsNobody (): void {
+    this.#senders = undefined
+    for (const { proxiedWaits } of this.#waitRecorders) proxiedWaits?.warnOfTrust()
   }
 
   #ended (reply: FastifyReply, ending: Ending, elapsedMs: number): void {
@@ -195,7 +209,7 @@ export class Instrument {
     const busySeconds = this.#busyTime && busySecondsOf(request, elapsedMs)
     if (!this.#record(reply, ending, elapsedMs)) return
     for (const recorder of this.#waitRecorders) recorder.recordWait(reply, statusOf(reply, ending, recorder), ending)
-    if (busySeconds !== undefined) this.#count(this.#busyTime!, request, {}, busySeconds)
+    if (busySeconds !== undefined) this.#countBusyTime(request, busySeconds)
   }
 
   /** Returns false if the request is not to be recorded, or its duration is no latency. */
@@ -249,12 +263,25 @@ export class Instrument {
     for (const recorder of this.#recorders) if (recorder.measuresHeaders) recorder.recordHeaders(reply, headers)
   }
 
-  #count (counter: Counter, request: FastifyRequest, labels: Labels, amount?: number): void {
-    if (!this.#isOutermost) return
-    const route = this.#recorders[0]!.route(request)
-    if (!route.recorded) return
-    const method = route.method(request.method)
-    counter.increment({ ...this.#options.constLabels, method, route: route.label, ...labels }, amount)
+  /** What a request waited for the event loop is busy time of it, if its latency has that wait. */
+  #countBusyTime (request: FastifyRequest, seconds: number): void {
+    const labels = this.#labelsOf(request)
+    if (labels === undefined) return
+    const count = (waitMs = 0): void => this.#busyTime!.increment(labels, seconds + waitMs / 1000)
+    if (this.#recorders[0]!.beginsAtArrival) whenWaitIsKnown(request, count)
+    else count()
+  }
+
+  #count (counter: Counter, request: FastifyRequest, own: Labels): void {
+    const labels = this.#labelsOf(request)
+    if (labels !== undefined) counter.increment({ ...labels, ...own })
+  }
+
+  /** The labels that a counter has for a request. Undefined: it does not count the request. */
+  #labelsOf (request: FastifyRequest): Labels | undefined {
+    const route = this.#isOutermost ? this.#recorders[0]!.route(request) : undefined
+    if (route?.recorded !== true) return undefined
+    return { ...this.#options.constLabels, method: route.method(request.method), route: route.label }
   }
 }
 

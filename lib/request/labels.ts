@@ -39,7 +39,9 @@ const longestLook = 2000
 
 export interface ResolverOptions {
   readonly index: SeriesIndex
-  readonly config: Pick<RequestConfig, 'histogram' | 'labels' | 'constLabels' | 'seriesLimit' | 'routes'>
+  readonly config: Pick<
+    RequestConfig, 'histogram' | 'labels' | 'constLabels' | 'routes' | 'knownMethods' | 'seriesLimit'
+  >
   readonly warn: Warn
   readonly warnOnce: WarnOnce
   /** Called for each request whose labels found no place in the index. */
@@ -68,6 +70,7 @@ export class SeriesResolver {
    * `noteSchemes()`.
    */
   readonly needsScheme: boolean
+  readonly #knownMethods: ReadonlySet<string>
   readonly #seriesLimit: number
   readonly #functionLimit: number
   /**
@@ -95,6 +98,7 @@ export class SeriesResolver {
     this.#functions = this.#sources.flatMap((source, index) => typeof source === 'string' ? [] : [index])
     this.needsScheme = this.#sources.includes('scheme')
     this.#varies = this.#sources.some(source => typeof source === 'string' && labelSources[source].varies)
+    this.#knownMethods = new Set(config.knownMethods)
     this.#seriesLimit = config.seriesLimit
     this.#functionLimit = Math.floor(config.seriesLimit * functionShare)
     this.#values = [...this.#sources.map(() => ''), ...Object.values(config.constLabels)]
@@ -174,14 +178,16 @@ export class SeriesResolver {
   #describe (config: FastifyContextConfig, route: FastifyRequest['routeOptions']): RouteDescription {
     const { url = unmatchedRoute } = route
     const matched = route.url !== undefined
+    const knownMethods = matched ? undefined : this.#knownMethods
     try {
       const { recorded, route: own } = parseRouteConfig(config)
       const name = matched && config.latency === undefined ? this.#name(config, route) : recorded && own
-      return name === false ? { label: url, matched, recorded: false } : { label: name ?? url, matched, recorded: true }
+      if (name === false) return { label: url, knownMethods, recorded: false }
+      return { label: name ?? url, knownMethods, recorded: true }
     } catch (error) {
       // The route was declared before this plugin was registered, when nothing could refuse its `config`.
       this.#warnOnce(`config of ${url}`, () => error as FastifyError)
-      return { label: url, matched, recorded: true }
+      return { label: url, knownMethods, recorded: true }
     }
   }
 

@@ -34,7 +34,7 @@ export const queueTime: Measure<'queueTime'> = {
   moment: 'end',
   value: 'elapsed seconds',
   name: 'http_request_queue_seconds',
-  help: 'Estimated time for which requests waited for a busy event loop before it received them, in seconds.',
+  help: 'Estimated time for which requests waited before the router received them, in seconds.',
   upperBounds: defaultUpperBounds
 }
 

@@ -17,6 +17,8 @@ export interface RequestConfig extends MeasuredConfig {
   readonly constLabels: Readonly<Record<string, string>>
   readonly ignore: Options['ignore']
   readonly routes: Options['routes']
+  /** The methods that are told apart on requests that match no route. */
+  readonly knownMethods: readonly string[]
   readonly seriesLimit: number
   readonly inFlight: boolean
   /** Undefined: it is not estimated how long requests waited. */
@@ -38,15 +40,20 @@ export interface LatencyConfig extends HistogramConfig {
 
 export interface QueueTimeConfig extends HistogramConfig {
   readonly labels: RequestConfig['labels']
+  /** The header in which proxies say when they received a request, in lower case. Undefined: none is read. */
+  readonly header: string | undefined
 }
 
 export const requestOptions = [
   ...measures.map(({ option }) => option),
-  'queueTime', 'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'seriesLimit', 'inFlight', 'abortedStatus',
-  'exemplars', 'registry'
+  'queueTime', 'busyTime', 'labels', 'constLabels', 'routes', 'ignore', 'knownMethods', 'seriesLimit',
+  'inFlight', 'abortedStatus', 'exemplars', 'registry'
 ]
 
 const defaultLabels: RequestConfig['labels'] = { method: 'method', route: 'route', status_code: 'status' }
+
+/** The methods of RFC 9110, section 9, PATCH (RFC 5789), and QUERY. */
+const defaultMethods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY']
 
 const registryMethods: ReadonlyArray<keyof RegistryLike> =
   ['registerMetric', 'getSingleMetric', 'removeSingleMetric', 'getMetricsAsArray', 'getMetricsAsJSON']
@@ -63,6 +70,8 @@ export function parseRequestOptions (given: Readonly<Record<string, unknown>>): 
     constLabels: readable('constLabels', () => parseConstLabels(given.constLabels, varying)),
     ignore: optional('ignore', given.ignore, isFunction<NonNullable<Options['ignore']>>, 'a function'),
     routes: optional('routes', given.routes, isFunction<NonNullable<Options['routes']>>, 'a function'),
+    knownMethods: Object.freeze([...optional('knownMethods', given.knownMethods, isMethods,
+      "an array of at least one method in capital letters, such as 'PROPFIND'") ?? defaultMethods]),
     seriesLimit: optional('seriesLimit', given.seriesLimit, isPositiveInteger, 'an integer from 1') ?? 2000,
     inFlight: optional('inFlight', given.inFlight, isBoolean, 'a boolean') ?? true,
     abortedStatus: parseAbortedStatus(given.abortedStatus),
@@ -113,10 +122,12 @@ function partsIfOn (option: string, value: unknown): Record<string, unknown> | u
 function parseQueueTime (value: unknown): QueueTimeConfig | undefined {
   const parts = partsIfOn('queueTime', value)
   if (parts === undefined) return undefined
-  const { labels, ...histogram } = readObject('queueTime', parts, [...histogramOptions, 'labels'])
+  const { labels, header, ...histogram } = readObject('queueTime', parts, [...histogramOptions, 'labels', 'header'])
   return Object.freeze({
     ...parseHistogramOptions('queueTime', histogram, queueTime),
-    labels: readable('queueTime.labels', () => parseLabels('queueTime.labels', labels, {}))
+    labels: readable('queueTime.labels', () => parseLabels('queueTime.labels', labels, {})),
+    header: optional('queueTime.header', header, isHeader, "the name of a header, such as 'x-request-start'")
+      ?.toLowerCase()
   })
 }
 
@@ -125,11 +136,11 @@ function parseLabels (option: string, given: unknown, defaults: RequestConfig['l
   const sources = Object.keys(labelSources)
   check(option, isObject(value), 'an object', value, hintAboutLabels(value, sources))
   const labels = { ...value as Record<string, unknown> }
-  const rule = `${sources.map(describe).join(', ')} or a function`
   for (const [name, source] of Object.entries<unknown>(labels)) {
     checkLabelName(option, name)
-    const valid = typeof source === 'function' || sources.includes(source as string)
-    check(`${option}.${name}`, valid, rule, source, hintAboutSource(name, source, sources))
+    if (typeof source === 'function' || sources.includes(source as string)) continue
+    const rule = `${sources.map(describe).join(', ')} or a function`
+    check(`${option}.${name}`, false, rule, source, hintAboutSource(name, source, sources))
   }
   return Object.freeze(labels as Record<string, LabelSource>)
 }
@@ -177,6 +188,15 @@ function checkLabelName (option: string, name: string): void {
 
 function isMoment (value: unknown): value is LatencyConfig['from'] {
   return value === 'router' || value === 'arrival'
+}
+
+function isMethods (value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.length > 0 &&
+    value.every(method => typeof method === 'string' && /^[\dA-Z!#$%&'*+.^_`|~-]+$/.test(method))
+}
+
+function isHeader (value: unknown): value is string {
+  return typeof value === 'string' && /^[\w!#$%&'*+.^`|~-]+$/.test(value)
 }
 
 function isExemplars (value: unknown): value is boolean | ExemplarFunction {

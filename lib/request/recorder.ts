@@ -9,6 +9,7 @@ import type { ExemplarSource } from './exemplars'
 import { notRecorded, SeriesResolver, type ResolverOptions } from './labels'
 import type { Measure } from './measures'
 import type { RequestConfig } from './options'
+import type { ProxiedWaits } from './proxied-waits'
 import type { RouteSeries } from './route-series'
 import { sentHeadersOf, type SentHeaders } from './sent-headers'
 import { hasWait, whenWaitIsKnown } from './waits'
@@ -25,6 +26,8 @@ export interface RecorderOptions extends ResolverOptions {
   readonly config: ResolverOptions['config'] & Pick<RequestConfig, 'ignore' | 'abortedStatus'>
   /** Undefined: no request is an exemplar. */
   readonly exemplarOf?: ExemplarSource | undefined
+  /** Undefined: no header is read that tells how long requests waited before they came to this process. */
+  readonly proxiedWaits?: ProxiedWaits | undefined
 }
 
 /**
@@ -43,7 +46,7 @@ export class Recorder {
   /** Whether there is more to do for a request than to find its series and to record its latency. */
   readonly #asksForMore: boolean
   /** Whether the latency begins when a request has arrived, and not when the router gets it. */
-  readonly #beginsAtArrival: boolean
+  readonly beginsAtArrival: boolean
   /** The first of all columns. */
   readonly #latency: HistogramFamily
   /** What else is recorded when a request ends. */
@@ -51,10 +54,11 @@ export class Recorder {
   readonly #ofHeaders: readonly MeasuredColumn[]
   readonly #ignore: Callback<boolean> | undefined
   readonly #exemplarOf: ExemplarSource | undefined
+  readonly proxiedWaits: ProxiedWaits | undefined
   /** Headers whose measures are recorded already. */
   readonly #recorded = new WeakSet<SentHeaders>()
 
-  constructor ({ columns, exemplarOf, ...options }: RecorderOptions) {
+  constructor ({ columns, exemplarOf, proxiedWaits, ...options }: RecorderOptions) {
     const { config, index, warn } = options
     this.#index = index
     this.#resolver = new SeriesResolver(options)
@@ -67,8 +71,9 @@ export class Recorder {
       option: 'ignore', function: config.ignore, read: readDecision, rule: 'a boolean', otherwise: false, warn
     })
     this.#exemplarOf = exemplarOf
-    this.#beginsAtArrival = config.histogram.from === 'arrival'
-    this.#asksForMore = columns.length > 1 || this.#ignore !== undefined || this.#beginsAtArrival
+    this.proxiedWaits = proxiedWaits
+    this.beginsAtArrival = config.histogram.from === 'arrival'
+    this.#asksForMore = columns.length > 1 || this.#ignore !== undefined || this.beginsAtArrival
     this.abortedStatus = config.abortedStatus
   }
 
@@ -105,10 +110,14 @@ export class Recorder {
 
   /** Records for how long a request that has ended had waited, in place of how long it took. */
   recordWait (reply: FastifyReply, status: number, ending: Ending): void {
-    if (!hasWait(reply.request)) return
+    const { request } = reply
+    const proxiedMs = this.proxiedWaits?.of(request)
+    if (proxiedMs === undefined && !hasWait(request)) return
     const slot = this.#find(reply, status, ending)
     if (slot === notRecorded) return
-    this.#recordWhenWaitIsKnown(reply, slot, 0, this.#exemplarOf?.(reply.request, reply))
+    // What has passed since a proxy received the request has the wait for the event loop in it.
+    const exemplar = this.#exemplarOf?.(request, reply)
+    this.#recordWhenWaitIsKnown(reply, slot, exemplar, waitMs => Math.max(waitMs, proxiedMs ?? 0))
   }
 
   /**
@@ -133,8 +142,8 @@ export class Recorder {
     const slot = this.#find(reply, status, ending)
     if (slot === notRecorded) return false
     const exemplar = this.#exemplarOf?.(reply.request, reply)
-    if (this.#beginsAtArrival) {
-      this.#recordWhenWaitIsKnown(reply, slot, elapsedMs, exemplar)
+    if (this.beginsAtArrival) {
+      this.#recordWhenWaitIsKnown(reply, slot, exemplar, waitMs => elapsedMs + waitMs)
     } else {
       this.#latency.observe(slot, elapsedMs / 1000)
       this.#keepExemplar(slot, elapsedMs / 1000, exemplar)
@@ -156,18 +165,19 @@ export class Recorder {
   }
 
   /**
-   * Records a time with what the request has waited, if it has. Everything but the wait is known already, so that
-   * labels and exemplars are those of the request, whatever runs until the wait is known.
+   * Records the time that follows from what the request has waited, which is 0 if it has not. Everything but the wait
+   * is known already, so that labels and exemplars are those of the request, whatever runs until the wait is known.
    */
   #recordWhenWaitIsKnown (
-    reply: FastifyReply, slot: number, elapsedMs: number, exemplar: ExemplarLabels | undefined
+    reply: FastifyReply, slot: number, exemplar: ExemplarLabels | undefined, timeMs: (waitMs: number) => number
   ): void {
     const { epoch } = this.#index
     whenWaitIsKnown(reply.request, (waitMs = 0) => {
       // The counts of the request's series were reset since, and the slot is that of another series.
       if (epoch !== this.#index.epoch) return
-      this.#latency.observe(slot, (elapsedMs + waitMs) / 1000)
-      this.#keepExemplar(slot, (elapsedMs + waitMs) / 1000, exemplar)
+      const seconds = timeMs(waitMs) / 1000
+      this.#latency.observe(slot, seconds)
+      this.#keepExemplar(slot, seconds, exemplar)
     })
   }
 

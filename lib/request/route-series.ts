@@ -10,14 +10,11 @@ export const unmatchedRoute = 'unmatched'
  */
 export const other = '_OTHER'
 
-/** The methods of RFC 9110, section 9, PATCH (RFC 5789), and QUERY. */
-const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'CONNECT', 'OPTIONS', 'TRACE', 'PATCH', 'QUERY'])
-
 export interface RouteDescription {
   /** The value of route labels. */
   readonly label: string
-  /** False for the handler of requests that match no route. */
-  readonly matched: boolean
+  /** The methods that the handler of requests that match no route tells apart. Undefined for any other route. */
+  readonly knownMethods: ReadonlySet<string> | undefined
   /** Whether requests of the route are recorded. */
   readonly recorded: boolean
 }
@@ -30,7 +27,8 @@ export class RouteSeries {
   readonly next: RouteSeries | undefined
   readonly label: string
   readonly recorded: boolean
-  readonly #matched: boolean
+  /** The only methods that are told apart. Undefined: the route is matched, and all are. */
+  readonly #knownMethods: ReadonlySet<string> | undefined
   /** The epoch of the series index at which the slots were given out. */
   #epoch: number
   // The slots are found by a linear search: a route has few outcomes and usually one method. An outcome is a status, or
@@ -40,12 +38,12 @@ export class RouteSeries {
   readonly #slots: number[] = []
 
   constructor (
-    resolver: object, next: RouteSeries | undefined, { label, matched, recorded }: RouteDescription, epoch: number
+    resolver: object, next: RouteSeries | undefined, { label, knownMethods, recorded }: RouteDescription, epoch: number
   ) {
     this.resolver = resolver
     this.next = next
     this.label = label
-    this.#matched = matched
+    this.#knownMethods = knownMethods
     this.recorded = recorded
     this.#epoch = epoch
   }
@@ -64,7 +62,7 @@ export class RouteSeries {
   method (method: string): string {
     // A handler may have put anything in its place.
     if (typeof method !== 'string') return other
-    return this.#matched || knownMethods.has(method) ? method : other
+    return this.#knownMethods?.has(method) === false ? other : method
   }
 
   find (method: string, outcome: number): number | undefined {

@@ -1,12 +1,11 @@
 import { Readable } from 'node:stream'
-import { promisify } from 'node:util'
-import { createGzip } from 'node:zlib'
 import type { FastifyContextConfig, FastifyReply, FastifyRequest, FastifySchema, RouteOptions } from 'fastify'
-import { negotiateExposition, negotiateGzip, type Exposition } from '../exposition/formats'
+import { negotiateEncoding, negotiateExposition, type Exposition } from '../exposition/formats'
 import { disconnect, EndingObserver, type Ending } from '../http/endings'
 import type { Gatherer, Points } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
 import { clearTimeout, setTimeout } from '../timers'
+import { compress, encodings } from './compression'
 import type { ScrapeConfig } from './options'
 import type { ScrapeMetrics } from './scrape-metrics'
 import { SharedChunks } from './shared-chunks'
@@ -131,13 +130,16 @@ export class ScrapeHandler {
   #send (scrape: Scrape, families: readonly Points[], request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const { contentType, write } = negotiateExposition(request.raw)
     reply.type(contentType).header('vary', 'accept, accept-encoding')
-    const compressed = negotiateGzip(request.raw)
-    if (compressed) reply.header('content-encoding', 'gzip')
+    const encoding = negotiateEncoding(request.raw, encodings)
+    if (encoding !== undefined) reply.header('content-encoding', encoding)
     if (request.method === 'HEAD') return reply.send()
 
     const shared = this.#write(families, contentType, write)
-    const chunks = counted(shared.read(compressed ? 'borrowed' : 'kept'), length => { scrape.sentBytes += length })
-    scrape.body = compressed ? compress(chunks) : Readable.from(chunks, { objectMode: false })
+    const use = encoding === undefined ? 'kept' : 'borrowed'
+    const chunks = counted(shared.read(use), length => { scrape.sentBytes += length })
+    scrape.body = encoding === undefined
+      ? Readable.from(chunks, { objectMode: false })
+      : compress(chunks, encoding)
     return reply.send(scrape.body)
   }
 
@@ -167,23 +169,6 @@ async function * counted (
     count(chunk.length)
     yield chunk
   }
-}
-
-/**
- * Compresses chunks one after the other. The next chunk is asked for only when the previous one has been compressed,
- * because the memory of a borrowed chunk is written over when the next one is asked for. A pipeline passes chunks on
- * before they are compressed, and cannot be used here.
- */
-function compress (chunks: AsyncGenerator<Uint8Array>): Readable {
-  const gzip = createGzip({ level: 1 })
-  const write = promisify((chunk: Uint8Array, done: (error?: Error | null) => void) => gzip.write(chunk, done))
-  const writeAll = async (): Promise<void> => {
-    for await (const chunk of chunks) await write(chunk)
-    gzip.end()
-  }
-  writeAll().catch(error => gzip.destroy(error))
-  // If the client has left, a chunk may stay half written forever. The generator must end nevertheless.
-  return gzip.once('close', () => chunks.return(undefined))
 }
 
 /** The names of the families that a scrape asks for with `name[]` in its query. Undefined stands for all families. */

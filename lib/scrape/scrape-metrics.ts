@@ -46,7 +46,7 @@ export const scrapeMetrics = {
 } as const
 
 /** Makes the metrics about scrapes in a registry that has no metrics of the same names. */
-export function createScrapeMetrics (registry: RegistryLike): ScrapeMetrics {
+export function createScrapeMetrics (registry: Pick<RegistryLike, 'registerMetric'>): ScrapeMetrics {
   function register<M extends OwnMetric> (metric: M): M {
     registry.registerMetric(metric)
     return metric

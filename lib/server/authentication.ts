@@ -1,6 +1,4 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import basicAuth = require('@fastify/basic-auth')
-import bearerAuth = require('@fastify/bearer-auth')
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { AuthConfig } from './options'
 
@@ -16,7 +14,7 @@ export function authenticate (
 ): void {
   if (users !== undefined) {
     const known = Object.entries(users).map(([user, password]) => digest(user, password))
-    app.register(basicAuth, {
+    app.register(require('@fastify/basic-auth') as typeof import('@fastify/basic-auth'), {
       authenticate: { realm },
       validate: (user, password, _request, _reply, done) => {
         const given = digest(user, password)
@@ -27,7 +25,9 @@ export function authenticate (
       }
     })
   } else {
-    app.register(bearerAuth, { keys: [...tokens], specCompliance: 'rfc6749', addHook: false })
+    app.register(require('@fastify/bearer-auth') as typeof import('@fastify/bearer-auth'), {
+      keys: [...tokens], specCompliance: 'rfc6749', addHook: false
+    })
   }
   app.addHook('onRequest', askForCredentials)
 

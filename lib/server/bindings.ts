@@ -7,6 +7,7 @@ import { mostAtOnce } from './connections'
 import { describe } from '../errors'
 import { clearTimeout, setTimeout, type Timer } from '../timers'
 import type { ServerConfig } from './options'
+import { removeLeftover } from './socket-file'
 
 const firstRetryMs = 1000
 const longestRetryMs = 10_000
@@ -26,11 +27,20 @@ const cures: ReadonlyMap<string | undefined, string> = new Map([
   ['ENOTFOUND', otherHost]
 ])
 
+/** The same, of a Unix socket. */
+const curesOfSocket: ReadonlyMap<string | undefined, string> = new Map([
+  ['EADDRINUSE', 'Another server answers there, or the file is no socket. ' +
+    'Give this application another "server.socket", or "server: false" if it needs no metrics server'],
+  // Node.js has this code for a folder that does not exist, too.
+  ['EACCES', 'The folder of "server.socket" has to exist, and this process has to be allowed to write there']
+])
+
 /** Why the metrics server cannot listen, what becomes of it, and what helps. */
 export function reasonOf (
-  error: NodeJS.ErrnoException & { readonly address?: string }, { start }: Pick<ServerConfig, 'start'>
+  error: NodeJS.ErrnoException & { readonly address?: string },
+  { start, socket }: Pick<ServerConfig, 'start' | 'socket'>
 ): string {
-  const cure = cures.get(error.code)
+  const cure = (socket === undefined ? cures : curesOfSocket).get(error.code)
   // Whoever logs the error logs its cause too. What the cause says is not repeated, if its code is enough.
   const problem = cure === undefined
     ? describe(error)
@@ -92,7 +102,7 @@ export class Bindings {
     for (const address of host === 'localhost' ? addresses : addresses.slice(0, 1)) {
       const server = this.#listening.length === 0 ? undefined : this.#options.create(this.#handler)
       try {
-        await this.#bind(app, server, address, this.#boundPort() ?? port)
+        await this.#bind(app, server, { host: address, port: this.#boundPort() ?? port })
       } catch (error) {
         failed.push({ server, address, error: error as NodeJS.ErrnoException })
       }
@@ -103,6 +113,17 @@ export class Bindings {
       this.#retry(app, server, address, error, 0)
     }
     return this.#first.address() as AddressInfo
+  }
+
+  /** Listens on a Unix socket, in place of one that was left behind. Resolves to its path. */
+  async listenOnSocket (app: FastifyInstance, path: string): Promise<string> {
+    try {
+      await this.#bind(app, undefined, { path })
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || !await removeLeftover(path)) throw error
+      await this.#bind(app, undefined, { path })
+    }
+    return path
   }
 
   /** Stops listening at all addresses, and does not listen again. */
@@ -117,11 +138,13 @@ export class Bindings {
   }
 
   /** Has a server listen. Undefined stands for the server of the Fastify instance. */
-  async #bind (app: FastifyInstance, server: Server | undefined, host: string, port: number): Promise<void> {
+  async #bind (
+    app: FastifyInstance, server: Server | undefined, address: { host: string, port: number } | { path: string }
+  ): Promise<void> {
     if (this.#isClosed) throw new Error('The server is closed')
     // The port is not shared with the other workers of a `node:cluster`, where each scrape would reach another worker.
     // A client that finds no room among those who wait to be accepted would try again only after a second.
-    const options = { host, port, exclusive: true, backlog: mostAtOnce }
+    const options = { ...address, exclusive: true, backlog: mostAtOnce }
     if (server === undefined) await app.listen(options)
     else await once(server.listen(options), 'listening')
     this.#listening.push(server ?? this.#first)
@@ -135,7 +158,7 @@ export class Bindings {
     if (this.#isClosed || !this.#options.failed(error, port)) return
     const timer = setTimeout(() => {
       this.#retries.delete(timer)
-      this.#bind(app, server, address, port).then(
+      this.#bind(app, server, { host: address, port }).then(
         () => this.#options.recovered(address),
         error => this.#retry(app, server, address, error, attempt + 1)
       )

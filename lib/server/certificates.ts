@@ -75,20 +75,20 @@ export class Certificates {
 }
 
 function readCertificates ({ certFile, keyFile, clientCaFile }: HttpsConfig): SecureContextOptions {
-  const ca = clientCaFile === undefined ? undefined : readFile(clientCaFile, checkAuthorities)
-  const cert = readFile(certFile, cert => createSecureContext({ cert }))
+  const ca = clientCaFile === undefined ? undefined : readFile('clientCaFile', clientCaFile, checkAuthorities)
+  const cert = readFile('certFile', certFile, cert => createSecureContext({ cert }))
   // Also throws if the key is not that of the certificate.
-  const key = readFile(keyFile, key => createSecureContext({ cert, key }))
+  const key = readFile('keyFile', keyFile, key => createSecureContext({ cert, key }))
   return { cert, key, ca }
 }
 
-function readFile (file: string, check: (contents: Buffer) => void): Buffer {
+function readFile (option: keyof HttpsConfig, file: string, check: (contents: Buffer) => void): Buffer {
   try {
     const contents = readFileSync(file)
     check(contents)
     return contents
   } catch (error) {
-    throw new FST_LATENCY_ERR_CERTIFICATE(file, describe(error), { cause: error })
+    throw new FST_LATENCY_ERR_CERTIFICATE(option, file, describe(error), { cause: error })
   }
 }
 

@@ -29,7 +29,7 @@ interface Connection {
  */
 export class Connections {
   /** By their remote ends, since a request over TLS does not know the connection below. The oldest comes first. */
-  readonly #connections = new Map<string, Connection>()
+  readonly #connections = new Map<string | Socket, Connection>()
   readonly #onLimit: () => void
   #isDue = false
 
@@ -95,7 +95,8 @@ function compareForDropping (a: Connection, b: Connection): number {
   return a.servedMs - b.servedMs
 }
 
-/** The remote end of a connection. A connection that is closed has none. */
-function remoteEnd ({ remoteAddress, remotePort, localAddress }: Socket): string {
-  return `${remoteAddress} ${remotePort} ${localAddress}`
+/** The remote end of a connection. One that is closed has none, nor has one of a Unix socket: it stands for itself. */
+function remoteEnd (socket: Socket): string | Socket {
+  const { remoteAddress, remotePort, localAddress } = socket
+  return remoteAddress === undefined ? socket : `${remoteAddress} ${remotePort} ${localAddress}`
 }

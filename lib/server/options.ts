@@ -6,14 +6,19 @@ import {
   check, isBoolean, isObject, isObjectOrBoolean, isPath, isText, isTimeout, optional, pathRule, readObject, required
 } from '../checks'
 import { kindOf } from '../errors'
-import { didYouMean, hintToLeaveOut } from '../option-hints'
+import { didYouMean, fileContents, hintAboutFile, hintAboutMissing, hintToLeaveOut } from '../option-hints'
 
 /** The options of the metrics server. */
 export interface ServerConfig {
   /** Undefined: the metrics server listens where the application listens. */
   readonly host: string | undefined
-  /** Undefined: the server has no port, because workers of a `node:cluster` that are no group would share it. */
+  /**
+   * Undefined: the server has no port, because it listens on a Unix socket, or because workers of a `node:cluster` that
+   * are no group would share a default one.
+   */
   readonly port: number | undefined
+  /** The path of a Unix socket, on which the server listens instead of a host and a port. */
+  readonly socket: string | undefined
   /** The name of the group. Undefined: workers and threads are one by themselves. False: there is none. */
   readonly group: string | false | undefined
   readonly path: string
@@ -50,6 +55,7 @@ export type AuthConfig =
 export const defaultServer: ServerConfig = Object.freeze({
   host: undefined,
   port: 8000,
+  socket: undefined,
   group: undefined,
   path: '/metrics',
   live: true,
@@ -59,9 +65,14 @@ export const defaultServer: ServerConfig = Object.freeze({
   auth: undefined
 })
 
-const options = ['host', 'port', 'group', 'path', 'live', 'start', 'lastScrapeSeconds', 'https', 'auth']
+const options = ['host', 'port', 'socket', 'group', 'path', 'live', 'start', 'lastScrapeSeconds', 'https', 'auth']
 
 const startPolicies: readonly unknown[] = ['listen', 'ready', 'manual']
+
+/** Where a metrics server is to listen, in words. */
+export function describeAddress ({ socket, port }: ServerConfig, host: string): string {
+  return socket === undefined ? `host ${host}, port ${port}` : `socket ${socket}`
+}
 
 export function parseServerOptions (server: unknown): ServerConfig | false | undefined {
   if (server === undefined || server === false) return server
@@ -71,7 +82,9 @@ export function parseServerOptions (server: unknown): ServerConfig | false | und
   const config: ServerConfig = Object.freeze({
     host: optional('server.host', given.host, isHost, 'an address or a name, without scheme, port or path'),
     port: optional('server.port', given.port, isPort, 'an integer from 0 to 65535') ??
-      (cluster.isWorker && group === false ? undefined : defaultServer.port),
+      (given.socket !== undefined || (cluster.isWorker && group === false) ? undefined : defaultServer.port),
+    socket: optional('server.socket', given.socket, isSocketPath,
+      `the absolute path of a Unix socket, of at most ${longestSocketPath} bytes, and left out on Windows`),
     group,
     path: optional('server.path', given.path, isPath, pathRule) ?? defaultServer.path,
     live: parseLive(given.live),
@@ -83,7 +96,19 @@ export function parseServerOptions (server: unknown): ServerConfig | false | und
     auth: given.auth === undefined ? undefined : parseAuth(given.auth)
   })
   checkPath(config)
+  checkSocket(config)
   return config
+}
+
+/** What the operating systems allow: 107 on Linux, and 103 on macOS. */
+const longestSocketPath = 103
+
+/** Checks that the server has one address. What keeps strangers from a Unix socket are the permissions of its file. */
+function checkSocket ({ host, port, socket, https }: ServerConfig): void {
+  for (const [option, value] of Object.entries({ host, port, https })) {
+    check(`server.${option}`, socket === undefined || value === undefined, 'left out beside "server.socket"',
+      option === 'https' ? kindOnly(value) : value)
+  }
 }
 
 /** The paths at which the metrics server answers probes. Probes have no credentials, and need none. */
@@ -122,7 +147,7 @@ function parseHttps (https: unknown): HttpsConfig {
   const given = readObject('server.https', https, ['certFile', 'keyFile', 'clientCaFile'])
   const fileOf = (option: keyof HttpsConfig): string => {
     const file = given[option]
-    checkSecret(`server.https.${option}`, file, fileNameFlaws, 'the name of a file')
+    checkSecret(`server.https.${option}`, file, fileNameFlaws, 'the name of a file', hintAboutFile(file))
     return file as string
   }
   return Object.freeze({
@@ -148,16 +173,15 @@ const tokenFlaws: readonly Flaw[] = [
   [/[^\w.~+/=-]/, 'a character of another kind']
 ]
 
-/** The contents of a file may be a private key: PEM, or the base64 in it. */
-const fileNameFlaws: readonly Flaw[] = [
-  [/-----|^M[CHI][A-Za-z0-9+/\s]{60,}=*\s*$/, 'the contents of a file'], ...controlFlaws
-]
+const fileNameFlaws: readonly Flaw[] = [[fileContents, 'the contents of a file'], ...controlFlaws]
 
 /** Checks a text that is a secret, or in whose place a secret may be. A message tells its flaw, and not the text. */
-function checkSecret (option: string, value: unknown, flaws: readonly Flaw[], rule: string): void {
+function checkSecret (
+  option: string, value: unknown, flaws: readonly Flaw[], rule: string, hint = hintAboutMissing(value)
+): void {
   const flaw = isText(value) ? flaws.find(([pattern]) => pattern.test(value))?.[1] : undefined
   check(option, isText(value) && flaw === undefined, rule,
-    flaw === undefined ? kindOnly(value) : wording(`a string with ${flaw}`))
+    flaw === undefined ? kindOnly(value) : wording(`a string with ${flaw}`), hint)
 }
 
 /** Shows itself in messages as the kind of a value that may be a secret. */
@@ -224,6 +248,11 @@ function isPort (value: unknown): value is number {
 
 function isGroup (value: unknown): value is string | false {
   return value === false || (isText(value) && value.length <= 200)
+}
+
+function isSocketPath (value: unknown): value is string {
+  return process.platform !== 'win32' && isText(value) && /^\/[^\0]*[^/\0]$/.test(value) &&
+    Buffer.byteLength(value) <= longestSocketPath
 }
 
 function isPositive (value: unknown): value is number {

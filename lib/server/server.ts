@@ -1,14 +1,13 @@
 import { createServer, STATUS_CODES, type RequestListener, type Server } from 'node:http'
-import { isIPv6, type AddressInfo } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import Fastify, {
   type FastifyContextConfig, type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest,
   type RouteOptions
 } from 'fastify'
-import { authenticate } from './authentication'
 import { AuthenticationFailures } from './authentication-failures'
 import { Bindings, reasonOf, retryDelayMs } from './bindings'
-import { Certificates } from './certificates'
+import type { Certificates } from './certificates'
 import { Connections, maxConnections } from './connections'
 import {
   createWarnOnce, FST_LATENCY_ERR_CLUSTER_PORT, FST_LATENCY_ERR_CONNECTION_LIMIT,
@@ -17,15 +16,13 @@ import {
 import { EndingObserver } from '../http/endings'
 import type { Group } from '../group/group'
 import type { Facts } from '../pages/facts'
-import { contentSecurityPolicy, frontPage } from '../pages/front'
-import { declareLivePage } from '../pages/live'
 import { isLocalName } from './local-names'
 import type { ScrapeHandler } from '../scrape/handler'
 import type { Gatherer } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
 import type { ScrapeMetrics } from '../scrape/scrape-metrics'
 import { clearTimeout, setTimeout, type Timer } from '../timers'
-import { probePaths, type ServerConfig } from './options'
+import { describeAddress, probePaths, type HttpsConfig, type ServerConfig } from './options'
 
 /** The time for which `close()` waits for answers that are being sent. */
 const drainMs = 1000
@@ -91,12 +88,10 @@ export class MetricsServer {
     this.#authenticationFailures = new AuthenticationFailures(error => warn(log, error))
     this.#connections = new Connections(() =>
       warnOnce('connections', () => new FST_LATENCY_ERR_CONNECTION_LIMIT(maxConnections)))
-    this.#certificates = config.https === undefined
-      ? undefined
-      : new Certificates(config.https, error => warn(log, error))
+    this.#certificates = config.https && this.#createCertificates(config.https)
     this.#bindings = new Bindings({
       create: handler => this.#createServer(handler),
-      failed: (error, port) => this.#warnOf(this.#listenError('localhost', port, error)),
+      failed: (error, port) => this.#warnOf(this.#listenError('localhost', error, port)),
       recovered: address => log.info(`The metrics server now listens on ${address} too`)
     })
     this.#closing = new Promise((_resolve, reject) => { this.#rejectClosing = reject })
@@ -163,33 +158,43 @@ export class MetricsServer {
   }
 
   async #listen (host: string): Promise<string> {
-    const { config: { port, path, https }, group, log } = this.#options
-    if (port === undefined) throw new FST_LATENCY_ERR_CLUSTER_PORT()
-    const urlAt = (port: number): string =>
-      `http${https === undefined ? '' : 's'}://${urlHost(host)}:${port}${path}`
-    let bound
+    const { config: { port, socket }, group, log } = this.#options
+    const place = socket ?? port
+    if (place === undefined) throw new FST_LATENCY_ERR_CLUSTER_PORT()
+    const bind = async (): Promise<AddressInfo | string> => socket === undefined
+      ? this.#bindings.listen(this.app, host, port!)
+      : this.#bindings.listenOnSocket(this.app, socket)
+    let bound: AddressInfo | string | undefined
     try {
       await this.app.ready()
       await group?.join()
-      const bind = async (): Promise<AddressInfo> => this.#bindings.listen(this.app, host, port)
-      bound = group === undefined ? await bind() : await group.serve(port, bind, () => this.#takeOver(host))
+      bound = group === undefined ? await bind() : await group.serve(place, bind, () => this.#takeOver(host))
     } catch (error) {
-      throw this.#listenError(host, port, error as NodeJS.ErrnoException)
+      throw this.#listenError(host, error as NodeJS.ErrnoException)
     }
-    if (bound === undefined) {
-      this.#url = urlAt(port)
-      log.info(`Metrics at ${this.#url}, where another process of the group answers`)
-      return this.#url
-    }
-    this.#isForLocalNames = isLoopback(bound.address) && https === undefined && this.#isOpen()
     this.#warned.clear()
-    this.#url = urlAt(bound.port)
-    log.info(`Metrics at ${this.#url}`)
-    if (!isLoopback(bound.address) && this.#isOpen()) {
-      log.info(`Everyone who reaches ${bound.address} can read the metrics: ` +
+    this.#url = this.#urlAt(host, bound ?? place)
+    log.info(`Metrics at ${this.#url}${bound === undefined ? ', where another process of the group answers' : ''}`)
+    // No web page, and no other machine, can reach a Unix socket.
+    if (typeof bound === 'object') this.#guard(bound)
+    return this.#url
+  }
+
+  #urlAt (host: string, place: AddressInfo | string | number): string {
+    const { path, https } = this.#options.config
+    if (typeof place === 'string') return `http+unix://${encodeURIComponent(place)}${path}`
+    const port = typeof place === 'number' ? place : place.port
+    return `http${https === undefined ? '' : 's'}://${urlHost(host)}:${port}${path}`
+  }
+
+  /** Notes who can reach an address on which the server listens. */
+  #guard ({ address }: AddressInfo): void {
+    const { config: { https }, log } = this.#options
+    this.#isForLocalNames = isLoopback(address) && https === undefined && this.#isOpen()
+    if (!isLoopback(address) && this.#isOpen()) {
+      log.info(`Everyone who reaches ${address} can read the metrics: ` +
         'neither server.auth nor server.https.clientCaFile is set')
     }
-    return this.#url
   }
 
   /** Binds the port when the member of the group has gone that had bound it. */
@@ -198,10 +203,13 @@ export class MetricsServer {
     this.keepStarting(host)
   }
 
-  #listenError (host: string, port: number, error: NodeJS.ErrnoException): FastifyError {
-    return error.code === 'EADDRINUSE' && this.#options.isPortOfApplication(port)
-      ? new FST_LATENCY_ERR_PORT_OF_APPLICATION(port, { cause: error })
-      : new FST_LATENCY_ERR_SERVER_LISTEN(host, port, reasonOf(error, this.#options.config), { cause: error })
+  #listenError (host: string, error: NodeJS.ErrnoException, port = this.#options.config.port): FastifyError {
+    const { config, isPortOfApplication } = this.#options
+    if (error.code === 'EADDRINUSE' && port !== undefined && isPortOfApplication(port)) {
+      return new FST_LATENCY_ERR_PORT_OF_APPLICATION(port, { cause: error })
+    }
+    const reason = reasonOf(error, config)
+    return new FST_LATENCY_ERR_SERVER_LISTEN(describeAddress({ ...config, port }, host), reason, { cause: error })
   }
 
   /** Warns of a failure to listen, once until the server listens. Returns whether to try again. */
@@ -213,6 +221,11 @@ export class MetricsServer {
 
   #isOpen (): boolean {
     return this.#options.config.auth === undefined && this.#options.config.https?.clientCaFile === undefined
+  }
+
+  #createCertificates (https: HttpsConfig): Certificates {
+    const { Certificates } = require('./certificates') as typeof import('./certificates')
+    return new Certificates(https, error => warn(this.#options.log, error))
   }
 
   #createServer (handler: RequestListener): Server {
@@ -252,9 +265,12 @@ export class MetricsServer {
     app.addHook('onSend', dismissRefused)
     app.addHook('onRequest', this.#refuseForeignName)
     if (config.auth !== undefined) {
+      const { authenticate } = require('./authentication') as typeof import('./authentication')
       authenticate(app, config.auth, isProbe, request => {
         unauthorized.increment({})
-        if (request.headers.authorization !== undefined) this.#authenticationFailures.add(request.ip)
+        if (request.headers.authorization === undefined) return
+        // A client of a Unix socket has no address.
+        this.#authenticationFailures.add((request.ip as string | undefined) ?? 'the Unix socket')
       })
     }
     app.addHook('onRequest', this.#refuseUnmatched)
@@ -347,9 +363,13 @@ function declareOwnRoutes (app: FastifyInstance, options: MetricsServerOptions):
       return reply
     })
   }
-  if (config.live !== false && declareLivePage(app, options)) pages.unshift(['/live', 'the latency as it is now'])
+  if (config.live !== false) {
+    const { declareLivePage } = require('../pages/live') as typeof import('../pages/live')
+    if (declareLivePage(app, options)) pages.unshift(['/live', 'the latency as it is now'])
+  }
   if (!hasOwn('/')) {
     app.get('/', (_request, reply) => {
+      const { contentSecurityPolicy, frontPage } = require('../pages/front') as typeof import('../pages/front')
       reply.header('content-security-policy', contentSecurityPolicy).type('text/html; charset=utf-8')
       reply.send(frontPage(facts(), pages))
     })
@@ -367,7 +387,7 @@ function answerError (reply: FastifyReply, status = 500): void {
 }
 
 function isLoopback (address: string): boolean {
-  return isIPv6(address) ? address === '::1' || address.startsWith('::ffff:127.') : address.startsWith('127.')
+  return address.startsWith('127.') || address === '::1' || address.startsWith('::ffff:127.')
 }
 
 /** Waits for a promise, but not longer than `ms`. */

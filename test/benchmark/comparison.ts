@@ -1,5 +1,5 @@
 // Has other plugins count the requests of test/scenarios/endings.ts, and prints what became of
-// them as a table: npm run compare
+// them as a table: npm run bench -- comparison
 import { setTimeout } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import latency from 'fastify-latency'

@@ -24,6 +24,13 @@ export interface Column {
   readonly digits: number
   /** From one sample, and those of the same round that it may be compared with. Undefined: there is nothing to say. */
   readonly value: (figures: Figures, round: Round) => number | undefined
+  /** The value that says that two scenarios do not differ: 0 for a difference, 1 for a ratio, 100 for a percentage. */
+  readonly same?: number
+}
+
+/** Whether samples tell on which side of a value the truth is: at least three quarters of them are on one side. */
+export function areOneSided (values: readonly number[], same: number): boolean {
+  return quantile(values, 0.25) > same || quantile(values, 0.75) < same
 }
 
 export function median (values: readonly number[]): number {

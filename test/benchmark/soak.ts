@@ -1,7 +1,7 @@
 // Sends more than 200,000 requests of mixed endings, over connections that are kept, pipelined and HTTP/2. Then, for a
 // minute or for as many minutes as are asked for, sends requests that end in every way there is, while three scrapers
 // read ten times per second. Fails if a request is not accounted for, if a counter fell, or if memory grew:
-// npm run soak -- 10
+// npm run bench -- soak 10
 import { deepStrictEqual, ok } from 'node:assert'
 import { once } from 'node:events'
 import http2 from 'node:http2'
@@ -178,8 +178,9 @@ class Stage {
     })
   }
 
-  get url (): string {
-    return this.#app.latency.url!
+  /** Where its metrics are. */
+  async url (): Promise<string> {
+    return this.#app.latency.start()
   }
 
   async open (options: Options): Promise<void> {
@@ -251,7 +252,7 @@ async function everyEnding (minutes: number): Promise<void> {
     const server = index === 0 && { host: '127.0.0.1', port: 0 }
     await stage.open({ registry, server, processMetrics: false, timeToFirstByte: true })
   }
-  const { url } = stages[0]!
+  const url = await stages[0]!.url()
   async function playFor (seconds: number): Promise<number> {
     const end = performance.now() + 1000 * seconds
     const isOver = (): boolean => performance.now() > end

@@ -1,5 +1,5 @@
 import path from 'node:path'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { Histogram, Registry } from 'prom-client'
 import latency from 'fastify-latency'
 
@@ -115,8 +115,10 @@ export const httpSubjects: Readonly<Record<string, Subject>> = {
 /** Those whose cost other applications of the process share. */
 export const changesEveryServer: ReadonlySet<string> = new Set([openTelemetry])
 
-export async function createApplication (subject: Subject): Promise<FastifyInstance> {
-  const app = Fastify()
+export async function createApplication (
+  subject: Subject, options: FastifyServerOptions = {}
+): Promise<FastifyInstance> {
+  const app = Fastify(options)
   await subject(app)
   app.get('/', (_request, reply) => { reply.send('Hello World') })
   return app

@@ -7,7 +7,9 @@ import {
 } from '../../lib/pages/browser/format'
 import { History, type Increase } from '../../lib/pages/browser/history'
 import { estimateQuantile } from '../../lib/pages/browser/quantile'
-import { emptyRow, labelsOf, requestsOf, rowKey, statusClass, type Row } from '../../lib/pages/browser/rows'
+import {
+  busyShareOf, emptyRow, labelsOf, requestsOf, rowKey, statusClass, waitsOf, type Row
+} from '../../lib/pages/browser/rows'
 
 const bounds = [0.1, 0.2, 0.5]
 
@@ -124,12 +126,13 @@ t.test('what was counted before the page was opened is known since the start, an
   t.equal(all.seconds, 500)
   t.equal(history.busySinceStart, 0.25)
   t.same(bucketsOf(all), { '/a': [5, 7, 8], '/b': [0, 0, 0] })
-  t.same(all.total.counts, { buckets: [5, 7, 8], native: [], sum: 10, statuses: { 200: 6, 404: 2 }, aborted: {} })
+  const statuses = { 200: 6, 404: 2 }
+  t.same(all.total.counts, { buckets: [5, 7, 8], native: [], sum: 10, statuses, aborted: {}, busy: 0 })
   t.same(all.rejected, { bad_url: 3 })
   const window = history.over(60)!
   t.equal(window.seconds, 1)
   t.same(bucketsOf(window), { '/a': [0, 2, 2], '/b': [0, 0, 0] })
-  t.same(window.total.counts, { buckets: [0, 2, 2], native: [], sum: 0.5, statuses: { 404: 2 }, aborted: {} })
+  t.same(window.total.counts, { buckets: [0, 2, 2], native: [], sum: 0.5, statuses: { 404: 2 }, aborted: {}, busy: 0 })
   t.same(window.rejected, {})
 })
 
@@ -151,7 +154,7 @@ t.test('rows and cells may be new in a sample', async t => {
   const sample = server.sample({ counts: [25, 2, 28, 0.1, 29, 2] })
   history.add(server.answer([{ ...sample, rows: [['PUT', '/c', 25]], cells: [[29, 2, 'status', '201']] }]), 1001)
   const { counts } = history.over(60)!.rows.get(rowKey('PUT', '/c'))!
-  t.same(counts, { buckets: [2, 2, 2], native: [], sum: 0.1, statuses: { 201: 2 }, aborted: {} })
+  t.same(counts, { buckets: [2, 2, 2], native: [], sum: 0.1, statuses: { 201: 2 }, aborted: {}, busy: 0 })
 })
 
 t.test('gauges are those of the last answer', async t => {
@@ -268,6 +271,21 @@ t.test('the times of samples are those of the fastest answer', async t => {
   t.equal(history.time, 1003)
 })
 
+t.test('how busy the loop was is told of each row, and what requests waited of all', async t => {
+  const { history, server } = historyOf([])
+  const sample = server.sample({ counts: [2, 4, 3, 8, 25, 2, 26, 1, 27, 3, 28, 5.5] })
+  const cells: Sample['cells'] = [
+    [25, 0, 'busy', ''], [26, -1, 'waited', '1'], [27, -1, 'waited', '2'], [28, -1, 'waited', 'sum']
+  ]
+  history.add(server.answer([{ ...sample, cells }]), 1001)
+  const { total, rows, waited } = history.over(60)!
+  t.equal(busyShareOf(total), 0.25)
+  t.same([...rows.values()].map(busyShareOf), [0.25, NaN])
+  t.same(waitsOf([0.1, 1], waited), { mean: 5.5 / 4, buckets: [0, 1, 4] })
+  t.same(waitsOf([1], {}), { mean: NaN, buckets: [0, 0] })
+  t.match(history.points([], 10, 300), [{ rates: { all: 4, rejected: 0 } }])
+})
+
 t.test('without labels there is one row, and no status', async t => {
   const history = new History([0.1], 600)
   const counts = [0, 1, 1, 1, 2, 0.5, 3, 2]
@@ -277,7 +295,7 @@ t.test('without labels there is one row, and no status', async t => {
   t.same([...history.sinceStart()!.rows.values()], [{
     method: undefined,
     route: undefined,
-    counts: { buckets: [1, 2], native: [], sum: 0.5, statuses: {}, aborted: { in_reply: 2 } },
+    counts: { buckets: [1, 2], native: [], sum: 0.5, statuses: {}, aborted: { in_reply: 2 }, busy: 0 },
     inFlight: 0,
     oldest: 0,
     longLived: {}
@@ -367,7 +385,7 @@ function increaseOf (
     row.counts.sum = sum
     return [key, row] as const
   })
-  return { seconds: 10, rows: new Map(entries), total: emptyRow(upperBounds), rejected: {} }
+  return { seconds: 10, rows: new Map(entries), total: emptyRow(upperBounds), rejected: {}, waited: {} }
 }
 
 t.test('of rows that are slower, the one that takes most time more is looked at first', async t => {

@@ -129,7 +129,7 @@ t.test('every query of the dashboard has an answer', withEach(['prometheus'], as
 
 t.test('where Prometheus stores native histograms, the dashboard and the rules ' +
   'have their answers from them', withEach(['prometheus'], async (t, installation) => {
-  const { app, address } = await createListening(t, { histogram: { native: true } }, app => {
+  const { app, address } = await createListening(t, { histogram: { native: true }, busyTime: true }, app => {
     app.get('/', async () => 'x')
     app.get('/broken', async (_request, reply) => reply.code(500).send('x'))
   })
@@ -161,7 +161,7 @@ async function request (url: string): Promise<void> {
 /** An application in which goes wrong what does not in the example. */
 async function startOdd (t: Test): Promise<{ target: string, misbehave: () => Promise<void> }> {
   const { app, address } = await createListening(t, {
-    seriesLimit: 2, scrape: { errorHandling: 'continue' }, processMetrics: true
+    seriesLimit: 2, scrape: { errorHandling: 'continue' }, processMetrics: true, queueTime: true, busyTime: true
   }, app => {
     app.get('/', async () => 'x')
     app.get('/events', (_request, reply: FastifyReply) => {

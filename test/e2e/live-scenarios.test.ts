@@ -375,6 +375,14 @@ t.test('the page says which route is in trouble, since when, and whether it is t
   t.equal(await page.locator('#chosen').innerText(), 'GET /checkout only')
   if (pictures !== undefined) await page.screenshot({ path: join(pictures, 'an incident, the database.png') })
 
+  // The window before is one in which it was slow already.
+  await shows(page, 'two windows of trouble', async () => Number(await plotValue(page, 'aria-valuemax')) >= 48)
+  t.match(await trouble(page), `Slower since ${since!} GET /checkout: `)
+  await page.getByRole('radio', { name: '1 min' }).check()
+  await page.getByRole('radio', { name: '10 s' }).check()
+  t.match(await trouble(page), `Slower since ${since!} GET /checkout: `)
+  t.equal(await page.locator('#state').getAttribute('data-state'), 'busy')
+
   // Something computes for long, between short turns.
   fetch(`${address}/-/stall?ms=300&times=40`).catch(() => {})
   await shows(page, 'that it is the CPU', async () =>

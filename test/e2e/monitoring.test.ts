@@ -32,7 +32,7 @@ t.test('promtool has seen each alert fire', async t => {
   for (const alert of alerts) t.match(tests, `alertname="${alert}", alertstate="firing"`)
 })
 
-t.test('npm run prometheus starts it with these rules and the target of the tutorial, ' +
+t.test('npm run example -- prometheus starts it with these rules and the target of the tutorial, ' +
   'and removes its data when it ends', withEach(['prometheus'], async (t, installation) => {
   const temporary = temporaryFolder(t)
   const program = new Program(t, process.execPath, ['example/prometheus.mjs'], {
@@ -41,7 +41,7 @@ t.test('npm run prometheus starts it with these rules and the target of the tuto
   const prometheus = new Prometheus(await listening(program))
   const { groups } = await prometheus.get<{ groups: Array<{ name: string }> }>('rules', {})
   t.same(groups.map(({ name }) => name).sort(), [
-    'fastify-latency', 'fastify-latency-data', 'fastify-latency-objectives'
+    'fastify-latency', 'fastify-latency-data', 'fastify-latency-objectives', 'fastify-latency-waits'
   ])
   await until('the target', async () => {
     const { activeTargets } = await prometheus.get<{ activeTargets: Array<{ scrapeUrl: string }> }>('targets', {

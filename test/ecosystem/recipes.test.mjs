@@ -111,6 +111,16 @@ const checks = {
     const page = await send(await start(t, program), 'GET /health', 'GET /wp-login.php', 'GET /nowhere')
     t.same(replied(page), { 'GET unmatched 404': 1 })
   },
+  async 'Status classes in place of codes' (t, program) {
+    const page = await send(await start(t, program), 'GET /', 'GET /nowhere')
+    t.same(countsBy(page, 'status_class'), { '2xx': 1, '4xx': 1 })
+  },
+  async 'Two registrations' (t, program) {
+    const page = await send(await start(t, program), 'GET /shop/cart', 'GET /nowhere')
+    t.same(replied(page), { 'GET /shop/cart 200': 1, 'GET unmatched 404': 1 })
+    t.match(page, /^shop_request_duration_seconds_count\{route="\/shop\/cart"\} 1$/m)
+    t.match(page, /^shop_request_duration_seconds_bucket\{route="\/shop\/cart",le="0\.5"\} 1$/m)
+  },
   async 'A label per tenant that cannot explode' (t, program) {
     const requests = ['acme', 'globex', 'constructor', '__proto__', 'made up'].map(tenant =>
       ['GET /', { headers: { 'x-tenant': tenant } }])
@@ -168,6 +178,14 @@ const checks = {
     }
   }
 }
+
+t.test('the Collector scrapes what the plugin serves, and sends it on', async t => {
+  const [, text] = /^```yaml\n(receivers:[^]*?)^```$/m.exec(document)
+  t.match(text, /^ +- targets: \[localhost:8000\]$/m)
+  const used = [...text.matchAll(/^ {6}(receivers|exporters): \[(\w+)\]$/gm)]
+  t.equal(used.length, 2)
+  for (const [, kind, name] of used) t.match(text, new RegExp(`^${kind}:\n {2}${name}:$`, 'm'))
+})
 
 t.same([...programs.keys()], Object.keys(checks), 'every recipe has a check')
 

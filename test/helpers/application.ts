@@ -40,19 +40,16 @@ export function lookLikeWorker (t: Test): void {
 /** What `load` requires of lib, loaded once more, in what looks like a worker of a node:cluster until the test ends. */
 export function loadInWorker<T> (t: Test, load: () => T): T {
   lookLikeWorker(t)
-  return loadAnew(load)
+  return loadAnew(t, load)
 }
 
-/** What `load` requires of lib, loaded once more. */
-export function loadAnew<T> (load: () => T): T {
+/** What `load` requires of lib, loaded once more. Whatever that needs later is loaded once more too, in this test. */
+export function loadAnew<T> (t: Test, load: () => T): T {
   const folder = path.dirname(require.resolve('../../lib'))
   const loaded = Object.entries(require.cache).filter(([file]) => file.startsWith(folder))
   for (const [file] of loaded) delete require.cache[file]
-  try {
-    return load()
-  } finally {
-    Object.assign(require.cache, Object.fromEntries(loaded))
-  }
+  t.teardown(() => Object.assign(require.cache, Object.fromEntries(loaded)))
+  return load()
 }
 
 /** An application without the plugin; it is closed when the test ends. */

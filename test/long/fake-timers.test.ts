@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import timers from 'node:timers'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import latency from '../../lib'
 import { anyPort, createApplication, loadAnew } from '../helpers/application'
 import { Connection } from '../helpers/connection'
@@ -22,12 +22,13 @@ async function withoutTime<T> (action: () => Promise<T>): Promise<T> {
   }
 }
 
-const moments = [['after', () => latency], ['before', () => loadAnew(() => require('../../lib'))]] as const
+const moments: ReadonlyArray<[when: string, load: (t: Test) => typeof latency]> =
+  [['after', () => latency], ['before', t => loadAnew(t, () => require('../../lib'))]]
 for (const [when, load] of moments) {
   t.test(`scrapes and closing do not wait for timers that were faked ${when} the import`, async t => {
     const app = createApplication(t)
     const [page, failure, received] = await withoutTime(async () => {
-      await app.register(load() as typeof latency, {
+      await app.register(load(t), {
         server: anyPort, endpoint: '/metrics', scrape: { timeoutSeconds: 1 }
       })
       app.latency.server!.get('/stuck', () => new Promise(() => {}))

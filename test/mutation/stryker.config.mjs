@@ -30,7 +30,7 @@ const tests = new Set(chosen.flatMap(({ tests }) => tests))
 
 export default {
   mutate: chosen.flatMap(({ mutate }) => mutate),
-  // What is changed need not have the right types.
+  // What is changed need not have the right types. There is no node_modules yet, in which build.mjs looks.
   buildCommand: 'tsc -b test --noCheck',
   testRunner: 'tap',
   tap: { testFiles: [...tests].map(name => `dist/test/${name}.test.js`) },

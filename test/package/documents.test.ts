@@ -15,7 +15,8 @@ import { onFreePorts, portOf, Project, root, tarball } from './project'
 const readings = [
   [
     'README.md', 'docs/tutorial.md', 'docs/live.md', 'docs/metrics.md', 'docs/cost.md', 'docs/options.md',
-    'docs/endings.md', 'docs/errors.md', 'docs/operations.md', 'docs/comparison.md', 'docs/testing.md'
+    'docs/endings.md', 'docs/errors.md', 'docs/operations.md', 'docs/comparison.md', 'docs/testing.md',
+    'docs/slow.md'
   ],
   ['docs/monitoring.md']
 ]
@@ -110,14 +111,13 @@ class Reader {
     for (const [name, text] of [['ca.crt', ca.cert], ['tls.crt', cert], ['tls.key', key]] as const) {
       this.#project.write(name, text)
     }
-    for (const file of ['lib', 'example', 'index.d.ts', 'package.json', 'tsconfig.json']) {
+    for (const file of ['lib', 'example', 'build.mjs', 'index.d.ts', 'package.json', 'tsconfig.json']) {
       cpSync(join(root, file), this.#clone.path(file), { recursive: true })
     }
-    // Halves the time to build.
-    this.#edit('tsconfig.json', text => text.replace('"strict": true', '"strict": true, "noCheck": true'))
     await this.#project.install('typescript@5.9', '@types/node@20')
     symlinkSync(join(root, 'node_modules'), this.#clone.path('node_modules'))
-    this.#edit('package.json', text => this.#onOurPorts(text))
+    // On a busy machine this takes longer than a program is waited for.
+    await this.#clone.run('node', ['build.mjs', 'example'])
     this.#edit('example/prometheus.yml', text =>
       this.#onOurPorts(text).replace('scrape_interval: 5s', 'scrape_interval: 1s'))
     this.#edit('example/monitoring/prometheus/prometheus.yml', text =>
@@ -212,10 +212,10 @@ class Reader {
     for (const command of text.startsWith('while') ? [text] : text.trim().split('\n')) {
       if (command in notRun) t.comment(`not run: ${command}: ${notRun[command]}`)
       else if (command.startsWith('prometheus ')) await this.#startPrometheus(t, `${command} ${onAnyPort}`)
-      else if (command.startsWith('npm run prometheus')) await this.#startPrometheus(t, `PORT=0 ${command}`)
-      else if (command.startsWith('npm run start:fleet')) await this.#startFleet(t, command)
-      else if (/^npm (run )?start/.test(command)) await this.#startApplication(t, command)
-      else if (/^npm run traffic|^node example\/traffic|^while/.test(command)) await this.#sendRequests(t, command)
+      else if (command.startsWith('npm run example -- prometheus')) await this.#startPrometheus(t, `PORT=0 ${command}`)
+      else if (command.startsWith('npm run example -- fleet')) await this.#startFleet(t, command)
+      else if (/^npm start|^npm run example/.test(command)) await this.#startApplication(t, command)
+      else if (/^npm run traffic|^while/.test(command)) await this.#sendRequests(t, command)
       else {
         const project = command.includes('fastify-latency') ? this.#project : this.#clone
         this.#output = await project.run('bash', [
@@ -320,15 +320,6 @@ for (const documents of readings) {
     }
   })
 }
-
-t.test('the documents name no script that package.json does not have', async t => {
-  const { scripts } = require('fastify-latency/package.json')
-  for (const document of [...readings.flat(), 'CONTRIBUTING.md']) {
-    for (const [, script] of readFileSync(join(root, document), 'utf8').matchAll(/npm run ([\w:]+)/g)) {
-      t.ok(script! in scripts, `${document}: npm run ${script}`)
-    }
-  }
-})
 
 t.test('docs/tutorial.md shows example/prometheus.yml as it is', async t => {
   const [, config] = /^# prometheus .*\n([^]*)$/.exec(readFileSync(join(root, 'example', 'prometheus.yml'), 'utf8'))!

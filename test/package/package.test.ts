@@ -15,7 +15,9 @@ async function packedFiles (): Promise<string[]> {
 }
 
 /** Files of the examples that are of use in a clone only. */
-const inClone = ['example/fleet.ts', 'example/tsconfig.json', 'example/monitoring/prometheus/targets/fleet.json']
+const inClone = [
+  'example/fleet.ts', 'example/run.mjs', 'example/tsconfig.json', 'example/monitoring/prometheus/targets/fleet.json'
+]
 
 t.test('the package is the built library, its types, its documents and the examples', async t => {
   const documents = readdirSync(join(root, 'docs'))
@@ -25,10 +27,12 @@ t.test('the package is the built library, its types, its documents and the examp
     .map(({ parentPath, name }) => relative(root, join(parentPath, name)).replaceAll(sep, '/'))
     .filter(file => !inClone.includes(file))
   const modules = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' })
-    .filter(file => file.endsWith('.ts'))
-    .map(file => `dist/lib/${file.replaceAll(sep, '/').replace(/ts$/, 'js')}`)
+    .map(file => file.replaceAll(sep, '/'))
+    .filter(file => file.endsWith('.ts') && !file.startsWith('pages/browser/'))
+    .map(file => `dist/lib/${file.replace(/ts$/, 'js')}`)
   t.strictSame(await packedFiles(), [
-    ...modules, ...documents, ...examples, 'CHANGELOG.md', 'LICENSE', 'README.md', 'index.d.ts', 'package.json'
+    ...modules, 'dist/lib/pages/browser.min.js', ...documents, ...examples,
+    'CHANGELOG.md', 'LICENSE', 'README.md', 'index.d.ts', 'package.json'
   ].sort())
 })
 

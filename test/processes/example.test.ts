@@ -1,7 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
 import { get } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { text } from 'node:stream/consumers'
@@ -13,6 +15,11 @@ import { root } from '../helpers/repository'
 import { until } from '../helpers/until'
 
 const noSignals = process.platform === 'win32' && 'Windows has no signals'
+
+async function listen (server: Server): Promise<AddressInfo> {
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  return server.address() as AddressInfo
+}
 
 /**
  * Starts an example on free ports, as it was built unless it is JavaScript; resolves when it has printed both of
@@ -162,23 +169,101 @@ t.test('shutdown answers what is in progress, is not ready any more, and ends wh
   t.same(await exited, [0, null])
 })
 
-t.test('npm run traffic sends requests and stops by itself', async t => {
+const traffic = path.join(root, 'example', 'traffic.mjs')
+
+/** Runs a program of example/ to its end, and resolves to what it prints. */
+async function run (program: string, parameters: string[], env = {}): Promise<{ output: string, code: number | null }> {
+  const child = spawn(process.execPath, [path.join(root, 'example', program), ...parameters], {
+    env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe']
+  })
+  const closed = once(child, 'close')
+  const [printed, failure] = await Promise.all([text(child.stdout), text(child.stderr)])
+  return { output: printed + failure, code: (await closed)[0] }
+}
+
+t.test('npm run traffic stops by itself, and shows that all its requests were recorded', async t => {
   const { address, metrics } = await start(t, 'hello-world.js')
-  const { scripts } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'))
-  const [program, ...options] = (scripts.traffic as string)
-    .replace('http://localhost:8001', address)
-    .replace('--duration 120', '--duration 1')
-    .split(' ')
-  const traffic = spawn(process.execPath, [require.resolve(program!), ...options], { stdio: 'ignore' })
-  t.same(await once(traffic, 'exit'), [0, null])
-  t.ok((await scrape(metrics)).value('hello_world_latency_seconds_count')! > 50)
+  const { output, code } = await run('traffic.mjs', ['1', address, metrics])
+  t.equal(code, 0)
+  const [, seen, recorded] = /^all requests +(\d+) +[\d.]+ ms +(\d+) +[\d.]+ ms$/m.exec(output)!
+  t.equal(seen, recorded)
+  t.match(output, `All ${recorded} requests were recorded.`)
+  t.equal((await scrape(metrics)).value('hello_world_latency_seconds_count'), Number(recorded) + 1)
 })
 
-t.test('npm run traffic:routes makes requests of every kind, to all the addresses that it is given', async t => {
+t.test('npm run traffic shows what an application with routes recorded by route and ending, also after Ctrl-C', {
+  skip: noSignals
+}, async t => {
+  const { address, metrics } = await start(t, 'routes.js')
+  const child = spawn(process.execPath, [traffic, 'Infinity', address, metrics], {
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  const output = text(child.stdout)
+  await until('an order that nobody waits for', async () =>
+    (await scrape(metrics)).value('http_request_duration_seconds_count', {
+      method: 'POST', route: '/orders', status_code: '499'
+    }) !== undefined)
+  child.kill('SIGINT')
+  const rows = [...(await output).matchAll(/^(\w+ \S+ \d{3}) +([\d,]+) +[\d.]+ ms +([\d,]+) +[\d.]+ ms$/gm)]
+  t.ok(rows.some(([, name]) => name === 'POST /orders 499'))
+  // Of an order, the reply and the leaving of the client may cross.
+  for (const [, name, seen, recorded] of rows) if (!name!.startsWith('POST')) t.equal(seen, recorded, name)
+  t.match(await output, /^(?:All|\d+ of) [\d,]+ requests were (?:not )?recorded[.:]/m)
+})
+
+t.test('npm run traffic says what it waits for, and that it could not learn what was recorded', async t => {
+  const server = createServer((_request, response) => response.writeHead(404).end())
+  const { port } = await listen(server)
+  server.close()
+  const address = `http://127.0.0.1:${port}`
+  const child = spawn(process.execPath, [traffic, '0.1', address, `${address}/metrics`], {
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  t.match(String((await once(child.stdout, 'data'))[0]), /Nothing answers .* yet\. .* npm start/)
+  const output = text(child.stdout)
+  const late = createServer((request, response) => {
+    if (request.url!.endsWith('/metrics')) request.socket.destroy()
+    else response.writeHead(404).end()
+  }).listen(port, '127.0.0.1')
+  t.teardown(() => late.close())
+  t.match(await output, /What was recorded is not known/)
+})
+
+for (const [what, variable, other] of [
+  ['the application', 'PORT', 'METRICS_PORT'], ['its metrics', 'METRICS_PORT', 'PORT']
+] as const) {
+  t.test(`an example whose port for ${what} is taken says what to do`, async t => {
+    const server = createServer()
+    const { port } = await listen(server)
+    t.teardown(() => server.close())
+    const { output, code } = await run('run.mjs', ['javascript'], { [variable]: String(port), [other]: '0' })
+    t.equal(code, 1)
+    t.match(output, `Port ${port} of 127.0.0.1, meant for ${what}, is taken`)
+    t.match(output, `${variable}=${port + 100} npm run example -- javascript`)
+  })
+}
+
+for (const [parameters, beginning] of [
+  [[], 'Which example?'], [['nothing'], "There is no example 'nothing'."]
+] as const) {
+  t.test(`npm run example -- ${parameters} lists the examples`, async t => {
+    const { output, code } = await run('run.mjs', [...parameters])
+    t.equal(code, 1)
+    t.ok(output.startsWith(beginning))
+    const readme = readFileSync(path.join(root, 'example', 'README.md'), 'utf8')
+    for (const name of ['hello-world', 'routes', 'fleet', 'prometheus']) {
+      t.match(output, new RegExp(`^  ${name} +\\w`, 'm'))
+      t.match(readme, `npm run example -- ${name}`)
+    }
+  })
+}
+
+t.test('npm run traffic makes requests of every kind, to all the addresses that it is given', async t => {
   const examples = [await start(t, 'routes.js'), await start(t, 'routes.js')]
-  const traffic = spawn(process.execPath,
-    [path.join(root, 'example', 'traffic.mjs'), ...examples.map(({ address }) => address)], { stdio: 'ignore' })
-  t.teardown(() => traffic.kill('SIGKILL'))
+  const child = spawn(
+    process.execPath, [traffic, 'Infinity', ...examples.map(({ address }) => address)], { stdio: 'ignore' })
+  t.teardown(() => child.kill('SIGKILL'))
   for (const { metrics } of examples) {
     for (const series of [
       'GET / 200', 'GET /users/:id 200', 'GET /users/:id 400', 'GET unmatched 404', 'POST /orders 201',
@@ -200,10 +285,10 @@ t.test('npm run traffic:routes makes requests of every kind, to all the addresse
   await once(stopped!.child, 'exit')
   const before = await received()
   await until('100 requests more', async () => await received() >= before + 100)
-  t.equal(traffic.exitCode, null)
+  t.equal(child.exitCode, null)
 })
 
-t.test('npm run prometheus says where to get one if none is installed', async t => {
+t.test('npm run example -- prometheus says where to get one if none is installed', async t => {
   const program = spawn(process.execPath, [path.join(root, 'example', 'prometheus.mjs')], {
     env: { ...process.env, PATH: '', Path: '' }, stdio: ['ignore', 'ignore', 'pipe']
   })

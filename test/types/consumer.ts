@@ -1,4 +1,4 @@
-// Compiled, not run: by `npm run build:all`, and by several versions of TypeScript in test/package/compilers.test.ts.
+// Compiled, not run: by `npm run build`, and by several versions of TypeScript in test/package/compilers.test.ts.
 import Fastify, { type FastifyInstance } from 'fastify'
 import latency, {
   fastifyLatency, type ErrorCode, type Histogram, type HistogramOptions, type LabelFunction, type LabelName,

@@ -1,4 +1,4 @@
-// Compiled, not run: `npm run build:all`. What users write is in consumer.ts.
+// Compiled, not run: `npm run build`. What users write is in consumer.ts.
 import Fastify from 'fastify'
 import latency, { fastifyLatency } from '../..'
 import implementation from '../../lib'

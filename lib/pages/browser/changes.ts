@@ -81,16 +81,20 @@ export function changeOf (
   return most && { ...most, trouble }
 }
 
+/** Whether two windows say the same of a row if nothing has changed: half a window says nothing about the whole one. */
+export function canCompare (now: Increase, before: Increase | undefined): before is Increase {
+  return before !== undefined && before.seconds >= now.seconds / 2
+}
+
 /** The changes of all rows that stand out, by key. */
 export function changesOf (
   upperBounds: readonly number[], now: Increase, before: Increase | undefined
 ): Map<string, Change> {
   const changes = new Map<string, Change>()
-  // Half a window says nothing about the whole one.
-  const compared = before === undefined || before.seconds < now.seconds / 2 ? undefined : before
   for (const [key, row] of now.rows) {
-    const change = hangingOf(row) ??
-      (compared && changeOf(upperBounds, row, compared.rows.get(key), now.seconds / compared.seconds))
+    const change = hangingOf(row) ?? (canCompare(now, before)
+      ? changeOf(upperBounds, row, before.rows.get(key), now.seconds / before.seconds)
+      : undefined)
     if (change !== undefined) changes.set(key, change)
   }
   return changes

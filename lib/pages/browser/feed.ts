@@ -13,6 +13,10 @@ export interface ShownHistogram {
   readonly statusLabel?: string | undefined
   /** The resolution of its native buckets, and the option that describes it. Undefined: it has no native buckets. */
   readonly native?: { readonly schema: number, readonly option: string } | undefined
+  /** The histogram of how long the same requests waited before they began. Undefined: there is none. */
+  readonly waits?: { readonly name: string, readonly upperBounds: readonly number[] } | undefined
+  /** Whether it is counted for how long the event loop was busy while these requests were open. */
+  readonly hasBusyTime?: boolean
 }
 
 /** An objective: this share of requests, below 1, takes `latency` seconds or less. */
@@ -36,12 +40,12 @@ export interface PageData {
  */
 export type RowDefinition = readonly [method: string | null, route: string | null, first: number]
 
-export type CellKind = 'status' | 'aborted' | 'rejected' | 'in flight' | 'oldest' | 'long lived'
+export type CellKind = 'status' | 'aborted' | 'rejected' | 'in flight' | 'oldest' | 'long lived' | 'busy' | 'waited'
 
 /**
  * A further number of a row, such as the count of one status, or the age of the oldest open request in seconds. The row
  * is -1 for numbers of the whole application. The name is the status, the phase of the abort, the reason of the
- * rejection, or the kind of long-lived request.
+ * rejection, or the kind of long-lived request; of `waited` it is the index of a bucket, or `sum` for the seconds.
  */
 export type CellDefinition = readonly [id: number, row: number, kind: CellKind, name: string]
 

@@ -1,6 +1,6 @@
 // The page at `/live`. It asks the metrics server once a second, and shows the answers. This file needs a browser; all
 // computation is in the other modules.
-import { changesOf, sinceWhen, troubleOf, type Change } from './changes'
+import { canCompare, changesOf, sinceWhen, troubleOf, type Change, type Trouble } from './changes'
 import { Charts, describePoint, failures, formatClock, qs, quantiles, spans, type Marked } from './charts'
 import { create, find, setText } from './elements'
 import type { Answer, ObjectiveWindow, PageData, ShownHistogram, SlowRequest } from './feed'
@@ -12,7 +12,7 @@ import { copy, drawPicture, save } from './handover'
 import { History, type Increase, type Point } from './history'
 import { proposeBounds } from './proposal'
 import { estimateQuantile, estimateQuantiles } from './quantile'
-import { emptyRow, labelsOf, requestsOf, rowKey, statusClass, statusesOf, sumOf, type Row } from './rows'
+import { emptyRow, labelsOf, requestsOf, rowKey, statusClass, statusesOf, sumOf, waitsOf, type Row } from './rows'
 import { Table } from './table'
 
 const timeoutMs = 10_000
@@ -43,9 +43,14 @@ let table: Table
 let points: Point[] = []
 let marks: Marked[] = []
 let changes: ReadonlyMap<string, Change> = new Map()
-/** Since when the changes that are named, and those that were named before, have been there. */
+let trouble: Trouble | undefined
+/**
+ * What was counted before requests became slower. The page compares with that until they are as fast again: the window
+ * before would soon be one in which they were slow too.
+ */
+let calm: { readonly before: Increase, readonly until: number } | undefined
+/** Since when the changes that are named have been there. */
 let sinceTimes = new Map<string, number>()
-let knownSince = sinceTimes
 let slowest: readonly SlowRequest[] = []
 let objectiveWindows: readonly ObjectiveWindow[] | undefined
 /** What the numbers and the table are about. Undefined: since the server started. */
@@ -63,8 +68,8 @@ let begunMs = NaN
 /** The PromQL of the numbers by their ids, and what they are about. */
 let queries: Promise<Readonly<Record<string, string>>>
 let queriesAbout = ''
-/** What is wrong, if anything is. */
-let trouble: string | undefined
+/** Why there is no answer. Undefined: there is one, or it is too early to tell. */
+let problem: string | undefined
 
 function clock (ms: number): number {
   return (performance.timeOrigin + ms) / 1000
@@ -76,6 +81,7 @@ function show (shown: ShownHistogram, link: URLSearchParams): void {
   history = new History(shown.upperBounds, keepSeconds)
   points = []
   marks = []
+  calm = undefined
   select.selectedIndex = histograms.indexOf(shown)
   const seconds = link.get('window')
   const input = windows.find(({ value }) => value === seconds) ?? windows.find(({ value }) => value === '60')!
@@ -109,18 +115,18 @@ async function ask (): Promise<number> {
     answer = await response.text()
   } catch (error) {
     // A server that does not answer in time may be there, and is asked again. The time goes on from the first question.
-    if ((error as Error).name !== 'TimeoutError') trouble = unreachable()
+    if ((error as Error).name !== 'TimeoutError') problem = unreachable()
     return 1000
   }
   const receivedMs = performance.now()
   if (asked.history !== history) return 0
   if (response.status === 401 || response.status === 403) {
     refused = true
-    trouble = `Refused with status ${response.status}: reload this page to sign in`
+    problem = `Refused with status ${response.status}: reload this page to sign in`
     return 0
   }
   if (!response.ok) {
-    trouble = response.status === 404
+    problem = response.status === 404
       ? `${histogram.name} is not served any more: reload this page`
       : `Answered with status ${response.status}; asking again`
     return 1000
@@ -133,7 +139,7 @@ async function ask (): Promise<number> {
     showSlowest()
   }
   answeredMs = receivedMs
-  trouble = undefined
+  problem = undefined
   if (!paused) drawInFrames()
   return Math.min(Math.max(content.nextMs + 30, 100), 2000)
 }
@@ -193,8 +199,7 @@ async function drawInFrames (): Promise<void> {
 
 function * parts (): Generator<undefined, void> {
   const increase = windowSeconds === undefined ? history.sinceStart() : history.over(windowSeconds)
-  const before = windowSeconds === undefined ? undefined : history.over(windowSeconds, windowSeconds)
-  changes = increase === undefined ? new Map() : changesOf(histogram.upperBounds, increase, before)
+  const before = compare(increase)
   yield
   points = history.points(qs, quantileSeconds, spans[1], table.chosen)
   marks = history.marks()
@@ -205,14 +210,34 @@ function * parts (): Generator<undefined, void> {
   showNumbers(increase, row)
   yield
   showBuckets(row)
-  knownSince = sinceTimes
-  sinceTimes = new Map()
-  showTrouble(increase, before)
+  showTrouble()
   showChanges(before)
   showObjective()
   keepLink()
   keepQueries()
   showState()
+}
+
+/** Finds what has changed against the time before, and returns what was counted then. */
+function compare (increase: Increase | undefined): Increase | undefined {
+  changes = new Map()
+  trouble = undefined
+  if (increase === undefined) return undefined
+  const before = windowSeconds === undefined
+    ? undefined
+    : [calm?.before, history.over(windowSeconds, windowSeconds)].find(before => canCompare(increase, before))
+  changes = changesOf(histogram.upperBounds, increase, before)
+  trouble = troubleOf(increase, before, changes)
+  if (trouble?.slower !== undefined) calm ??= calmBefore(...trouble.slower)
+  else if (trouble === undefined && before !== undefined) calm = undefined
+  return before
+}
+
+/** What was counted before a row became slower. Undefined: nobody knows when it did. */
+function calmBefore (key: string, { part }: Change): typeof calm {
+  const until = sinceWhen(history.points([], quantileSeconds, 2 * windowSeconds!, key), part!)
+  const before = until === undefined ? undefined : history.over(keepSeconds, history.time - until)
+  return before && { before, until: until! }
 }
 
 function drawCharts (): void {
@@ -245,7 +270,7 @@ function windowText (): string {
 
 function showState (): void {
   const waiting = waitingSeconds()
-  if (trouble !== undefined) return setState('lost', trouble, '')
+  if (problem !== undefined) return setState('lost', problem, '')
   if (paused && !Number.isNaN(answeredMs)) return setState('paused', `Paused at ${formatClock(history.time)}`, '')
   if (waiting !== undefined) {
     return setState('lost', 'No answer: the application does not turn, or cannot be reached',
@@ -262,7 +287,7 @@ function showState (): void {
     return setState('live', `Live; the event loop did not turn for ${length} until ${until}`, '')
   }
   const isIdle = points.length > 0 && points.slice(-10).every(({ rates }) => rates.all === 0)
-  setState('live', isIdle ? 'Live; no requests' : 'Live', '')
+  setState(trouble === undefined ? 'live' : 'busy', isIdle ? 'Live; no requests' : 'Live', '')
 }
 
 /** The time is not read out, because it changes every second. */
@@ -312,11 +337,20 @@ function showNumbers (increase: Increase | undefined, row: Row): void {
   setNumber('oldest', isKnown ? row.oldest : NaN, age => age === 0 ? nothing : formatTotal(age),
     oldest === undefined ? '' : rowName(oldest))
   setNumber('long-lived', isKnown ? sumOf(row.longLived) : NaN, formatCount, formatCounts(row.longLived))
+  showWaits(increase?.waited ?? {})
   const busy = windowSeconds === undefined ? history.busySinceStart : busyOver(windowSeconds)
   const longest = Math.max(0, ...pointsOver(windowSeconds ?? spans[1]).map(({ stall }) => stall))
   const isShorter = windowSeconds === undefined ? ' in the last 5 min' : ''
   const now = formatPercentage(busyOver(busySeconds))
   setNumber('loop-busy', busy, formatPercentage, `${now} now; stall ${formatSeconds(longest)}${isShorter}`)
+}
+
+/** Shows how long requests waited, whichever row is chosen: they waited for the same event loop. */
+function showWaits (waited: Readonly<Record<string, number>>): void {
+  const { upperBounds } = histogram.waits ?? { upperBounds: [] }
+  const { mean, buckets } = waitsOf(upperBounds, waited)
+  const p99 = formatEstimate(estimateQuantile(0.99, upperBounds, buckets))
+  setNumber('waited', mean, formatSeconds, Number.isNaN(mean) ? '' : `p99 ${p99}`)
 }
 
 /** The points of the last seconds for which it is known how busy the event loop was. */
@@ -349,13 +383,13 @@ function setNumber (id: string, value: number, format: (value: number) => string
 }
 
 /** Says which row is in trouble, since when, and whether the event loop is the cause. */
-function showTrouble (increase: Increase | undefined, before: Increase | undefined): void {
-  const trouble = increase && troubleOf(increase, before, changes)
+function showTrouble (): void {
   const paragraph = find('#trouble')
   paragraph.hidden = trouble === undefined
   if (trouble === undefined) return
   const { key, text, slower } = trouble
-  setText(find('#trouble strong'), slower === undefined ? 'Requests hang' : `Slower${sinceText(...slower)}`)
+  const since = calm === undefined ? '' : ` since ${formatClock(calm.until)}`
+  setText(find('#trouble strong'), slower === undefined ? 'Requests hang' : `Slower${since}`)
   const button = find('#trouble button')
   setText(button, `${rowName(key)}: ${text}`)
   button.onclick = () => table.choose(key)
@@ -382,19 +416,19 @@ function showChanges (before: Increase | undefined): void {
   find('#changed').hidden = windowSeconds === undefined
 }
 
-/** What has changed of rows, and since when. */
+/** What has changed of rows, and since when. The time is computed once, when a change is new. */
 function changeTexts (all: ReadonlyArray<[key: string, change: Change]>): string[] {
-  return all.map(([key, change]) => `${rowName(key)}: ${change.text}${sinceText(key, change)}`)
-}
-
-/** Since when there has been a change. The time is computed once, when the change is new. */
-function sinceText (key: string, { text, part }: Change): string {
-  if (part === undefined || windowSeconds === undefined) return ''
-  const id = `${windowSeconds} ${key} ${text.split(' ')[0]}`
-  const since = knownSince.get(id) ?? sinceWhen(history.points([], quantileSeconds, 2 * windowSeconds, key), part)
-  if (since === undefined) return ''
-  sinceTimes.set(id, since)
-  return ` since ${formatClock(since)}`
+  const known = sinceTimes
+  sinceTimes = new Map()
+  return all.map(([key, { text, part }]) => {
+    if (part === undefined || windowSeconds === undefined) return `${rowName(key)}: ${text}`
+    const id = `${windowSeconds} ${key} ${text.split(' ')[0]}`
+    const seconds = 2 * windowSeconds + (calm === undefined ? 0 : history.time - calm.until)
+    const since = known.get(id) ?? sinceWhen(history.points([], quantileSeconds, seconds, key), part)
+    if (since === undefined) return `${rowName(key)}: ${text}`
+    sinceTimes.set(id, since)
+    return `${rowName(key)}: ${text} since ${formatClock(since)}`
+  })
 }
 
 /** Shows what the classic buckets would have answered, and which would answer best, if native ones have measured. */
@@ -530,6 +564,7 @@ async function shownState (): Promise<object> {
     observedSeconds: increase?.seconds,
     all: increase?.total,
     rejected: increase?.rejected,
+    waited: increase?.waited,
     rows: [...increase?.rows.values() ?? []],
     changes: [...changes].map(([key, { text }]) => `${rowName(key)}: ${text}`),
     objective: objective && { ...objective, windows: objectiveWindows },
@@ -546,13 +581,13 @@ function fileName (extension: string): string {
 
 /** The numbers as lines of text. */
 function textLines (): string[] {
-  const cards = [...document.querySelectorAll<HTMLElement>('dl > div')].map(card =>
-    `${card.dataset.name!} ${card.querySelector('data')!.textContent!}`)
+  const cards = (list: string): string => [...document.querySelectorAll<HTMLElement>(`${list} > div`)].map(card =>
+    `${card.dataset.name!} ${card.querySelector('data')!.textContent!}`).join('   ')
   const rows = [...document.querySelectorAll<HTMLTableRowElement>('#routes tbody tr')].slice(0, 10).map(row =>
     [...row.cells].map(cell => `${cell.dataset.name!} ${cell.firstElementChild!.textContent!}`).join('   '))
   const title = `${histogram.name}, ${find('#chosen').textContent!}, ${windowText()}`
   const time = new Date(1000 * history.time).toISOString()
-  return [title, time, cards.slice(0, 5).join('   '), cards.slice(5).join('   '), ...rows]
+  return [title, time, cards('#numbers'), cards('#endings'), ...rows]
 }
 
 for (const button of document.querySelectorAll<HTMLButtonElement>('[data-query]')) {

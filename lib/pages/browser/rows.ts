@@ -13,6 +13,8 @@ export interface Counts {
   readonly statuses: Record<string, number>
   /** Requests by the phase in which the client left. */
   readonly aborted: Record<string, number>
+  /** For how many seconds the event loop was busy while these requests were open. 0 if that is not counted. */
+  busy: number
 }
 
 /** The requests of a method and route, as far as the histogram distinguishes them. */
@@ -35,10 +37,12 @@ export interface Rows {
   readonly total: Row
   /** Requests that were answered before any hook could run, by reason. They are in no row. */
   readonly rejected: Record<string, number>
+  /** How many requests waited how long before they began, by the index of the bucket, and `sum` in seconds. */
+  readonly waited: Record<string, number>
 }
 
 export function noRows (upperBounds: readonly number[]): Rows {
-  return { rows: new Map(), total: emptyRow(upperBounds), rejected: {} }
+  return { rows: new Map(), total: emptyRow(upperBounds), rejected: {}, waited: {} }
 }
 
 /** The key of a row. Undefined stands for a label that the histogram does not have. */
@@ -55,7 +59,7 @@ export function labelsOf (key = '{}'): Partial<Record<'method' | 'route', string
 export function addNumbers (
   into: Rows, upperBounds: readonly number[], { rows: definitions, places }: Generation, numbers: readonly number[]
 ): void {
-  const { rows, total, rejected } = into
+  const { rows, total, rejected, waited } = into
   const found = definitions.map(([method, route]) => {
     const key = rowKey(method ?? undefined, route ?? undefined)
     let row = rows.get(key)
@@ -82,11 +86,13 @@ export function addNumbers (
     if (cell === undefined || number === 0) return
     const [,, kind, name] = cell
     if (kind === 'rejected') return addCount(rejected, name, number)
+    if (kind === 'waited') return addCount(waited, name, number)
     for (const one of [found[row]!, total]) {
       if (kind === 'status') addCount(one.counts.statuses, name, number)
       else if (kind === 'aborted') addCount(one.counts.aborted, name, number)
       else if (kind === 'long lived') addCount(one.longLived, name, number)
       else if (kind === 'in flight') one.inFlight += number
+      else if (kind === 'busy') one.counts.busy += number
       else one.oldest = Math.max(one.oldest, number)
     }
   })
@@ -95,7 +101,7 @@ export function addNumbers (
 
 export function emptyRow (upperBounds: readonly number[], method?: string, route?: string): Row {
   const buckets = [...upperBounds, Infinity].map(() => 0)
-  const counts = { buckets, native: [], sum: 0, statuses: {}, aborted: {} }
+  const counts = { buckets, native: [], sum: 0, statuses: {}, aborted: {}, busy: 0 }
   return { method, route, counts, inFlight: 0, oldest: 0, longLived: {} }
 }
 
@@ -110,6 +116,23 @@ export function sumOf (counts: Readonly<Record<string, number>>): number {
 /** The requests whose status begins with this digit. */
 export function statusesOf ({ counts }: Row, digit: string): Record<string, number> {
   return Object.fromEntries(Object.entries(counts.statuses).filter(([status]) => status.startsWith(digit)))
+}
+
+/** The share of the time of a row's requests in which the event loop was busy. NaN: there were none. */
+export function busyShareOf ({ counts: { busy, sum } }: Row): number {
+  return busy / sum
+}
+
+/** The mean of how long requests waited before they began, and the cumulative counts of the buckets. */
+export function waitsOf (
+  upperBounds: readonly number[], { sum = 0, ...counts }: Readonly<Record<string, number>>
+): { mean: number, buckets: number[] } {
+  let requests = 0
+  const buckets = [...upperBounds, Infinity].map((_bound, bucket) => {
+    requests += counts[bucket] ?? 0
+    return requests
+  })
+  return { mean: sum / requests, buckets }
 }
 
 export function statusClass (row: Row, digit: string): number {

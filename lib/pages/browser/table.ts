@@ -3,10 +3,12 @@ import type { Change } from './changes'
 import { qs, quantiles } from './charts'
 import { create, find, setText } from './elements'
 import type { ShownHistogram } from './feed'
-import { formatBucketOf, formatCount, formatEstimate, formatRate, formatSeconds, formatTotal, nothing } from './format'
+import {
+  formatBucketOf, formatCount, formatEstimate, formatPercentage, formatRate, formatSeconds, formatTotal, nothing
+} from './format'
 import type { Increase } from './history'
 import { estimateQuantiles, type Estimate } from './quantile'
-import { requestsOf, statusClass, sumOf, type Row } from './rows'
+import { busyShareOf, requestsOf, statusClass, sumOf, type Row } from './rows'
 
 /** A row, and what else its columns are made of. */
 interface Shown {
@@ -57,7 +59,7 @@ export interface TableOptions {
 }
 
 function columnsOf ({ histogram, hasOpen }: TableOptions): Column[] {
-  const { methodLabel, routeLabel, statusLabel } = histogram
+  const { methodLabel, routeLabel, statusLabel, hasBusyTime } = histogram
   const columns: Array<Column | false> = [
     (routeLabel !== undefined || methodLabel === undefined) &&
       { ...textColumn('route', 'Route', ({ row }) => row.route ?? 'all requests'), note: changeText },
@@ -94,6 +96,13 @@ function columnsOf ({ histogram, hasOpen }: TableOptions): Column[] {
       text: ({ estimates }) => formatEstimate(estimates.get(name)!),
       note: ({ estimates }) => formatBucketOf(estimates.get(name)!)
     })),
+    hasBusyTime === true && {
+      id: 'busy',
+      name: 'Loop busy',
+      width: 5.6,
+      value: ({ row }) => busyShareOf(row),
+      text: ({ row }) => formatPercentage(busyShareOf(row))
+    },
     ...statusLabel === undefined
       ? []
       : ['3', '4', '5'].map(digit => countColumn(`${digit}xx`, ({ row }) => statusClass(row, digit), digit)),

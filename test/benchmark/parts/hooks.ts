@@ -154,6 +154,6 @@ export const hooks: Part = {
   },
   columns: [
     { heading: 'ns per request', digits: 0, value: ({ ns }) => ns! },
-    { heading: 'over empty hooks', digits: 0, value: ({ ns }, round) => ns! - round['empty hooks']!.ns! }
+    { heading: 'over empty hooks', digits: 0, same: 0, value: ({ ns }, round) => ns! - round['empty hooks']!.ns! }
   ]
 }

@@ -37,6 +37,11 @@ export const inFlight: Part = {
     .map(name => [name, () => hold(httpSubjects[name]!)])),
   columns: [
     { heading: 'bytes', digits: 0, value: ({ bytes }) => bytes! },
-    { heading: 'over empty hooks', digits: 0, value: ({ bytes }, round) => bytes! - round['empty hooks']!.bytes! }
+    {
+      heading: 'over empty hooks',
+      digits: 0,
+      same: 0,
+      value: ({ bytes }, round) => bytes! - round['empty hooks']!.bytes!
+    }
   ]
 }

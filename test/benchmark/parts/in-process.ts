@@ -1,11 +1,20 @@
 import { channel } from 'node:diagnostics_channel'
 import { STATUS_CODES } from 'node:http'
 import { Socket } from 'node:net'
+import type { FastifyServerOptions } from 'fastify'
 import { median, type Figures, type Part } from '../part'
 import { createApplication, subjects, type Subject } from '../subjects'
 
 const blocks = 60
 const requestsPerBlock = 10_000
+
+interface Conditions {
+  /** What a request has beside `host`. */
+  readonly headers?: Readonly<Record<string, string>>
+  readonly server?: FastifyServerOptions
+  /** How many requests come in one turn of the event loop. */
+  readonly perTurn?: number
+}
 
 /** As much of a response as Fastify and the plugins use, without what Node.js does. */
 class LightResponse {
@@ -32,6 +41,11 @@ class LightResponse {
 
   once (event: string, listener: () => void): this {
     return this.on(event, listener)
+  }
+
+  prependOnceListener (event: string, listener: () => void): this {
+    if (event === 'finish') this.#onFinish.unshift(listener)
+    return this
   }
 
   removeListener (): this {
@@ -64,14 +78,16 @@ class LightResponse {
   }
 }
 
-async function route (subject: Subject): Promise<Figures> {
-  const app = await createApplication(subject)
+export async function route (
+  subject: Subject, { headers: more, server: options, perTurn = requestsPerBlock }: Conditions = {}
+): Promise<Figures> {
+  const app = await createApplication(subject, options)
   // Has it listen, since some of what is done per request depends on that.
   await app.listen({ host: '127.0.0.1', port: 0 })
   const began = channel('http.server.request.start')
   const { server } = app
   const socket = new Socket()
-  const headers = { host: 'localhost:8001' }
+  const headers = { host: 'localhost:8001', ...more }
 
   function send (): void {
     const request = {
@@ -96,7 +112,10 @@ async function route (subject: Subject): Promise<Figures> {
   const durations: number[] = []
   for (let block = 0; block < blocks; block++) {
     const start = process.hrtime.bigint()
-    for (let count = 0; count < requestsPerBlock; count++) send()
+    for (let turn = 0; turn < requestsPerBlock; turn += perTurn) {
+      if (turn > 0) await new Promise(resolve => setImmediate(resolve))
+      for (let count = 0; count < perTurn; count++) send()
+    }
     durations.push(Number(process.hrtime.bigint() - start) / requestsPerBlock)
     await new Promise(resolve => setImmediate(resolve))
   }
@@ -114,10 +133,11 @@ export const inProcess: Part = {
   scenarios: Object.fromEntries(Object.entries(subjects).map(([name, subject]) => [name, () => route(subject)])),
   columns: [
     { heading: 'ns per request', digits: 0, value: ({ ns }) => ns! },
-    { heading: 'over empty hooks', digits: 0, value: ({ ns }, round) => added(ns, round['empty hooks']!.ns) },
+    { heading: 'over empty hooks', digits: 0, same: 0, value: ({ ns }, round) => added(ns, round['empty hooks']!.ns) },
     {
       heading: 'times what fastify-latency adds',
       digits: 1,
+      same: 1,
       value: ({ ns }, { 'empty hooks': none, 'fastify-latency': ours }) =>
         ns === none!.ns ? undefined : added(ns, none!.ns) / added(ours!.ns, none!.ns)
     }

@@ -42,7 +42,7 @@ export const load: Part = {
   columns: [
     { heading: 'p99 without scrapes, ms', digits: 2, value: ({ before }) => before! },
     { heading: 'p99 with, ms', digits: 2, value: ({ during }) => during! },
-    { heading: 'ratio', digits: 2, value: ({ ratio }) => ratio! },
+    { heading: 'ratio', digits: 2, same: 1, value: ({ ratio }) => ratio! },
     { heading: 'scrapes/s', digits: 1, value: ({ scrapes }) => scrapes! }
   ]
 }

@@ -63,6 +63,7 @@ export const render: Part = {
     { heading: 'MB', digits: 2, value: ({ megabytes }) => megabytes! },
     {
       heading: 'times faster than prom-client',
+      same: 1,
       digits: 1,
       value: ({ ms, series }, round) => round[promClient(series!)]!.ms! / ms!
     }

@@ -1,0 +1,36 @@
+import type { Gatherer } from '../snapshot'
+import { inSlices } from '../time-slices'
+import { garbageCollections } from './garbage-collections'
+import type { GathererOptions } from './registries'
+
+export interface GathererOnDemandOptions extends Omit<GathererOptions, 'processRegistry'> {
+  /** Whether the metrics of the process are served. */
+  readonly processMetrics: boolean
+}
+
+/**
+ * A gatherer whose code, and `prom-client`, are loaded when it is called. An application that nobody scrapes, such as
+ * one under test, does without. Only garbage collections are counted from now on, since nobody can tell them later.
+ */
+export function createGathererOnDemand (options: GathererOnDemandOptions): Gatherer {
+  if (options.processMetrics) garbageCollections()
+  let loading: Promise<Gatherer> | undefined
+  return async query => {
+    // If a file cannot be read now, because too many files are open, the next scrape tries again.
+    loading ??= inSlices(load(options), options.slices).catch(error => {
+      loading = undefined
+      throw error
+    })
+    return (await loading)(query)
+  }
+}
+
+function * load ({ processMetrics, ...options }: GathererOnDemandOptions): Generator<undefined, Gatherer> {
+  const { loadPromClient } = require('./prom-client-in-steps') as typeof import('./prom-client-in-steps')
+  yield * loadPromClient()
+  const { createGatherer } = require('./registries') as typeof import('./registries')
+  yield
+  const ofProcess = processMetrics ? require('./process-metrics') as typeof import('./process-metrics') : undefined
+  yield
+  return createGatherer({ ...options, processRegistry: ofProcess?.processMetrics() })
+}

@@ -1,0 +1,52 @@
+import { execFileSync } from 'node:child_process'
+import t from 'tap'
+import { root } from '../helpers/repository'
+
+/** What an application needs only when somebody scrapes it, or looks at it. */
+const onDemand = [
+  'node_modules/prom-client', 'node_modules/@opentelemetry/api', 'node_modules/@fastify/basic-auth',
+  'node_modules/@fastify/bearer-auth', 'node_modules/negotiator', 'lib/application-facts', 'lib/exposition/formats',
+  'lib/exposition/text', 'lib/gather/registries', 'lib/gather/process-metrics', 'lib/pages/front', 'lib/pages/live',
+  'lib/pages/watch', 'lib/scrape/handler', 'lib/server/authentication', 'lib/server/certificates', 'lib/server/server'
+]
+
+/** Which of these a program has loaded that registers the plugin and then does something. */
+function loadedBy (options: string, action: string): string[] {
+  const program = `
+    const app = require('fastify')()
+    app.register(require('fastify-latency'), ${options})
+    app.get('/', async () => 'x')
+    async function main () {
+      ${action}
+      console.log(JSON.stringify(Object.keys(require.cache)))
+      await app.close()
+    }
+    main()`
+  const output = execFileSync(process.execPath, ['-e', program], { cwd: root, encoding: 'utf8' })
+  const files = (JSON.parse(output) as string[]).map(file => file.replaceAll('\\', '/'))
+  return onDemand.filter(part => files.some(file => file.includes(`/${part}/`) || file.endsWith(`/${part}.js`)))
+}
+
+t.test('a program that injects requests loads nothing of what answers scrapes', async t => {
+  const inject = "await app.inject('/')"
+  t.same(loadedBy('{}', inject), [])
+  t.same(loadedBy("{ server: { auth: { tokens: ['x'] } }, exemplars: true, queueTime: true }", inject), [])
+  t.same(loadedBy("{ server: { auth: { users: { x: 'y' } } }, endpoint: '/metrics' }", inject),
+    ['lib/exposition/formats', 'lib/scrape/handler'])
+})
+
+t.test('the metrics server is loaded when it starts, and the rest when somebody scrapes or looks', async t => {
+  const options = "{ server: { port: 0, host: '127.0.0.1', start: 'ready' } }"
+  const started = loadedBy(options, 'await app.ready()')
+  const addedBy = (action: string): string[] =>
+    loadedBy(options, `await app.ready(); ${action}`).filter(part => !started.includes(part))
+  t.same(started, [
+    'lib/application-facts', 'lib/exposition/formats', 'lib/pages/live', 'lib/scrape/handler', 'lib/server/server'
+  ])
+  t.same(addedBy('await fetch(app.latency.url)'), [
+    'node_modules/prom-client', 'node_modules/@opentelemetry/api', 'node_modules/negotiator', 'lib/exposition/text',
+    'lib/gather/registries', 'lib/gather/process-metrics'
+  ])
+  t.same(addedBy("await fetch(new URL('/', app.latency.url))"), ['lib/pages/front'])
+  t.same(addedBy('app.latency.registry'), ['node_modules/prom-client', 'node_modules/@opentelemetry/api'])
+})
