@@ -9,8 +9,7 @@ import {
   FST_LATENCY_ERR_GROUP_FAILED, FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_PORT_OF_APPLICATION,
   FST_LATENCY_ERR_SERVER_LISTEN, FST_LATENCY_ERR_SERVER_OFF, guardLog, isCoded, warn, type Log, type WarnOnce
 } from './errors'
-import type { CountSources } from './gather/counts'
-import { createGathererOnDemand } from './gather/on-demand'
+import { createGathererOnDemand, type GathererOnDemand } from './gather/on-demand'
 import { OwnRegistry, publicRegistry, type AnyRegistry } from './gather/own-registry'
 import type { Group } from './group/group'
 import { identify } from './group/identity'
@@ -19,8 +18,7 @@ import type { ScrapeHandler, ScrapeHandlerOptions } from './scrape/handler'
 import { defaultScrape, type ScrapeConfig } from './scrape/options'
 import { createScrapeMetrics } from './scrape/scrape-metrics'
 import { defaultServer, describeAddress, type ServerConfig } from './server/options'
-import type { MetricsServer, MetricsServerOptions } from './server/server'
-import type { Gatherer } from './snapshot'
+import type { MetricsServer } from './server/server'
 import { TimeSlices } from './time-slices'
 
 /**
@@ -30,7 +28,10 @@ import { TimeSlices } from './time-slices'
 const kApplication = Symbol('fastify-latency.application')
 
 /** What scrapes and the live page read metrics from, and the metrics about scrapes. */
-type Sources = Pick<ScrapeHandlerOptions, 'gather' | 'slices' | 'metrics'> & Pick<MetricsServerOptions, 'group'>
+interface Sources extends Pick<ScrapeHandlerOptions, 'gather' | 'slices' | 'metrics'> {
+  /** Reads the metrics of this process alone. */
+  readonly own: GathererOnDemand
+}
 
 /** The line in the log of an application that has registered the plugin in a part of itself only. */
 const partOnly = 'fastify-latency records a part of this application only, because it was registered in a context ' +
@@ -62,6 +63,8 @@ export class Application implements Latency {
   #sources: Sources | undefined
   #scrapes: ScrapeHandler | undefined
   #server: MetricsServer | undefined
+  /** What answers for other processes too, from when the metrics server is made. */
+  #group: Group | undefined
   #closing = false
 
   /**
@@ -188,10 +191,12 @@ export class Application implements Latency {
 
   #createServer (config: ServerConfig): MetricsServer {
     const { MetricsServer } = require('./server/server') as typeof import('./server/server')
+    this.#group = this.#createGroup(config)
     return new MetricsServer({
       config,
       scrapes: this.#scrapeHandler(),
       ...this.#readFrom(),
+      group: this.#group,
       isPortOfApplication: port =>
         this.#app.addresses().some(address => typeof address === 'object' && address.port === port),
       isReady: () => this.#isReady(),
@@ -230,7 +235,7 @@ export class Application implements Latency {
     // these metrics do not count scrapes there.
     const scrapeRegistry = new OwnRegistry()
     const { registries, leases } = this.#registrations
-    const gather = createGathererOnDemand({
+    const own = createGathererOnDemand({
       registries,
       leases,
       scrapeRegistry,
@@ -238,22 +243,31 @@ export class Application implements Latency {
       slices,
       warnOnce: this.#warnOnce
     })
-    const metrics = createScrapeMetrics(scrapeRegistry)
-    const group = this.#createGroup(gather, { registries, leases, scrapeMetrics: Object.values(metrics) })
-    return { gather: group?.gather ?? gather, slices, metrics, group }
+    return {
+      own,
+      gather: async request => this.#group === undefined ? own.gather(request) : this.#group.gather(request),
+      slices,
+      metrics: createScrapeMetrics(scrapeRegistry)
+    }
   }
 
-  #createGroup (gather: Gatherer, sources: CountSources): Group | undefined {
-    const identity = this.#serverConfig === false ? undefined : identify(this.#serverConfig)
+  #createGroup (config: ServerConfig): Group | undefined {
+    const identity = identify(config)
     if (identity === undefined) return undefined
     const { Group } = require('./group/group') as typeof import('./group/group')
     const { openDirectory } = require('./group/directory') as typeof import('./group/directory')
     const { countNames, countsOf } = require('./gather/counts') as typeof import('./gather/counts')
+    const { registries, leases } = this.#registrations
+    const { own: { gather, load }, metrics } = this.#readFrom()
+    const sources = { registries, leases, scrapeMetrics: Object.values(metrics) }
     return new Group({
       open: async () => openDirectory(identity),
       isReady: () => this.#isReady(),
       gather,
-      counts: () => countNames(sources),
+      counts: async () => {
+        await load()
+        return countNames(sources)
+      },
       countsAtOnce: () => countsOf(sources),
       failed: (subject, error) => this.#warnOnce(`group ${subject}`, () =>
         isCoded(error) ? error : new FST_LATENCY_ERR_GROUP_FAILED(subject, describe(error), causeOf(error)))

@@ -4,11 +4,12 @@ import {
 import { connect, type Socket } from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import t, { type Test } from 'tap'
 import latency from '../lib'
 import { createWarnOnce, guardLog } from '../lib/errors'
-import { createGatherer, createRegistry } from '../lib/gather/registries'
+import { OwnRegistry } from '../lib/gather/own-registry'
+import { createGatherer } from '../lib/gather/registries'
 import { Group } from '../lib/group/group'
 import { identify } from '../lib/group/identity'
 import { Listener } from '../lib/group/sockets'
@@ -31,19 +32,19 @@ interface Joined {
 
 /** A member with a counter. */
 async function join (t: Test, directory: string): Promise<Joined> {
-  const registry = createRegistry()
+  const registry = new Registry()
   const problems: string[] = []
   const group = new Group({
     open: async () => directory,
     gather: createGatherer({
       registries: [registry],
       leases: [],
-      scrapeRegistry: createRegistry(),
+      scrapeRegistry: new OwnRegistry(),
       processRegistry: undefined,
       slices: new TimeSlices(),
       warnOnce: createWarnOnce(guardLog({ log: {} as never }))
     }),
-    counts: () => new Set(['c_total']),
+    counts: async () => new Set(['c_total']),
     countsAtOnce: () => [],
     isReady: () => true,
     failed: (subject, error) => problems.push(`${subject}: ${error.message}`)
@@ -317,7 +318,7 @@ t.test('who comes while the last member removes the directory makes it again', a
   const directory = createFolder(t)
   const options = {
     gather: async () => ({ families: [], failures: [], leftOut: [] }),
-    counts: () => new Set<string>(),
+    counts: async () => new Set<string>(),
     countsAtOnce: () => [],
     isReady: () => true
   }
@@ -346,7 +347,7 @@ t.test('what fails in a member is said, and costs nobody else', async t => {
   const broken = new Group({
     open: async () => directory,
     gather: async () => huge as never,
-    counts: () => new Set(),
+    counts: async () => new Set(),
     countsAtOnce: () => { throw new Error('not now') },
     isReady: () => true,
     failed: (subject, error) => problems.push(`${subject}: ${error.message}`)
@@ -363,11 +364,11 @@ t.test('what fails in a member is said, and costs nobody else', async t => {
 })
 
 t.test('a group is by itself where processes or threads share a port, and by name elsewhere', async t => {
-  const server = { group: undefined, host: undefined, port: 8000 }
+  const server = { group: undefined, host: undefined, port: 8000, socket: undefined }
   t.equal(identify(server), undefined)
   t.equal(identify({ ...server, group: false }), undefined)
   const named = identify({ ...server, group: 'x' })
-  t.equal(identify({ group: 'x', host: '::1', port: 0 }), named)
+  t.equal(identify({ ...server, group: 'x', host: '::1', port: 0 }), named)
   t.not(identify({ ...server, group: 'y' }), named)
   lookLikeWorker(t)
   const worker = identify(server)
@@ -376,6 +377,10 @@ t.test('a group is by itself where processes or threads share a port, and by nam
   t.equal(identify({ ...server, group: false }), undefined)
   t.not(identify({ ...server, port: 8001 }), worker)
   t.not(identify({ ...server, host: '::1' }), worker)
+  const onSocket = identify({ ...server, port: undefined, socket: '/run/x.sock' })
+  t.type(onSocket, 'string')
+  t.not(onSocket, worker)
+  t.not(identify({ ...server, port: undefined, socket: '/run/y.sock' }), onSocket)
   const { env } = process
   t.teardown(() => { process.env = env })
   process.env = { ...env, pm_id: '1', name: 'shop' }

@@ -4,14 +4,15 @@ import fs, { rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import path from 'node:path'
 import fc from 'fast-check'
-import { Counter, Gauge, Histogram, Summary } from 'prom-client'
+import { Counter, Gauge, Histogram, Registry, Summary } from 'prom-client'
 import t, { type Test } from 'tap'
 import { createWarnOnce } from '../lib/errors'
 import { writeOpenMetrics } from '../lib/exposition/openmetrics'
 import { writeProtobuf } from '../lib/exposition/protobuf'
 import { writeText } from '../lib/exposition/text'
 import { countNames } from '../lib/gather/counts'
-import { createGatherer, createRegistry } from '../lib/gather/registries'
+import { OwnRegistry } from '../lib/gather/own-registry'
+import { createGatherer } from '../lib/gather/registries'
 import { openDirectory } from '../lib/group/directory'
 import { decode, encode, lengthOf } from '../lib/group/encoding'
 import { connectTo, isHeld, Listener } from '../lib/group/sockets'
@@ -131,7 +132,7 @@ t.test('of two who have made links, none goes on while the other is there', asyn
 
 /** What an application gathers that has metrics of every type, with everything that they may have. */
 async function gatherAll (t: Test): Promise<Gathered> {
-  const registry = createRegistry()
+  const registry = new Registry()
   const registers = [registry]
   const { app, address } = await createListening(t, {
     registry, histogram: { native: true }, constLabels: { zone: 'é"' }, exemplars: () => ({ trace_id: 'x' })
@@ -149,7 +150,7 @@ async function gatherAll (t: Test): Promise<Gathered> {
   const gather = createGatherer({
     registries: [registry],
     leases: [],
-    scrapeRegistry: createRegistry(),
+    scrapeRegistry: new OwnRegistry(),
     processRegistry: undefined,
     slices: new TimeSlices(),
     warnOnce: createWarnOnce(app.log)

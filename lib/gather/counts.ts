@@ -1,4 +1,3 @@
-import { register as globalRegistry } from 'prom-client'
 import { settled } from '../errors'
 import type { Points } from '../snapshot'
 import { runAtOnce } from '../time-slices'
@@ -19,6 +18,7 @@ const countingTypes: readonly unknown[] = ['counter', 'histogram', 'summary']
  * `collect` may ask somebody else for its values, and is not among them.
  */
 export function countNames (sources: CountSources): Set<string> {
+  const { register: globalRegistry } = require('prom-client') as typeof import('prom-client')
   const names = new Set(ownCounts(sources).map(({ name }) => name))
   for (const registry of [...Array.from(sources.registries, publicRegistry), globalRegistry]) {
     try {

@@ -18,7 +18,7 @@ export interface MemberOptions {
   /** Reads the metrics of this process. */
   readonly gather: Gatherer
   /** The names of the metrics that are saved once a second: of those that can be read without asking anybody else. */
-  readonly counts: () => ReadonlySet<string>
+  readonly counts: () => Promise<ReadonlySet<string>>
   /** Reads those of these metrics that can be read at once. Labels that all series of a metric share may be missing. */
   readonly countsAtOnce: () => Iterable<Points>
   /** Called with each problem of the own file or the one that is carried on, and what it is about. */
@@ -118,7 +118,7 @@ export class Member {
   }
 
   async #saveCounts (): Promise<void> {
-    const { families } = await this.#options.gather({ names: this.#options.counts(), timeoutMs: savedInMs })
+    const { families } = await this.#options.gather({ names: await this.#options.counts(), timeoutMs: savedInMs })
     for (const points of families) this.#latest.set(points.name, points)
     const bytes = encode({ families: this.#merged(), failures: [], leftOut: [] })
     if (!bytes.equals(this.#saved)) await this.#save(bytes)
