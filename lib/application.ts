@@ -258,12 +258,13 @@ export class Application implements Latency {
     const { openDirectory } = require('./group/directory') as typeof import('./group/directory')
     const { countNames, countsOf } = require('./gather/counts') as typeof import('./gather/counts')
     const { registries, leases } = this.#registrations
-    const { own: { gather, load }, metrics } = this.#readFrom()
+    const { own: { gather, load }, slices, metrics } = this.#readFrom()
     const sources = { registries, leases, scrapeMetrics: Object.values(metrics) }
     return new Group({
       open: async () => openDirectory(identity),
       isReady: () => this.#isReady(),
       gather,
+      slices,
       counts: async () => {
         await load()
         return countNames(sources)

@@ -33,6 +33,7 @@ interface Joined {
 /** A member with a counter. */
 async function join (t: Test, directory: string): Promise<Joined> {
   const registry = new Registry()
+  const slices = new TimeSlices()
   const problems: string[] = []
   const group = new Group({
     open: async () => directory,
@@ -41,9 +42,10 @@ async function join (t: Test, directory: string): Promise<Joined> {
       leases: [],
       scrapeRegistry: new OwnRegistry(),
       processRegistry: undefined,
-      slices: new TimeSlices(),
+      slices,
       warnOnce: createWarnOnce(guardLog({ log: {} as never }))
     }),
+    slices,
     counts: async () => new Set(['c_total']),
     countsAtOnce: () => [],
     isReady: () => true,
@@ -185,6 +187,46 @@ t.test('files that are none, and answers that are none, are left out and counted
   rogue.close()
 })
 
+t.test('who hangs is waited for once, and asked again when it shows something', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  const connections: Socket[] = []
+  const rogue = await Listener.open(path.join(directory, '7.sock'), socket => { connections.push(socket.resume()) })
+  t.teardown(() => rogue.close())
+  const staleIn = async (names?: Set<string>): Promise<number> => {
+    const start = performance.now()
+    const gathered = await a.group.gather({ names, timeoutMs: 10_000 })
+    if (names === undefined) t.same(members(gathered), [1, 1, 0])
+    return performance.now() - start
+  }
+  const start = performance.now()
+  await Promise.all([
+    staleIn(), staleIn(new Set(['c_total'])), new Promise(resolve => setImmediate(resolve)).then(async () => staleIn())
+  ])
+  t.ok(performance.now() - start > 490)
+  t.equal(connections.length, 2, 'one for each set of names')
+  for (let times = 0; times < 5; times++) t.ok(await staleIn() < 400)
+  await until('one connection to go', () => connections.filter(({ destroyed }) => !destroyed).length === 1)
+  connections.find(({ destroyed }) => !destroyed)!.write('\u0001')
+  await until('it to be asked again', async () => {
+    await staleIn()
+    return connections.length > 2
+  })
+  t.match(a.problems, [/^member 7: it has shown nothing for 500 ms/])
+})
+
+t.test('who shows again and again that it works is waited for, but not longer than metrics may take', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  const rogue = await Listener.open(path.join(directory, '7.sock'), socket => {
+    const timer = setInterval(() => socket.write('\u0001\u0001'), 50)
+    socket.once('close', () => clearInterval(timer))
+  })
+  t.teardown(() => rogue.close())
+  await a.group.gather({ names: undefined, timeoutMs: 300 })
+  t.match(a.problems, [/^member 7: it was not done in 300 ms/])
+})
+
 t.test('where nothing can be saved, a member answers nevertheless, and says so', async t => {
   const directory = createFolder(t)
   const [a, b] = [await join(t, directory), await join(t, directory)]
@@ -318,6 +360,7 @@ t.test('who comes while the last member removes the directory makes it again', a
   const directory = createFolder(t)
   const options = {
     gather: async () => ({ families: [], failures: [], leftOut: [] }),
+    slices: new TimeSlices(),
     counts: async () => new Set<string>(),
     countsAtOnce: () => [],
     isReady: () => true
@@ -347,6 +390,7 @@ t.test('what fails in a member is said, and costs nobody else', async t => {
   const broken = new Group({
     open: async () => directory,
     gather: async () => huge as never,
+    slices: new TimeSlices(),
     counts: async () => new Set(),
     countsAtOnce: () => { throw new Error('not now') },
     isReady: () => true,

@@ -14,11 +14,12 @@ import { countNames } from '../lib/gather/counts'
 import { OwnRegistry } from '../lib/gather/own-registry'
 import { createGatherer } from '../lib/gather/registries'
 import { openDirectory } from '../lib/group/directory'
-import { decode, encode, lengthOf } from '../lib/group/encoding'
+import { decodeInSteps, encode, lengthOf } from '../lib/group/encoding'
+import { LabelLists } from '../lib/group/label-lists'
 import { connectTo, isHeld, Listener } from '../lib/group/sockets'
 import { takeTurn } from '../lib/group/turn'
 import type { Gathered, HistogramPoints } from '../lib/snapshot'
-import { TimeSlices } from '../lib/time-slices'
+import { runAtOnce, TimeSlices } from '../lib/time-slices'
 import { createListening } from './helpers/application'
 import { createFolder } from './helpers/folder'
 import { until } from './helpers/until'
@@ -130,6 +131,10 @@ t.test('of two who have made links, none goes on while the other is there', asyn
   await t.rejects(takeTurn(directory, 10_000), { message: /ENOENT/ })
 })
 
+function decode (bytes: Buffer): Gathered {
+  return runAtOnce(decodeInSteps(bytes, new LabelLists()))
+}
+
 /** What an application gathers that has metrics of every type, with everything that they may have. */
 async function gatherAll (t: Test): Promise<Gathered> {
   const registry = new Registry()
@@ -172,6 +177,10 @@ t.test('what was gathered is the same when it has been bytes', async t => {
   const plain = (points: object): object => structuredClone({ ...points })
   t.strictSame(families.map(plain), gathered.families.map(plain))
   t.strictSame(rest, { failures: gathered.failures, leftOut: gathered.leftOut })
+  const exemplar = latency.exemplars[0]!
+  const infinite = [{ ...exemplar, value: Infinity }, { ...exemplar, timestampSeconds: NaN }, exemplar]
+  const finite = decode(encode({ families: [{ ...latency, exemplars: infinite }], failures: [], leftOut: [] }))
+  t.same(finite.families[0]!.exemplars, [exemplar])
   const unaligned = Buffer.concat([Buffer.from('x'), bytes]).subarray(1)
   t.strictSame(decode(unaligned).families.map(plain), families.map(plain))
   const empty = { ...latency, labelSets: [], startSeconds: new Float64Array(0), exemplars: [] }
@@ -226,7 +235,10 @@ t.test('a part of an encoding that is none is refused, or left out if nothing de
   }
   t.ok(read(head))
   const wrong: Array<[message: string, part: string | RegExp, instead: string]> = [
-    ['its families are none', '"families":[', '"families":[1,'],
+    ['it has too few lines', '"families":', '"families":9'],
+    ['a line is none', '{"families"', '1\n{"families"'],
+    ['a list has empty lines', '[["GET"', '[]\n[["GET"'],
+    ['the labels of a series are none', '[["GET"', '1\n[["GET"'],
     ['its failures are none', '"failures":[', '"failures":[{"name":"x"},'],
     ['its failures are none', '"leftOut":[]', '"leftOut":[1]'],
     ['a family has no name', '"name":"http_request_duration_seconds"', '"name":"a-b"'],
@@ -236,10 +248,11 @@ t.test('a part of an encoding that is none is refused, or left out if nothing de
     ['a label has no name', '"sharedLabels":{', '"sharedLabels":{"a-b":"x",'],
     ['a label has no name', /"sharedLabels":\{[^}]*\}/, '"sharedLabels":null'],
     ['two labels have one name', '"sharedLabels":{', '"sharedLabels":{"method":"x",'],
-    ['the labels of a series are none', '"labelSets":[[', '"labelSets":[["x",'],
-    ['the labels of a series are none', '"labelSets":[["GET"', '"labelSets":[[1'],
+    ['the labels of a series are none', '[["GET"', '[["x","GET"'],
+    ['the labels of a series are none', '[["GET"', '[[1'],
     ['the bounds of buckets do not ascend', '"upperBounds":[0.005', '"upperBounds":[9'],
-    ['its exemplars are none', /"exemplars":\[[^\]]*\]/, '"exemplars":1'],
+    ['an exemplar is none', '[{"series":0', '[{"series":99'],
+    ['an exemplar is none', '[{"series":0', '[1,{"series":0'],
     ['native buckets are not those of its series', /"natives":\d+/, '"natives":99'],
     ['a quantile is none', '"quantiles":[0.5]', '"quantiles":["x"]'],
     ['a family has no type', '"type":"histogram"', '"type":"x"'],
@@ -254,8 +267,6 @@ t.test('a part of an encoding that is none is refused, or left out if nothing de
   t.throws(() => read(head, Buffer.from(new Float64Array(numbers.length / 8).fill(-1).buffer)), TypeError)
   const nines = Buffer.from(new Float64Array(numbers.length / 8).fill(9).buffer)
   t.throws(() => read(head, nines), { message: 'a schema is none' })
-  const [first] = read(head.replace('"exemplars":[', '"exemplars":[1,{"series":99},')).families
-  t.strictSame(first!.exemplars, decode(bytes).families[0]!.exemplars)
   const odd = Buffer.from(bytes)
   odd.writeUInt32LE(bytes.readUInt32LE(8) - 4, 8)
   t.throws(() => decode(Buffer.from(odd.subarray(0, odd.length - 4))), { message: 'its numbers are not in place' })
@@ -283,4 +294,13 @@ t.test('whoever has more connections waiting than it may have is not taken for d
 t.test('a registry that cannot tell its metrics has none that are saved', async t => {
   const registry = { getMetricsAsArray () { throw new Error('no') } } as never
   t.same([...countNames({ registries: [registry], leases: [], scrapeMetrics: [] })], [])
+})
+
+t.test('lists of label sets are kept as long as there is room for them', async t => {
+  const lists = new LabelLists()
+  const line = (name: string): string => name.padEnd(1024 * 1024)
+  for (const name of ['a', 'b', 'c', 'd']) lists.keep(line(name), [[name]])
+  t.same(lists.get(line('a')), [['a']])
+  lists.keep(line('e'), [['e']])
+  t.same(['a', 'b', 'c', 'd', 'e'].map(name => lists.get(line(name)) !== undefined), [true, false, true, true, true])
 })

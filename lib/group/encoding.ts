@@ -1,11 +1,16 @@
 import { aggregators, isLabelName, isMetricName } from '../exposition/client-samples'
 import type { Exemplar, Gathered, GatherFailure, Labels, NativePoints, Points } from '../snapshot'
+import { runAtOnce } from '../time-slices'
+import { LabelLists, type LabelSet } from './label-lists'
+
+type Steps<T> = Generator<undefined, T>
 
 /**
- * What was gathered as bytes, for another process or for a file: a head in JSON, in which everything has a name, and
- * all numbers behind it, one column after the other. Members of a group may run other versions of Node.js, which
- * structured clones would not survive. What is read may be anything: it is checked as strictly as what users give,
- * because readers of an exposition would otherwise refuse the whole page.
+ * What was gathered as bytes, for another process or for a file: a head of lines of JSON, in which everything has a
+ * name, and all numbers behind it, one column after the other. The first line of the head is about all families. Each
+ * family has a line, and then lines with the labels of some of its series, and with some of its exemplars. Members of a
+ * group may run other versions of Node.js, which structured clones would not survive. What is read may be anything: it
+ * is checked as strictly as what users give, because readers of an exposition would otherwise refuse the whole page.
  */
 
 /** Changes with everything that would make other versions of this package misunderstand each other. */
@@ -21,14 +26,36 @@ export const mostBytes = 64 * 1024 * 1024
 
 const bytesPerNumber = Float64Array.BYTES_PER_ELEMENT
 
-export function encode ({ families, failures, leftOut }: Gathered): Buffer {
+/** How many series, or exemplars, are in one line, which is written and read in one step. */
+const perLine = 500
+
+export function encode (gathered: Gathered): Buffer {
+  return runAtOnce(encodeInSteps(gathered))
+}
+
+/** The same in steps of less than a millisecond, between which the caller may let others use the event loop. */
+export function * encodeInSteps ({ families, failures, leftOut }: Gathered): Steps<Buffer> {
   const columns: Array<ArrayLike<number>> = []
-  const heads = families.map(points => {
-    const { startSeconds, labelSets, ...head } = points
+  const lines = [JSON.stringify({ families: families.length, failures, leftOut })]
+  for (const points of families) {
+    const { startSeconds, labelSets, exemplars: all, ...head } = points
+    // JSON has no infinite values.
+    const exemplars = all.filter(({ value, timestampSeconds = 0 }) => isFinite(value) && isFinite(timestampSeconds))
     if (startSeconds !== undefined) columns.push(startSeconds)
-    return { ...withoutColumns(head as Points, columns), labelSets, hasStarts: startSeconds !== undefined }
-  })
-  const head = Buffer.from(JSON.stringify({ families: heads, failures, leftOut }))
+    lines.push(JSON.stringify({
+      ...withoutColumns(head as Points, columns),
+      series: labelSets.length,
+      exemplars: exemplars.length,
+      hasStarts: startSeconds !== undefined
+    }))
+    for (const list of [labelSets, exemplars]) {
+      for (let next = 0; next < list.length; next += perLine) {
+        lines.push(JSON.stringify(list.slice(next, next + perLine)))
+        yield
+      }
+    }
+  }
+  const head = Buffer.from(lines.join('\n'))
   const padded = head.length + (-(headAt + head.length) & (bytesPerNumber - 1))
   const numbers = columns.reduce((sum, { length }) => sum + length, 0)
   const bytes = Buffer.allocUnsafeSlow(headAt + padded + numbers * bytesPerNumber)
@@ -75,47 +102,57 @@ export function lengthOf (bytes: Buffer): number | undefined {
   return length
 }
 
-/** Reads what `encode()` has written. Throws if it is anything else. */
-export function decode (given: Buffer): Gathered {
+/**
+ * Reads what `encode()` has written, in steps. Throws if it is anything else. `known` are the lists of label sets that
+ * have been read before.
+ */
+export function * decodeInSteps (given: Buffer, known: LabelLists): Steps<Gathered> {
   check(lengthOf(given) === given.length, 'it is incomplete')
   const bytes = given.byteOffset % bytesPerNumber === 0 ? given : Buffer.concat([given])
   const end = headAt + bytes.readUInt32LE(headLengthAt)
   check(end % bytesPerNumber === 0, 'its numbers are not in place')
-  const { families, failures, leftOut } = JSON.parse(bytes.toString('utf8', headAt, end))
-  check(isArrayOf(families, isObject), 'its families are none')
-  check(isArrayOf(failures, isFailure) && isArrayOf(leftOut, isString), 'its failures are none')
+  const lines = new Lines(bytes.toString('utf8', headAt, end))
   const columns = new Columns(new Float64Array(bytes.buffer, bytes.byteOffset + end, bytes.readUInt32LE(numbersAt)))
-  return { families: families.map(head => readPoints(head, columns)), failures, leftOut }
+  const { families: count, failures, leftOut } = lines.takeObject()
+  check(isArrayOf(failures, isFailure) && isArrayOf(leftOut, isString), 'its failures are none')
+  const families: Points[] = []
+  while (families.length !== count) {
+    families.push(yield * readPoints(lines, columns, known))
+    yield
+  }
+  return { families, failures, leftOut }
 }
 
-function readPoints (head: Record<string, unknown>, columns: Columns): Points {
-  const { type, name, help, unit, labelNames, labelSets, sharedLabels, exemplars, hasStarts } = head
+function * readPoints (lines: Lines, columns: Columns, known: LabelLists): Steps<Points> {
+  const head = lines.takeObject()
+  const { type, name, help, unit, labelNames, sharedLabels, hasStarts } = head
   check(isString(name) && isMetricName(name) && isString(help), 'a family has no name')
   check(unit === undefined || (isString(unit) && /^[a-z_]+$/.test(unit)), 'a unit is none')
   check(isArrayOf(labelNames, isString) && labelNames.every(isLabelName), 'a label has no name')
   check(isLabels(sharedLabels), 'a label has no name')
   const allNames = [...labelNames, ...Object.keys(sharedLabels)]
   check(new Set(allNames).size === allNames.length, 'two labels have one name')
-  const isLabelSet = (value: unknown): value is Array<string | null> =>
-    isArrayOf(value, isStringOrNull) && value.length === labelNames.length
-  check(isArrayOf(labelSets, isLabelSet), 'the labels of a series are none')
+  const upperBounds = head.upperBounds ?? []
+  check(isArrayOf(upperBounds, isFinite) && isAscending(upperBounds), 'the bounds of buckets do not ascend')
+  const labelSets = yield * takeList(head.series, () => readLabelSets(lines.take(), labelNames.length, known))
   const { length } = labelSets
+  const exemplars = yield * takeList(head.exemplars, () =>
+    readExemplars(lines.take(), length, upperBounds.length + 1))
   const common = {
     name,
     help,
     unit,
     labelNames,
-    labelSets: labelSets.map(labelSet => labelSet.map(value => value ?? undefined)),
+    labelSets,
     sharedLabels,
     startSeconds: hasStarts === true ? columns.take(length) : undefined
   }
   if (type === 'histogram') {
-    const { upperBounds, natives } = head
-    check(isArrayOf(upperBounds, isFinite) && isAscending(upperBounds), 'the bounds of buckets do not ascend')
+    const { natives } = head
     return {
       ...common,
       type,
-      exemplars: readExemplars(exemplars, length, upperBounds.length + 1),
+      exemplars,
       upperBounds,
       counts: takeCounts(columns, length * (upperBounds.length + 1)),
       sums: columns.take(length),
@@ -142,7 +179,7 @@ function readPoints (head: Record<string, unknown>, columns: Columns): Points {
     ...common,
     type,
     aggregator,
-    exemplars: readExemplars(exemplars, length, 1),
+    exemplars,
     values: type === 'counter' ? takeCounts(columns, length) : columns.take(length)
   }
 }
@@ -165,19 +202,65 @@ function takeCounts (columns: Columns, length: number): Float64Array {
   return counts
 }
 
-function readExemplars (given: unknown, series: number, buckets: number): Exemplar[] {
-  const isIndex = (value: unknown, size: number): boolean =>
-    Number.isInteger(value) && (value as number) >= 0 && (value as number) < size
-  const isExemplar = (value: unknown): value is Exemplar => {
-    if (!isObject(value)) return false
-    const { timestampSeconds } = value
-    return isIndex(value.series, series) && isIndex(value.bucket, buckets) && isLabels(value.labels) &&
-      isFinite(value.value) && (timestampSeconds === undefined || isFinite(timestampSeconds))
+function readLabelSets (line: string, length: number, known: LabelLists): readonly LabelSet[] {
+  let list = known.get(line)
+  if (list === undefined) {
+    const read: unknown = JSON.parse(line)
+    const isLabelSet = (value: unknown): value is Array<string | null> => isArrayOf(value, isStringOrNull)
+    check(isArrayOf(read, isLabelSet), 'the labels of a series are none')
+    list = read.map(labelSet => labelSet.map(text => text ?? undefined))
+    known.keep(line, list)
   }
-  check(Array.isArray(given), 'its exemplars are none')
-  // JSON has no infinite values.
-  return given.filter(isExemplar)
-    .map(({ series, bucket, labels, value, timestampSeconds }) => ({ series, bucket, labels, value, timestampSeconds }))
+  check(list.every(labelSet => labelSet.length === length), 'the labels of a series are none')
+  return list
+}
+
+function readExemplars (line: string, series: number, buckets: number): Exemplar[] {
+  const read: unknown = JSON.parse(line)
+  check(isArrayOf(read, (value): value is Exemplar => isExemplar(value, series, buckets)), 'an exemplar is none')
+  return read.map(({ series, bucket, labels, value, timestampSeconds }) =>
+    ({ series, bucket, labels, value, timestampSeconds }))
+}
+
+function isExemplar (value: unknown, series: number, buckets: number): value is Exemplar {
+  const isIndex = (index: unknown, size: number): boolean =>
+    Number.isInteger(index) && (index as number) >= 0 && (index as number) < size
+  return isObject(value) && isIndex(value.series, series) && isIndex(value.bucket, buckets) && isLabels(value.labels) &&
+    isFinite(value.value) && (value.timestampSeconds === undefined || isFinite(value.timestampSeconds))
+}
+
+/** Takes a list that may have any number of lines, one in each step. */
+function * takeList<T> (length: unknown, take: () => readonly T[]): Steps<T[]> {
+  const list: T[] = []
+  while (list.length !== length) {
+    const part = take()
+    check(part.length > 0, 'a list has empty lines')
+    for (const item of part) list.push(item)
+    yield
+  }
+  return list
+}
+
+/** The lines of a head. */
+class Lines {
+  readonly #lines: readonly string[]
+  #next = 0
+
+  constructor (head: string) {
+    this.#lines = head.split('\n')
+  }
+
+  take (): string {
+    const line = this.#lines[this.#next++]
+    check(line !== undefined, 'it has too few lines')
+    return line
+  }
+
+  takeObject (): Record<string, unknown> {
+    const value: unknown = JSON.parse(this.take())
+    check(isObject(value), 'a line is none')
+    return value
+  }
 }
 
 /** The numbers behind a head, of which each column takes its part. */

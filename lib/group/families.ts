@@ -1,5 +1,5 @@
 import { namesOf } from '../exposition/sample-names'
-import { merge } from '../gather/merge'
+import { mergeInSteps } from '../gather/merge'
 import type { Points } from '../snapshot'
 
 /** What members of a group have counted, as one. */
@@ -26,10 +26,10 @@ export function countsIn (families: readonly Points[]): Points[] {
 }
 
 /**
- * Merges the families of several members. If two members define a family in different ways, as during a deploy that
- * changes buckets, the first of them wins. It also wins against families whose samples have the same names.
+ * Merges the families of several members, in steps. If two members define a family in different ways, as during a
+ * deploy that changes buckets, the first of them wins. It also wins against families whose samples have the same names.
  */
-export function mergeFamilies (members: Iterable<readonly Points[]>): Merged {
+export function * mergeFamilies (members: Iterable<readonly Points[]>): Generator<undefined, Merged> {
   const parts = new Map<string, [Points, ...Points[]]>()
   const owners = new Map<string, string>()
   const conflicts = new Set<string>()
@@ -46,7 +46,12 @@ export function mergeFamilies (members: Iterable<readonly Points[]>): Merged {
       }
     }
   }
-  return { families: Array.from(parts.values(), parts => merge(...parts)), conflicts }
+  const families: Points[] = []
+  for (const [first, ...others] of parts.values()) {
+    families.push(others.length === 0 ? first : yield * mergeInSteps([first, ...others]))
+    yield
+  }
+  return { families, conflicts }
 }
 
 /** Whether two families of one name can be merged. */

@@ -2,11 +2,13 @@ import { rm } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { isAskedFor } from '../exposition/sample-names'
 import type { Gathered, GatherRequest, ValuePoints } from '../snapshot'
+import { inSlices } from '../time-slices'
 import { pause } from '../timers'
-import { ask } from './ask'
+import { Neighbour } from './ask'
 import { countsIn, mergeFamilies } from './families'
 import { groupMetrics } from './group-metrics'
 import { Member, type MemberOptions } from './member'
+import { LabelLists } from './label-lists'
 import { load } from './slot-file'
 import { announcementOf, fileOf, listHeld, listSlots, removeEnded, socketOf } from './slots'
 import { connectTo, Listener } from './sockets'
@@ -58,6 +60,9 @@ export class Group {
   #hasWithdrawn = false
   /** A connection to the member that has the port. */
   #serving: Socket | undefined
+  /** The other members, by their slots. */
+  readonly #neighbours = new Map<number, Neighbour>()
+  readonly #labels = new LabelLists()
   /** The readings that have not begun yet, by the names that are asked for. */
   readonly #waiting = new Map<string, Promise<Gathered>>()
   /** The readings that were begun last, and are not done. */
@@ -171,6 +176,7 @@ export class Group {
     await this.#joining
     await this.#member?.leave()
     this.#member = undefined
+    for (const neighbour of this.#neighbours.values()) neighbour.forget()
   }
 
   async #gatherAll (member: Member, request: GatherRequest): Promise<Gathered> {
@@ -180,7 +186,8 @@ export class Group {
     ])
     const known = parts.filter(part => part !== undefined)
     const all = [gathered, ...known.map(({ gathered }) => gathered)]
-    const { families, conflicts } = mergeFamilies(all.map(({ families }) => families))
+    const merging = mergeFamilies(all.map(({ families }) => families))
+    const { families, conflicts } = await inSlices(merging, this.#options.slices)
     const failures = new Map(all.flatMap(({ failures }) => failures).map(failure => [failure.name, failure]))
     const count = (state: Part['state']): number => known.filter(part => part.state === state).length
     const facts = [
@@ -207,19 +214,26 @@ export class Group {
     }
   }
 
+  #neighbour (slot: number): Neighbour {
+    const address = socketOf(this.#directory, slot)
+    const neighbour = this.#neighbours.get(slot) ?? new Neighbour(address, this.#options.slices, this.#labels)
+    this.#neighbours.set(slot, neighbour)
+    return neighbour
+  }
+
   /** What the member of a slot says, or its file if it says nothing. Undefined: neither can be read. */
   async #part (slot: number, request: GatherRequest): Promise<Part | undefined> {
-    const { failed } = this.#options
+    const { slices, failed } = this.#options
     let state: Part['state'] = 'gone'
     try {
-      const gathered = await ask(socketOf(this.#directory, slot), request)
+      const gathered = await this.#neighbour(slot).ask(request)
       if (gathered !== undefined) return { state: 'fresh', gathered, ageSeconds: 0 }
     } catch (error) {
       state = 'stale'
       failed(`member ${slot}`, error as Error)
     }
     try {
-      const saved = await load(fileOf(this.#directory, slot))
+      const saved = await load(fileOf(this.#directory, slot), slices)
       const { gathered, writtenMs } = saved ?? { gathered: nothing, writtenMs: Date.now() }
       return state === 'stale'
         ? { state, gathered, ageSeconds: Math.max(0, Date.now() - writtenMs) / 1000 }

@@ -1,8 +1,9 @@
 import { isAskedFor } from '../exposition/sample-names'
 import type { Gathered, Gatherer, GatherRequest, Points } from '../snapshot'
+import { inSlices, runAtOnce, type TimeSlices } from '../time-slices'
 import { clearTimeout, setTimeout, type Timer } from '../timers'
 import { answer } from './ask'
-import { encode } from './encoding'
+import { encode, encodeInSteps } from './encoding'
 import { countsIn, labelled, mergeFamilies } from './families'
 import { load, save, saveAtOnce } from './slot-file'
 import { fileOf, leaveSlot, takeSlot, type Slot } from './slots'
@@ -21,6 +22,7 @@ export interface MemberOptions {
   readonly counts: () => Promise<ReadonlySet<string>>
   /** Reads those of these metrics that can be read at once. Labels that all series of a metric share may be missing. */
   readonly countsAtOnce: () => Iterable<Points>
+  readonly slices: TimeSlices
   /** Called with each problem of the own file or the one that is carried on, and what it is about. */
   readonly failed: (subject: string, error: Error) => void
 }
@@ -104,23 +106,26 @@ export class Member {
   }
 
   async #read (request: GatherRequest): Promise<Reading> {
+    const { slices } = this.#options
     const { names } = request
     const { families, failures, leftOut } = await this.#options.gather(request)
     // What is not there any more, when all is asked for, is forgotten.
     if (names === undefined) this.#latest.clear()
     for (const points of families) this.#latest.set(points.name, points)
-    const all = { families: this.#merged(), failures, leftOut }
-    const bytes = encode(all)
+    const all = { families: await inSlices(this.#merged(), slices), failures, leftOut }
+    const bytes = await inSlices(encodeInSteps(all), slices)
     await this.#save(bytes)
     if (names === undefined) return { gathered: all, bytes }
     const gathered = { ...all, families: all.families.filter(points => isAskedFor(points, names)) }
-    return { gathered, bytes: encode(gathered) }
+    return { gathered, bytes: await inSlices(encodeInSteps(gathered), slices) }
   }
 
   async #saveCounts (): Promise<void> {
-    const { families } = await this.#options.gather({ names: await this.#options.counts(), timeoutMs: savedInMs })
+    const { slices, gather, counts } = this.#options
+    const { families } = await gather({ names: await counts(), timeoutMs: savedInMs })
     for (const points of families) this.#latest.set(points.name, points)
-    const bytes = encode({ families: this.#merged(), failures: [], leftOut: [] })
+    const merged = await inSlices(this.#merged(), slices)
+    const bytes = await inSlices(encodeInSteps({ families: merged, failures: [], leftOut: [] }), slices)
     if (!bytes.equals(this.#saved)) await this.#save(bytes)
   }
 
@@ -129,9 +134,9 @@ export class Member {
     this.#latest.set(points.name, { ...points, sharedLabels })
   }
 
-  #merged (): readonly Points[] {
+  * #merged (): Generator<undefined, readonly Points[]> {
     const own = labelled([...this.#latest.values()], this.slot.number)
-    return mergeFamilies([own, this.#carried]).families
+    return (yield * mergeFamilies([own, this.#carried])).families
   }
 
   async #save (bytes: Buffer): Promise<void> {
@@ -155,7 +160,7 @@ export class Member {
   readonly #saveAtExit = (): void => {
     try {
       for (const points of this.#options.countsAtOnce()) this.#note(points)
-      saveAtOnce(this.#file, encode({ families: this.#merged(), failures: [], leftOut: [] }))
+      saveAtOnce(this.#file, encode({ families: runAtOnce(this.#merged()), failures: [], leftOut: [] }))
     } catch (error) {
       this.#options.failed('save', error as Error)
     }
@@ -163,10 +168,12 @@ export class Member {
 }
 
 /** What the holders of a slot have counted until now. */
-async function carriedOn ({ directory, failed }: MemberOptions, { number, isFirst }: Slot): Promise<readonly Points[]> {
+async function carriedOn (
+  { directory, slices, failed }: MemberOptions, { number, isFirst }: Slot
+): Promise<readonly Points[]> {
   if (isFirst) return []
   try {
-    return countsIn((await load(fileOf(directory, number)))?.gathered.families ?? [])
+    return countsIn((await load(fileOf(directory, number), slices))?.gathered.families ?? [])
   } catch (error) {
     failed(`file of ${number}`, error as Error)
     return []

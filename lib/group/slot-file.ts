@@ -1,7 +1,9 @@
 import { constants, renameSync, writeFileSync } from 'node:fs'
 import { open, rename, type FileHandle } from 'node:fs/promises'
 import type { Gathered } from '../snapshot'
-import { decode, mostBytes } from './encoding'
+import { inSlices, type TimeSlices } from '../time-slices'
+import { decodeInSteps, mostBytes } from './encoding'
+import { LabelLists } from './label-lists'
 
 /** Opens what is a file, and neither follows a link nor waits for somebody to open the other end of a pipe. */
 const safely = constants.O_NOFOLLOW | constants.O_NONBLOCK
@@ -35,12 +37,13 @@ export function saveAtOnce (file: string, bytes: Buffer): void {
 }
 
 /** Reads the file of a slot. Resolves to undefined if there is none. Rejects if it is not what `save()` has written. */
-export async function load (file: string): Promise<Saved | undefined> {
+export async function load (file: string, slices: TimeSlices): Promise<Saved | undefined> {
   try {
     return await using(file, constants.O_RDONLY, async handle => {
       const { size, mtimeMs } = await handle.stat()
       if (size > mostBytes) throw new Error(`it has ${size} bytes`)
-      return { gathered: decode(await read(handle, size)), writtenMs: mtimeMs }
+      const bytes = await read(handle, size)
+      return { gathered: await inSlices(decodeInSteps(bytes, new LabelLists()), slices), writtenMs: mtimeMs }
     })
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
