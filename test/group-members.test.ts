@@ -2,6 +2,7 @@ import {
   existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync
 } from 'node:fs'
 import { connect, type Socket } from 'node:net'
+import fs from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
@@ -31,12 +32,16 @@ interface Joined {
 }
 
 /** A member with a counter. */
-async function join (t: Test, directory: string): Promise<Joined> {
+async function join (t: Test, directory: string, open = async (): Promise<void> => {}): Promise<Joined> {
   const registry = new Registry()
   const slices = new TimeSlices()
   const problems: string[] = []
   const group = new Group({
-    open: async () => directory,
+    open: async () => {
+      await open()
+      mkdirSync(directory, { recursive: true })
+      return directory
+    },
     gather: createGatherer({
       registries: [registry],
       leases: [],
@@ -237,6 +242,88 @@ t.test('where nothing can be saved, a member answers nevertheless, and says so',
   rmSync(directory, { recursive: true })
   t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
   t.match(b.problems, [/^save: EISDIR/, /^its directory: ENOENT/, /^save: ENOENT/])
+})
+
+t.test('members whose directory or socket is removed come back with what they have counted', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  a.counter.inc({ a: 'x' })
+  b.counter.inc({ a: 'x' }, 2)
+  t.equal(await a.group.serve('here', async () => 'bound', () => {}), 'bound')
+  const isWhole = async (): Promise<boolean> =>
+    members(await read(a)).join() === '2,0,0' && members(await read(b)).join() === '2,0,0'
+  await read(b)
+  rmSync(path.join(directory, '1.sock'))
+  t.same(members(await read(a)), [1, 0, 1])
+  await until('it to come back', isWhole)
+  rmSync(directory, { recursive: true })
+  await until('all to come back', isWhole)
+  for (const member of [a, b]) t.same(valuesOf(await read(member), 'c_total'), { x: 3 })
+  t.same([a, b].map(({ group }) => group.slot), [0, 1])
+  const told = async (): Promise<boolean> => await b.group.serve('here', async () => 'too', () => {}) === undefined
+  await until('b to find that a serves', told)
+  rmSync(path.join(directory, '0.points'))
+  a.counter.inc({ a: 'x' })
+  await until('a to be saved again', () => existsSync(path.join(directory, '0.points')))
+  for (const { problems } of [a, b]) t.ok(problems.includes('its directory: the socket of this process was removed'))
+})
+
+t.test('a member whose slot another one has taken has another one, or goes on alone', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  a.counter.inc({ a: 'x' })
+  await read(a)
+  rmSync(directory, { recursive: true })
+  mkdirSync(directory)
+  const other = await Listener.open(path.join(directory, '0.sock'), socket => socket.destroy())
+  await until('another slot', () => a.group.slot === 2 || a.group.slot === 1)
+  await until('both', async () => members(await read(a)).join() === '2,0,1')
+  t.same([a, b].map(({ group }) => group.slot).sort(), [1, 2])
+  t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
+  other.close()
+
+  rmSync(path.join(directory, `${a.group.slot}.sock`))
+  const next = await Listener.open(path.join(directory, `${a.group.slot}.sock`), socket => socket.destroy())
+  await until('a to be alone', () => a.group.slot === undefined)
+  t.equal(a.problems.at(-1), 'the slot: another process has taken it')
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
+  t.same(members(await read(a)), [])
+  t.notOk(await a.group.hasOthers())
+  next.close()
+})
+
+t.test('a member that cannot join serves alone, and joins and is found when it can', async t => {
+  const directory = path.join(createFolder(t), 'later')
+  let isAllowed = false
+  const a = await join(t, directory, async () => { if (!isAllowed) throw new Error('permission denied') })
+  a.counter.inc({ a: 'x' })
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
+  t.equal(await a.group.serve('here', async () => 'bound', () => {}), 'bound')
+  t.same(a.problems, ['joining it: permission denied'])
+  isAllowed = true
+  const b = await join(t, directory)
+  await until('it to join', async () => members(await read(b)).join() === '2,0,0')
+  t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
+  await until('b to find that a serves', async () =>
+    await b.group.serve('here', async () => 'too', () => {}) === undefined)
+})
+
+t.test('on a full disk members go on, say so once, and save again when there is room', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  const full = async (): Promise<never> => { throw new Error('ENOSPC: no space left') }
+  const { open, symlink } = fs
+  const restore = (): void => { Object.assign(fs, { open, symlink }) }
+  t.teardown(restore)
+  Object.assign(fs, { open: full, symlink: full })
+  b.counter.inc({ a: 'x' })
+  for (let times = 0; times < 3; times++) t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
+  t.equal(await a.group.serve('here', async () => 'bound', () => {}), 'bound')
+  t.same([...new Set(a.problems)], ['save: ENOSPC: no space left', 'telling that it serves: ENOSPC: no space left'])
+  restore()
+  await until('b to be saved', () => existsSync(path.join(directory, '1.points')))
+  await until('b to find that a serves', async () =>
+    await b.group.serve('here', async () => 'too', () => {}) === undefined)
 })
 
 t.test('of two definitions, that of the member that is asked wins', async t => {

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import { isAskedFor } from '../exposition/sample-names'
 import type { Gathered, GatherRequest, ValuePoints } from '../snapshot'
 import { inSlices } from '../time-slices'
-import { pause } from '../timers'
+import { clearTimeout, pause, setTimeout, type Timer } from '../timers'
 import { Neighbour } from './ask'
 import { countsIn, mergeFamilies } from './families'
 import { groupMetrics } from './group-metrics'
@@ -11,8 +11,8 @@ import { Member, type MemberOptions } from './member'
 import { LabelLists } from './label-lists'
 import { load } from './slot-file'
 import { announcementOf, fileOf, listHeld, listSlots, removeEnded, socketOf } from './slots'
-import { connectTo, Listener } from './sockets'
-import { takeTurn } from './turn'
+import { closeIfAnythingComes, connectTo, isHeld, Listener } from './sockets'
+import { takeTurn, type Turn } from './turn'
 
 /** What is known of one slot: of its member, or of its file. */
 interface Part {
@@ -39,8 +39,11 @@ const acceptsMs = 1000
 /** How often a member tries to meet the others in a directory that the last of those before it is just removing. */
 const attempts = 5
 
+/** How often a member sees to it that it is in the group, and that others find it, in milliseconds. */
+const keepMs = 1000
+
 /** How long a member waits until it may bind a port, in milliseconds. */
-const servingMs = 5000
+const servingMs = 3000
 
 /** How often, and after which time in milliseconds, a port is tried that the member before may not have let go yet. */
 const bindings = 10
@@ -55,6 +58,13 @@ export class Group {
   #member: Member | undefined
   #directory = ''
   #joining: Promise<void> | undefined
+  #keeping: Promise<void> | undefined
+  #keepTimer: Timer | undefined
+  #hasLeft = false
+  /** Whether another process carries on what this member has counted, so that it may not join again. */
+  #isReplaced = false
+  /** Where this member serves for all. */
+  #place: number | string | undefined
   /** Tells the others that this member has the port, for as long as it is open. */
   #announcement: Listener | undefined
   #hasWithdrawn = false
@@ -74,13 +84,43 @@ export class Group {
 
   /** The slot of this member. Undefined: it has not joined. */
   get slot (): number | undefined {
-    return this.#member?.slot.number
+    return this.#member?.slot
   }
 
-  /** Joins the group, unless that is done or in progress. If that fails, the member goes on alone, and says so. */
+  /**
+   * Joins the group, unless that is done or in progress. If that fails, the member goes on alone, says so, and tries it
+   * again and again.
+   */
   async join (): Promise<void> {
-    this.#joining ??= this.#join().catch(error => this.#options.failed('joining it', error))
+    this.#joining ??= this.#keep()
     return this.#joining
+  }
+
+  /** Sees to it, now and from time to time, that this member is in the group, and that others find it. */
+  async #keep (): Promise<void> {
+    await this.#beThere().catch(error => this.#options.failed('joining it', error))
+    if (this.#hasLeft) return
+    this.#keepTimer = setTimeout(() => { this.#keeping = this.#keep() }, keepMs).unref()
+  }
+
+  async #beThere (): Promise<void> {
+    if (this.#isReplaced) return
+    if (this.#member === undefined) await this.#join()
+    else if (!await this.#member.isThere()) await this.#comeBack(this.#member)
+    if (this.#place !== undefined && await this.#announcement?.isThere() !== true) {
+      const turn = await takeTurn(this.#directory, servingMs)
+      await this.#announce(this.#place).finally(async () => turn.end())
+    }
+  }
+
+  async #comeBack (member: Member): Promise<void> {
+    const { open, failed } = this.#options
+    failed('its directory', new Error('the socket of this process was removed'))
+    await open()
+    if (await member.comeBack()) return
+    this.#isReplaced = true
+    this.#member = undefined
+    failed('the slot', new Error('another process has taken it'))
   }
 
   async #join (attempt = 1): Promise<void> {
@@ -136,32 +176,48 @@ export class Group {
    */
   async serve<T> (place: number | string, bind: () => Promise<T>, gone: () => void): Promise<T | undefined> {
     // With a port that the operating system chooses, each member has its own.
-    if (this.#member === undefined || place === 0) return bind()
-    const address = announcementOf(this.#directory, place)
-    const turn = await takeTurn(this.#directory, servingMs)
+    if (place === 0) return bind()
+    // Who cannot have a turn finds out by the port itself whether another one has it.
+    const turn = this.#member && await this.#takeTurn()
     try {
-      this.#serving = await connectTo(address)
+      this.#serving = this.#member && await connectTo(announcementOf(this.#directory, place))
       if (this.#serving !== undefined) {
         this.#serving.resume().once('close', gone)
         return undefined
       }
       const bound = await bindSoon(bind)
-      await this.#announce(address).catch(error => this.#options.failed('telling that it serves', error))
+      this.#place = place
+      if (turn !== undefined) await this.#announce(place).catch(this.#couldNotTell)
       return bound
     } finally {
-      await turn.end()
+      await turn?.end()
     }
   }
 
-  async #announce (address: string): Promise<void> {
+  async #takeTurn (): Promise<Turn | undefined> {
+    return takeTurn(this.#directory, servingMs).catch(error => {
+      this.#couldNotTell(error)
+      return undefined
+    })
+  }
+
+  readonly #couldNotTell = (error: Error): void => { this.#options.failed('telling that it serves', error) }
+
+  /** Tells the others that this member serves, in a turn. */
+  async #announce (place: number | string): Promise<void> {
+    const address = announcementOf(this.#directory, place)
+    if (await isHeld(address)) return
+    // The file at its address is not that of another one.
+    this.#announcement?.close()
     await rm(address, { force: true, recursive: true })
-    this.#announcement = await Listener.open(address, connection => connection.resume())
+    this.#announcement = await Listener.open(address, closeIfAnythingComes)
     if (this.#hasWithdrawn) this.#announcement.close()
   }
 
   /** Lets another member serve, for good. The port must not be bound any more. */
   withdraw (): void {
     this.#hasWithdrawn = true
+    this.#place = undefined
     this.#announcement?.close()
     this.#serving?.destroy()
   }
@@ -173,14 +229,17 @@ export class Group {
   }
 
   async leave (): Promise<void> {
+    this.#hasLeft = true
+    clearTimeout(this.#keepTimer)
     await this.#joining
+    await this.#keeping
     await this.#member?.leave()
     this.#member = undefined
     for (const neighbour of this.#neighbours.values()) neighbour.forget()
   }
 
   async #gatherAll (member: Member, request: GatherRequest): Promise<Gathered> {
-    const slots = (await this.#listSlots()).filter(slot => slot !== member.slot.number)
+    const slots = (await this.#listSlots()).filter(slot => slot !== member.slot)
     const [{ gathered }, ...parts] = await Promise.all([
       member.read(request), ...slots.map(async slot => this.#part(slot, request))
     ])

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { isAskedFor } from '../exposition/sample-names'
 import type { Gathered, Gatherer, GatherRequest, Points } from '../snapshot'
 import { inSlices, runAtOnce, type TimeSlices } from '../time-slices'
@@ -6,7 +7,7 @@ import { answer } from './ask'
 import { encode, encodeInSteps } from './encoding'
 import { countsIn, labelled, mergeFamilies } from './families'
 import { load, save, saveAtOnce } from './slot-file'
-import { fileOf, leaveSlot, takeSlot, type Slot } from './slots'
+import { fileOf, leaveSlot, takeSlot, takeSlotAgain, type Slot } from './slots'
 
 /** How often counts are saved, in milliseconds. */
 const saveMs = 1000
@@ -38,9 +39,9 @@ export interface Reading {
  * that the counts outlive it: before anybody sees them, once a second, and when it goes.
  */
 export class Member {
-  readonly slot: Slot
   readonly #options: MemberOptions
-  readonly #file: string
+  #slot: Slot
+  #file: string
   /** What those had counted who had the slot before. */
   readonly #carried: readonly Points[]
   /** What was read last of each metric, by name. */
@@ -57,20 +58,48 @@ export class Member {
   static async join (options: MemberOptions): Promise<Member> {
     let joined: (member: Member) => void
     const joining = new Promise<Member>(resolve => { joined = resolve })
-    const slot = await takeSlot(options.directory, socket =>
-      answer(socket, async request => (await (await joining).read(request)).bytes))
+    const slot = await takeSlot(options.directory, async socket => (await joining).#answer(socket))
     const member = new Member(options, slot, await carriedOn(options, slot))
     joined!(member)
     return member
   }
 
   private constructor (options: MemberOptions, slot: Slot, carried: readonly Points[]) {
-    this.slot = slot
+    this.#slot = slot
     this.#options = options
     this.#file = fileOf(options.directory, slot.number)
     this.#carried = carried
     this.#keepSaving()
     process.on('exit', this.#saveAtExit)
+  }
+
+  get slot (): number {
+    return this.#slot.number
+  }
+
+  /** Whether others find this member. */
+  async isThere (): Promise<boolean> {
+    return this.#slot.listener.isThere()
+  }
+
+  /**
+   * Comes back into a directory in which others do not find this member any more. Resolves to whether it has: if
+   * another process carries on what it has counted, it is in the group no more.
+   */
+  async comeBack (): Promise<boolean> {
+    const slot = await takeSlotAgain(this.#options.directory, this.#slot, socket => this.#answer(socket))
+    if (slot === undefined) {
+      this.#stop()
+      return false
+    }
+    this.#slot = slot
+    this.#file = fileOf(this.#options.directory, slot.number)
+    this.#saved = Buffer.alloc(0)
+    return true
+  }
+
+  #answer (socket: Socket): void {
+    answer(socket, async request => (await this.read(request)).bytes)
   }
 
   /**
@@ -92,11 +121,15 @@ export class Member {
 
   /** Leaves the group. What was counted is saved before. */
   async leave (): Promise<void> {
+    this.#stop()
+    await this.#inTurn(() => this.#saveCounts()).catch(error => this.#options.failed('save', error))
+    await leaveSlot(this.#options.directory, this.#slot).catch(error => this.#options.failed('leave', error))
+  }
+
+  #stop (): void {
     this.#hasLeft = true
     clearTimeout(this.#saving)
     process.off('exit', this.#saveAtExit)
-    await this.#inTurn(() => this.#saveCounts()).catch(error => this.#options.failed('save', error))
-    await leaveSlot(this.#options.directory, this.slot).catch(error => this.#options.failed('leave', error))
   }
 
   async #inTurn<T> (work: () => Promise<T>): Promise<T> {
@@ -135,7 +168,7 @@ export class Member {
   }
 
   * #merged (): Generator<undefined, readonly Points[]> {
-    const own = labelled([...this.#latest.values()], this.slot.number)
+    const own = labelled([...this.#latest.values()], this.slot)
     return (yield * mergeFamilies([own, this.#carried])).families
   }
 

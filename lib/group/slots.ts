@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { readdir, rm, rmdir, stat } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import path from 'node:path'
-import { isHeld, Listener } from './sockets'
+import { identityOf, isHeld, Listener } from './sockets'
 import { takeTurn } from './turn'
 
 /**
@@ -11,7 +11,7 @@ import { takeTurn } from './turn'
  */
 
 /** How long a member waits until it may come or go, in milliseconds. */
-const comingMs = 5000
+const comingMs = 3000
 const goingMs = 500
 
 /** A slot that is held by this process. */
@@ -20,6 +20,8 @@ export interface Slot {
   /** Whether nobody else was in the group. What its members had counted is gone then. */
   readonly isFirst: boolean
   readonly listener: Listener
+  /** The identity of the directory, in whose place there may be another one later. */
+  readonly directoryIdentity: string
 }
 
 /** The address at which the holder of a slot is asked for what it has counted. */
@@ -57,12 +59,44 @@ export async function takeSlot (directory: string, connected: (socket: Socket) =
     if (held.length === 0) await removeSlots(directory)
     let number = 0
     while (held.includes(number)) number++
-    const socket = socketOf(directory, number)
-    await rm(socket, { force: true, recursive: true })
-    return { number, isFirst: held.length === 0, listener: await Listener.open(socket, connected) }
+    return await hold(directory, number, held.length === 0, connected)
   } finally {
     await turn.end()
   }
+}
+
+/**
+ * Takes a slot again whose socket somebody has removed: the same one, or another one if it is taken meanwhile. Resolves
+ * to undefined if whoever has it carries on what was counted in it.
+ */
+export async function takeSlotAgain (
+  directory: string, { number: before, isFirst, directoryIdentity, listener }: Slot,
+  connected: (socket: Socket) => void
+): Promise<Slot | undefined> {
+  const turn = await takeTurn(directory, comingMs)
+  try {
+    let number = before
+    if (await isHeld(socketOf(directory, before))) {
+      if (await identityOf(directory) === directoryIdentity) return undefined
+      const taken = await listSlots(directory)
+      while (taken.includes(number)) number++
+    } else {
+      listener.close()
+    }
+    return await hold(directory, number, isFirst, connected)
+  } finally {
+    await turn.end()
+  }
+}
+
+/** Listens at the address of a slot. The holder of a turn may do so. */
+async function hold (
+  directory: string, number: number, isFirst: boolean, connected: (socket: Socket) => void
+): Promise<Slot> {
+  const socket = socketOf(directory, number)
+  await rm(socket, { force: true, recursive: true })
+  const listener = await Listener.open(socket, connected)
+  return { number, isFirst, listener, directoryIdentity: await identityOf(directory) }
 }
 
 /** Gives a slot up. If nobody is in the group any more, nothing is left of it. */

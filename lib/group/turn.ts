@@ -4,7 +4,7 @@ import { readdir, rm, symlink } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import path from 'node:path'
 import { pause } from '../timers'
-import { connectTo, isHeld, Listener } from './sockets'
+import { closeIfAnythingComes, connectTo, isHeld, Listener } from './sockets'
 
 /** The longest time after which two processes try again that have come at once, in milliseconds. */
 const longestPauseMs = 10
@@ -84,7 +84,7 @@ async function findHolder (directory: string, links: readonly number[]): Promise
 
 async function tryToTake (directory: string, number: number): Promise<Turn | undefined> {
   const socket = `${randomBytes(4).toString('hex')}.turn`
-  const listener = await Listener.open(path.join(directory, socket), connection => connection.resume())
+  const listener = await Listener.open(path.join(directory, socket), closeIfAnythingComes)
   const turn = new Turn(linkOf(directory, number), listener)
   try {
     await symlink(socket, linkOf(directory, number))
