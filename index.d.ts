@@ -450,9 +450,10 @@ declare namespace fastifyLatency {
      * a name of at most 200 characters. `false`: the server answers for its own process alone.
      *
      * The members meet in a directory of their own in that of temporary files (`os.tmpdir()`), which nobody else may
-     * be able to replace: `FST_LATENCY_ERR_GROUP_DIRECTORY`. Groups need Unix sockets, and are not made on Windows.
+     * be able to replace: `FST_LATENCY_ERR_GROUP_DIRECTORY`. Groups need Unix sockets, and are not made on Windows: the
+     * default is `false` there, and a name has no effect, which a line in the log says.
      *
-     * @default workers and threads are a group by themselves; other processes are in none
+     * @default workers and threads are a group by themselves, but not on Windows; other processes are in none
      */
     group?: string | false
 

@@ -39,6 +39,10 @@ const partOnly = 'fastify-latency records a part of this application only, becau
   'rejected before any hook runs. To record all, register it on the application itself, or in plugins that are all ' +
   'wrapped with fastify-plugin'
 
+/** The line in the log of an application that names a group where there can be none. */
+const aloneOnWindows = 'Groups need Unix sockets, which Windows does not have: "server.group" has no effect, and the ' +
+  'metrics are those of this process alone'
+
 /*
  * What is imported above is what recording requests needs. What answers scrapes is loaded by `require()` where it is
  * first needed: a program that does not listen, such as a test that injects requests, does without. The names are
@@ -254,6 +258,10 @@ export class Application implements Latency {
   #createGroup (config: ServerConfig): Group | undefined {
     const identity = identify(config)
     if (identity === undefined) return undefined
+    if (process.platform === 'win32') {
+      this.#log.info(aloneOnWindows)
+      return undefined
+    }
     const { Group } = require('./group/group') as typeof import('./group/group')
     const { openDirectory } = require('./group/directory') as typeof import('./group/directory')
     const { countNames, countsOf } = require('./gather/counts') as typeof import('./gather/counts')

@@ -16,7 +16,9 @@ import { identify } from '../lib/group/identity'
 import { Listener } from '../lib/group/sockets'
 import type { Gathered, ValuePoints } from '../lib/snapshot'
 import { TimeSlices } from '../lib/time-slices'
-import { anyPort, createApplication, createListening, lookLikeWorker, scrape, warningOf } from './helpers/application'
+import {
+  anyPort, createApplication, createListening, listen, lookLikeWorker, scrape, warningOf
+} from './helpers/application'
 import { createFolder } from './helpers/folder'
 import { until } from './helpers/until'
 
@@ -349,6 +351,19 @@ t.test('an application whose group cannot be joined serves alone, and says why',
   t.match(await warning, { code: 'FST_LATENCY_ERR_GROUP_DIRECTORY', message: /"\/nowhere": ENOENT/ })
 })
 
+t.test('an application on Windows that names a group serves alone, and says so once', async t => {
+  t.intercept(process, 'platform', { value: 'win32' })
+  const folder = createFolder(t)
+  t.intercept(os, 'tmpdir', { value: () => folder })
+  const lines: string[] = []
+  const app = createApplication(t, { logger: { stream: { write: (line: string) => lines.push(line) } } })
+  await app.register(latency, { server: { ...anyPort, group: 'x' }, processMetrics: false })
+  await listen(app)
+  t.notOk((await scrape(app.latency.url)).families.has('fastify_latency_group_members'))
+  t.equal(lines.filter(line => line.includes('Groups need Unix sockets')).length, 1)
+  t.same(readdirSync(folder), [])
+})
+
 t.test('applications of one process that name a group are scraped as one, and say what they cannot read', async t => {
   const folder = createFolder(t)
   t.intercept(os, 'tmpdir', { value: () => folder })
@@ -422,6 +437,11 @@ t.test('a member that is asked nonsense hangs up, and answers others', async t =
     const socket = send(question)
     await new Promise(resolve => socket.once('close', resolve))
   }
+  await a.group.serve('here', async () => 'bound', () => {})
+  const announcement = readdirSync(directory).find(name => name.endsWith('.port'))!
+  const talkative = connect(path.join(directory, announcement))
+  talkative.on('error', () => {}).resume().write('x'.repeat(1e6))
+  await new Promise(resolve => talkative.once('close', resolve))
   const slow = send('{"timeoutMs"')
   // By the time that this one is answered, the member has read the beginning of the other.
   await read(a)

@@ -707,6 +707,15 @@ t.test('in a worker of a node:cluster without a group the metrics server has no 
   t.match(worker.parseServerOptions({ group: false, port: 1 }), { port: 1 })
 })
 
+t.test('on Windows a worker of a node:cluster has no group, and no default port', async t => {
+  t.intercept(process, 'platform', { value: 'win32' })
+  const worker = loadInWorker(t, () => require('../lib/server/options') as typeof import('../lib/server/options'))
+  t.match(worker.defaultServer, { port: undefined, group: false })
+  t.match(worker.parseServerOptions({}), { port: undefined, group: false })
+  t.match(worker.parseServerOptions({ port: 1 }), { port: 1, group: false })
+  t.match(worker.parseServerOptions({ group: 'x' }), { port: 8000, group: 'x' })
+})
+
 t.test('a value is shown on one line, and a long one is cut', async t => {
   t.throws(() => parseOptions({ ignore: { a: { b: { c: 1 } } } }), {
     message: /received \{ a: \{ b: \[Object\] \} \}$/

@@ -1,5 +1,5 @@
 import { constants, renameSync, writeFileSync } from 'node:fs'
-import { open, rename, type FileHandle } from 'node:fs/promises'
+import { open, rename, rm, type FileHandle } from 'node:fs/promises'
 import type { Gathered } from '../snapshot'
 import { inSlices, type TimeSlices } from '../time-slices'
 import { decodeInSteps, mostBytes } from './encoding'
@@ -24,8 +24,14 @@ export interface Saved {
  */
 export async function save (file: string, bytes: Buffer): Promise<void> {
   const next = `${file}.next`
-  await using(next, replacing, handle => handle.writeFile(bytes))
-  await rename(next, file)
+  try {
+    await using(next, replacing, handle => handle.writeFile(bytes))
+    await rename(next, file)
+  } catch (error) {
+    // What is there may be no file, or take the last room of a disk.
+    await rm(next, { force: true, recursive: true })
+    throw error
+  }
 }
 
 /** The same at once, for a process that ends. Another writing that is not done does not come in between. */

@@ -52,11 +52,19 @@ export type AuthConfig =
   | { readonly users: Readonly<Record<string, string>>, readonly tokens: undefined }
   | { readonly users: undefined, readonly tokens: readonly string[] }
 
+/** Members of a group meet at Unix sockets, which Windows does not have. */
+const defaultGroup = process.platform === 'win32' ? false : undefined
+
+/** Workers of a `node:cluster` that are no group cannot share a port. */
+function defaultPort (group: string | false | undefined): number | undefined {
+  return cluster.isWorker && group === false ? undefined : 8000
+}
+
 export const defaultServer: ServerConfig = Object.freeze({
   host: undefined,
-  port: 8000,
+  port: defaultPort(defaultGroup),
   socket: undefined,
-  group: undefined,
+  group: defaultGroup,
   path: '/metrics',
   live: true,
   start: 'listen',
@@ -78,11 +86,12 @@ export function parseServerOptions (server: unknown): ServerConfig | false | und
   if (server === undefined || server === false) return server
   if (server === true) return defaultServer
   const given = readObject('server', optional('server', server, isObjectOrBoolean, 'a boolean or an object'), options)
-  const group = optional('server.group', given.group, isGroup, 'a name of at most 200 characters, or false')
+  const group = optional('server.group', given.group, isGroup, 'a name of at most 200 characters, or false') ??
+    defaultGroup
   const config: ServerConfig = Object.freeze({
     host: optional('server.host', given.host, isHost, 'an address or a name, without scheme, port or path'),
     port: optional('server.port', given.port, isPort, 'an integer from 0 to 65535') ??
-      (given.socket !== undefined || (cluster.isWorker && group === false) ? undefined : defaultServer.port),
+      (given.socket === undefined ? defaultPort(group) : undefined),
     socket: optional('server.socket', given.socket, isSocketPath,
       `the absolute path of a Unix socket, of at most ${longestSocketPath} bytes, and left out on Windows`),
     group,

@@ -1,4 +1,4 @@
-import { fork, type ChildProcess } from 'node:child_process'
+import { execFileSync, fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
@@ -95,10 +95,14 @@ class MemberProcess {
   }
 
   async #answer<T extends object> (about: string): Promise<T> {
-    for (;;) {
-      const [message] = await once(this.#process, 'message') as [T]
-      if (about in message) return message
-    }
+    return new Promise(resolve => {
+      const receive = (message: T): void => {
+        if (!(about in message)) return
+        this.#process.off('message', receive)
+        resolve(message)
+      }
+      this.#process.on('message', receive)
+    })
   }
 }
 
@@ -161,6 +165,38 @@ t.test('while members are killed, stopped, leave and are replaced, no count fall
   t.same(readdirSync(directory).filter(name => name.endsWith('.points')).length, 3)
   await Promise.all(Array.from(members, async member => member.end('leave')))
   t.notOk(existsSync(directory), 'nothing is left')
+})
+
+t.test('pipes in place of files hold up nobody', async t => {
+  const directory = createFolder(t)
+  for (const name of ['0.points.next', '5.points']) execFileSync('mkfifo', [path.join(directory, name)])
+  const member = await MemberProcess.start(directory)
+  t.teardown(() => member.kill('SIGKILL'))
+  // Whoever joins an empty group removes what is there.
+  for (const name of ['0.points.next', '5.points']) execFileSync('mkfifo', [path.join(directory, name)])
+  await member.count(3)
+  t.same(await member.read(), { total: 3, members: [1, 0, 0] })
+  t.same(member.failures.map(failure => failure.replace(/:.*/, '')).sort(), ['file 5', 'save'])
+  await until('it to be saved', async () => existsSync(path.join(directory, '0.points')))
+  await member.end('leave')
+  t.notOk(existsSync(directory))
+})
+
+t.test('processes that start and end leave no more files than members ran at once', async t => {
+  const directory = createFolder(t)
+  const first = await MemberProcess.start(directory)
+  t.teardown(() => first.kill('SIGKILL'))
+  for (let times = 0; times < 8; times++) {
+    const members = await Promise.all([MemberProcess.start(directory), MemberProcess.start(directory)])
+    await Promise.all(members.map(async member => member.count(1)))
+    t.equal((await first.read()).total, 2 * (times + 1))
+    await Promise.all(members.map(async (member, index) => member.end(index === 0 ? 'leave' : 'SIGKILL')))
+  }
+  t.same(readdirSync(directory).filter(name => /points|sock/.test(name) && !/^[012]\./.test(name)), [])
+  t.ok(readdirSync(directory).length <= 8, readdirSync(directory).join())
+  t.equal((await first.read()).total, 16)
+  await first.end('leave')
+  t.notOk(existsSync(directory))
 })
 
 const total = 'http_request_duration_seconds_count'
