@@ -1,4 +1,4 @@
-import {
+import syncFs, {
   existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync
 } from 'node:fs'
 import { connect, type Socket } from 'node:net'
@@ -87,6 +87,7 @@ t.test('each member tells what all have counted, and gauges become one as their 
     const registers = [registry]
     counter.inc({ a: 'all' }, index + 1)
     counter.inc({ a: `own${index}` })
+    counter.inc({ a: 'fractions' }, [0.1, 0.1, 0.4][index]!)
     new Gauge({ name: 'sum', help: 'h', registers }).set(index)
     new Gauge({ name: 'max', help: 'h', registers, aggregator: 'max' }).set(index)
     new Gauge({ name: 'process_open_fds', help: 'h', registers }).set(10 + index)
@@ -94,7 +95,8 @@ t.test('each member tells what all have counted, and gauges become one as their 
   })
   for (const member of [a, b, c]) {
     const gathered = await read(member)
-    t.same(valuesOf(gathered, 'c_total'), { all: 6, own0: 1, own1: 1, own2: 1 })
+    // Added up in another order, the fractions have another sum, and a count would fall when another member serves.
+    t.same(valuesOf(gathered, 'c_total'), { all: 6, fractions: 0.1 + 0.1 + 0.4, own0: 1, own1: 1, own2: 1 })
     t.same(valuesOf(gathered, 'sum'), { '': 3 })
     t.same(valuesOf(gathered, 'max'), { '': 2 })
     t.same(valuesOf(gathered, 'process_open_fds'), { 0: 10, 1: 11, 2: 12 })
@@ -328,7 +330,7 @@ t.test('on a full disk members go on, say so once, and save again when there is 
     await b.group.serve('here', async () => 'too', () => {}) === undefined)
 })
 
-t.test('of two definitions, that of the member that is asked wins', async t => {
+t.test('of two definitions, that of the member with the lowest slot wins, whoever is asked', async t => {
   const directory = createFolder(t)
   const [a, b, c] = [await join(t, directory), await join(t, directory), await join(t, directory)]
   const define = ({ registry }: Joined, buckets: number[]): void =>
@@ -336,9 +338,11 @@ t.test('of two definitions, that of the member that is asked wins', async t => {
   define(a, [1])
   define(b, [1, 2])
   new Gauge({ name: 'h_count', help: 'h', registers: [c.registry] }).set(1)
-  const gathered = await read(a)
-  t.match(gathered.families.filter(({ name }) => name.startsWith('h')), [{ type: 'histogram', upperBounds: [1] }])
-  t.same(valuesOf(gathered, 'fastify_latency_group_conflicts'), { '': 2 })
+  for (const member of [a, b, c]) {
+    const gathered = await read(member)
+    t.match(gathered.families.filter(({ name }) => name.startsWith('h')), [{ type: 'histogram', upperBounds: [1] }])
+    t.same(valuesOf(gathered, 'fastify_latency_group_conflicts'), { '': 2 })
+  }
 })
 
 t.test('an application whose group cannot be joined serves alone, and says why', async t => {
@@ -532,6 +536,15 @@ t.test('a group is by itself where processes or threads share a port, and by nam
   t.type(onSocket, 'string')
   t.not(onSocket, worker)
   t.not(identify({ ...server, port: undefined, socket: '/run/y.sock' }), onSocket)
+  await t.test('containers whose processes have the same numbers are several groups', async t => {
+    const identities = ['pid:[1]', 'pid:[2]'].map(namespace => {
+      t.intercept(syncFs, 'readlinkSync', { value: () => namespace })
+      return identify(server)
+    })
+    t.not(identities[0], identities[1])
+    t.intercept(syncFs, 'readlinkSync', { value: () => { throw new Error('there is no such file') } })
+    t.type(identify(server), 'string')
+  })
   const { env } = process
   t.teardown(() => { process.env = env })
   process.env = { ...env, pm_id: '1', name: 'shop' }

@@ -28,6 +28,10 @@ export function countsIn (families: readonly Points[]): Points[] {
 /**
  * Merges the families of several members, in steps. If two members define a family in different ways, as during a
  * deploy that changes buckets, the first of them wins. It also wins against families whose samples have the same names.
+ *
+ * To Prometheus, a counter that is lower than before is that of a process which has started again, even if it is lower
+ * in its last digit only. So whoever merges members does it in the order of their slots: the last digit of a sum of
+ * fractions depends on the order, and a counter would fall and leap when another member wins.
  */
 export function * mergeFamilies (members: Iterable<readonly Points[]>): Generator<undefined, Merged> {
   const parts = new Map<string, [Points, ...Points[]]>()

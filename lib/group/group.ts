@@ -239,19 +239,20 @@ export class Group {
   }
 
   async #gatherAll (member: Member, request: GatherRequest): Promise<Gathered> {
-    const slots = (await this.#listSlots()).filter(slot => slot !== member.slot)
-    const [{ gathered }, ...parts] = await Promise.all([
-      member.read(request), ...slots.map(async slot => this.#part(slot, request))
-    ])
+    const { slot: own } = member
+    const slots = [...new Set([...await this.#listSlots(), own])].sort((a, b) => a - b)
+    const parts = await Promise.all(slots.map(async slot => slot === own
+      ? { state: 'fresh', gathered: (await member.read(request)).gathered, ageSeconds: 0 } as const
+      : this.#part(slot, request)))
     const known = parts.filter(part => part !== undefined)
-    const all = [gathered, ...known.map(({ gathered }) => gathered)]
+    const all = known.map(({ gathered }) => gathered)
     const merging = mergeFamilies(all.map(({ families }) => families))
     const { families, conflicts } = await inSlices(merging, this.#options.slices)
     const failures = new Map(all.flatMap(({ failures }) => failures).map(failure => [failure.name, failure]))
     const count = (state: Part['state']): number => known.filter(part => part.state === state).length
     const facts = [
       gauge(groupMetrics.members, ['state'], [['fresh'], ['stale'], ['gone']],
-        [1 + count('fresh'), count('stale'), count('gone')]),
+        [count('fresh'), count('stale'), count('gone')]),
       gauge(groupMetrics.age, [], [[]], [Math.max(0, ...known.map(({ ageSeconds }) => ageSeconds))]),
       gauge(groupMetrics.conflicts, [], [[]], [conflicts.size]),
       gauge(groupMetrics.unreadable, [], [[]], [parts.length - known.length])

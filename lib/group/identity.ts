@@ -1,4 +1,5 @@
 import cluster from 'node:cluster'
+import fs from 'node:fs'
 import os from 'node:os'
 import { isMainThread } from 'node:worker_threads'
 
@@ -21,8 +22,20 @@ export function identify ({ group, host, port, socket }: GroupConfig): string | 
   if (group === false) return undefined
   if (group !== undefined) return JSON.stringify(['name', group])
   const common = circumstances()
-  // Containers may share a folder of temporary files, and have processes of the same number.
-  return common === undefined || port === 0 ? undefined : JSON.stringify([...common, os.hostname(), host, port, socket])
+  if (common === undefined || port === 0) return undefined
+  return JSON.stringify([...common, os.hostname(), readNamespace(), host, port, socket])
+}
+
+/**
+ * Within what the number of a process says which one it is. Containers may share a folder of temporary files, the name
+ * of their host too, and have processes of the same number. Only Linux has it.
+ */
+function readNamespace (): string | undefined {
+  try {
+    return fs.readlinkSync('/proc/self/ns/pid')
+  } catch {
+    return undefined
+  }
 }
 
 function circumstances (): unknown[] | undefined {
