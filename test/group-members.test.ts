@@ -554,4 +554,6 @@ t.test('a group is by itself where processes or threads share a port, and by nam
   t.equal(identify(server), shop)
   process.env = { ...env, pm_id: '2', name: 'other' }
   t.not(identify(server), shop)
+  process.env = { ...env, pm_id: '2', name: 'shop', namespace: 'other' }
+  t.not(identify(server), shop)
 })

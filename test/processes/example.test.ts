@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { get } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -102,8 +102,14 @@ for (const [name, count] of [['cluster', 4], ['threads', 3]] as const) {
   })
 }
 
-t.test('instances serve the metrics of all at one port', { skip: noSignals }, async t => {
-  const env = { METRICS_PORT: String(await freePort()), TMPDIR: createFolder(t) }
+t.test('instances of the unit of systemd serve the metrics of all at one port', { skip: noSignals }, async t => {
+  const unit = readFileSync(path.join(root, 'example', 'systemd', 'shop@.service'), 'utf8')
+  t.match(unit, /^ExecStart=\S+ instance\.js$/m)
+  const runtime = createFolder(t)
+  mkdirSync(path.join(runtime, /^RuntimeDirectory=(.*)$/m.exec(unit)![1]!))
+  const variables = [...unit.matchAll(/^Environment=(\w+)=(.*)$/gm)].map(([, name, value]) =>
+    [name, value!.replace('%i', '0').replace('%t', runtime)])
+  const env = { METRICS_PORT: String(await freePort()), ...Object.fromEntries(variables) }
   const [first, second] = [await start(t, 'instance.js', env), await start(t, 'instance.js', env)]
   t.equal(second.metrics, first.metrics)
   for (const { address } of [first, second]) await (await fetch(address)).text()
