@@ -210,6 +210,7 @@ export class Application implements Latency {
           server: config,
           scrape: this.#scrapeConfig,
           processMetrics: this.#processMetrics,
+          isGroup: this.#group !== undefined,
           registrations: this.#registrations.describe()
         })
       },

@@ -377,6 +377,7 @@ t.test('applications of one process that name a group are scraped as one, and sa
   for (const { app } of [a, b]) {
     t.equal((await scrape(app.latency.url)).value('http_request_duration_seconds_count'), 2)
     t.equal((await scrape(`${app.latency.url}?name[]=fastify_latency_group_members`)).families.size, 1)
+    t.match(await (await fetch(new URL('/live', app.latency.url!))).text(), 'Several processes answer as one')
   }
   const [ofUser] = readdirSync(folder)
   const [ofGroup] = readdirSync(path.join(folder, ofUser!))

@@ -66,6 +66,7 @@ t.test('the options of the metrics server and of scrapes can be cloned, and so c
   const facts = collectFacts({
     server: { ...defaultServer, auth: { users: { somebody: 'secret' }, tokens: undefined } },
     scrape: defaultScrape,
+    isGroup: false,
     processMetrics: true,
     registrations: [{ config, histograms: [{ name: 'h', upperBounds: [1], methodLabel: undefined }] }]
   })
