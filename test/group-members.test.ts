@@ -224,6 +224,34 @@ t.test('who hangs is waited for once, and asked again when it shows something', 
   t.match(a.problems, [/^member 7: it has shown nothing for 500 ms/])
 })
 
+t.test('a member is not taken for one that hangs because whoever asks was busy', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  const other = await Listener.open(path.join(directory, '7.sock'), socket => {
+    socket.once('data', () => {
+      socket.write('\u0001')
+      for (const end = performance.now() + 600; performance.now() < end;);
+      setTimeout(() => socket.destroy(), 10)
+    })
+  })
+  t.teardown(() => other.close())
+  t.same(members(await read(a)), [1, 0, 1], 'it has gone')
+  t.same(a.problems, [])
+})
+
+t.test('a port that is not free at once is tried again', async t => {
+  const { group } = await join(t, createFolder(t))
+  let attempts = 0
+  const taken = Object.assign(new Error('taken'), { code: 'EADDRINUSE' })
+  const bind = async (): Promise<string> => {
+    if (++attempts < 3) throw taken
+    return 'bound'
+  }
+  t.equal(await group.serve('here', bind, () => {}), 'bound')
+  t.equal(attempts, 3)
+  await t.rejects(group.serve('there', async () => { throw taken }, () => {}), { message: 'taken' })
+})
+
 t.test('who shows again and again that it works is waited for, but not longer than metrics may take', async t => {
   const directory = createFolder(t)
   const a = await join(t, directory)

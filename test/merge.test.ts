@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { merge } from '../lib/gather/merge'
+import { merge, mergeInSteps } from '../lib/gather/merge'
 import type {
   Aggregator, Exemplar, HistogramPoints, NativePoints, Points, SummaryPoints, ValuePoints
 } from '../lib/snapshot'
@@ -219,6 +219,31 @@ t.test('native buckets of other resolutions are added up at the coarser one', as
       schema: 1, zeroCount: 2, indexes: [-1, 0, 1, 2], counts: [3, 112, 48, 264]
     })
   }
+})
+
+t.test('any number of series is merged, in steps', async t => {
+  const size = 1200
+  const points: HistogramPoints = {
+    ...kinds.histogram!(Array.from({ length: size }, (_, index) => (
+      { labels: [String(index), 'b'], numbers: [1, 2, 3, 4, 5], start: 1, exemplars: [] }
+    )), 'h', 0) as HistogramPoints,
+    native: {
+      schemas: new Int8Array(size),
+      zeroCounts: new Float64Array(size),
+      ends: Uint32Array.from({ length: size }, (_, index) => index + 1),
+      indexes: new Int32Array(size).fill(1),
+      counts: new Float64Array(size).fill(2)
+    }
+  }
+  const steps = mergeInSteps([points, points])
+  let count = 0
+  let step = steps.next()
+  for (; step.done !== true; step = steps.next()) count++
+  t.ok(count > 20, `${count} steps`)
+  const { labelSets, sums, native } = step.value as HistogramPoints
+  t.same(labelSets, points.labelSets)
+  t.same(sums, points.sums.map(sum => 2 * sum))
+  t.same(native!.counts, new Float64Array(size).fill(4))
 })
 
 t.test('quantiles of summaries are left out, since they cannot be merged', async t => {

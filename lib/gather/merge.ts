@@ -120,12 +120,14 @@ function * mergeValues (parts: readonly ValuePoints[]): Steps<ValuePoints> {
   return { ...union.common, type, aggregator, values }
 }
 
+/** For each part, the places of its series among all series. */
+type Places = ReadonlyArray<readonly number[]>
+
 /** All series of several families' points, and the place of each original series among them. */
 class Union<P extends Points> {
   readonly common: Omit<Points, 'type'>
   readonly parts: readonly P[]
-  /** For each part, the places of its series among all series. */
-  readonly #places: ReadonlyArray<readonly number[]>
+  readonly #places: Places
 
   static * of<P extends Points> (parts: readonly P[]): Steps<Union<P>> {
     const namesOf = ({ labelNames, sharedLabels }: P): string[] => [...labelNames, ...Object.keys(sharedLabels)]
@@ -150,25 +152,22 @@ class Union<P extends Points> {
       places.push(ofPart)
       yield
     }
-    return new Union(parts, places, labelNames, labelSets)
-  }
-
-  private constructor (
-    parts: readonly P[], places: ReadonlyArray<readonly number[]>, labelNames: readonly string[],
-    labelSets: ReadonlyArray<ReadonlyArray<string | undefined>>
-  ) {
-    this.parts = parts
-    this.#places = places
-    this.common = {
+    return new Union(parts, places, {
       name: parts[0]!.name,
       help: parts.map(({ help }) => help).reduce((a, b) => lesser(a, b)!),
       unit: parts.map(({ unit }) => unit).reduce(lesser),
       labelNames,
       labelSets,
       sharedLabels: {},
-      startSeconds: this.#startSeconds(labelSets.length),
-      exemplars: this.#exemplars()
-    }
+      startSeconds: yield * earliestOf(parts, places, labelSets.length),
+      exemplars: yield * latestExemplars(parts, places)
+    })
+  }
+
+  private constructor (parts: readonly P[], places: Places, common: Omit<Points, 'type'>) {
+    this.parts = parts
+    this.#places = places
+    this.common = common
   }
 
   /** Calls a function for each series of each part, with the place of the series among all series. */
@@ -192,31 +191,33 @@ class Union<P extends Points> {
     })
     return sums
   }
+}
 
-  #startSeconds (size: number): Float64Array | undefined {
-    if (this.parts.every(({ startSeconds }) => startSeconds === undefined)) return undefined
-    const earliest = new Float64Array(size).fill(NaN)
-    this.parts.forEach(({ startSeconds }, index) => {
-      startSeconds?.forEach((seconds, series) => {
-        const place = this.#places[index]![series]!
-        if (!(earliest[place]! <= seconds)) earliest[place] = Number.isNaN(seconds) ? earliest[place]! : seconds
-      })
+function * earliestOf (parts: readonly Points[], places: Places, size: number): Steps<Float64Array | undefined> {
+  if (parts.every(({ startSeconds }) => startSeconds === undefined)) return undefined
+  const earliest = new Float64Array(size).fill(NaN)
+  for (const [index, { startSeconds }] of parts.entries()) {
+    startSeconds?.forEach((seconds, series) => {
+      const place = places[index]![series]!
+      if (!(earliest[place]! <= seconds)) earliest[place] = Number.isNaN(seconds) ? earliest[place]! : seconds
     })
-    return earliest
+    yield
   }
+  return earliest
+}
 
-  #exemplars (): Exemplar[] {
-    const latest = new Map<string, Exemplar>()
-    this.parts.forEach(({ exemplars }, index) => {
-      for (const exemplar of exemplars) {
-        const series = this.#places[index]![exemplar.series]!
-        const key = `${series} ${exemplar.bucket}`
-        const other = latest.get(key)
-        if (other === undefined || isLater(exemplar, other)) latest.set(key, { ...exemplar, series })
-      }
-    })
-    return [...latest.values()].sort((a, b) => a.series - b.series || a.bucket - b.bucket)
+function * latestExemplars (parts: readonly Points[], places: Places): Steps<Exemplar[]> {
+  const latest = new Map<string, Exemplar>()
+  for (const [index, { exemplars }] of parts.entries()) {
+    for (const exemplar of exemplars) {
+      const series = places[index]![exemplar.series]!
+      const key = `${series} ${exemplar.bucket}`
+      const other = latest.get(key)
+      if (other === undefined || isLater(exemplar, other)) latest.set(key, { ...exemplar, series })
+    }
+    yield
   }
+  return [...latest.values()].sort((a, b) => a.series - b.series || a.bucket - b.bucket)
 }
 
 /** A text that tells label sets apart. */

@@ -56,15 +56,16 @@ export class Neighbour {
     if (socket === undefined) return undefined
     const question: Question = { timeoutMs, ...names !== undefined && { names: [...names] } }
     socket.write(`${JSON.stringify(question)}\n`)
+    let answer: Buffer | undefined
     try {
-      const answer = await readAnswer(socket, timeoutMs)
-      return answer && await inSlices(decodeInSteps(answer, this.#labels), this.#slices)
+      answer = await readAnswer(socket, timeoutMs)
     } catch (error) {
       if (error instanceof Silence) this.#keep(socket)
+      else socket.destroy()
       throw error
-    } finally {
-      if (socket !== this.#silent) socket.destroy()
     }
+    socket.destroy()
+    return answer && await inSlices(decodeInSteps(answer, this.#labels), this.#slices)
   }
 
   /** Waits no more for the member to show something. */

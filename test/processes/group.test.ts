@@ -79,6 +79,11 @@ class MemberProcess {
     return this.#answer('total')
   }
 
+  /** Lets its event loop turn no more. */
+  hang (): void {
+    this.#process.send({ busy: true })
+  }
+
   async end (how: 'SIGKILL' | 'leave'): Promise<void> {
     const exited = once(this.#process, 'exit')
     if (how === 'leave') this.#process.send({ leave: true })
@@ -165,6 +170,22 @@ t.test('while members are killed, stopped, leave and are replaced, no count fall
   t.same(readdirSync(directory).filter(name => name.endsWith('.points')).length, 3)
   await Promise.all(Array.from(members, async member => member.end('leave')))
   t.notOk(existsSync(directory), 'nothing is left')
+})
+
+t.test('members that hang hold up one reading for half a second, and the next ones not at all', async t => {
+  const directory = createFolder(t)
+  const members = [...await Promise.all([1, 2, 3].map(async () => MemberProcess.start(directory)))]
+  t.teardown(() => { for (const member of members) member.kill('SIGKILL') })
+  for (const member of members) await member.count(5)
+  const [first, stopped, busy] = members
+  t.same(await first!.read(), { total: 15, members: [3, 0, 0] })
+  stopped!.kill('SIGSTOP')
+  busy!.hang()
+  const start = performance.now()
+  for (let times = 0; times < 6; times++) t.same(await first!.read(), { total: 15, members: [1, 2, 0] })
+  t.ok(performance.now() - start < 6 * 500)
+  stopped!.kill('SIGCONT')
+  await until('it to be back', async () => (await first!.read()).members.join() === '2,1,0')
 })
 
 t.test('pipes in place of files hold up nobody', async t => {
