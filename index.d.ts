@@ -421,10 +421,10 @@ declare namespace fastifyLatency {
     /**
      * The TCP port, 0 to 65535. With 0 the operating system chooses a port, which is then in `app.latency.url`.
      *
-     * There is no default in a worker of a `node:cluster`. Each worker has its own counts, and every scrape of a shared
-     * port would reach another worker. Give each worker a port.
+     * There is no default in a worker of a `node:cluster` with `group: false`. Such a worker has its own counts, and
+     * every scrape of a shared port would reach another worker. Give each worker a port.
      *
-     * @default 8000; none in a worker of a `node:cluster`, which is warned of
+     * @default 8000; none in a worker of a `node:cluster` with `group: false`, which is warned of
      */
     port?: number
 
@@ -438,6 +438,24 @@ declare namespace fastifyLatency {
      * @default none
      */
     socket?: string
+
+    /**
+     * The name of a group: processes and threads of one user, on one machine, that answer scrapes as one. One of them
+     * has the port, and each scrape there is of all of them; when it goes, another one takes its place. Counters and
+     * histograms go on when a process dies. When all have gone, the next group begins at zero.
+     *
+     * Workers of a `node:cluster`, and threads of `worker_threads`, are a group by themselves, if they run the same
+     * program with the same `host` and `port`, and the port is not 0, or with the same `socket`. With PM2 in cluster
+     * mode, it is the name of the application that they have in common. Other processes, as with PM2 in fork mode, give
+     * a name of at most 200 characters. `false`: the server answers for its own process alone.
+     *
+     * The members meet in a directory of their own in that of temporary files (`os.tmpdir()`), which nobody else may
+     * be able to replace: `FST_LATENCY_ERR_GROUP_DIRECTORY`. Groups need Unix sockets, and are not made on Windows: the
+     * default is `false` there, and a name has no effect, which a line in the log says.
+     *
+     * @default workers and threads are a group by themselves, but not on Windows; other processes are in none
+     */
+    group?: string | false
 
     /**
      * The path of the metrics. It begins with `/` and is literal: it has no parameters, wildcards or query. It is not
@@ -600,6 +618,8 @@ declare namespace fastifyLatency {
     | 'FST_LATENCY_ERR_NAME_TAKEN'
     | 'FST_LATENCY_ERR_SERVER_LISTEN'
     | 'FST_LATENCY_ERR_CLUSTER_PORT'
+    | 'FST_LATENCY_ERR_GROUP_DIRECTORY'
+    | 'FST_LATENCY_ERR_GROUP_FAILED'
     | 'FST_LATENCY_ERR_SERVER_CLOSED'
     | 'FST_LATENCY_ERR_SERVER_OFF'
     | 'FST_LATENCY_ERR_CALLBACK'
@@ -640,16 +660,17 @@ declare namespace fastifyLatency {
 
     /**
      * The URL to scrape, such as `http://localhost:8000/metrics`, or `http://127.0.0.1:8000/metrics` where `localhost` is
-     * that address alone. It is null while the metrics server does not listen.
+     * that address alone. It is null while the metrics server does not listen, nor that of another member of its group.
      */
     readonly url: string | null
 
     /**
-     * Starts the metrics server if it is not running yet, and resolves to `url`.
+     * Starts the metrics server if it is not running yet, and resolves to `url`. If another member of its `group` has
+     * the port, the server waits for its turn, and the promise resolves meanwhile.
      *
      * Rejects with `FST_LATENCY_ERR_SERVER_LISTEN` if the port cannot be bound, with
      * `FST_LATENCY_ERR_PORT_OF_APPLICATION` if the application itself has that port, with
-     * `FST_LATENCY_ERR_CLUSTER_PORT` in a worker of a `node:cluster` without a port of its own, with
+     * `FST_LATENCY_ERR_CLUSTER_PORT` in a worker of a `node:cluster` with neither a group nor a port of its own, with
      * `FST_LATENCY_ERR_SERVER_CLOSED` once the application closes, and with `FST_LATENCY_ERR_SERVER_OFF` if the option
      * `server` is `false`.
      */

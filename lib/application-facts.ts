@@ -8,6 +8,7 @@ export interface FactSources {
   readonly server: ServerConfig
   readonly scrape: ScrapeConfig
   readonly processMetrics: boolean
+  readonly isGroup: boolean
   readonly registrations: ReadonlyArray<{ readonly config: Config, readonly histograms: Facts['histograms'] }>
 }
 
@@ -18,7 +19,7 @@ const further = [...measures, queueTime].filter(({ isOnByDefault }) => !isOnByDe
  * Collects the facts about an application that the pages show. Functions and secrets among the options are mentioned,
  * but their contents are not passed on.
  */
-export function collectFacts ({ server, scrape, processMetrics, registrations }: FactSources): Facts {
+export function collectFacts ({ server, scrape, processMetrics, isGroup, registrations }: FactSources): Facts {
   const histograms = registrations.flatMap(({ histograms }) => histograms)
   return {
     path: server.path,
@@ -26,6 +27,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
     histograms: [...new Map(histograms.map(histogram => [histogram.name, histogram])).values()],
     inFlight: registrations.some(({ config }) => config.inFlight),
     processMetrics,
+    isGroup,
     timeToFirstByte: registrations.some(({ config }) => config.timeToFirstByte !== undefined),
     queueTime: registrations.some(({ config }) => config.queueTime !== undefined),
     busyTime: registrations.some(({ config }) => config.busyTime),
@@ -55,6 +57,7 @@ export function collectFacts ({ server, scrape, processMetrics, registrations }:
         ...server.socket === undefined
           ? { host: server.host ?? 'where the application listens', port: server.port }
           : { socket: server.socket },
+        group: server.group ?? 'workers and threads by themselves',
         path: server.path,
         live: server.live,
         start: server.start,

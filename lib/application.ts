@@ -6,11 +6,13 @@ import type { Histogram, Latency, RegistryLike } from '../index'
 import type { Config } from './config'
 import {
   causeOf, createInformOnce, createWarnOnce, describe, differences, FST_LATENCY_ERR_DECORATOR_TAKEN,
-  FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_LISTEN,
-  FST_LATENCY_ERR_SERVER_OFF, guardLog, warn, type Log, type WarnOnce
+  FST_LATENCY_ERR_GROUP_FAILED, FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_PORT_OF_APPLICATION,
+  FST_LATENCY_ERR_SERVER_LISTEN, FST_LATENCY_ERR_SERVER_OFF, guardLog, isCoded, warn, type Log, type WarnOnce
 } from './errors'
-import { createGathererOnDemand } from './gather/on-demand'
+import { createGathererOnDemand, type GathererOnDemand } from './gather/on-demand'
 import { OwnRegistry, publicRegistry, type AnyRegistry } from './gather/own-registry'
+import type { Group } from './group/group'
+import { identify } from './group/identity'
 import { Registrations, rootOf } from './registrations'
 import type { ScrapeHandler, ScrapeHandlerOptions } from './scrape/handler'
 import { defaultScrape, type ScrapeConfig } from './scrape/options'
@@ -26,13 +28,20 @@ import { TimeSlices } from './time-slices'
 const kApplication = Symbol('fastify-latency.application')
 
 /** What scrapes and the live page read metrics from, and the metrics about scrapes. */
-type Sources = Pick<ScrapeHandlerOptions, 'gather' | 'slices' | 'metrics'>
+interface Sources extends Pick<ScrapeHandlerOptions, 'gather' | 'slices' | 'metrics'> {
+  /** Reads the metrics of this process alone. */
+  readonly own: GathererOnDemand
+}
 
 /** The line in the log of an application that has registered the plugin in a part of itself only. */
 const partOnly = 'fastify-latency records a part of this application only, because it was registered in a context ' +
   'inside the application. Requests outside this context are not recorded, nor are those that match no route or are ' +
   'rejected before any hook runs. To record all, register it on the application itself, or in plugins that are all ' +
   'wrapped with fastify-plugin'
+
+/** The line in the log of an application that names a group where there can be none. */
+const aloneOnWindows = 'Groups need Unix sockets, which Windows does not have: "server.group" has no effect, and the ' +
+  'metrics are those of this process alone'
 
 /*
  * What is imported above is what recording requests needs. What answers scrapes is loaded by `require()` where it is
@@ -58,6 +67,8 @@ export class Application implements Latency {
   #sources: Sources | undefined
   #scrapes: ScrapeHandler | undefined
   #server: MetricsServer | undefined
+  /** What answers for other processes too, from when the metrics server is made. */
+  #group: Group | undefined
   #closing = false
 
   /**
@@ -184,19 +195,22 @@ export class Application implements Latency {
 
   #createServer (config: ServerConfig): MetricsServer {
     const { MetricsServer } = require('./server/server') as typeof import('./server/server')
+    this.#group = this.#createGroup(config)
     return new MetricsServer({
       config,
       scrapes: this.#scrapeHandler(),
       ...this.#readFrom(),
+      group: this.#group,
       isPortOfApplication: port =>
         this.#app.addresses().some(address => typeof address === 'object' && address.port === port),
-      isReady: () => this.#app.server.listening && !this.#closing,
+      isReady: () => this.#isReady(),
       facts: () => {
         const { collectFacts } = require('./application-facts') as typeof import('./application-facts')
         return collectFacts({
           server: config,
           scrape: this.#scrapeConfig,
           processMetrics: this.#processMetrics,
+          isGroup: this.#group !== undefined,
           registrations: this.#registrations.describe()
         })
       },
@@ -225,15 +239,53 @@ export class Application implements Latency {
     // The metrics about scrapes are not in the user's registry. The user may serve that registry elsewhere too, and
     // these metrics do not count scrapes there.
     const scrapeRegistry = new OwnRegistry()
-    const gather = createGathererOnDemand({
-      registries: this.#registrations.registries,
-      leases: this.#registrations.leases,
+    const { registries, leases } = this.#registrations
+    const own = createGathererOnDemand({
+      registries,
+      leases,
       scrapeRegistry,
       processMetrics: this.#processMetrics,
       slices,
       warnOnce: this.#warnOnce
     })
-    return { gather, slices, metrics: createScrapeMetrics(scrapeRegistry) }
+    return {
+      own,
+      gather: async request => this.#group === undefined ? own.gather(request) : this.#group.gather(request),
+      slices,
+      metrics: createScrapeMetrics(scrapeRegistry)
+    }
+  }
+
+  #createGroup (config: ServerConfig): Group | undefined {
+    const identity = identify(config)
+    if (identity === undefined) return undefined
+    if (process.platform === 'win32') {
+      this.#log.info(aloneOnWindows)
+      return undefined
+    }
+    const { Group } = require('./group/group') as typeof import('./group/group')
+    const { openDirectory } = require('./group/directory') as typeof import('./group/directory')
+    const { countNames, countsOf } = require('./gather/counts') as typeof import('./gather/counts')
+    const { registries, leases } = this.#registrations
+    const { own: { gather, load }, slices, metrics } = this.#readFrom()
+    const sources = { registries, leases, scrapeMetrics: Object.values(metrics) }
+    return new Group({
+      open: async () => openDirectory(identity),
+      isReady: () => this.#isReady(),
+      gather,
+      slices,
+      counts: async () => {
+        await load()
+        return countNames(sources)
+      },
+      countsAtOnce: () => countsOf(sources),
+      failed: (subject, error) => this.#warnOnce(`group ${subject}`, () =>
+        isCoded(error) ? error : new FST_LATENCY_ERR_GROUP_FAILED(subject, describe(error), causeOf(error)))
+    })
+  }
+
+  #isReady (): boolean {
+    return this.#app.server.listening && !this.#closing
   }
 
   #checkShared (config: Config): void {

@@ -60,9 +60,15 @@ export const FST_LATENCY_ERR_CERTIFICATE = createError<
 
 export const FST_LATENCY_ERR_CLUSTER_PORT = createError(
   'FST_LATENCY_ERR_CLUSTER_PORT',
-  'A worker of a node:cluster has its own counts, and cannot share a metrics port with the other workers; ' +
-  'give each worker its own "server.port": with PM2, 8000 + Number(process.env.NODE_APP_INSTANCE); ' +
-  'else what the primary gives to cluster.fork()')
+  'A worker of a node:cluster that is in no group has its own counts, and cannot share a metrics port with the other ' +
+  'workers; leave "server.group" out, or give each worker its own "server.port": with PM2, ' +
+  '8000 + Number(process.env.NODE_APP_INSTANCE); else what the primary gives to cluster.fork()')
+
+export const FST_LATENCY_ERR_GROUP_DIRECTORY = createError<[folder: string, problem: string, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_GROUP_DIRECTORY', 'The processes of a group cannot meet in "%s": %s')
+
+export const FST_LATENCY_ERR_GROUP_FAILED = createError<[subject: string, problem: string, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_GROUP_FAILED', 'Counts of the group are missing in scrapes, or may get lost (%s): %s')
 
 export const FST_LATENCY_ERR_SERVER_CLOSED = createError(
   'FST_LATENCY_ERR_SERVER_CLOSED', 'The metrics server is closed')

@@ -14,6 +14,7 @@ import { OwnRegistry, type AnyRegistry } from './gather/own-registry'
 import {
   Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeDefinition, type OwnMetric
 } from './gather/registered-metrics'
+import { groupMetrics } from './group/group-metrics'
 import type { HistogramDefinition } from './histogram/family'
 import type { HistogramConfig } from './histogram/options'
 import { SeriesIndex } from './histogram/series-index'
@@ -120,7 +121,7 @@ const metrics = {
 
 /** Every metric of this plugin whose name is not an option. */
 const namedMetrics: readonly NamedMetric[] =
-  [...Object.values(metrics), ...Object.values(scrapeMetrics), hiddenFamilies]
+  [...Object.values(metrics), ...Object.values(scrapeMetrics), ...Object.values(groupMetrics), hiddenFamilies]
 
 /** No application has bounds from 1 to this one in seconds, but many have them in milliseconds. */
 const longestLatency = 100

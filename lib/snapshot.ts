@@ -87,8 +87,12 @@ export interface SummaryPoints extends FamilyPoints {
   readonly sums: Float64Array
 }
 
+/** How values of the same labels become one, where they come from several applications or processes. */
+export type Aggregator = 'sum' | 'min' | 'max' | 'average' | 'first' | 'omit'
+
 export interface ValuePoints extends FamilyPoints {
   readonly type: 'counter' | 'gauge' | 'unknown'
+  readonly aggregator: Aggregator
   /** The value of each series. */
   readonly values: Float64Array
 }

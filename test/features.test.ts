@@ -41,7 +41,7 @@ const proofs: Record<string, Array<[file: string, test: string]>> = {
   ],
   'metrics about scrapes': [
     ['scrape', 'overlapping scrapes share one gathering; one more than allowed is answered with 503'],
-    ['processes/service', 'the workers of a node:cluster do not share a metrics port']
+    ['processes/service', 'workers of a node:cluster that are no group do not share a metrics port']
   ],
   'TLS, client certificates': [
     ['access', 'a certificate is replaced without a restart, and connections that are open go on'],

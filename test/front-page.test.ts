@@ -116,6 +116,7 @@ t.test('it shows the options in effect, and no secret', async t => {
     'Metrics server': {
       host: 'where the application listens',
       port: '0',
+      group: 'workers and threads by themselves',
       path: '/metrics',
       live: 'true',
       start: 'listen',

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { merge } from '../lib/gather/merge'
+import { merge, mergeInSteps } from '../lib/gather/merge'
 import type {
-  Exemplar, HistogramPoints, NativePoints, Points, SummaryPoints, ValuePoints
+  Aggregator, Exemplar, HistogramPoints, NativePoints, Points, SummaryPoints, ValuePoints
 } from '../lib/snapshot'
 
 const upperBounds = [0.5, 1]
@@ -95,7 +95,10 @@ const kinds: Readonly<Record<string, Build>> = {
   ...Object.fromEntries((['counter', 'gauge', 'unknown'] as const).map((type): [string, Build] => [
     type,
     (all, help, layout): ValuePoints => ({
-      ...common(all, help, layout), type, values: Float64Array.from(all, ({ numbers }) => numbers[0]!)
+      ...common(all, help, layout),
+      type,
+      aggregator: 'sum',
+      values: Float64Array.from(all, ({ numbers }) => numbers[0]!)
     })
   ]))
 }
@@ -147,6 +150,7 @@ for (const [kind, build] of Object.entries(kinds)) {
       const before = structuredClone([a, b, c])
       t.strictSame(told(merge(a, b)), told(merge(b, a)))
       t.strictSame(told(merge(merge(a, b), c)), told(merge(a, merge(b, c))))
+      t.strictSame(told(merge(merge(a, b), c)), told(merge(a, b, c)))
       t.strictSame([a, b, c], before, 'nothing is changed')
       const total = (points: Points): number => (
         points.type === 'histogram' || points.type === 'summary' ? points.sums : points.values
@@ -217,6 +221,31 @@ t.test('native buckets of other resolutions are added up at the coarser one', as
   }
 })
 
+t.test('any number of series is merged, in steps', async t => {
+  const size = 1200
+  const points: HistogramPoints = {
+    ...kinds.histogram!(Array.from({ length: size }, (_, index) => (
+      { labels: [String(index), 'b'], numbers: [1, 2, 3, 4, 5], start: 1, exemplars: [] }
+    )), 'h', 0) as HistogramPoints,
+    native: {
+      schemas: new Int8Array(size),
+      zeroCounts: new Float64Array(size),
+      ends: Uint32Array.from({ length: size }, (_, index) => index + 1),
+      indexes: new Int32Array(size).fill(1),
+      counts: new Float64Array(size).fill(2)
+    }
+  }
+  const steps = mergeInSteps([points, points])
+  let count = 0
+  let step = steps.next()
+  for (; step.done !== true; step = steps.next()) count++
+  t.ok(count > 20, `${count} steps`)
+  const { labelSets, sums, native } = step.value as HistogramPoints
+  t.same(labelSets, points.labelSets)
+  t.same(sums, points.sums.map(sum => 2 * sum))
+  t.same(native!.counts, new Float64Array(size).fill(4))
+})
+
 t.test('quantiles of summaries are left out, since they cannot be merged', async t => {
   const summary = kinds.summary!([{ labels: ['a', 'b'], numbers: [1, 2, 3, 0, 0], start: 1, exemplars: [] }], 'h', 0)
   t.match(merge(summary, summary), { quantiles: [], counts: Float64Array.of(4), sums: Float64Array.of(6) })
@@ -229,4 +258,23 @@ t.test('what is not of the same kind is refused', async t => {
   const other = { ...histogram, upperBounds: [0.5, 2] } as HistogramPoints
   t.throws(() => merge(histogram, other), { message: 'Histograms with other buckets cannot be merged' })
   t.throws(() => merge(histogram, { ...other, upperBounds: [0.5] } as HistogramPoints), { message: /other buckets/ })
+})
+
+t.test('values become one as the aggregator says, in the series where there are several', t => {
+  const of = (aggregator: Aggregator, a: number, ...rest: number[]): Points => ({
+    ...common([], 'h', 0),
+    type: 'gauge',
+    aggregator,
+    startSeconds: undefined,
+    labelSets: [a, ...rest].map((_, series) => ['x', String(series)]),
+    values: Float64Array.of(a, ...rest)
+  })
+  const expected: Array<[aggregator: Aggregator, first: number]> =
+    [['sum', 9], ['min', 2], ['max', 4], ['average', 3], ['first', 3], ['omit', 3]]
+  for (const [aggregator, first] of expected) {
+    const merged = merge(of(aggregator, 3), of(aggregator, 4, 5), of(aggregator, 2)) as ValuePoints
+    t.strictSame([...merged.values], [first, 5], aggregator)
+    t.equal(merged.aggregator, aggregator)
+  }
+  t.end()
 })

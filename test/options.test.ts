@@ -207,7 +207,7 @@ t.test('unknown options are refused by name', async t => {
     [{ enableExemplars: true }, 'Unknown option "enableExemplars" (did you mean "exemplars"?); known here: histogram'],
     [
       { server: { prot: 1 } }, 'Unknown option "server.prot" (did you mean "port"?); ' +
-        'known here: host, port, socket, path, live, start, lastScrapeSeconds, https, auth'
+        'known here: host, port, socket, group, path, live, start, lastScrapeSeconds, https, auth'
     ],
     [{ server: { auth: { user: {} } } },
       'Unknown option "server.auth.user" (did you mean "users"?); known here: users, tokens'],
@@ -699,10 +699,21 @@ t.test('a private key in place of the name of its file is not shown', async t =>
   }
 })
 
-t.test('in a worker of a node:cluster the metrics server has no default port', async t => {
+t.test('in a worker of a node:cluster without a group the metrics server has no default port', async t => {
   const worker = loadInWorker(t, () => require('../lib/server/options') as typeof import('../lib/server/options'))
-  t.equal(worker.defaultServer.port, undefined)
-  t.match(worker.parseServerOptions({ port: 1 }), { port: 1 })
+  t.equal(worker.defaultServer.port, 8000)
+  t.match(worker.parseServerOptions({ group: 'x' }), { port: 8000, group: 'x' })
+  t.match(worker.parseServerOptions({ group: false }), { port: undefined, group: false })
+  t.match(worker.parseServerOptions({ group: false, port: 1 }), { port: 1 })
+})
+
+t.test('on Windows a worker of a node:cluster has no group, and no default port', async t => {
+  t.intercept(process, 'platform', { value: 'win32' })
+  const worker = loadInWorker(t, () => require('../lib/server/options') as typeof import('../lib/server/options'))
+  t.match(worker.defaultServer, { port: undefined, group: false })
+  t.match(worker.parseServerOptions({}), { port: undefined, group: false })
+  t.match(worker.parseServerOptions({ port: 1 }), { port: 1, group: false })
+  t.match(worker.parseServerOptions({ group: 'x' }), { port: 8000, group: 'x' })
 })
 
 t.test('a value is shown on one line, and a long one is cut', async t => {

@@ -40,6 +40,7 @@ t.test('what crosses from counting to showing can be cloned: requests, points of
   t.same(gathered.failures, [{ name: 'broken', message: 'Metric "broken" could not be read: no' }])
   t.same(gathered.families.find(({ name }) => name === 'c_total'), {
     type: 'counter',
+    aggregator: 'sum',
     name: 'c_total',
     help: 'h',
     unit: undefined,
@@ -65,6 +66,7 @@ t.test('the options of the metrics server and of scrapes can be cloned, and so c
   const facts = collectFacts({
     server: { ...defaultServer, auth: { users: { somebody: 'secret' }, tokens: undefined } },
     scrape: defaultScrape,
+    isGroup: false,
     processMetrics: true,
     registrations: [{ config, histograms: [{ name: 'h', upperBounds: [1], methodLabel: undefined }] }]
   })

@@ -92,7 +92,13 @@ t.test('a decoder reads every family as it went in', async () => {
         sums: values
       },
       ...(['counter', 'gauge', 'unknown'] as const).map(type =>
-        ({ ...base, exemplars: base.exemplars.filter(({ bucket }) => bucket === 0), type, values }))
+        ({
+          ...base,
+          exemplars: base.exemplars.filter(({ bucket }) => bucket === 0),
+          type,
+          aggregator: 'sum' as const,
+          values
+        }))
     ]
     const [histogram, summary, ...others] = render(families)
     const exemplarOf = (index: number, bucket: number): unknown => {

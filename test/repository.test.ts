@@ -32,7 +32,7 @@ t.test('tests that start processes are in test/processes', async t => {
   const starts = (folder: string): boolean[] => readdirSync(path.join(root, folder))
     .filter(file => file.endsWith('.test.ts'))
     .map(file =>
-      /'node:(child_process|cluster)'|\/service'/.test(read(path.join(folder, file)).match(/^import .*$/gm)!.join()))
+      /'node:(child_process|cluster)'|\/(service|instances)'/.test(read(path.join(folder, file)).match(/^import .*$/gm)!.join()))
   t.notOk(starts('test').includes(true))
   t.notOk(starts('test/browser').includes(true))
   t.notOk(starts('test/processes').includes(false))

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { existsSync, linkSync, mkdtempSync, readFileSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs'
 import { get, type IncomingMessage } from 'node:http'
 import { connect, createServer, type Server } from 'node:net'
-import { tmpdir } from 'node:os'
+import os, { tmpdir } from 'node:os'
 import path from 'node:path'
 import { text } from 'node:stream/consumers'
 import type { FastifyInstance } from 'fastify'
@@ -199,5 +199,28 @@ function testSockets (): void {
     t.doesNotThrow(() => parseOptions({ server: { socket: `/${'x'.repeat(102)}` } }))
     t.intercept(process, 'platform', { value: 'win32' })
     t.throws(() => parseOptions({ server: { socket: '/run/x.sock' } }), { message: 'left out on Windows' })
+  })
+
+  t.test('a group answers on one Unix socket, whichever of its members goes', async t => {
+    const socket = createPath(t)
+    t.intercept(os, 'tmpdir', { value: () => path.dirname(socket) })
+    const members = [
+      await createOn(t, socket, { group: 'x' }), await createOn(t, socket, { group: 'x' })
+    ]
+    const count = async (): Promise<number | undefined> => {
+      const { body } = await read(socket)
+      return new Exposition(body).value('http_request_duration_seconds_count', {
+        method: 'GET', route: '/', status_code: '200'
+      })
+    }
+    for (const { app, address } of members) {
+      t.equal(await app.latency.start(), `http+unix://${encodeURIComponent(socket)}/metrics`)
+      await (await fetch(address)).text()
+    }
+    t.equal(await count(), 2)
+    await members[0]!.app.close()
+    t.equal(await until('the other one', async () => count().catch(() => undefined)), 2)
+    await members[1]!.app.close()
+    t.notOk(existsSync(socket))
   })
 }

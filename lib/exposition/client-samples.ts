@@ -1,5 +1,5 @@
 import { describe, settled } from '../errors'
-import type { Exemplar, HistogramPoints, Labels, Points, SummaryPoints, ValuePoints } from '../snapshot'
+import type { Aggregator, Exemplar, HistogramPoints, Labels, Points, SummaryPoints, ValuePoints } from '../snapshot'
 import { runAtOnce } from '../time-slices'
 import { canonicalFloat } from './float'
 
@@ -14,6 +14,8 @@ export interface ClientMetric {
   readonly name: string
   readonly help: unknown
   readonly type: unknown
+  /** How values of several processes become one. They are added up if it is none that is known. */
+  readonly aggregator?: unknown
   /** Undefined: there are no samples. */
   readonly values?: readonly ClientSample[]
 }
@@ -49,6 +51,8 @@ export interface SharedSample {
  */
 const units: ReadonlySet<string> =
   new Set(['seconds', 'bytes', 'joules', 'grams', 'meters', 'ratio', 'volts', 'amperes', 'celsius'])
+
+export const aggregators: readonly Aggregator[] = ['sum', 'min', 'max', 'average', 'first', 'omit']
 
 /** The samples of a metric of this plugin. No such metric is a summary. */
 export function toClientSamples (points: HistogramPoints | ValuePoints): SharedSample[] {
@@ -95,7 +99,7 @@ export function fromClientMetric (metric: ClientMetric): Points {
  */
 export function * fromClientMetricInSteps (metric: ClientMetric, name: string): Generator<undefined, Points> {
   try {
-    if (!/^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(name)) throw new TypeError('its name is not [a-zA-Z_:][a-zA-Z0-9_:]*')
+    if (!isMetricName(name)) throw new TypeError('its name is not [a-zA-Z_:][a-zA-Z0-9_:]*')
     const points = yield * readPoints(metric)
     return { ...points, name, unit: unitOf(name) }
   } catch (error) {
@@ -113,6 +117,10 @@ function readPoints (metric: ClientMetric): Generator<undefined, Points> {
     case 'gauge': return readValues(metric, metric.type)
     default: return readValues(metric, 'unknown')
   }
+}
+
+export function isMetricName (name: string): boolean {
+  return /^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(name)
 }
 
 export function isLabelName (name: string): boolean {
@@ -143,7 +151,8 @@ function * readValues (metric: ClientMetric, type: ValuePoints['type']): Generat
     addExemplar(exemplars, exemplar, index, 0)
     values.push(type === 'counter' ? countOf(value) : numberOf(value))
   })
-  return { ...yield * series.common(exemplars), type, values: Float64Array.from(values) }
+  const aggregator = aggregators.find(known => known === metric.aggregator) ?? 'sum'
+  return { ...yield * series.common(exemplars), type, aggregator, values: Float64Array.from(values) }
 }
 
 /** The value of a sample. */

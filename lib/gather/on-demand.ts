@@ -8,24 +8,31 @@ export interface GathererOnDemandOptions extends Omit<GathererOptions, 'processR
   readonly processMetrics: boolean
 }
 
+export interface GathererOnDemand {
+  readonly gather: Gatherer
+  /** Loads `prom-client` and all else that gathering needs. */
+  readonly load: () => Promise<unknown>
+}
+
 /**
  * A gatherer whose code, and `prom-client`, are loaded when it is called. An application that nobody scrapes, such as
  * one under test, does without. Only garbage collections are counted from now on, since nobody can tell them later.
  */
-export function createGathererOnDemand (options: GathererOnDemandOptions): Gatherer {
+export function createGathererOnDemand (options: GathererOnDemandOptions): GathererOnDemand {
   if (options.processMetrics) garbageCollections()
   let loading: Promise<Gatherer> | undefined
-  return async query => {
+  const load = async (): Promise<Gatherer> => {
     // If a file cannot be read now, because too many files are open, the next scrape tries again.
-    loading ??= inSlices(load(options), options.slices).catch(error => {
+    loading ??= inSlices(loadInSteps(options), options.slices).catch(error => {
       loading = undefined
       throw error
     })
-    return (await loading)(query)
+    return loading
   }
+  return { gather: async query => (await load())(query), load }
 }
 
-function * load ({ processMetrics, ...options }: GathererOnDemandOptions): Generator<undefined, Gatherer> {
+function * loadInSteps ({ processMetrics, ...options }: GathererOnDemandOptions): Generator<undefined, Gatherer> {
   const { loadPromClient } = require('./prom-client-in-steps') as typeof import('./prom-client-in-steps')
   yield * loadPromClient()
   const { createGatherer } = require('./registries') as typeof import('./registries')

@@ -4,16 +4,13 @@ import type { SharedSample } from '../exposition/client-samples'
 import { HistogramFamily, type HistogramDefinition } from '../histogram/family'
 import type { SeriesIndex } from '../histogram/series-index'
 import { ValueFamily, type ValueDefinition } from '../histogram/values'
-import type { HistogramPoints, Labels, Points, ValuePoints } from '../snapshot'
+import type { Aggregator, HistogramPoints, Labels, Points, ValuePoints } from '../snapshot'
 import { runAtOnce } from '../time-slices'
 import { merge } from './merge'
 import { publicRegistry, type AnyRegistry } from './own-registry'
 
 /** Reads points in steps. Between two steps the caller may leave the event loop to others. */
 export type Steps<P> = Generator<undefined, P>
-
-/** How values of the same labels become one, where they come from several applications or processes. */
-type Aggregator = 'sum' | 'max'
 
 /** The result of a metric's `getForPromString()`. */
 interface PromStringMetric<Type> {
@@ -198,7 +195,7 @@ export class RegisteredGauge extends RegisteredMetric<ValuePoints> {
   constructor (definition: GaugeDefinition) {
     super(definition)
     this.aggregator = definition.aggregator
-    this.#values = new ValueFamily('gauge', definition)
+    this.#values = new ValueFamily('gauge', definition, definition.aggregator)
   }
 
   /**
@@ -222,7 +219,7 @@ export class RegisteredGauge extends RegisteredMetric<ValuePoints> {
 }
 
 function mergeAll<P extends Points> (parts: readonly P[]): P {
-  return parts.reduce((sum, points) => merge(sum, points) as P)
+  return merge(...parts as readonly [P, ...P[]])
 }
 
 /** Keeps a metric of this plugin in its registry, until all leases on the metric are released. */

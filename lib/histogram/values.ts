@@ -1,4 +1,4 @@
-import type { Labels, ValuePoints } from '../snapshot'
+import type { Aggregator, Labels, ValuePoints } from '../snapshot'
 import type { Column } from './columns'
 import { SeriesIndex } from './series-index'
 
@@ -18,11 +18,11 @@ interface Part {
  * each time. Series with different label names are in different parts, each with an index of its own.
  */
 export class ValueFamily {
-  readonly #definition: ValueDefinition & { readonly type: 'counter' | 'gauge' }
+  readonly #definition: ValueDefinition & Pick<ValuePoints, 'aggregator'> & { readonly type: 'counter' | 'gauge' }
   readonly #parts = new Map<string, Part>()
 
-  constructor (type: 'counter' | 'gauge', { name, help }: ValueDefinition) {
-    this.#definition = { type, name, help }
+  constructor (type: 'counter' | 'gauge', { name, help }: ValueDefinition, aggregator: Aggregator = 'sum') {
+    this.#definition = { type, name, help, aggregator }
   }
 
   /** Adds to a series. A new series is added first. */

@@ -7,6 +7,8 @@ export interface Facts {
   /** The path of the metrics. */
   readonly path: string
   readonly histograms: readonly ShownHistogram[]
+  /** Whether the metrics are of several processes. */
+  readonly isGroup: boolean
   /** Whether requests in flight are counted. */
   readonly inFlight: boolean
   /** Whether the metrics of the process are served. */

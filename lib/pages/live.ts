@@ -289,6 +289,7 @@ answered. What waited meanwhile is counted when it has been answered, and is dra
 the application gets to a request, unless <code>histogram.from</code> says otherwise: how long the request waited for
 that is in none of these numbers${facts.queueTime ? ' but "Waited", which is of all requests' : ''}.
 ${facts.busyTime ? busyNote : ''}</p>
+${facts.isGroup ? groupNote : ''}
 <p>Choose a row of the table to see its requests alone; choose it once more, or press Escape, to see all. The buttons
 with two squares copy the query that gives the same number in Prometheus. In the charts, requests are those of each
 second, and quantiles those of the 10 seconds before. The server remembers 5 minutes while this page is open somewhere.
@@ -355,6 +356,10 @@ does. The percentage beside each is how far the true value may be from it.`
 
 const busyNote = `<strong>Loop busy</strong> is the share of a route's time in which the event loop was busy: near
 100 %, its requests compute, or wait for others that do; near 0 %, they wait for something else.`
+
+const groupNote = `<p><strong>Several processes answer as one.</strong> Requests are those of all processes of the
+group. How busy the event loop is, for how long it did not turn, and since when the process has run, are those of the
+process that answers this page. The metrics have them of each, with the label <code>worker</code>.</p>`
 
 const heatKey = '<p class="keys">requests per second: 0 <i class="scale"></i> <data>1</data> <b id="at"></b></p>'
 

@@ -115,14 +115,15 @@ export class Bindings {
     return this.#first.address() as AddressInfo
   }
 
-  /** Listens on a Unix socket, in place of one that was left behind. */
-  async listenOnSocket (app: FastifyInstance, path: string): Promise<void> {
+  /** Listens on a Unix socket, in place of one that was left behind. Resolves to its path. */
+  async listenOnSocket (app: FastifyInstance, path: string): Promise<string> {
     try {
       await this.#bind(app, undefined, { path })
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || !await removeLeftover(path)) throw error
       await this.#bind(app, undefined, { path })
     }
+    return path
   }
 
   /** Stops listening at all addresses, and does not listen again. */

@@ -13,12 +13,14 @@ export interface ServerConfig {
   /** Undefined: the metrics server listens where the application listens. */
   readonly host: string | undefined
   /**
-   * Undefined: the server has no port, because it listens on a Unix socket, or because the workers of a `node:cluster`
-   * would share a default one.
+   * Undefined: the server has no port, because it listens on a Unix socket, or because workers of a `node:cluster` that
+   * are no group would share a default one.
    */
   readonly port: number | undefined
   /** The path of a Unix socket, on which the server listens instead of a host and a port. */
   readonly socket: string | undefined
+  /** The name of the group. Undefined: workers and threads are one by themselves. False: there is none. */
+  readonly group: string | false | undefined
   readonly path: string
   /** False: there is no page for people. */
   readonly live: LiveConfig | boolean
@@ -50,10 +52,19 @@ export type AuthConfig =
   | { readonly users: Readonly<Record<string, string>>, readonly tokens: undefined }
   | { readonly users: undefined, readonly tokens: readonly string[] }
 
+/** Members of a group meet at Unix sockets, which Windows does not have. */
+const defaultGroup = process.platform === 'win32' ? false : undefined
+
+/** Workers of a `node:cluster` that are no group cannot share a port. */
+function defaultPort (group: string | false | undefined): number | undefined {
+  return cluster.isWorker && group === false ? undefined : 8000
+}
+
 export const defaultServer: ServerConfig = Object.freeze({
   host: undefined,
-  port: cluster.isWorker ? undefined : 8000,
+  port: defaultPort(defaultGroup),
   socket: undefined,
+  group: defaultGroup,
   path: '/metrics',
   live: true,
   start: 'listen',
@@ -62,7 +73,7 @@ export const defaultServer: ServerConfig = Object.freeze({
   auth: undefined
 })
 
-const options = ['host', 'port', 'socket', 'path', 'live', 'start', 'lastScrapeSeconds', 'https', 'auth']
+const options = ['host', 'port', 'socket', 'group', 'path', 'live', 'start', 'lastScrapeSeconds', 'https', 'auth']
 
 const startPolicies: readonly unknown[] = ['listen', 'ready', 'manual']
 
@@ -75,12 +86,15 @@ export function parseServerOptions (server: unknown): ServerConfig | false | und
   if (server === undefined || server === false) return server
   if (server === true) return defaultServer
   const given = readObject('server', optional('server', server, isObjectOrBoolean, 'a boolean or an object'), options)
+  const group = optional('server.group', given.group, isGroup, 'a name of at most 200 characters, or false') ??
+    defaultGroup
   const config: ServerConfig = Object.freeze({
     host: optional('server.host', given.host, isHost, 'an address or a name, without scheme, port or path'),
     port: optional('server.port', given.port, isPort, 'an integer from 0 to 65535') ??
-      (given.socket === undefined ? defaultServer.port : undefined),
+      (given.socket === undefined ? defaultPort(group) : undefined),
     socket: optional('server.socket', given.socket, isSocketPath,
       `the absolute path of a Unix socket, of at most ${longestSocketPath} bytes, and left out on Windows`),
+    group,
     path: optional('server.path', given.path, isPath, pathRule) ?? defaultServer.path,
     live: parseLive(given.live),
     start: optional('server.start', given.start, isStartPolicy, "'listen', 'ready' or 'manual'") ?? defaultServer.start,
@@ -240,6 +254,10 @@ function isHost (value: unknown): value is string {
 
 function isPort (value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 65535
+}
+
+function isGroup (value: unknown): value is string | false {
+  return value === false || (isText(value) && value.length <= 200)
 }
 
 function isSocketPath (value: unknown): value is string {

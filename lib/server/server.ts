@@ -14,6 +14,7 @@ import {
   FST_LATENCY_ERR_PORT_OF_APPLICATION, FST_LATENCY_ERR_SERVER_CLOSED, FST_LATENCY_ERR_SERVER_LISTEN, warn, type Log
 } from '../errors'
 import { EndingObserver } from '../http/endings'
+import type { Group } from '../group/group'
 import type { Facts } from '../pages/facts'
 import { isLocalName } from './local-names'
 import type { ScrapeHandler } from '../scrape/handler'
@@ -41,6 +42,8 @@ const limits = {
 export interface MetricsServerOptions {
   readonly config: ServerConfig
   readonly scrapes: ScrapeHandler
+  /** The group that the server answers for. Undefined: it answers for its own process alone. */
+  readonly group: Group | undefined
   /** What the live page reads metrics with. */
   readonly gather: Gatherer
   readonly slices: TimeSlices
@@ -138,55 +141,66 @@ export class MetricsServer {
    * connection.
    */
   async close (): Promise<void> {
-    const { config: { lastScrapeSeconds }, scrapes } = this.#options
+    const { config: { lastScrapeSeconds }, group, scrapes } = this.#options
     this.#isClosed = true
     this.#rejectClosing(new FST_LATENCY_ERR_SERVER_CLOSED())
     clearTimeout(this.#retryTimer)
-    if (this.#url !== null && lastScrapeSeconds > 0) await within(1000 * lastScrapeSeconds, scrapes.next())
+    if (this.#url !== null && lastScrapeSeconds > 0 && await group?.hasOthers() !== true) {
+      await within(1000 * lastScrapeSeconds, scrapes.next())
+    }
     this.#bindings.close()
+    group?.withdraw()
     if (!this.#endings.isIdle) await within(drainMs, this.#endings.idle())
     this.#connections.dropAll()
     await this.app.close()
+    if (group !== undefined) await within(drainMs, group.leave())
     this.#url = null
   }
 
   async #listen (host: string): Promise<string> {
-    const { config: { port, path, https, socket }, log } = this.#options
-    if (socket !== undefined) return this.#listenOnSocket(socket, host)
-    if (port === undefined) throw new FST_LATENCY_ERR_CLUSTER_PORT()
-    let bound
+    const { config: { port, socket }, group, log } = this.#options
+    const place = socket ?? port
+    if (place === undefined) throw new FST_LATENCY_ERR_CLUSTER_PORT()
+    const bind = async (): Promise<AddressInfo | string> => socket === undefined
+      ? this.#bindings.listen(this.app, host, port!)
+      : this.#bindings.listenOnSocket(this.app, socket)
+    let bound: AddressInfo | string | undefined
     try {
       await this.app.ready()
-      bound = await this.#bindings.listen(this.app, host, port)
+      await group?.join()
+      bound = group === undefined ? await bind() : await group.serve(place, bind, () => this.#takeOver(host))
     } catch (error) {
       throw this.#listenError(host, error as NodeJS.ErrnoException)
     }
-    this.#isForLocalNames = isLoopback(bound.address) && https === undefined && this.#isOpen()
-    this.#listens(`http${https === undefined ? '' : 's'}://${urlHost(host)}:${bound.port}${path}`)
-    if (!isLoopback(bound.address) && this.#isOpen()) {
-      log.info(`Everyone who reaches ${bound.address} can read the metrics: ` +
+    this.#warned.clear()
+    this.#url = this.#urlAt(host, bound ?? place)
+    log.info(`Metrics at ${this.#url}${bound === undefined ? ', where another process of the group answers' : ''}`)
+    // No web page, and no other machine, can reach a Unix socket.
+    if (typeof bound === 'object') this.#guard(bound)
+    return this.#url
+  }
+
+  #urlAt (host: string, place: AddressInfo | string | number): string {
+    const { path, https } = this.#options.config
+    if (typeof place === 'string') return `http+unix://${encodeURIComponent(place)}${path}`
+    const port = typeof place === 'number' ? place : place.port
+    return `http${https === undefined ? '' : 's'}://${urlHost(host)}:${port}${path}`
+  }
+
+  /** Notes who can reach an address on which the server listens. */
+  #guard ({ address }: AddressInfo): void {
+    const { config: { https }, log } = this.#options
+    this.#isForLocalNames = isLoopback(address) && https === undefined && this.#isOpen()
+    if (!isLoopback(address) && this.#isOpen()) {
+      log.info(`Everyone who reaches ${address} can read the metrics: ` +
         'neither server.auth nor server.https.clientCaFile is set')
     }
-    return this.#url!
   }
 
-  /** No web page can reach a Unix socket, so that the names of hosts do not matter. */
-  async #listenOnSocket (socket: string, host: string): Promise<string> {
-    const { config } = this.#options
-    try {
-      await this.app.ready()
-      await this.#bindings.listenOnSocket(this.app, socket)
-    } catch (error) {
-      throw this.#listenError(host, error as NodeJS.ErrnoException)
-    }
-    this.#listens(`http+unix://${encodeURIComponent(socket)}${config.path}`)
-    return this.#url!
-  }
-
-  #listens (url: string): void {
-    this.#warned.clear()
-    this.#url = url
-    this.#options.log.info(`Metrics at ${url}`)
+  /** Binds the port when the member of the group has gone that had bound it. */
+  #takeOver (host: string): void {
+    this.#starting = undefined
+    this.keepStarting(host)
   }
 
   #listenError (host: string, error: NodeJS.ErrnoException, port = this.#options.config.port): FastifyError {
@@ -336,16 +350,17 @@ function leaveOutOfTraces (route: RouteOptions): void {
 
 /** Declares those routes of the metrics server that the user has not declared. */
 function declareOwnRoutes (app: FastifyInstance, options: MetricsServerOptions): void {
-  const { config, isReady, facts } = options
+  const { config, group, isReady, facts } = options
   const hasOwn = (url: string): boolean => app.hasRoute({ method: 'GET', url })
   const pages: Array<[path: string, about: string]> = [
     ['/healthz', 'does the process answer?'], ['/readyz', 'does the application accept requests?']
   ]
   if (!hasOwn('/healthz')) app.get('/healthz', (_request, reply) => { answer(reply, 200, 'OK') })
   if (!hasOwn('/readyz')) {
-    app.get('/readyz', (_request, reply) => {
-      if (isReady()) answer(reply, 200, 'OK')
+    app.get('/readyz', async (_request, reply) => {
+      if (isReady() || await group?.accepts() === true) answer(reply, 200, 'OK')
       else answer(reply, 503, 'Not ready')
+      return reply
     })
   }
   if (config.live !== false) {

@@ -25,6 +25,7 @@ import { load } from './parts/load'
 import { memory } from './parts/memory'
 import { options } from './parts/options'
 import { openRequests } from './parts/open-requests'
+import { processes } from './parts/processes'
 import { queue } from './parts/queue'
 import { rate } from './parts/rate'
 import { render } from './parts/render'
@@ -45,6 +46,7 @@ const parts: Readonly<Record<string, Part>> = {
   load,
   live,
   'live-frames': liveFrames,
+  processes,
   memory,
   'in-flight': inFlight,
   'open-requests': openRequests,

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import path from 'node:path'
 import t from 'tap'
+import { createFolder } from '../../dist/test/helpers/folder.js'
 import { countsOf, scrape, until } from './scenario.mjs'
 import { Project, root } from './project.mjs'
 
@@ -88,7 +89,11 @@ const checks = {
     const page = await send(await start(t, program), ...queries.map(graphql))
     t.same(countsBy(page, 'operation'), { 'query add': 2, '': 1 })
   },
-  async 'PM2 and node:cluster' (t, program) {
+  async 'Several processes: node:cluster, PM2, threads, systemd' (t, program) {
+    const served = await start(t, program, { env: { TMPDIR: createFolder(t) } })
+    t.match(await send(served, 'GET /'), 'fastify_latency_group_members{state="fresh"} 1')
+  },
+  async 'A metrics port for each process' (t, program) {
     const served = await start(t, program, { metricsPort: 8002, env: { NODE_APP_INSTANCE: '2' } })
     t.same(replied(await send(served, 'GET /')), { 'GET unmatched 404': 1 })
   },

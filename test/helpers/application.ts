@@ -32,9 +32,14 @@ export function resolveLocalhost (t: Test, addresses: string[]): void {
   }) as unknown as typeof lookup
 }
 
+/** Makes this process look like a worker of a node:cluster until the test ends. */
+export function lookLikeWorker (t: Test): void {
+  t.intercept(cluster, 'isWorker', { value: true })
+}
+
 /** What `load` requires of lib, loaded once more, in what looks like a worker of a node:cluster until the test ends. */
 export function loadInWorker<T> (t: Test, load: () => T): T {
-  t.intercept(cluster, 'isWorker', { value: true })
+  lookLikeWorker(t)
   return loadAnew(t, load)
 }
 

@@ -7,6 +7,7 @@ import type { Test } from 'tap'
 export interface Message {
   readonly worker?: number
   readonly address?: string
+  readonly pid?: number
   readonly url?: string
   readonly warning?: string
   readonly failure?: string

@@ -1,6 +1,7 @@
 import dns from 'node:dns'
 import { errorMonitor, once } from 'node:events'
 import { createServer, Server, type AddressInfo } from 'node:net'
+import os from 'node:os'
 import t, { type Test } from 'tap'
 import Fastify from 'fastify'
 import latency from '../../lib'
@@ -9,6 +10,7 @@ import {
   anyPort, collectWarnings, createApplication, createListening, loadInWorker, otherLoopback, resolveLocalhost, scrape,
   warningOf
 } from '../helpers/application'
+import { createFolder } from '../helpers/folder'
 import { until } from '../helpers/until'
 
 /** Somebody else's server, on a port that ours will want. */
@@ -241,10 +243,10 @@ t.test('binding is tried again after 1, 2, 4, 8 and then every 10 seconds', asyn
   t.same([0, 1, 2, 3, 4, 5, 1000].map(retryDelayMs), [1000, 2000, 4000, 8000, 10_000, 10_000, 10_000])
 })
 
-t.test('a worker of a node:cluster that has no port of its own is told so once, and does not try again', async t => {
+t.test('a worker of a node:cluster with no group or port is told so once, and does not try again', async t => {
   const worker = loadInWorker(t, () => require('../../lib') as typeof latency)
   const app = createApplication(t)
-  await app.register(worker)
+  await app.register(worker, { server: { group: false } })
   const timers = t.capture(globalThis, 'setTimeout', setTimeout)
   const warning = await warningOf(() => app.listen({ host: '127.0.0.1', port: 0 }))
   t.match(warning, { code: 'FST_LATENCY_ERR_CLUSTER_PORT' })
@@ -287,4 +289,15 @@ t.test('closing is harmless before ready, twice, and after a failed start', asyn
   await failed.register(latency, { server: { host: '127.0.0.1', port, start: 'manual' } })
   await t.rejects(failed.latency.start())
   await failed.close()
+})
+
+t.test('a member of a group whose port belongs to somebody else serves nevertheless, and says so', async t => {
+  const folder = createFolder(t)
+  t.intercept(os, 'tmpdir', { value: () => folder })
+  const { port } = await takePort(t)
+  const app = createApplication(t)
+  await app.register(latency, { server: { host: '127.0.0.1', port, group: 'x' } })
+  const warning = await warningOf(() => app.listen({ host: '127.0.0.1', port: 0 }))
+  t.match(warning, { code: 'FST_LATENCY_ERR_SERVER_LISTEN', message: /EADDRINUSE/ })
+  await app.close()
 })

@@ -176,8 +176,9 @@ class Reader {
     }
     const running = this.#start(process.execPath, [file.replace(/mts$/, 'mjs')], this.#project)
 
-    const [applicationPort, servers] = [isWhole ? '8001' : '3000', text.includes('cluster.fork') ? 4 : 1]
-    const pages = await until('the metrics', async () => {
+    const applicationPort = isWhole ? '8001' : '3000'
+    // There is one, also of several workers.
+    const page = await until('the metrics', async () => {
       await running.printed(/^listening/m)
       const listening = [...running.output.matchAll(/^listening (\d+) (\d+)$/gm)]
       const application = listening.filter(([, documented]) => documented === applicationPort).map(([, , port]) => port)
@@ -186,10 +187,10 @@ class Reader {
       const pages = [...others]
         .map(port => this.#scrape(`${text.includes('https:') ? 'https' : 'http'}://localhost:${port}/metrics`))
         .filter(page => page !== '')
-      return pages.length === servers && pages
+      return pages.length === 1 && pages[0]
     })
-    for (const page of pages) t.ok([...new Exposition(page).families.values()].some(({ type }) => type === 'histogram'))
-    this.#output = pages[0]!
+    t.ok([...new Exposition(page).families.values()].some(({ type }) => type === 'histogram'))
+    this.#output = page
 
     const printed = running.output.split('\n').filter(line => line !== '' && !line.startsWith('listening '))
     t.strictSame(

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { get } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -11,6 +11,8 @@ import t, { type Test } from 'tap'
 import { scrape } from '../helpers/application'
 import { createAuthority, Files, issue } from '../helpers/certificates'
 import { Exposition } from '../helpers/exposition'
+import { createFolder } from '../helpers/folder'
+import { freePort } from '../helpers/instances'
 import { root } from '../helpers/repository'
 import { until } from '../helpers/until'
 
@@ -21,27 +23,30 @@ async function listen (server: Server): Promise<AddressInfo> {
   return server.address() as AddressInfo
 }
 
+/** What an example prints with an address, or with two. */
+const printed =
+  /^(?:Hello World|its latency|as it is now|Application|Metrics|Live page|Process \d+|Thread) +(http\S+)(?: +(http\S+))?$/
+
 /**
  * Starts an example on free ports, as it was built unless it is JavaScript; resolves when it has printed both of
  * its addresses, or all `count`.
  */
 async function start (
   t: Test, name: string, env = {}, count = 2
-): Promise<{ child: ChildProcess, address: string, metrics: string, live: string | undefined }> {
+): Promise<{ child: ChildProcess, address: string, metrics: string, live: string | undefined, addresses: string[] }> {
   const source = path.join(root, 'example', name)
   const child = spawn(process.execPath, [existsSync(source) ? source : path.join(root, 'dist', 'example', name)], {
-    env: { ...process.env, ...env, PORT: '0', METRICS_PORT: '0' },
+    env: { ...process.env, PORT: '0', METRICS_PORT: '0', ...env },
     stdio: ['ignore', 'pipe', 'inherit']
   })
   t.teardown(() => child.kill('SIGKILL'))
   const addresses: string[] = []
   for await (const line of createInterface({ input: child.stdout! })) {
-    const address =
-      /^(?:Hello World|its latency|as it is now|Application|Metrics|Live page) +(https?:\S+)$/.exec(line)?.[1]
-    if (address !== undefined && addresses.push(address) === count) break
+    const found = line.match(printed)?.slice(1).filter(address => address !== undefined) ?? []
+    if (addresses.push(...found) >= count) break
   }
   child.stdout!.resume()
-  return { child, address: addresses[0]!, metrics: addresses[1]!, live: addresses[2] }
+  return { child, address: addresses[0]!, metrics: addresses[1]!, live: addresses[2], addresses }
 }
 
 t.test('hello-world answers, shows its latency, leads to the live page, and stops on Ctrl-C', {
@@ -75,6 +80,43 @@ t.test('routes shows the default labels, and leads to the live page', async t =>
     ['GET', 'unmatched', '404', 1], ['POST', '/orders', '201', 1],
     ['GET', '/reports/:year', '200', 1], ['GET', '/reports/:year', '500', 1]
   ])
+})
+
+/** How many requests were answered, by what is scraped. */
+async function countOf (metrics: string): Promise<number> {
+  const samples = (await scrape(metrics)).samples('http_request_duration_seconds_count')
+  return samples.reduce((sum, { value }) => sum + value, 0)
+}
+
+for (const [name, count] of [['cluster', 4], ['threads', 3]] as const) {
+  t.test(`${name} serves the metrics of all at one port, and stops on SIGTERM`, { skip: noSignals }, async t => {
+    const env = { METRICS_PORT: String(await freePort()) }
+    const { child, addresses, metrics } = await start(t, `${name}.js`, env, 2 * count)
+    t.same(new Set(addresses.filter(address => address.endsWith('/metrics'))), new Set([metrics]))
+    const applications = addresses.filter(address => !address.endsWith('/metrics'))
+    for (const address of applications) await (await fetch(address, { headers: { connection: 'close' } })).text()
+    t.equal(await countOf(metrics), count)
+    t.equal((await scrape(metrics)).value('fastify_latency_group_members', { state: 'fresh' }), count)
+    child.kill('SIGTERM')
+    t.same(await once(child, 'exit'), [0, null])
+  })
+}
+
+t.test('instances of the unit of systemd serve the metrics of all at one port', { skip: noSignals }, async t => {
+  const unit = readFileSync(path.join(root, 'example', 'systemd', 'shop@.service'), 'utf8')
+  t.match(unit, /^ExecStart=\S+ instance\.js$/m)
+  const runtime = createFolder(t)
+  mkdirSync(path.join(runtime, /^RuntimeDirectory=(.*)$/m.exec(unit)![1]!))
+  const variables = [...unit.matchAll(/^Environment=(\w+)=(.*)$/gm)].map(([, name, value]) =>
+    [name, value!.replace('%i', '0').replace('%t', runtime)])
+  const env = { METRICS_PORT: String(await freePort()), ...Object.fromEntries(variables) }
+  const [first, second] = [await start(t, 'instance.js', env), await start(t, 'instance.js', env)]
+  t.equal(second.metrics, first.metrics)
+  for (const { address } of [first, second]) await (await fetch(address)).text()
+  t.equal(await countOf(first.metrics), 2)
+  first.child.kill('SIGTERM')
+  await once(first.child, 'exit')
+  t.equal(await until('the other one', async () => countOf(second.metrics).catch(() => undefined)), 2)
 })
 
 t.test('javascript serves its metrics', async t => {

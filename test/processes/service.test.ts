@@ -30,10 +30,13 @@ t.test("with start: 'ready' the new process does not start while the old one has
   t.equal(await next.told('failure'), 'FST_LATENCY_ERR_SERVER_LISTEN')
 })
 
-t.test('the workers of a node:cluster do not share a metrics port', async t => {
+t.test('workers of a node:cluster that are no group do not share a metrics port', async t => {
   const cluster = new Service(t, 'cluster', {
     WORKERS: JSON.stringify([
-      {}, { server: { start: 'ready' } }, { labels: {}, server: anyPort }, { labels: {}, server: anyPort }
+      { server: { group: false } },
+      { server: { start: 'ready', group: false } },
+      { labels: {}, server: anyPort },
+      { labels: {}, server: anyPort }
     ])
   })
   t.equal(await cluster.told('warning', 1), 'FST_LATENCY_ERR_CLUSTER_PORT', 'without a port of its own there is none')

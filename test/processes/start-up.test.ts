@@ -1,17 +1,20 @@
 import { execFileSync } from 'node:child_process'
 import t from 'tap'
+import { createFolder } from '../helpers/folder'
 import { root } from '../helpers/repository'
 
-/** What an application needs only when somebody scrapes it, or looks at it. */
+/** What an application needs only when somebody scrapes it, or looks at it, or when it is in a group. */
 const onDemand = [
   'node_modules/prom-client', 'node_modules/@opentelemetry/api', 'node_modules/@fastify/basic-auth',
   'node_modules/@fastify/bearer-auth', 'node_modules/negotiator', 'lib/application-facts', 'lib/exposition/formats',
-  'lib/exposition/text', 'lib/gather/registries', 'lib/gather/process-metrics', 'lib/pages/front', 'lib/pages/live',
-  'lib/pages/watch', 'lib/scrape/handler', 'lib/server/authentication', 'lib/server/certificates', 'lib/server/server'
+  'lib/exposition/text', 'lib/gather/counts', 'lib/gather/registries', 'lib/gather/process-metrics',
+  'lib/group/directory', 'lib/group/group', 'lib/group/member', 'lib/group/sockets', 'lib/pages/front',
+  'lib/pages/live', 'lib/pages/watch', 'lib/scrape/handler', 'lib/server/authentication', 'lib/server/certificates',
+  'lib/server/server'
 ]
 
-/** Which of these a program has loaded that registers the plugin and then does something. */
-function loadedBy (options: string, action: string): string[] {
+/** The files that a program has loaded, in this order, that registers the plugin and then does something. */
+function filesLoadedBy (options: string, action: string): string[] {
   const program = `
     const app = require('fastify')()
     app.register(require('fastify-latency'), ${options})
@@ -23,7 +26,12 @@ function loadedBy (options: string, action: string): string[] {
     }
     main()`
   const output = execFileSync(process.execPath, ['-e', program], { cwd: root, encoding: 'utf8' })
-  const files = (JSON.parse(output) as string[]).map(file => file.replaceAll('\\', '/'))
+  return (JSON.parse(output) as string[]).map(file => file.replaceAll('\\', '/'))
+}
+
+/** Which of what is needed on demand such a program has loaded. */
+function loadedBy (options: string, action: string): string[] {
+  const files = filesLoadedBy(options, action)
   return onDemand.filter(part => files.some(file => file.includes(`/${part}/`) || file.endsWith(`/${part}.js`)))
 }
 
@@ -33,6 +41,7 @@ t.test('a program that injects requests loads nothing of what answers scrapes', 
   t.same(loadedBy("{ server: { auth: { tokens: ['x'] } }, exemplars: true, queueTime: true }", inject), [])
   t.same(loadedBy("{ server: { auth: { users: { x: 'y' } } }, endpoint: '/metrics' }", inject),
     ['lib/exposition/formats', 'lib/scrape/handler'])
+  t.same(loadedBy("{ server: { group: 'x' } }", inject), [])
 })
 
 t.test('the metrics server is loaded when it starts, and the rest when somebody scrapes or looks', async t => {
@@ -49,4 +58,18 @@ t.test('the metrics server is loaded when it starts, and the rest when somebody 
   ])
   t.same(addedBy("await fetch(new URL('/', app.latency.url))"), ['lib/pages/front'])
   t.same(addedBy('app.latency.registry'), ['node_modules/prom-client', 'node_modules/@opentelemetry/api'])
+})
+
+t.test('a member of a group loads in steps what it saves its counts with', async t => {
+  const folder = createFolder(t)
+  const options = "{ server: { port: 0, host: '127.0.0.1', group: 'x', start: 'ready' } }"
+  const files = filesLoadedBy(options, `
+    require('os').tmpdir = () => ${JSON.stringify(folder)}
+    await app.ready()
+    const isSaved = () => require('fs').readdirSync(${JSON.stringify(folder)}, { recursive: true })
+      .some(name => name.endsWith('.points'))
+    while (!isSaved()) await new Promise(resolve => setTimeout(resolve, 20))`)
+  const ofClient = files.filter(file => file.includes('/node_modules/prom-client/'))
+  t.ok(ofClient.length > 10)
+  t.match(ofClient.at(-1), /prom-client\/index\.js$/, 'it is loaded when its parts are')
 })

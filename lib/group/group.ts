@@ -1,0 +1,336 @@
+import { rm } from 'node:fs/promises'
+import type { Socket } from 'node:net'
+import { isAskedFor } from '../exposition/sample-names'
+import type { Gathered, GatherRequest, ValuePoints } from '../snapshot'
+import { inSlices } from '../time-slices'
+import { clearTimeout, pause, setTimeout, type Timer } from '../timers'
+import { Neighbour } from './ask'
+import { countsIn, mergeFamilies } from './families'
+import { groupMetrics } from './group-metrics'
+import { Member, type MemberOptions } from './member'
+import { LabelLists } from './label-lists'
+import { load } from './slot-file'
+import { announcementOf, fileOf, listHeld, listSlots, removeEnded, socketOf } from './slots'
+import { closeIfAnythingComes, connectTo, isHeld, Listener } from './sockets'
+import { takeTurn, type Turn } from './turn'
+
+/** What is known of one slot: of its member, or of its file. */
+interface Part {
+  readonly state: 'fresh' | 'stale' | 'gone'
+  readonly gathered: Gathered
+  /** For how long nobody has told more, in seconds. */
+  readonly ageSeconds: number
+}
+
+const noSignal = new AbortController().signal
+
+const nothing: Gathered = { families: [], failures: [], leftOut: [] }
+
+export interface GroupOptions extends Omit<MemberOptions, 'directory'> {
+  /** Makes the directory in which the members meet. */
+  readonly open: () => Promise<string>
+  /** Whether the application of this member accepts requests. */
+  readonly isReady: () => boolean
+}
+
+/** How long a probe waits for other members, in milliseconds. */
+const acceptsMs = 1000
+
+/** How often a member tries to meet the others in a directory that the last of those before it is just removing. */
+const attempts = 5
+
+/** How often a member sees to it that it is in the group, and that others find it, in milliseconds. */
+const keepMs = 1000
+
+/** How long a member waits until it may bind a port, in milliseconds. */
+const servingMs = 3000
+
+/** How often, and after which time in milliseconds, a port is tried that the member before may not have let go yet. */
+const bindings = 10
+const bindAgainMs = 20
+
+/**
+ * A group, as one of its members sees it. Until it has joined, and if it cannot, it is a group of one, of which nothing
+ * is saved.
+ */
+export class Group {
+  readonly #options: GroupOptions
+  #member: Member | undefined
+  #directory = ''
+  #joining: Promise<void> | undefined
+  #keeping: Promise<void> | undefined
+  #keepTimer: Timer | undefined
+  #hasLeft = false
+  /** Whether another process carries on what this member has counted, so that it may not join again. */
+  #isReplaced = false
+  /** Where this member serves for all. */
+  #place: number | string | undefined
+  /** Tells the others that this member has the port, for as long as it is open. */
+  #announcement: Listener | undefined
+  #hasWithdrawn = false
+  /** A connection to the member that has the port. */
+  #serving: Socket | undefined
+  /** The other members, by their slots. */
+  readonly #neighbours = new Map<number, Neighbour>()
+  readonly #labels = new LabelLists()
+  /** The readings that have not begun yet, by the names that are asked for. */
+  readonly #waiting = new Map<string, Promise<Gathered>>()
+  /** The readings that were begun last, and are not done. */
+  readonly #begun = new Map<string, Promise<Gathered>>()
+
+  constructor (options: GroupOptions) {
+    this.#options = options
+  }
+
+  /** The slot of this member. Undefined: it has not joined. */
+  get slot (): number | undefined {
+    return this.#member?.slot
+  }
+
+  /**
+   * Joins the group, unless that is done or in progress. If that fails, the member goes on alone, says so, and tries it
+   * again and again.
+   */
+  async join (): Promise<void> {
+    this.#joining ??= this.#keep()
+    return this.#joining
+  }
+
+  /** Sees to it, now and from time to time, that this member is in the group, and that others find it. */
+  async #keep (): Promise<void> {
+    await this.#beThere().catch(error => this.#options.failed('joining it', error))
+    if (this.#hasLeft) return
+    this.#keepTimer = setTimeout(() => { this.#keeping = this.#keep() }, keepMs).unref()
+  }
+
+  async #beThere (): Promise<void> {
+    if (this.#isReplaced) return
+    if (this.#member === undefined) await this.#join()
+    else if (!await this.#member.isThere()) await this.#comeBack(this.#member)
+    if (this.#place !== undefined && await this.#announcement?.isThere() !== true) {
+      const turn = await takeTurn(this.#directory, servingMs)
+      await this.#announce(this.#place).finally(async () => turn.end())
+    }
+  }
+
+  async #comeBack (member: Member): Promise<void> {
+    const { open, failed } = this.#options
+    failed('its directory', new Error('the socket of this process was removed'))
+    await open()
+    if (await member.comeBack()) return
+    this.#isReplaced = true
+    this.#member = undefined
+    failed('the slot', new Error('another process has taken it'))
+  }
+
+  async #join (attempt = 1): Promise<void> {
+    try {
+      this.#directory = await this.#options.open()
+      const gather = this.#gatherOwn
+      this.#member = await Member.join({ ...this.#options, gather, directory: this.#directory })
+      // Nobody waits for this, and whoever comes next tries it again.
+      removeEnded(this.#directory).catch(() => {})
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt === attempts) throw error
+      await this.#join(attempt + 1)
+    }
+  }
+
+  /** Gathers what this member has counted, and whether it accepts requests. */
+  readonly #gatherOwn = async (request: GatherRequest): Promise<Gathered> => {
+    const gathered = await this.#options.gather(request)
+    const accepting = gauge(groupMetrics.accepting, [], [[]], [this.#options.isReady() ? 1 : 0])
+    return { ...gathered, families: [...gathered.families, accepting] }
+  }
+
+  /** Whether any member accepts requests. */
+  async accepts (): Promise<boolean> {
+    const { families } = await this.gather({ names: new Set([groupMetrics.accepting.name]), timeoutMs: acceptsMs })
+    return families.some(points => points.type === 'gauge' && points.values[0]! > 0)
+  }
+
+  /** Gathers what all members have counted. All who ask for the same before a reading begins share it. */
+  readonly gather = async (request: GatherRequest): Promise<Gathered> => {
+    const member = this.#member
+    if (member === undefined) return this.#options.gather(request)
+    const key = JSON.stringify(request.names && [...request.names])
+    const waiting = this.#waiting.get(key)
+    if (waiting !== undefined) return waiting
+    const reading: Promise<Gathered> = Promise.resolve(this.#begun.get(key)).then(async () => {
+      this.#waiting.delete(key)
+      this.#begun.set(key, reading)
+      return this.#gatherAll(member, request)
+    }).catch(async error => {
+      this.#options.failed('reading it', error)
+      return this.#options.gather(request)
+    }).finally(() => {
+      if (this.#begun.get(key) === reading) this.#begun.delete(key)
+    })
+    this.#waiting.set(key, reading)
+    return reading
+  }
+
+  /**
+   * Serves for all members at a port or a Unix socket, unless another one does. `bind` binds it, and rejects if that
+   * cannot be. Resolves to undefined if another member serves there; `gone` is then called when it does so no more.
+   */
+  async serve<T> (place: number | string, bind: () => Promise<T>, gone: () => void): Promise<T | undefined> {
+    // With a port that the operating system chooses, each member has its own.
+    if (place === 0) return bind()
+    // Who cannot have a turn finds out by the port itself whether another one has it.
+    const turn = this.#member && await this.#takeTurn()
+    try {
+      this.#serving = this.#member && await connectTo(announcementOf(this.#directory, place))
+      if (this.#serving !== undefined) {
+        this.#serving.resume().once('close', gone)
+        return undefined
+      }
+      const bound = await bindSoon(bind)
+      this.#place = place
+      if (turn !== undefined) await this.#announce(place).catch(this.#couldNotTell)
+      return bound
+    } finally {
+      await turn?.end()
+    }
+  }
+
+  async #takeTurn (): Promise<Turn | undefined> {
+    return takeTurn(this.#directory, servingMs).catch(error => {
+      this.#couldNotTell(error)
+      return undefined
+    })
+  }
+
+  readonly #couldNotTell = (error: Error): void => { this.#options.failed('telling that it serves', error) }
+
+  /** Tells the others that this member serves, in a turn. */
+  async #announce (place: number | string): Promise<void> {
+    const address = announcementOf(this.#directory, place)
+    if (await isHeld(address)) return
+    // The file at its address is not that of another one.
+    this.#announcement?.close()
+    await rm(address, { force: true, recursive: true })
+    this.#announcement = await Listener.open(address, closeIfAnythingComes)
+    if (this.#hasWithdrawn) this.#announcement.close()
+  }
+
+  /** Lets another member serve, for good. The port must not be bound any more. */
+  withdraw (): void {
+    this.#hasWithdrawn = true
+    this.#place = undefined
+    this.#announcement?.close()
+    this.#serving?.destroy()
+  }
+
+  /** Whether other members go on when this one leaves. */
+  async hasOthers (): Promise<boolean> {
+    if (this.#member === undefined) return false
+    return (await listHeld(this.#directory).catch(() => [])).length > 1
+  }
+
+  async leave (): Promise<void> {
+    this.#hasLeft = true
+    clearTimeout(this.#keepTimer)
+    await this.#joining
+    await this.#keeping
+    await this.#member?.leave()
+    this.#member = undefined
+    for (const neighbour of this.#neighbours.values()) neighbour.forget()
+  }
+
+  async #gatherAll (member: Member, request: GatherRequest): Promise<Gathered> {
+    const { slot: own } = member
+    const slots = [...new Set([...await this.#listSlots(), own])].sort((a, b) => a - b)
+    const parts = await Promise.all(slots.map(async slot => slot === own
+      ? { state: 'fresh', gathered: (await member.read(request)).gathered, ageSeconds: 0 } as const
+      : this.#part(slot, request)))
+    const known = parts.filter(part => part !== undefined)
+    const all = known.map(({ gathered }) => gathered)
+    const merging = mergeFamilies(all.map(({ families }) => families))
+    const { families, conflicts } = await inSlices(merging, this.#options.slices)
+    const failures = new Map(all.flatMap(({ failures }) => failures).map(failure => [failure.name, failure]))
+    const count = (state: Part['state']): number => known.filter(part => part.state === state).length
+    const facts = [
+      gauge(groupMetrics.members, ['state'], [['fresh'], ['stale'], ['gone']],
+        [count('fresh'), count('stale'), count('gone')]),
+      gauge(groupMetrics.age, [], [[]], [Math.max(0, ...known.map(({ ageSeconds }) => ageSeconds))]),
+      gauge(groupMetrics.conflicts, [], [[]], [conflicts.size]),
+      gauge(groupMetrics.unreadable, [], [[]], [parts.length - known.length])
+    ]
+    const { names } = request
+    return {
+      families: [...families, ...facts].filter(points => names === undefined || isAskedFor(points, names)),
+      failures: [...failures.values()],
+      leftOut: [...new Set(all.flatMap(({ leftOut }) => leftOut))]
+    }
+  }
+
+  async #listSlots (): Promise<number[]> {
+    try {
+      return await listSlots(this.#directory)
+    } catch (error) {
+      this.#options.failed('its directory', error as Error)
+      return []
+    }
+  }
+
+  #neighbour (slot: number): Neighbour {
+    const address = socketOf(this.#directory, slot)
+    const neighbour = this.#neighbours.get(slot) ?? new Neighbour(address, this.#options.slices, this.#labels)
+    this.#neighbours.set(slot, neighbour)
+    return neighbour
+  }
+
+  /** What the member of a slot says, or its file if it says nothing. Undefined: neither can be read. */
+  async #part (slot: number, request: GatherRequest): Promise<Part | undefined> {
+    const { slices, failed } = this.#options
+    let state: Part['state'] = 'gone'
+    try {
+      const gathered = await this.#neighbour(slot).ask(request)
+      if (gathered !== undefined) return { state: 'fresh', gathered, ageSeconds: 0 }
+    } catch (error) {
+      state = 'stale'
+      failed(`member ${slot}`, error as Error)
+    }
+    try {
+      const saved = await load(fileOf(this.#directory, slot), slices)
+      const { gathered, writtenMs } = saved ?? { gathered: nothing, writtenMs: Date.now() }
+      return state === 'stale'
+        ? { state, gathered, ageSeconds: Math.max(0, Date.now() - writtenMs) / 1000 }
+        : { state, gathered: { ...nothing, families: countsIn(gathered.families) }, ageSeconds: 0 }
+    } catch (error) {
+      failed(`file ${slot}`, error as Error)
+      return undefined
+    }
+  }
+}
+
+function gauge (
+  { type, name, help }: typeof groupMetrics[keyof typeof groupMetrics], labelNames: readonly string[],
+  labelSets: ReadonlyArray<readonly string[]>, values: readonly number[]
+): ValuePoints {
+  return {
+    type,
+    name,
+    help,
+    aggregator: 'sum',
+    unit: undefined,
+    labelNames,
+    labelSets,
+    sharedLabels: {},
+    startSeconds: undefined,
+    exemplars: [],
+    values: Float64Array.from(values)
+  }
+}
+
+/** Binds a port that another process is just letting go: that of one that was killed is not free at once. */
+async function bindSoon<T> (bind: () => Promise<T>, attempt = 1): Promise<T> {
+  try {
+    return await bind()
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || attempt === bindings) throw error
+    await pause(bindAgainMs, noSignal)
+    return bindSoon(bind, attempt + 1)
+  }
+}

@@ -1,0 +1,214 @@
+import type { Socket } from 'node:net'
+import { isAskedFor } from '../exposition/sample-names'
+import type { Gathered, Gatherer, GatherRequest, Points } from '../snapshot'
+import { inSlices, runAtOnce, type TimeSlices } from '../time-slices'
+import { clearTimeout, setTimeout, type Timer } from '../timers'
+import { answer } from './ask'
+import { encode, encodeInSteps } from './encoding'
+import { countsIn, labelled, mergeFamilies } from './families'
+import { load, save, saveAtOnce } from './slot-file'
+import { fileOf, leaveSlot, takeSlot, takeSlotAgain, type Slot } from './slots'
+
+/** How often counts are saved, in milliseconds. */
+const saveMs = 1000
+
+/** How long a metric may take that is read in order to be saved, in milliseconds. */
+const savedInMs = 500
+
+export interface MemberOptions {
+  readonly directory: string
+  /** Reads the metrics of this process. */
+  readonly gather: Gatherer
+  /** The names of the metrics that are saved once a second: of those that can be read without asking anybody else. */
+  readonly counts: () => Promise<ReadonlySet<string>>
+  /** Reads those of these metrics that can be read at once. Labels that all series of a metric share may be missing. */
+  readonly countsAtOnce: () => Iterable<Points>
+  readonly slices: TimeSlices
+  /** Called with each problem of the own file or the one that is carried on, and what it is about. */
+  readonly failed: (subject: string, error: Error) => void
+}
+
+/** What a member has counted, together with those who had its slot before, and its bytes. */
+export interface Reading {
+  readonly gathered: Gathered
+  readonly bytes: Buffer
+}
+
+/**
+ * A member of a group. It answers others who ask for what it has counted, and saves that in the file of its slot, so
+ * that the counts outlive it: before anybody sees them, once a second, and when it goes.
+ */
+export class Member {
+  readonly #options: MemberOptions
+  #slot: Slot
+  #file: string
+  /** What those had counted who had the slot before. */
+  readonly #carried: readonly Points[]
+  /** What was read last of each metric, by name. */
+  readonly #latest = new Map<string, Points>()
+  #saved: Buffer = Buffer.alloc(0)
+  #saving: Timer | undefined
+  /** Resolves when the reading is done that was begun last. */
+  #last: Promise<unknown> = Promise.resolve()
+  /** The readings that have not begun yet, by the names that are asked for. */
+  readonly #waiting = new Map<string, Promise<Reading>>()
+  #hasLeft = false
+
+  /** Joins the group of a directory. */
+  static async join (options: MemberOptions): Promise<Member> {
+    let joined: (member: Member) => void
+    const joining = new Promise<Member>(resolve => { joined = resolve })
+    const slot = await takeSlot(options.directory, async socket => (await joining).#answer(socket))
+    const member = new Member(options, slot, await carriedOn(options, slot))
+    joined!(member)
+    return member
+  }
+
+  private constructor (options: MemberOptions, slot: Slot, carried: readonly Points[]) {
+    this.#slot = slot
+    this.#options = options
+    this.#file = fileOf(options.directory, slot.number)
+    this.#carried = carried
+    this.#keepSaving()
+    process.on('exit', this.#saveAtExit)
+  }
+
+  get slot (): number {
+    return this.#slot.number
+  }
+
+  /** Whether others find this member. */
+  async isThere (): Promise<boolean> {
+    return this.#slot.listener.isThere()
+  }
+
+  /**
+   * Comes back into a directory in which others do not find this member any more. Resolves to whether it has: if
+   * another process carries on what it has counted, it is in the group no more.
+   */
+  async comeBack (): Promise<boolean> {
+    const slot = await takeSlotAgain(this.#options.directory, this.#slot, socket => this.#answer(socket))
+    if (slot === undefined) {
+      this.#stop()
+      return false
+    }
+    this.#slot = slot
+    this.#file = fileOf(this.#options.directory, slot.number)
+    this.#saved = Buffer.alloc(0)
+    return true
+  }
+
+  #answer (socket: Socket): void {
+    answer(socket, async request => (await this.read(request)).bytes)
+  }
+
+  /**
+   * Reads metrics, and saves them. All who ask for the same before a reading begins share it; readings follow one
+   * another, so that what is saved is never older than what somebody has seen.
+   */
+  async read (request: GatherRequest): Promise<Reading> {
+    const key = JSON.stringify(request.names && [...request.names])
+    let reading = this.#waiting.get(key)
+    if (reading === undefined) {
+      reading = this.#inTurn(() => {
+        this.#waiting.delete(key)
+        return this.#read(request)
+      })
+      this.#waiting.set(key, reading)
+    }
+    return reading
+  }
+
+  /** Leaves the group. What was counted is saved before. */
+  async leave (): Promise<void> {
+    this.#stop()
+    await this.#inTurn(() => this.#saveCounts()).catch(error => this.#options.failed('save', error))
+    await leaveSlot(this.#options.directory, this.#slot).catch(error => this.#options.failed('leave', error))
+  }
+
+  #stop (): void {
+    this.#hasLeft = true
+    clearTimeout(this.#saving)
+    process.off('exit', this.#saveAtExit)
+  }
+
+  async #inTurn<T> (work: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(work)
+    this.#last = done.catch(() => {})
+    return done
+  }
+
+  async #read (request: GatherRequest): Promise<Reading> {
+    const { slices } = this.#options
+    const { names } = request
+    const { families, failures, leftOut } = await this.#options.gather(request)
+    // What is not there any more, when all is asked for, is forgotten.
+    if (names === undefined) this.#latest.clear()
+    for (const points of families) this.#latest.set(points.name, points)
+    const all = { families: await inSlices(this.#merged(), slices), failures, leftOut }
+    const bytes = await inSlices(encodeInSteps(all), slices)
+    await this.#save(bytes)
+    if (names === undefined) return { gathered: all, bytes }
+    const gathered = { ...all, families: all.families.filter(points => isAskedFor(points, names)) }
+    return { gathered, bytes: await inSlices(encodeInSteps(gathered), slices) }
+  }
+
+  async #saveCounts (): Promise<void> {
+    const { slices, gather, counts } = this.#options
+    const { families } = await gather({ names: await counts(), timeoutMs: savedInMs })
+    for (const points of families) this.#latest.set(points.name, points)
+    const merged = await inSlices(this.#merged(), slices)
+    const bytes = await inSlices(encodeInSteps({ families: merged, failures: [], leftOut: [] }), slices)
+    if (!bytes.equals(this.#saved)) await this.#save(bytes)
+  }
+
+  #note (points: Points): void {
+    const { sharedLabels } = this.#latest.get(points.name) ?? points
+    this.#latest.set(points.name, { ...points, sharedLabels })
+  }
+
+  * #merged (): Generator<undefined, readonly Points[]> {
+    const own = labelled([...this.#latest.values()], this.slot)
+    return (yield * mergeFamilies([own, this.#carried])).families
+  }
+
+  async #save (bytes: Buffer): Promise<void> {
+    try {
+      await save(this.#file, bytes)
+      this.#saved = bytes
+    } catch (error) {
+      this.#options.failed('save', error as Error)
+    }
+  }
+
+  #keepSaving (): void {
+    this.#saving = setTimeout(() => {
+      this.#inTurn(() => this.#saveCounts())
+        .catch(error => this.#options.failed('save', error))
+        .then(() => { if (!this.#hasLeft) this.#keepSaving() })
+    }, saveMs).unref()
+  }
+
+  /** A process that ends without leaving has no time to ask anybody. */
+  readonly #saveAtExit = (): void => {
+    try {
+      for (const points of this.#options.countsAtOnce()) this.#note(points)
+      saveAtOnce(this.#file, encode({ families: runAtOnce(this.#merged()), failures: [], leftOut: [] }))
+    } catch (error) {
+      this.#options.failed('save', error as Error)
+    }
+  }
+}
+
+/** What the holders of a slot have counted until now. */
+async function carriedOn (
+  { directory, slices, failed }: MemberOptions, { number, isFirst }: Slot
+): Promise<readonly Points[]> {
+  if (isFirst) return []
+  try {
+    return countsIn((await load(fileOf(directory, number), slices))?.gathered.families ?? [])
+  } catch (error) {
+    failed(`file of ${number}`, error as Error)
+    return []
+  }
+}

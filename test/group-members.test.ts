@@ -1,0 +1,588 @@
+import syncFs, {
+  existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync
+} from 'node:fs'
+import { connect, type Socket } from 'node:net'
+import fs from 'node:fs/promises'
+import os from 'node:os'
+import path from 'node:path'
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import t, { type Test } from 'tap'
+import latency from '../lib'
+import { createWarnOnce, guardLog } from '../lib/errors'
+import { OwnRegistry } from '../lib/gather/own-registry'
+import { createGatherer } from '../lib/gather/registries'
+import { Group } from '../lib/group/group'
+import { identify } from '../lib/group/identity'
+import { Listener } from '../lib/group/sockets'
+import type { Gathered, ValuePoints } from '../lib/snapshot'
+import { TimeSlices } from '../lib/time-slices'
+import {
+  anyPort, createApplication, createListening, listen, lookLikeWorker, scrape, warningOf
+} from './helpers/application'
+import { createFolder } from './helpers/folder'
+import { until } from './helpers/until'
+
+/** What keeps the process alive, which members of a group do not. */
+const alive = setInterval(() => {}, 1000)
+t.teardown(() => clearInterval(alive))
+
+interface Joined {
+  readonly group: Group
+  readonly registry: Registry
+  readonly counter: Counter
+  readonly problems: string[]
+}
+
+/** A member with a counter. */
+async function join (t: Test, directory: string, open = async (): Promise<void> => {}): Promise<Joined> {
+  const registry = new Registry()
+  const slices = new TimeSlices()
+  const problems: string[] = []
+  const group = new Group({
+    open: async () => {
+      await open()
+      mkdirSync(directory, { recursive: true })
+      return directory
+    },
+    gather: createGatherer({
+      registries: [registry],
+      leases: [],
+      scrapeRegistry: new OwnRegistry(),
+      processRegistry: undefined,
+      slices,
+      warnOnce: createWarnOnce(guardLog({ log: {} as never }))
+    }),
+    slices,
+    counts: async () => new Set(['c_total']),
+    countsAtOnce: () => [],
+    isReady: () => true,
+    failed: (subject, error) => problems.push(`${subject}: ${error.message}`)
+  })
+  await group.join()
+  t.teardown(() => group.leave())
+  const counter = new Counter({ name: 'c_total', help: 'h', registers: [registry], labelNames: ['a'] })
+  return { group, registry, problems, counter }
+}
+
+async function read ({ group }: Joined): Promise<Gathered> {
+  return group.gather({ names: undefined, timeoutMs: 10_000 })
+}
+
+/** The value of each series, by its labels in the order of their names. */
+function valuesOf ({ families }: Gathered, name: string): Record<string, number> {
+  const points = families.find(points => points.name === name) as ValuePoints | undefined
+  return Object.fromEntries(points?.labelSets.map((labelSet, series) =>
+    [[...labelSet, ...Object.values(points.sharedLabels)].join(), points.values[series]!]) ?? [])
+}
+
+function members (gathered: Gathered): number[] {
+  return Object.values(valuesOf(gathered, 'fastify_latency_group_members'))
+}
+
+t.test('each member tells what all have counted, and gauges become one as their aggregators say', async t => {
+  const directory = createFolder(t)
+  const [a, b, c] = [await join(t, directory), await join(t, directory), await join(t, directory)]
+  t.same([a, b, c].map(({ group }) => group.slot), [0, 1, 2])
+  ;[a, b, c].forEach(({ counter, registry }, index) => {
+    const registers = [registry]
+    counter.inc({ a: 'all' }, index + 1)
+    counter.inc({ a: `own${index}` })
+    counter.inc({ a: 'fractions' }, [0.1, 0.1, 0.4][index]!)
+    new Gauge({ name: 'sum', help: 'h', registers }).set(index)
+    new Gauge({ name: 'max', help: 'h', registers, aggregator: 'max' }).set(index)
+    new Gauge({ name: 'process_open_fds', help: 'h', registers }).set(10 + index)
+    new Histogram({ name: 'h', help: 'h', registers, buckets: [1] }).observe(index)
+  })
+  for (const member of [a, b, c]) {
+    const gathered = await read(member)
+    // Added up in another order, the fractions have another sum, and a count would fall when another member serves.
+    t.same(valuesOf(gathered, 'c_total'), { all: 6, fractions: 0.1 + 0.1 + 0.4, own0: 1, own1: 1, own2: 1 })
+    t.same(valuesOf(gathered, 'sum'), { '': 3 })
+    t.same(valuesOf(gathered, 'max'), { '': 2 })
+    t.same(valuesOf(gathered, 'process_open_fds'), { 0: 10, 1: 11, 2: 12 })
+    t.match(gathered.families.find(({ name }) => name === 'h'), { counts: Float64Array.of(2, 1) })
+    t.same(members(gathered), [3, 0, 0])
+    t.same(member.problems, [])
+  }
+  const { families } = await a.group.gather({ names: new Set(['c_total']), timeoutMs: 10_000 })
+  t.same(families.map(({ name }) => name), ['c_total'])
+})
+
+t.test('what a member has counted outlives it, and is carried on by the next in its slot', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  b.counter.inc({ a: 'x' }, 5)
+  new Gauge({ name: 'g', help: 'h', registers: [b.registry] }).set(1)
+  t.same(valuesOf(await read(a), 'g'), { '': 1 })
+  await b.group.leave()
+  const gone = await read(a)
+  t.same(valuesOf(gone, 'c_total'), { x: 5 })
+  t.same(valuesOf(gone, 'g'), {}, 'it is no more')
+  t.same(members(gone), [1, 0, 1])
+
+  const c = await join(t, directory)
+  t.equal(c.group.slot, 1)
+  t.same(valuesOf(await read(a), 'c_total'), { x: 5 })
+  c.counter.inc({ a: 'x' }, 2)
+  a.counter.inc({ a: 'x' })
+  for (const member of [a, c]) t.same(valuesOf(await read(member), 'c_total'), { x: 8 })
+  t.same(members(await read(c)), [2, 0, 0])
+  t.same([...a.problems, ...b.problems, ...c.problems], [])
+})
+
+t.test('when all have left, nothing is left of the group, and the next one begins at zero', async t => {
+  const directory = createFolder(t)
+  for (let times = 0; times < 3; times++) {
+    mkdirSync(directory, { recursive: true })
+    const [a, b] = [await join(t, directory), await join(t, directory)]
+    t.same(valuesOf(await read(a), 'c_total'), {})
+    a.counter.inc({ a: 'x' })
+    t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
+    await Promise.all([a.group.leave(), b.group.leave()])
+    t.notOk(existsSync(directory))
+  }
+})
+
+t.test('counts are saved within some time even if nobody asks for them', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  b.counter.inc({ a: 'x' })
+  await until('a file', () => existsSync(path.join(directory, '1.points')))
+  rmSync(path.join(directory, '1.sock'))
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1 }, 'b cannot be asked')
+})
+
+t.test('files that are none, and answers that are none, are left out and counted, and said', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  b.counter.inc({ a: 'x' })
+  await read(a)
+  const inPlaceOf = async (slot: number, prepare: (file: string) => void): Promise<void> => {
+    const file = path.join(directory, `${slot}.points`)
+    rmSync(file, { force: true, recursive: true })
+    prepare(file)
+    const gathered = await read(a)
+    t.same(valuesOf(gathered, 'c_total'), { x: 1 })
+    t.same(valuesOf(gathered, 'fastify_latency_group_unreadable'), { '': 1 })
+    t.equal(a.problems.length, 1, a.problems.splice(0).join())
+    rmSync(file, { force: true, recursive: true })
+  }
+  await inPlaceOf(2, file => writeFileSync(file, ''))
+  await inPlaceOf(2, file => writeFileSync(file, 'x'.repeat(1000)))
+  await inPlaceOf(2, file => mkdirSync(file))
+  await inPlaceOf(2, file => symlinkSync(path.join(directory, '1.points'), file))
+  await inPlaceOf(2, file => symlinkSync('/dev/zero', file))
+  await inPlaceOf(2, file => {
+    writeFileSync(file, '')
+    truncateSync(file, 1e9)
+  })
+
+  const answers: Array<[what: string, answer: (socket: Socket) => void]> = [
+    ['nothing', () => {}],
+    ['garbage', socket => { socket.write('x'.repeat(1000)) }],
+    ['a head that never ends', socket => { socket.write('\u0001latency1') }],
+    ['a gigabyte', socket => { socket.write(Buffer.concat([Buffer.from('\u0001latency1'), Buffer.alloc(8, 0xff)])) }]
+  ]
+  for (const [what, answer] of answers) {
+    const rogue = await Listener.open(path.join(directory, '7.sock'), answer)
+    const gathered = await a.group.gather({ names: undefined, timeoutMs: 600 })
+    t.same(valuesOf(gathered, 'c_total'), { x: 1 })
+    t.same(members(gathered), [2, 1, 0], what)
+    t.match(a.problems.splice(0), [/^member 7: /], a.problems.join())
+    rogue.close()
+  }
+  const rogue = await Listener.open(path.join(directory, '7.sock'), socket => socket.destroy())
+  t.same(members(await read(a)), [2, 0, 1], 'one that hangs up has gone')
+  rogue.close()
+})
+
+t.test('who hangs is waited for once, and asked again when it shows something', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  const connections: Socket[] = []
+  const rogue = await Listener.open(path.join(directory, '7.sock'), socket => { connections.push(socket.resume()) })
+  t.teardown(() => rogue.close())
+  const staleIn = async (names?: Set<string>): Promise<number> => {
+    const start = performance.now()
+    const gathered = await a.group.gather({ names, timeoutMs: 10_000 })
+    if (names === undefined) t.same(members(gathered), [1, 1, 0])
+    return performance.now() - start
+  }
+  const start = performance.now()
+  await Promise.all([
+    staleIn(), staleIn(new Set(['c_total'])), new Promise(resolve => setImmediate(resolve)).then(async () => staleIn())
+  ])
+  t.ok(performance.now() - start > 490)
+  t.equal(connections.length, 2, 'one for each set of names')
+  for (let times = 0; times < 5; times++) t.ok(await staleIn() < 400)
+  await until('one connection to go', () => connections.filter(({ destroyed }) => !destroyed).length === 1)
+  connections.find(({ destroyed }) => !destroyed)!.write('\u0001')
+  await until('it to be asked again', async () => {
+    await staleIn()
+    return connections.length > 2
+  })
+  t.match(a.problems, [/^member 7: it has shown nothing for 500 ms/])
+})
+
+t.test('a member is not taken for one that hangs because whoever asks was busy', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  const other = await Listener.open(path.join(directory, '7.sock'), socket => {
+    socket.once('data', () => {
+      socket.write('\u0001')
+      for (const end = performance.now() + 600; performance.now() < end;);
+      setTimeout(() => socket.destroy(), 10)
+    })
+  })
+  t.teardown(() => other.close())
+  t.same(members(await read(a)), [1, 0, 1], 'it has gone')
+  t.same(a.problems, [])
+})
+
+t.test('a port that is not free at once is tried again', async t => {
+  const { group } = await join(t, createFolder(t))
+  let attempts = 0
+  const taken = Object.assign(new Error('taken'), { code: 'EADDRINUSE' })
+  const bind = async (): Promise<string> => {
+    if (++attempts < 3) throw taken
+    return 'bound'
+  }
+  t.equal(await group.serve('here', bind, () => {}), 'bound')
+  t.equal(attempts, 3)
+  await t.rejects(group.serve('there', async () => { throw taken }, () => {}), { message: 'taken' })
+})
+
+t.test('who shows again and again that it works is waited for, but not longer than metrics may take', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  const rogue = await Listener.open(path.join(directory, '7.sock'), socket => {
+    const timer = setInterval(() => socket.write('\u0001\u0001'), 50)
+    socket.once('close', () => clearInterval(timer))
+  })
+  t.teardown(() => rogue.close())
+  await a.group.gather({ names: undefined, timeoutMs: 300 })
+  t.match(a.problems, [/^member 7: it was not done in 300 ms/])
+})
+
+t.test('where nothing can be saved, a member answers nevertheless, and says so', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  mkdirSync(path.join(directory, '1.points'))
+  b.counter.inc({ a: 'x' })
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
+  t.match(b.problems, [/^save: EISDIR/])
+  rmSync(directory, { recursive: true })
+  t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
+  t.match(b.problems, [/^save: EISDIR/, /^its directory: ENOENT/, /^save: ENOENT/])
+})
+
+t.test('members whose directory or socket is removed come back with what they have counted', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  a.counter.inc({ a: 'x' })
+  b.counter.inc({ a: 'x' }, 2)
+  t.equal(await a.group.serve('here', async () => 'bound', () => {}), 'bound')
+  const isWhole = async (): Promise<boolean> =>
+    members(await read(a)).join() === '2,0,0' && members(await read(b)).join() === '2,0,0'
+  await read(b)
+  rmSync(path.join(directory, '1.sock'))
+  t.same(members(await read(a)), [1, 0, 1])
+  await until('it to come back', isWhole)
+  rmSync(directory, { recursive: true })
+  await until('all to come back', isWhole)
+  for (const member of [a, b]) t.same(valuesOf(await read(member), 'c_total'), { x: 3 })
+  t.same([a, b].map(({ group }) => group.slot), [0, 1])
+  const told = async (): Promise<boolean> => await b.group.serve('here', async () => 'too', () => {}) === undefined
+  await until('b to find that a serves', told)
+  rmSync(path.join(directory, '0.points'))
+  a.counter.inc({ a: 'x' })
+  await until('a to be saved again', () => existsSync(path.join(directory, '0.points')))
+  for (const { problems } of [a, b]) t.ok(problems.includes('its directory: the socket of this process was removed'))
+})
+
+t.test('a member whose slot another one has taken has another one, or goes on alone', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  a.counter.inc({ a: 'x' })
+  await read(a)
+  rmSync(directory, { recursive: true })
+  mkdirSync(directory)
+  const other = await Listener.open(path.join(directory, '0.sock'), socket => socket.destroy())
+  await until('another slot', () => a.group.slot === 2 || a.group.slot === 1)
+  await until('both', async () => members(await read(a)).join() === '2,0,1')
+  t.same([a, b].map(({ group }) => group.slot).sort(), [1, 2])
+  t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
+  other.close()
+
+  rmSync(path.join(directory, `${a.group.slot}.sock`))
+  const next = await Listener.open(path.join(directory, `${a.group.slot}.sock`), socket => socket.destroy())
+  await until('a to be alone', () => a.group.slot === undefined)
+  t.equal(a.problems.at(-1), 'the slot: another process has taken it')
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
+  t.same(members(await read(a)), [])
+  t.notOk(await a.group.hasOthers())
+  next.close()
+})
+
+t.test('a member that cannot join serves alone, and joins and is found when it can', async t => {
+  const directory = path.join(createFolder(t), 'later')
+  let isAllowed = false
+  const a = await join(t, directory, async () => { if (!isAllowed) throw new Error('permission denied') })
+  a.counter.inc({ a: 'x' })
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
+  t.equal(await a.group.serve('here', async () => 'bound', () => {}), 'bound')
+  t.same(a.problems, ['joining it: permission denied'])
+  isAllowed = true
+  const b = await join(t, directory)
+  await until('it to join', async () => members(await read(b)).join() === '2,0,0')
+  t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
+  await until('b to find that a serves', async () =>
+    await b.group.serve('here', async () => 'too', () => {}) === undefined)
+})
+
+t.test('on a full disk members go on, say so once, and save again when there is room', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  const full = async (): Promise<never> => { throw new Error('ENOSPC: no space left') }
+  const { open, symlink } = fs
+  const restore = (): void => { Object.assign(fs, { open, symlink }) }
+  t.teardown(restore)
+  Object.assign(fs, { open: full, symlink: full })
+  b.counter.inc({ a: 'x' })
+  for (let times = 0; times < 3; times++) t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
+  t.equal(await a.group.serve('here', async () => 'bound', () => {}), 'bound')
+  t.same([...new Set(a.problems)], ['save: ENOSPC: no space left', 'telling that it serves: ENOSPC: no space left'])
+  restore()
+  await until('b to be saved', () => existsSync(path.join(directory, '1.points')))
+  await until('b to find that a serves', async () =>
+    await b.group.serve('here', async () => 'too', () => {}) === undefined)
+})
+
+t.test('of two definitions, that of the member with the lowest slot wins, whoever is asked', async t => {
+  const directory = createFolder(t)
+  const [a, b, c] = [await join(t, directory), await join(t, directory), await join(t, directory)]
+  const define = ({ registry }: Joined, buckets: number[]): void =>
+    new Histogram({ name: 'h', help: 'h', registers: [registry], buckets }).observe(1)
+  define(a, [1])
+  define(b, [1, 2])
+  new Gauge({ name: 'h_count', help: 'h', registers: [c.registry] }).set(1)
+  for (const member of [a, b, c]) {
+    const gathered = await read(member)
+    t.match(gathered.families.filter(({ name }) => name.startsWith('h')), [{ type: 'histogram', upperBounds: [1] }])
+    t.same(valuesOf(gathered, 'fastify_latency_group_conflicts'), { '': 2 })
+  }
+})
+
+t.test('an application whose group cannot be joined serves alone, and says why', async t => {
+  t.intercept(os, 'tmpdir', { value: () => '/nowhere' })
+  const warning = warningOf(async () => {
+    const { app } = await createListening(t, { server: { ...anyPort, group: 'x' } })
+    t.equal((await scrape(app.latency.url)).value('http_request_duration_seconds_count'), undefined)
+    t.notOk((await scrape(app.latency.url)).families.has('fastify_latency_group_members'))
+  })
+  t.match(await warning, { code: 'FST_LATENCY_ERR_GROUP_DIRECTORY', message: /"\/nowhere": ENOENT/ })
+})
+
+t.test('an application on Windows that names a group serves alone, and says so once', async t => {
+  t.intercept(process, 'platform', { value: 'win32' })
+  const folder = createFolder(t)
+  t.intercept(os, 'tmpdir', { value: () => folder })
+  const lines: string[] = []
+  const app = createApplication(t, { logger: { stream: { write: (line: string) => lines.push(line) } } })
+  await app.register(latency, { server: { ...anyPort, group: 'x' }, processMetrics: false })
+  await listen(app)
+  t.notOk((await scrape(app.latency.url)).families.has('fastify_latency_group_members'))
+  t.equal(lines.filter(line => line.includes('Groups need Unix sockets')).length, 1)
+  t.same(readdirSync(folder), [])
+})
+
+t.test('applications of one process that name a group are scraped as one, and say what they cannot read', async t => {
+  const folder = createFolder(t)
+  t.intercept(os, 'tmpdir', { value: () => folder })
+  const options = { labels: {}, server: { ...anyPort, group: 'x' } }
+  const [a, b] = [await createListening(t, options), await createListening(t, options)]
+  for (const { address } of [a, b]) await fetch(address)
+  for (const { app } of [a, b]) {
+    t.equal((await scrape(app.latency.url)).value('http_request_duration_seconds_count'), 2)
+    t.equal((await scrape(`${app.latency.url}?name[]=fastify_latency_group_members`)).families.size, 1)
+    t.match(await (await fetch(new URL('/live', app.latency.url!))).text(), 'Several processes answer as one')
+  }
+  const [ofUser] = readdirSync(folder)
+  const [ofGroup] = readdirSync(path.join(folder, ofUser!))
+  writeFileSync(path.join(folder, ofUser!, ofGroup!, '5.points'), 'x')
+  const warning = await warningOf(async () => scrape(a.app.latency.url))
+  t.match(warning, { code: 'FST_LATENCY_ERR_GROUP_FAILED', message: /\(file 5\): it is/ })
+})
+
+t.test('a group is ready while any of its members is', async t => {
+  const folder = createFolder(t)
+  t.intercept(os, 'tmpdir', { value: () => folder })
+  const options = { server: { ...anyPort, group: 'x' }, processMetrics: false }
+  const idle = createApplication(t)
+  await idle.register(latency, options)
+  await idle.ready()
+  const readyz = new URL('/readyz', await idle.latency.start())
+  t.equal((await fetch(readyz)).status, 503)
+  const { app } = await createListening(t, options)
+  t.equal((await fetch(readyz)).status, 200)
+  await app.close()
+  t.equal((await fetch(readyz)).status, 503)
+})
+
+t.test('what killed groups have left is removed by whoever comes to another one', async t => {
+  const folder = createFolder(t)
+  const make = (name: string, seconds: number): string => {
+    const directory = path.join(folder, name)
+    mkdirSync(directory)
+    for (const file of ['0.sock', '0.points', '0.points.next', '8000.port', '00000000.turn']) {
+      writeFileSync(path.join(directory, file), '')
+    }
+    symlinkSync('00000000.turn', path.join(directory, 'turn-3'))
+    const time = Date.now() / 1000 - seconds
+    utimesSync(directory, time, time)
+    return directory
+  }
+  const alive = make('alive', 100)
+  rmSync(path.join(alive, '0.sock'))
+  const listener = await Listener.open(path.join(alive, '0.sock'), () => {})
+  utimesSync(alive, 1, 1)
+  make('old', 100)
+  make('young', 10)
+  const own = path.join(folder, 'own')
+  mkdirSync(own)
+  const { problems } = await join(t, own)
+  await until('the old one to go', () => readdirSync(folder).sort().join() === 'alive,own,young')
+  await until('the turn to end', () => !readdirSync(alive).some(name => name.includes('turn')))
+  t.same(readdirSync(alive).sort(), ['0.points', '0.points.next', '0.sock', '8000.port'])
+  t.same(problems, [])
+  listener.close()
+})
+
+t.test('a member that is asked nonsense hangs up, and answers others', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  const send = (question: string): Socket => {
+    const socket = connect(path.join(directory, '1.sock'))
+    socket.on('error', () => {}).resume().write(question)
+    return socket
+  }
+  for (const question of ['x\n', 'null\n', 'x'.repeat(70_000)]) {
+    const socket = send(question)
+    await new Promise(resolve => socket.once('close', resolve))
+  }
+  await a.group.serve('here', async () => 'bound', () => {})
+  const announcement = readdirSync(directory).find(name => name.endsWith('.port'))!
+  const talkative = connect(path.join(directory, announcement))
+  talkative.on('error', () => {}).resume().write('x'.repeat(1e6))
+  await new Promise(resolve => talkative.once('close', resolve))
+  const slow = send('{"timeoutMs"')
+  // By the time that this one is answered, the member has read the beginning of the other.
+  await read(a)
+  slow.write(':1}\n')
+  await new Promise(resolve => slow.once('data', resolve))
+  b.counter.inc({ a: 'x' })
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
+  const [c, g] = await Promise.all(['c_total', 'g'].map(async name =>
+    a.group.gather({ names: new Set([name]), timeoutMs: 10_000 })))
+  t.same([c, g].map(({ families }) => families.map(({ name }) => name)), [['c_total'], []])
+  t.same([...a.problems, ...b.problems], [])
+})
+
+t.test('what the member before has left is not carried on if it cannot be read', async t => {
+  const directory = createFolder(t)
+  await join(t, directory)
+  writeFileSync(path.join(directory, '1.points'), 'x')
+  const b = await join(t, directory)
+  t.match(b.problems, [/^file of 1: it is/])
+})
+
+t.test('who comes while the last member removes the directory makes it again', async t => {
+  const directory = createFolder(t)
+  const options = {
+    gather: async () => ({ families: [], failures: [], leftOut: [] }),
+    slices: new TimeSlices(),
+    counts: async () => new Set<string>(),
+    countsAtOnce: () => [],
+    isReady: () => true
+  }
+  const problems: string[] = []
+  const failed = (subject: string, error: Error): void => { problems.push(`${subject}: ${error.message}`) }
+  let opened = 0
+  const open = async (): Promise<string> => opened++ === 0 ? path.join(directory, 'gone') : directory
+  const group = new Group({ ...options, open, failed })
+  await group.join()
+  t.equal(group.slot, 0)
+  await group.leave()
+  t.same(problems, [])
+  const never = new Group({ ...options, open: async () => path.join(directory, 'gone'), failed })
+  await never.join()
+  t.equal(never.slot, undefined)
+  t.match(problems, [/^joining it: ENOENT/])
+  t.notOk(await never.hasOthers())
+  await never.leave()
+})
+
+t.test('what fails in a member is said, and costs nobody else', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  const huge = { families: [{ get name () { throw new Error('no') } }], failures: [], leftOut: [] }
+  const problems: string[] = []
+  const broken = new Group({
+    open: async () => directory,
+    gather: async () => huge as never,
+    slices: new TimeSlices(),
+    counts: async () => new Set(),
+    countsAtOnce: () => { throw new Error('not now') },
+    isReady: () => true,
+    failed: (subject, error) => problems.push(`${subject}: ${error.message}`)
+  })
+  await broken.join()
+  t.same(members(await read(a)), [2, 0, 1], 'it hangs up')
+  t.equal(await broken.gather({ names: undefined, timeoutMs: 100 }), huge)
+  t.match(problems.splice(0), ['reading it: no'])
+  process.listeners('exit').at(-1)!(0)
+  t.match(problems.splice(0), ['save: not now'])
+  await until('a save', () => problems.includes('save: no'))
+  await broken.leave()
+  t.same([...a.problems, ...b.problems], [])
+})
+
+t.test('a group is by itself where processes or threads share a port, and by name elsewhere', async t => {
+  const server = { group: undefined, host: undefined, port: 8000, socket: undefined }
+  t.equal(identify(server), undefined)
+  t.equal(identify({ ...server, group: false }), undefined)
+  const named = identify({ ...server, group: 'x' })
+  t.equal(identify({ ...server, group: 'x', host: '::1', port: 0 }), named)
+  t.not(identify({ ...server, group: 'y' }), named)
+  lookLikeWorker(t)
+  const worker = identify(server)
+  t.type(worker, 'string')
+  t.equal(identify({ ...server, port: 0 }), undefined, 'each has a port of its own')
+  t.equal(identify({ ...server, group: false }), undefined)
+  t.not(identify({ ...server, port: 8001 }), worker)
+  t.not(identify({ ...server, host: '::1' }), worker)
+  const onSocket = identify({ ...server, port: undefined, socket: '/run/x.sock' })
+  t.type(onSocket, 'string')
+  t.not(onSocket, worker)
+  t.not(identify({ ...server, port: undefined, socket: '/run/y.sock' }), onSocket)
+  await t.test('containers whose processes have the same numbers are several groups', async t => {
+    const identities = ['pid:[1]', 'pid:[2]'].map(namespace => {
+      t.intercept(syncFs, 'readlinkSync', { value: () => namespace })
+      return identify(server)
+    })
+    t.not(identities[0], identities[1])
+    t.intercept(syncFs, 'readlinkSync', { value: () => { throw new Error('there is no such file') } })
+    t.type(identify(server), 'string')
+  })
+  const { env } = process
+  t.teardown(() => { process.env = env })
+  process.env = { ...env, pm_id: '1', name: 'shop' }
+  const shop = identify(server)
+  t.not(shop, worker)
+  process.env = { ...env, pm_id: '2', name: 'shop' }
+  t.equal(identify(server), shop)
+  process.env = { ...env, pm_id: '2', name: 'other' }
+  t.not(identify(server), shop)
+  process.env = { ...env, pm_id: '2', name: 'shop', namespace: 'other' }
+  t.not(identify(server), shop)
+})
