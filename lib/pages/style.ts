@@ -135,10 +135,11 @@ input[type=search] { font: inherit; color: inherit; background: var(--page); bor
 table, thead, tbody { display: block; min-width: fit-content; }
 table { font-variant-numeric: tabular-nums; }
 tr { display: grid; grid-template-columns: var(--columns); }
-tbody tr { border-top: 1px solid var(--line); content-visibility: auto; contain-intrinsic-size: auto 2.6rem; }
-th, td { padding: .3rem .5rem; text-align: right; white-space: nowrap; }
+tbody tr { border-top: 1px solid var(--line); }
+tbody tr:nth-child(n+101) { content-visibility: auto; contain-intrinsic-size: auto 2.6rem; }
+th, td { padding: .3rem .4rem; text-align: right; white-space: nowrap; }
 thead th { padding: .1rem 0; color: var(--muted); font-weight: 400; }
-thead button { border: 0; background: none; padding: .1rem .5rem; min-height: 1.8rem; white-space: nowrap; }
+thead button { border: 0; background: none; padding: .1rem .4rem; min-height: 1.8rem; white-space: nowrap; }
 thead button:hover { text-decoration: underline; }
 thead [aria-sort] button { color: var(--text); font-weight: 600; }
 thead [aria-sort=ascending] button::after { content: " ↑"; }
@@ -154,7 +155,7 @@ tbody tr:hover, tbody tr.chosen { background: var(--page); }
 tbody tr.chosen th { box-shadow: inset .25rem 0 var(--rate); }
 tbody button { all: unset; cursor: pointer; }
 tbody button:focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
-td small { min-height: 0; font-size: .75rem; overflow: visible; white-space: normal; }
+td small { min-height: 0; font-size: .7rem; overflow: visible; white-space: normal; }
 tbody tr.idle { color: var(--muted); }
 [data-alarm="4"] { color: var(--status-4); font-weight: 600; }
 [data-alarm="5"] { color: var(--status-5); font-weight: 600; }
@@ -209,7 +210,8 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
   input[type=search] { width: 9rem; }
   #routes thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   #routes, #routes thead, #routes tbody { min-width: 0; }
-  #routes tbody tr { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .2rem .4rem; padding: .5rem .75rem; contain-intrinsic-size: auto 8rem; }
+  #routes tbody tr { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .2rem .4rem; padding: .5rem .75rem; }
+  #routes tbody tr:nth-child(n+101) { contain-intrinsic-size: auto 8rem; }
   #routes tbody tr.chosen { box-shadow: inset .25rem 0 var(--rate); }
   tbody tr.chosen th { box-shadow: none; }
   #routes th, #routes td { padding: 0; text-align: left; min-width: 0; }

@@ -212,12 +212,12 @@ t.test('it fits a phone, and follows light and dark', { skip }, async t => {
 })
 
 t.test('it fits every window, and 60 routes with long names', { skip }, async t => {
-  const { app } = await startApplication(t, {}, app => {
+  const { app } = await startApplication(t, { busyTime: true }, app => {
     for (let index = 0; index < 60; index++) app.get(`/organizations/:organization/bills-${index}/:id`, async () => 'x')
   })
   for (let index = 0; index < 60; index++) await app.inject(`/organizations/acme/bills-${index}/1`)
   const browser = await startBrowser(t)
-  for (const width of [390, 768, 1024, 1440, 2560]) {
+  for (const width of [390, 768, 1024, 1280, 1440, 2560]) {
     const { page } = await openPage(browser, `${live(app.latency.url!)}#window=start`, {
       viewport: { width, height: 900 }
     })
@@ -229,6 +229,13 @@ t.test('it fits every window, and 60 routes with long names', { skip }, async t 
     const cutOff = await page.evaluate(`[...document.querySelectorAll('#routes tbody th button, dt, dt span')]
       .filter(one => one.clientWidth > 0 && one.scrollWidth > one.clientWidth + 1).map(one => one.innerText)`)
     t.same(cutOff, [], String(width))
+    // From here on, every column is seen.
+    const hidden = await page.locator('.scroll').evaluate(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)
+    if (width >= 1280) t.equal(hidden, 0, String(width))
+    // A picture of all of the page, or a printed one, has the rows that are not on the screen.
+    const visibility = await page.locator('#routes tbody tr').last().evaluate(row =>
+      row.ownerDocument.defaultView!.getComputedStyle(row).contentVisibility)
+    t.equal(visibility, 'visible')
     await page.close()
   }
 })
