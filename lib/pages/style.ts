@@ -35,6 +35,7 @@ select, button { font: inherit; color: inherit; background: var(--panel); border
 button { cursor: pointer; }
 select { max-width: 100%; font-family: ui-monospace, monospace; }
 #state { flex: 1; color: var(--muted); }
+#clock { color: var(--muted); font-variant-numeric: tabular-nums; white-space: nowrap; }
 #state::before { content: ""; display: inline-block; width: .55rem; height: .55rem; margin-right: .45rem; border-radius: 50%; background: var(--muted); }
 #state[data-state=live]::before { background: var(--p50); }
 #state[data-state=busy]::before { background: var(--status-4); }
@@ -95,17 +96,23 @@ dl .copy { position: absolute; top: .45rem; right: .4rem; }
 
 #changed { margin-bottom: .6rem; }
 .aside, #slowest { margin-top: .6rem; }
+#objective { margin: 0 0 .6rem; }
 #changed, .aside, #slowest { padding: .6rem .9rem; color: var(--muted); }
-#changed { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem .75rem; min-height: 3rem; }
+#most { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem .75rem; min-height: 2.2rem; }
 #changed h2, .aside h2, #slowest h2 { color: var(--text); }
 #changes { display: flex; flex-wrap: wrap; gap: .3rem .5rem; }
-#trouble { width: 100%; }
+#trouble { margin-bottom: .4rem; color: var(--text); }
 #trouble strong { color: var(--error); }
+#trouble small { white-space: normal; }
+#trouble small:empty { display: none; }
+#loop-line { min-height: 2.9em; font-variant-numeric: tabular-nums; }
+#loop-line:not(.telling) .how { display: none; }
 #trouble:not([data-cause=computes]) .computes, #trouble:not([data-cause=waits]) .waits, #trouble:not([data-cause=either]) .either { display: none; }
 #changed button { text-align: left; overflow-wrap: anywhere; }
 .aside { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 3fr); gap: .2rem .9rem; }
-.aside dl { grid-template-columns: repeat(3, minmax(0, 1fr)); grid-row: span 2; }
+.aside dl { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); grid-row: span 2; }
 .aside dl div { border: 0; padding: 0 .9rem; }
+.aside dt, .aside small { white-space: normal; }
 .aside data { font-size: 1.25rem; color: var(--text); }
 .aside code { overflow-wrap: anywhere; color: var(--text); }
 ol { list-style: none; margin: .3rem 0 0; padding: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
@@ -195,7 +202,6 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
   .aside { grid-template-columns: minmax(0, 1fr); }
   .aside dl { gap: .4rem; }
   .aside dl div { padding: 0; }
-  .aside small, .aside dt { white-space: normal; }
   #rate:nth-last-child(odd) { grid-column: span 2; }
   #endings { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .4rem; margin-top: .4rem; }
   dl div, #endings div { padding: .45rem .6rem; }

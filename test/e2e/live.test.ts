@@ -601,6 +601,15 @@ t.test('an objective shows how fast its budget is used up, as the alerts have it
   t.equal(await page.locator('#budget data').innerText(), 'used up')
   t.equal(await page.locator('#burn-3600 small').innerText().then(text => text.split(' slow')[0]), '10 of 10')
   t.match(await copied(page, 'burn-300'), '(1 - sum(rate(http_request_duration_seconds_bucket{le="0.005"}[300s]))')
+  t.equal(await copied(page, 'late'), 'sum(http_requests_in_flight and http_request_oldest_seconds > 0.005)')
+  t.equal(await page.locator('#late data').innerText(), '0')
+  t.not(await page.locator('#unchanged').innerText(), 'nothing beyond chance')
+
+  // On a phone, what tells of trouble comes before the charts.
+  await page.setViewportSize({ width: 390, height: 844 })
+  const tops = await Promise.all(['#loop-line', '#objective', '#quantiles'].map(async selector =>
+    (await page.locator(selector).boundingBox())!.y))
+  t.same(tops, [...tops].sort((a, b) => a - b))
   t.same(complaints, [])
 })
 
