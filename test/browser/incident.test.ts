@@ -144,7 +144,7 @@ t.test('it is the CPU if the event loop is busy, or has become busier by as much
   }
   const before = windowOf(0.1, { a: [[0, 100, 100], 20] })
   for (const [busy, busyNow, cause] of [
-    [0.1, 0.1, 'waits'], [0.3, 0.3, 'waits'], [0.4, 0.4, 'either'], [0.65, 0.65, 'computes'], [0.1, 0.85, 'computes'],
+    [0.1, 0.1, 'waits'], [0.3, 0.3, 'waits'], [0.5, 0.5, 'either'], [0.65, 0.65, 'computes'], [0.1, 0.85, 'computes'],
     [0.05, 0.05, 'waits']
   ] as const) {
     // Its requests take 10 seconds more.

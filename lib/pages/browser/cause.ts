@@ -14,7 +14,7 @@ const busyShare = 0.8
  * time that the requests of a row take more. They cannot have computed for longer than that. Below the first, they wait
  * for something else; from the second on, it may be most of what they take more.
  */
-const explainedShares = [0.25, 0.5] as const
+const explainedShares = [1 / 3, 1 / 2] as const
 
 /** Why the requests of a row take longer than before. */
 export function causeOf (now: Increase, before: Increase, key: string, busyNow: number): Cause {

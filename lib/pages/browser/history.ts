@@ -108,6 +108,11 @@ export class History {
     return last === undefined ? NaN : last.sample.time + last.generation.offset
   }
 
+  /** Since when the page knows more than what the server had counted in all. */
+  get seenSince (): number {
+    return this.#beginning!.sample.time + this.offset
+  }
+
   /** Adds an answer. `received` is the time at which it came, in seconds by the clock of the page. */
   add (answer: Answer, received: number): void {
     const last = this.time

@@ -176,12 +176,11 @@ export function guessSince (history: History, key: string): { since: number, slo
   const { bucket, more } = shiftOf({ counts: { buckets: seen } }, before) ?? { bucket: 0, more: 0 }
   if (more < leastShare) return undefined
   const [slow, slowSeen] = [buckets, seen].map(counts => counts.at(-1)! - counts[bucket]!) as [number, number]
-  const seenSeconds = all.seconds - unseen.seconds
-  const seconds = slow / slowSeen * seenSeconds
+  const seconds = slow / slowSeen * (history.time - history.seenSince)
   if (seconds >= all.seconds) return undefined
   const step = seconds < 600 ? 10 : 60
   const since = Math.round((history.time - seconds) / step) * step
-  return { since: Math.min(since, history.time - seenSeconds), slow }
+  return { since: Math.min(since, history.seenSince), slow }
 }
 
 /**
