@@ -1,21 +1,23 @@
 // The page at `/live`. It asks the metrics server once a second, and shows the answers. This file needs a browser; all
 // computation is in the other modules.
+import { showBuckets } from './buckets'
 import { busiestOf, describeBusiest, describeLoop } from './cause'
 import { canCompare, changesOf, hangsOf, sinceWhen, type Change } from './changes'
 import { Charts, describePoint, failures, formatClock, qs, quantiles, spans, type Marked } from './charts'
-import { create, find, setText } from './elements'
+import { create, find, setNumber, setText } from './elements'
 import type { Answer, ObjectiveWindow, PageData, ShownHistogram, SlowRequest } from './feed'
 import {
-  formatBucketOf, formatCount, formatCounts, formatDifference, formatEstimate, formatFully, formatPercentage,
-  formatRate, formatSeconds, formatShare, formatTotal, formatWindow, nothing
+  formatBucketOf, formatCount, formatCounts, formatEstimate, formatFully, formatPercentage, formatRate, formatSeconds,
+  formatShare, formatTotal, formatWindow, nothing
 } from './format'
-import { copy, drawPicture, save } from './handover'
+import { copyWith, drawPicture, fileName, save, say, sayWhyNot } from './handover'
 import { History, type Increase, type Point } from './history'
-import { IncidentWatch, lateRequests } from './incident'
+import { IncidentWatch } from './incident'
 import { Lasting } from './lasting'
-import { proposeBounds } from './proposal'
+import { isMissed, showObjective } from './objective'
 import { estimateQuantile, estimateQuantiles } from './quantile'
 import { emptyRow, labelsOf, requestsOf, rowKey, statusClass, statusesOf, sumOf, waitsOf, type Row } from './rows'
+import { showSlowest } from './slowest'
 import { Table } from './table'
 
 const timeoutMs = 10_000
@@ -139,7 +141,7 @@ async function ask (): Promise<number> {
   objectiveWindows = content.objective
   if (content.slowest !== undefined) {
     slowest = content.slowest
-    showSlowest()
+    showSlowest(slowest, history.offset)
   }
   answeredMs = receivedMs
   problem = undefined
@@ -214,11 +216,14 @@ function * parts (): Generator<undefined, void> {
   const row = rowOf(increase, table.chosen)
   showNumbers(increase, row)
   yield
-  showBuckets(row)
+  // The latency of an objective has to be a bound.
+  showBuckets(histogram, row, objective?.histogram === histogram.name ? [objective.latency] : [])
   showIncident()
   showLoop(increase)
   showChanges(before)
-  showObjective()
+  if (objective !== undefined && objectiveWindows !== undefined) {
+    showObjective(objective, objectiveWindows, history.sinceStart()!)
+  }
   keepLink()
   keepQueries()
   showState()
@@ -380,19 +385,6 @@ function longestStall (): string {
   return `${formatSeconds(longest)}${windowSeconds === undefined ? ' in the last 5 min' : ''}`
 }
 
-function setNumber (id: string, value: number, format: (value: number) => string, note: string): void {
-  const card = document.getElementById(id)
-  // There is no card for what is not counted.
-  if (card === null) return
-  const element = card.querySelector('data')!
-  element.value = String(value)
-  setText(element, Number.isNaN(value) ? nothing : format(value))
-  const small = card.querySelector('small')!
-  setText(small, note)
-  small.title = note
-  card.classList.toggle('some', value > 0)
-}
-
 /** Says which row hangs or is slow, since when, and whether the event loop is the cause. */
 function showIncident (): void {
   const { incident } = incidents
@@ -407,7 +399,7 @@ function showIncident (): void {
   setText(button, `${rowName(key)}: ${text}`)
   button.onclick = () => table.choose(key)
   paragraph.dataset.cause = cause
-  const unseen = `Nobody looked before ${formatClock(points[0]?.from ?? NaN)}`
+  const unseen = `Nobody looked before ${formatClock(history.seenSince)}`
   setText(find('#trouble small'), slowSinceStart !== undefined
     ? `${unseen}: this is reckoned from ${formatCount(slowSinceStart)} requests since the start that were as slow, ` +
       'at the present rate.'
@@ -456,11 +448,17 @@ function showChanges (before: Increase | undefined): void {
     setText(button, texts[index]!)
     button.onclick = () => table.choose(key)
   })
-  const nothingText = before === undefined
-    ? 'nothing to compare with yet'
-    : incident === undefined && !isBurning() ? 'nothing beyond chance' : 'nothing else'
-  setText(find('#unchanged'), texts.length > 0 ? '' : nothingText)
+  setText(find('#unchanged'), texts.length > 0 ? '' : unchangedText(before))
   find('#most').hidden = windowSeconds === undefined
+}
+
+/** What is said if nothing has changed. That is no comfort while something is wrong. */
+function unchangedText (before: Increase | undefined): string {
+  if (before === undefined) return 'nothing to compare with yet'
+  if (incidents.incident !== undefined) return 'nothing else'
+  const isBad = objective !== undefined && objectiveWindows !== undefined &&
+    isMissed(objective, objectiveWindows, history.sinceStart()!)
+  return isBad ? 'nothing: the objective is missed as before' : 'nothing beyond chance'
 }
 
 /** What has changed of rows, and since when. The time is computed once, when a change is new. */
@@ -477,74 +475,6 @@ function changeTexts (all: ReadonlyArray<[key: string, change: Change]>): string
     sinceTimes.set(id, since)
     return `${rowName(key)}: ${text} since ${formatClock(since)}`
   })
-}
-
-/** Shows what the classic buckets would have answered, and which would answer best, if native ones have measured. */
-function showBuckets ({ counts: { buckets, native } }: Row): void {
-  const section = document.getElementById('buckets')
-  if (section === null) return
-  section.hidden = native.length === 0
-  if (section.hidden) return
-  const measured = estimateQuantiles(qs, histogram.upperBounds, { buckets, native })
-  qs.forEach((q, index) => {
-    const classic = estimateQuantile(q, histogram.upperBounds, buckets)
-    setNumber(`classic-${quantiles[index]![0]}`, classic.value, () => formatEstimate(classic),
-      `${formatDifference(classic.value, measured[index]!.value)}; ${formatBucketOf(classic)}`)
-  })
-  // The latency of an objective has to be a bound.
-  const kept = objective?.histogram === histogram.name ? [objective.latency] : []
-  const { upperBounds, error } = proposeBounds(native, histogram.upperBounds.length, kept)
-  find('#buckets p').hidden = upperBounds.length === 0
-  setText(section.querySelector('p span')!, `At most ${formatShare(error, 1)} off from p50 to p99.9 would be`)
-  setText(section.querySelector('code')!, `${histogram.native!.option}: { buckets: [${upperBounds.join(', ')}] }`)
-}
-
-/** Lists the slowest requests. */
-function showSlowest (): void {
-  const list = document.querySelector('#slowest ol')
-  if (list === null) return
-  list.replaceChildren(...slowest.map(({ time, seconds, method, route, labels, url }) => {
-    const item = create('li')
-    const text = labels.trace_id ?? Object.entries(labels).map(label => label.join('=')).join(' ')
-    item.append(
-      ...[formatClock(time + history.offset), formatSeconds(seconds), method ?? '', route ?? '']
-        .map(word => create('span', word)),
-      url === undefined ? text : Object.assign(create('a', text), { href: url, rel: 'noreferrer', target: '_blank' })
-    )
-    return item
-  }))
-  find('#slowest p').hidden = slowest.length > 0
-}
-
-/** Whether the budget of the objective is being used up too fast, or will be, because requests hang. */
-function isBurning (): boolean {
-  if (objective === undefined || objectiveWindows === undefined) return false
-  const { share, latency } = objective
-  const isFast = objectiveWindows.some(({ requests, slow }) => slow > requests * (1 - share))
-  return isFast || lateRequests(history.sinceStart()!, latency).most > 0
-}
-
-function showObjective (): void {
-  if (objective === undefined || objectiveWindows === undefined) return
-  const late = lateRequests(history.sinceStart()!, objective.latency)
-  setNumber('late', late.most, value => value > 1 ? `1 to ${formatCount(value)}` : formatCount(value),
-    late.most === 0 ? '' : `the oldest for ${formatTotal(late.oldest)}`)
-  const budget = 1 - objective.share
-  for (const { seconds, observedSeconds, requests, slow } of objectiveWindows) {
-    const id = `burn-${seconds}`
-    const burn = requests === 0 ? NaN : slow / requests / budget
-    const part = seconds - observedSeconds > 15 ? `, ${formatWindow(observedSeconds)} of it known` : ''
-    const note = `${formatCount(slow)} of ${formatCount(requests)} slow${part}`
-    setNumber(id, burn, value => `${formatRate(value)} ×`, note)
-    document.getElementById(id)!.classList.toggle('some', burn >= 1)
-  }
-  const hour = objectiveWindows.at(-1)!
-  const left = hour.requests === 0 ? NaN : 1 - hour.slow / hour.requests / budget
-  setNumber('budget', left, value => value < 0 ? 'used up' : formatPercentage(value),
-    `${formatCount(Math.floor(hour.requests * budget))} may be slow, ${formatCount(hour.slow)} were`)
-  // The factor and the windows are those of FastifyLatencyBudgetFastBurn in example/monitoring.
-  const isFast = objectiveWindows.every(({ requests, slow }) => slow / requests > 14.4 * budget) && hour.requests >= 10
-  setText(find('#alert'), isFast ? 'FastifyLatencyBudgetFastBurn wakes somebody when both are above 14.4 ×.' : '')
 }
 
 /** Shows the values under the cursor of the charts or, without a cursor, the latest values. */
@@ -596,21 +526,6 @@ function secondsOf ({ value }: HTMLInputElement): number | undefined {
   return value === 'start' ? undefined : Number(value)
 }
 
-/** Copies a text, and says so. The button shows it for a moment. */
-async function copyWith (button: HTMLElement, text: string, done: string): Promise<void> {
-  await copy(text).then(() => say(done), sayWhyNot)
-  button.dataset.done = ''
-  setTimeout(() => delete button.dataset.done, 1500)
-}
-
-function say (words: string): void {
-  setText(find('#done'), words)
-}
-
-function sayWhyNot ({ message }: Error): void {
-  say(`Not done: ${message}`)
-}
-
 /** Everything that the page shows, as plain data. */
 async function shownState (): Promise<object> {
   const increase = windowSeconds === undefined ? history.sinceStart() : history.over(windowSeconds)
@@ -633,10 +548,6 @@ async function shownState (): Promise<object> {
     marks,
     promql: await queries.catch(() => undefined)
   }
-}
-
-function fileName (extension: string): string {
-  return `latency-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}.${extension}`
 }
 
 /** The numbers as lines of text. */
