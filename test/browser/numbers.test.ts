@@ -71,9 +71,14 @@ t.test('a first answer may bring the samples of minutes, whose counts are in its
   t.equal(requestsOf(history.sinceStart()!.total), 3)
   t.equal(requestsOf(history.over(10)!.total), 3)
   t.same(history.known, { generation: 'one', last: 3 })
+  t.equal(requestsOf(history.beforeSamples()!.total), 0)
   // The same, as when the page has missed too many samples.
   history.add(server.all(samples), 7)
   t.equal(requestsOf(history.over(10)!.total), 3)
+  history.add(server.all([server.sample({ counts: [0, 1] })]), 8)
+  t.equal(requestsOf(history.over(10)!.total), 1)
+  t.equal(requestsOf(history.beforeSamples()!.total), 3)
+  t.equal(history.seenSince, 7)
 })
 
 t.test('rows and cells may be new in a sample', async t => {

@@ -123,10 +123,10 @@ export class History {
     if (answer.all !== undefined) {
       generation.replace(answer.all)
       this.#kept = this.#kept.filter(({ generation: of }) => of !== generation)
-      if (isNew) this.#beginning = beginningOf(generation, answer)
+      this.#beginning = beginningOf(generation, answer)
       // A server that has started since the last sample has counted everything since then.
       if (isNew && received - answer.uptime > last) {
-        this.#kept.push({ ...this.#beginning!, slices: new Map() })
+        this.#kept.push({ ...this.#beginning, slices: new Map() })
       }
     }
     for (const sample of answer.samples) {
