@@ -185,11 +185,13 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
   dt span { display: block; font-size: .75rem; overflow: hidden; text-overflow: ellipsis; }
 }
 @media (max-width: 56rem) {
+  #loop-line { min-height: 4.35em; }
   .charts { grid-template-columns: minmax(0, 1fr); }
   #quantiles, #failures { order: -1; }
   #heat .plot { min-height: 15rem; }
 }
 @media (max-width: 40rem) {
+  #loop-line { min-height: 7.25em; }
   header, main, footer { padding-left: .75rem; padding-right: .75rem; }
   #state { order: 4; flex: none; width: 100%; }
   .histogram { order: 3; width: 100%; }
