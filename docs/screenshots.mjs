@@ -22,8 +22,8 @@ const browser = await chromium.launch({
   ]
 })
 const pictures = [
-  ['live-light', { colorScheme: 'light', viewport: { width: 1280, height: 1230 } }],
-  ['live-dark', { colorScheme: 'dark', viewport: { width: 1280, height: 1230 } }],
+  ['live-light', { colorScheme: 'light', viewport: { width: 1280, height: 1340 } }],
+  ['live-dark', { colorScheme: 'dark', viewport: { width: 1280, height: 1340 } }],
   ['live-phone', { colorScheme: 'light', viewport: { width: 390, height: 1560 }, isMobile: true, deviceScaleFactor: 1 }]
 ]
 const pages = await Promise.all(pictures.map(async ([name, options]) => {

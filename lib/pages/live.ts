@@ -147,7 +147,7 @@ function pageData ({ histograms, inFlight, objective }: Facts): PageData {
 type NumberCard = readonly [id: string, name: string, meaning: string]
 
 const latencies: readonly NumberCard[] = [
-  ['rate', 'Requests', 'per second'],
+  ['rate', 'Requests', 'per s'],
   ['mean', 'Mean', 'exact'],
   ['p50', 'p50', 'half within'],
   ['p90', 'p90', '90 % within'],
@@ -234,17 +234,22 @@ function livePage (facts: Facts): string {
 <fieldset id="window"><legend id="window-name">Over the last</legend>
 ${windows.map(renderWindow).join('\n')}
 </fieldset>
-<p id="seen"></p>
+<p>until <time id="clock"></time> <span id="seen"></span></p>
 <p class="scope"><strong id="chosen" role="status">All requests</strong>
 <button id="all" type="button" hidden>Show all requests</button></p>
 </div>
 <div id="changed">
-<p id="trouble" hidden><strong></strong> <button type="button"></button> The event loop is busy <b></b> of the time:
-<span class="computes">this process computes, and its requests wait for that.</span>
-<span class="waits">requests wait for something outside this process, such as a database.</span>
-<span class="either">part of the wait is its own work, part is for something outside.</span></p>
+<p id="trouble" hidden><strong></strong> <button type="button"></button>
+<span class="computes">It is the CPU: this process computes, and its requests wait for that.</span>
+<span class="waits">It is not the CPU: they wait for something outside this process, such as a database.</span>
+<span class="either">It is the CPU in part: they wait for this process, and for something outside of it.</span>
+<small></small></p>
+<p id="loop-line"><span></span> <b></b>${facts.busyTime ? '' : telling}</p>
+<div id="most">
 <h2>Changed most against the time before</h2> <span id="changes"></span><span id="unchanged"></span>
 </div>
+</div>
+${facts.objective === undefined ? '' : renderObjective(facts.objective, facts)}
 <dl id="numbers">
 ${[...latencies, ...facts.queueTime ? [waited] : []].map(renderNumber).join('\n')}
 </dl>
@@ -252,7 +257,6 @@ ${[...latencies, ...facts.queueTime ? [waited] : []].map(renderNumber).join('\n'
 ${endings(facts).map(renderNumber).join('\n')}
 </dl>
 </section>
-${facts.objective === undefined ? '' : renderObjective(facts.objective)}
 <section class="charts" aria-label="The last 5 minutes">
 ${chart('heat', 'Requests by duration', heatKey)}
 ${chart('quantiles', 'Latency', keys(['p50', 'p50'], ['p90', 'p90'], ['p99', 'p99']))}
@@ -319,7 +323,7 @@ function copyButton (query: string, name: string): string {
   return `<button class="copy" type="button" data-query="${query}" aria-label="${label}" title="${label}"></button>`
 }
 
-function renderObjective ({ latency, share }: NonNullable<Facts['objective']>): string {
+function renderObjective ({ latency, share }: NonNullable<Facts['objective']>, { inFlight }: Facts): string {
   const percentage = Number((100 * share).toPrecision(12))
   return `<section id="objective" class="aside" aria-labelledby="objective-name">
 <h2 id="objective-name">Objective: ${percentage} % of requests take ${latency} s or less</h2>
@@ -327,11 +331,14 @@ function renderObjective ({ latency, share }: NonNullable<Facts['objective']>): 
 ${renderNumber(['burn-300', 'Burns', 'over 5 min'])}
 ${renderNumber(['burn-3600', 'Burns', 'over 1 h'])}
 ${renderNumber(['budget', 'Left', 'of what an hour may use'])}
+${inFlight ? renderNumber(['late', 'Late already', 'in flight, not in these']) : ''}
 </dl>
 <p>1 × uses up the budget exactly in the time for which it is meant. <span id="alert" role="status"></span></p>
 </section>
 `
 }
+
+const telling = '<span class="how"> <code>busyTime: true</code> tells which route computes.</span>'
 
 const slowest = `<section id="slowest" aria-labelledby="slowest-name">
 <h2 id="slowest-name">Slowest requests of the last 5 minutes that have been kept as exemplars, of all routes</h2>

@@ -102,14 +102,20 @@ export function queries (scope: Scope): Readonly<Record<string, string | undefin
   }
 }
 
-/** The queries of how fast the budget of an objective is used up, and of what is left of it. */
-export function objectiveQueries ({ objective, histograms: [histogram] }: Facts): Readonly<Record<string, string>> {
+/**
+ * The queries of how fast the budget of an objective is used up, of what is left of it, and of how many open requests
+ * may be late: those of the routes whose oldest is.
+ */
+export function objectiveQueries (
+  { objective, histograms: [histogram], inFlight }: Facts
+): Readonly<Record<string, string>> {
   if (objective === undefined) return {}
   const burns = windowSeconds.map(seconds => burnQuery(histogram!.name, objective, seconds))
   return {
     ...Object.fromEntries(burns.map((query, index) => [`burn-${windowSeconds[index]!}`, query])),
     // The budget is that of the longest window, which is the last.
-    budget: `1 - ${burns.at(-1)!}`
+    budget: `1 - ${burns.at(-1)!}`,
+    ...inFlight && { late: `sum(http_requests_in_flight and http_request_oldest_seconds > ${objective.latency})` }
   }
 }
 

@@ -35,6 +35,7 @@ select, button { font: inherit; color: inherit; background: var(--panel); border
 button { cursor: pointer; }
 select { max-width: 100%; font-family: ui-monospace, monospace; }
 #state { flex: 1; color: var(--muted); }
+#clock { color: var(--muted); font-variant-numeric: tabular-nums; white-space: nowrap; }
 #state::before { content: ""; display: inline-block; width: .55rem; height: .55rem; margin-right: .45rem; border-radius: 50%; background: var(--muted); }
 #state[data-state=live]::before { background: var(--p50); }
 #state[data-state=busy]::before { background: var(--status-4); }
@@ -95,17 +96,23 @@ dl .copy { position: absolute; top: .45rem; right: .4rem; }
 
 #changed { margin-bottom: .6rem; }
 .aside, #slowest { margin-top: .6rem; }
+#objective { margin: 0 0 .6rem; }
 #changed, .aside, #slowest { padding: .6rem .9rem; color: var(--muted); }
-#changed { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem .75rem; min-height: 3rem; }
+#most { display: flex; flex-wrap: wrap; align-items: center; gap: .3rem .75rem; min-height: 2.2rem; }
 #changed h2, .aside h2, #slowest h2 { color: var(--text); }
 #changes { display: flex; flex-wrap: wrap; gap: .3rem .5rem; }
-#trouble { width: 100%; }
+#trouble { margin-bottom: .4rem; color: var(--text); }
 #trouble strong { color: var(--error); }
+#trouble small { white-space: normal; }
+#trouble small:empty { display: none; }
+#loop-line { min-height: 2.9em; font-variant-numeric: tabular-nums; }
+#loop-line:not(.telling) .how { display: none; }
 #trouble:not([data-cause=computes]) .computes, #trouble:not([data-cause=waits]) .waits, #trouble:not([data-cause=either]) .either { display: none; }
 #changed button { text-align: left; overflow-wrap: anywhere; }
 .aside { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 3fr); gap: .2rem .9rem; }
-.aside dl { grid-template-columns: repeat(3, minmax(0, 1fr)); grid-row: span 2; }
+.aside dl { grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); grid-row: span 2; }
 .aside dl div { border: 0; padding: 0 .9rem; }
+.aside dt, .aside small { white-space: normal; }
 .aside data { font-size: 1.25rem; color: var(--text); }
 .aside code { overflow-wrap: anywhere; color: var(--text); }
 ol { list-style: none; margin: .3rem 0 0; padding: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
@@ -135,10 +142,11 @@ input[type=search] { font: inherit; color: inherit; background: var(--page); bor
 table, thead, tbody { display: block; min-width: fit-content; }
 table { font-variant-numeric: tabular-nums; }
 tr { display: grid; grid-template-columns: var(--columns); }
-tbody tr { border-top: 1px solid var(--line); content-visibility: auto; contain-intrinsic-size: auto 2.6rem; }
-th, td { padding: .3rem .5rem; text-align: right; white-space: nowrap; }
+tbody tr { border-top: 1px solid var(--line); }
+tbody tr:nth-child(n+101) { content-visibility: auto; contain-intrinsic-size: auto 2.6rem; }
+th, td { padding: .3rem .4rem; text-align: right; white-space: nowrap; }
 thead th { padding: .1rem 0; color: var(--muted); font-weight: 400; }
-thead button { border: 0; background: none; padding: .1rem .5rem; min-height: 1.8rem; white-space: nowrap; }
+thead button { border: 0; background: none; padding: .1rem .4rem; min-height: 1.8rem; white-space: nowrap; }
 thead button:hover { text-decoration: underline; }
 thead [aria-sort] button { color: var(--text); font-weight: 600; }
 thead [aria-sort=ascending] button::after { content: " ↑"; }
@@ -154,7 +162,7 @@ tbody tr:hover, tbody tr.chosen { background: var(--page); }
 tbody tr.chosen th { box-shadow: inset .25rem 0 var(--rate); }
 tbody button { all: unset; cursor: pointer; }
 tbody button:focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
-td small { min-height: 0; font-size: .75rem; overflow: visible; white-space: normal; }
+td small { min-height: 0; font-size: .7rem; overflow: visible; white-space: normal; }
 tbody tr.idle { color: var(--muted); }
 [data-alarm="4"] { color: var(--status-4); font-weight: 600; }
 [data-alarm="5"] { color: var(--status-5); font-weight: 600; }
@@ -177,11 +185,13 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
   dt span { display: block; font-size: .75rem; overflow: hidden; text-overflow: ellipsis; }
 }
 @media (max-width: 56rem) {
+  #loop-line { min-height: 4.35em; }
   .charts { grid-template-columns: minmax(0, 1fr); }
   #quantiles, #failures { order: -1; }
   #heat .plot { min-height: 15rem; }
 }
 @media (max-width: 40rem) {
+  #loop-line { min-height: 7.25em; }
   header, main, footer { padding-left: .75rem; padding-right: .75rem; }
   #state { order: 4; flex: none; width: 100%; }
   .histogram { order: 3; width: 100%; }
@@ -194,7 +204,6 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
   .aside { grid-template-columns: minmax(0, 1fr); }
   .aside dl { gap: .4rem; }
   .aside dl div { padding: 0; }
-  .aside small, .aside dt { white-space: normal; }
   #rate:nth-last-child(odd) { grid-column: span 2; }
   #endings { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .4rem; margin-top: .4rem; }
   dl div, #endings div { padding: .45rem .6rem; }
@@ -209,7 +218,8 @@ footer { padding-bottom: 1.5rem; font-size: .8125rem; color: var(--muted); }
   input[type=search] { width: 9rem; }
   #routes thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   #routes, #routes thead, #routes tbody { min-width: 0; }
-  #routes tbody tr { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .2rem .4rem; padding: .5rem .75rem; contain-intrinsic-size: auto 8rem; }
+  #routes tbody tr { grid-template-columns: repeat(3, minmax(0, 1fr)); gap: .2rem .4rem; padding: .5rem .75rem; }
+  #routes tbody tr:nth-child(n+101) { contain-intrinsic-size: auto 8rem; }
   #routes tbody tr.chosen { box-shadow: inset .25rem 0 var(--rate); }
   tbody tr.chosen th { box-shadow: none; }
   #routes th, #routes td { padding: 0; text-align: left; min-width: 0; }

@@ -1,15 +1,14 @@
 import t from 'tap'
-import { changeOf, changesOf, sinceWhen, troubleOf } from '../../lib/pages/browser/changes'
-import type { Answer, CellDefinition, RowDefinition, Sample } from '../../lib/pages/browser/feed'
+import { changeOf, changesOf, hangsOf, sinceWhen } from '../../lib/pages/browser/changes'
+import type { Sample } from '../../lib/pages/browser/feed'
 import {
   formatBound, formatBucket, formatCount, formatCounts, formatEstimate, formatPercentage, formatRate, formatSeconds,
   formatShare, formatTotal, formatWindow
 } from '../../lib/pages/browser/format'
-import { History, type Increase } from '../../lib/pages/browser/history'
+import { History } from '../../lib/pages/browser/history'
 import { estimateQuantile } from '../../lib/pages/browser/quantile'
-import {
-  busyShareOf, emptyRow, labelsOf, requestsOf, rowKey, statusClass, waitsOf, type Row
-} from '../../lib/pages/browser/rows'
+import { busyShareOf, labelsOf, requestsOf, rowKey, statusClass, waitsOf, type Row } from '../../lib/pages/browser/rows'
+import { historyOf, rowWith, Server, upperBounds } from './histories'
 
 const bounds = [0.1, 0.2, 0.5]
 
@@ -34,78 +33,6 @@ t.test('a quantile is what histogram_quantile makes of the same counts', async t
   }
 })
 
-const upperBounds = [0.1, 1]
-
-/** Two rows of three buckets and a sum: GET /a is 0 to 3, GET /b is 5 to 8. The others are cells. */
-const rows: readonly RowDefinition[] = [['GET', '/a', 0], ['GET', '/b', 5]]
-const cells: readonly CellDefinition[] = [
-  [4, 0, 'status', '200'], [9, 1, 'status', '503'], [10, 0, 'aborted', 'in_reply'], [11, -1, 'rejected', 'bad_url'],
-  [12, 0, 'in flight', ''], [13, 1, 'long lived', 'stream'], [14, 0, 'status', '404'], [15, 0, 'oldest', ''],
-  [16, 1, 'oldest', '']
-]
-
-interface Second {
-  readonly counts?: number[]
-  readonly seconds?: number
-  readonly stall?: number
-}
-
-/** Answers of a server whose clock is 1000 seconds behind. Each has a sample that ends at the time of the answer. */
-class Server {
-  readonly generation: string
-  readonly #counts: number[] = []
-  #last = 0
-  #time: number
-
-  constructor (time: number, generation = 'one') {
-    this.#time = time
-    this.generation = generation
-  }
-
-  get time (): number {
-    return this.#time
-  }
-
-  sample ({ counts = [], seconds = 1, stall = 0 }: Second): Sample {
-    const from = this.#time
-    this.#time += seconds
-    for (let index = 0; index < counts.length; index += 2) {
-      this.#counts[counts[index]!] = (this.#counts[counts[index]!] ?? 0) + counts[index + 1]!
-    }
-    return { id: ++this.#last, from, time: this.#time, busy: 0.5, stall, rows: [], cells: [], counts }
-  }
-
-  answer (samples: Sample[], more: Partial<Answer> = {}): Answer {
-    return {
-      generation: this.generation,
-      now: this.#time,
-      nextMs: 1000,
-      uptime: 500,
-      busy: 0.25,
-      last: this.#last,
-      gauges: [],
-      samples,
-      ...more
-    }
-  }
-
-  /** An answer with all counts. */
-  all (samples: Sample[] = [], more: Partial<Answer> = {}): Answer {
-    const counts = this.#counts.flatMap((count, id) => [id, count])
-    return this.answer(samples, { all: { rows, cells, counts }, ...more })
-  }
-}
-
-/** A history that began with what `before` says, and has had these seconds since. */
-function historyOf (before: number[], ...seconds: Second[]): { history: History, server: Server } {
-  const server = new Server(0)
-  const history = new History(upperBounds, 600)
-  server.sample({ counts: before })
-  history.add(server.all(), server.time + 1000)
-  for (const second of seconds) history.add(server.answer([server.sample(second)]), server.time + 1000)
-  return { history, server }
-}
-
 const bucketsOf = ({ rows }: { rows: ReadonlyMap<string, Row> }): Record<string, number[]> =>
   Object.fromEntries([...rows.values()].map(({ route, counts }) => [route, counts.buckets]))
 
@@ -117,14 +44,14 @@ t.test('before the first answer nothing is known', async t => {
   t.same(history.marks(), [])
   t.same(history.known, { generation: '', last: -1 })
   t.ok(Number.isNaN(history.time))
-  t.ok(Number.isNaN(history.busySinceStart))
+  t.equal(history.beforeSamples(), undefined)
 })
 
 t.test('what was counted before the page was opened is known since the start, and is in no window', async t => {
   const { history } = historyOf([0, 5, 2, 1, 3, 9.5, 4, 6, 11, 3], { counts: [1, 2, 3, 0.5, 14, 2] })
   const all = history.sinceStart()!
   t.equal(all.seconds, 500)
-  t.equal(history.busySinceStart, 0.25)
+  t.equal(all.busy, 0.25)
   t.same(bucketsOf(all), { '/a': [5, 7, 8], '/b': [0, 0, 0] })
   const statuses = { 200: 6, 404: 2 }
   t.same(all.total.counts, { buckets: [5, 7, 8], native: [], sum: 10, statuses, aborted: {}, busy: 0 })
@@ -144,9 +71,14 @@ t.test('a first answer may bring the samples of minutes, whose counts are in its
   t.equal(requestsOf(history.sinceStart()!.total), 3)
   t.equal(requestsOf(history.over(10)!.total), 3)
   t.same(history.known, { generation: 'one', last: 3 })
+  t.equal(requestsOf(history.beforeSamples()!.total), 0)
   // The same, as when the page has missed too many samples.
   history.add(server.all(samples), 7)
   t.equal(requestsOf(history.over(10)!.total), 3)
+  history.add(server.all([server.sample({ counts: [0, 1] })]), 8)
+  t.equal(requestsOf(history.over(10)!.total), 1)
+  t.equal(requestsOf(history.beforeSamples()!.total), 3)
+  t.equal(history.seenSince, 7)
 })
 
 t.test('rows and cells may be new in a sample', async t => {
@@ -255,7 +187,7 @@ t.test('what a server counted between its start and the first answer is in the w
   t.match(history.points([], 10, 300).map(({ bucketCounts: [count], from }) => [from, count]), [
     [1001, 2], [1082, 3], [1101, 1]
   ])
-  t.same(history.points([], 10, 300).map(({ busy }) => busy), [0.5, NaN, 0.5])
+  t.same(history.points([], 10, 300).map(({ busy }) => busy), [0.5, 4.5 / 19, 0.5])
 
   const { history: other } = historyOf([0, 10], { counts: [0, 2] })
   const third = new Server(100, 'three')
@@ -308,14 +240,6 @@ t.test('without labels there is one row, and no status', async t => {
   t.match(history.points([], 10, 300, rowKey(undefined, undefined)), [{ bucketCounts: [2, 0] }])
 })
 
-function rowWith (buckets: number[], statuses: Record<string, number> = {}, aborted = 0): Row {
-  const row = emptyRow(upperBounds, 'GET', '/a')
-  Object.assign(row.counts.buckets, buckets)
-  Object.assign(row.counts.statuses, statuses)
-  if (aborted > 0) row.counts.aborted.in_reply = aborted
-  return row
-}
-
 t.test('what stands out against the window before is told, and chance is not', async t => {
   const steady = rowWith([90, 100, 100], { 200: 99, 500: 1 })
   const cases: Array<[what: string, now: Row, before: Row | undefined, text: string | undefined]> = [
@@ -346,7 +270,7 @@ t.test('rows are compared only if the window before is known', async t => {
   t.equal(changesOf(upperBounds, history.over(3)!, history.over(1, 2)).size, 0)
 })
 
-t.test('a request that hangs stands out most, whether the window before is known or not', async t => {
+t.test('a request hangs that is open for much longer than its route takes in the mean', async t => {
   const hung: Array<[gauges: number[], before: number[], text: string | undefined]> = [
     [[12, 2, 15, 32], [], '2 open, the oldest for 32.0 s'],
     [[12, 2, 15, 9], [], undefined],
@@ -355,7 +279,7 @@ t.test('a request that hangs stands out most, whether the window before is known
   for (const [gauges, counts, text] of hung) {
     const { history, server } = historyOf([])
     history.add(server.answer([server.sample({ counts })], { gauges }), server.time + 1000)
-    t.equal(changesOf(upperBounds, history.over(60)!, undefined).get(rowKey('GET', '/a'))?.text, text)
+    t.equal(hangsOf(history.sinceStart()!).get(rowKey('GET', '/a'))?.text, text)
   }
 })
 
@@ -374,43 +298,6 @@ t.test('since when a share has been another one is the point that divides the ot
   const { history: refusing } = historyOf([], { counts: [0, 100, 4, 100] }, { counts: [0, 100, 14, 100] })
   const { part: refused } = changesOf(upperBounds, refusing.over(1)!, refusing.over(1, 1)).get(rowKey('GET', '/a'))!
   t.equal(sinceWhen(refusing.points([], 10, 300), refused!), 1002)
-})
-
-/** Ten seconds of rows, each of which is given its requests within each bound and their time in total. */
-function increaseOf (
-  rows: Record<string, [buckets: number[], sum: number, statuses?: Record<string, number>]>
-): Increase {
-  const entries = Object.entries(rows).map(([key, [buckets, sum, statuses]]) => {
-    const row = rowWith(buckets, statuses)
-    row.counts.sum = sum
-    return [key, row] as const
-  })
-  return { seconds: 10, rows: new Map(entries), total: emptyRow(upperBounds), rejected: {}, waited: {} }
-}
-
-t.test('of rows that are slower, the one that takes most time more is looked at first', async t => {
-  const trouble = (now: Increase, before?: Increase): string[] | undefined => {
-    const { key, text, slower } = troubleOf(now, before, changesOf(upperBounds, now, before)) ?? {}
-    return key === undefined ? undefined : [key, text!, slower?.[0] ?? 'hangs']
-  }
-  const before = increaseOf({ victim: [[100, 100, 100], 1], culprit: [[0, 50, 50], 10] })
-  t.equal(trouble(before, before), undefined)
-  t.equal(trouble(before), undefined)
-  const failing = increaseOf({ victim: [[100, 100, 100], 1, { 500: 50 }], culprit: [[0, 50, 50], 10] })
-  t.equal(trouble(failing, before), undefined)
-  t.same(trouble(increaseOf({ victim: [[50, 100, 100], 40], culprit: [[0, 40, 50], 60] }), before),
-    ['culprit', 'mean 200 ms → 1.20 s', 'victim'])
-  t.same(trouble(increaseOf({ victim: [[50, 100, 100], 40], culprit: [[0, 50, 50], 10] }), before),
-    ['victim', 'mean 10.0 ms → 400 ms', 'victim'])
-  t.same(trouble(increaseOf({ victim: [[50, 100, 100], 40, { 500: 100 }], culprit: [[0, 50, 50], 10] }), before),
-    ['victim', 'mean 10.0 ms → 400 ms', 'victim'], 'even if it fails too')
-  t.same(trouble(increaseOf({ victim: [[50, 100, 100], 40], another: [[0, 0, 80], 90] }), before),
-    ['another', 'mean 1.13 s', 'victim'], 'a new one')
-  const faster = increaseOf({ victim: [[100, 100, 100], 1], culprit: [[50, 50, 50], 1] })
-  t.equal(trouble(faster, before), undefined)
-  faster.rows.get('culprit')!.oldest = 30
-  faster.rows.get('culprit')!.inFlight = 2
-  t.same(trouble(faster, before), ['culprit', '2 open, the oldest for 30.0 s', 'hangs'])
 })
 
 t.test('a class of statuses is told by the first digit', async t => {

@@ -84,6 +84,12 @@ const tenant = (address: string, index: number): string => `${address}/tenants/$
 
 const trouble = async (page: Page): Promise<string> =>
   (await page.locator('#trouble').innerText()).replaceAll(/\s+/g, ' ')
+/** What the clock of the page has shown so many seconds ago, or a second before or after that. */
+const clockAt = async (page: Page, secondsAgo: number): Promise<string> => {
+  const times = await page.evaluate(`[-1, 0, 1].map(more => new Date(
+    Date.parse(document.querySelector('#clock').dateTime) - 1000 * (${secondsAgo} + more)).toLocaleTimeString())`)
+  return `(?:${(times as string[]).join('|')})`
+}
 const changes = (page: Page): Promise<string> => page.locator('#changes').innerText()
 
 const scenarios: Readonly<Record<string, Scenario>> = {
@@ -153,12 +159,18 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     run: async ({ page, address }) => {
       for (let index = 0; index < 3; index++) fetch(`${address}/hangs`).catch(() => {})
       const counted = await sendAtRate(20, 4, () => `${address}/`)
-      await shows(page, 'that it hangs', async () => /GET \/hangs: 3 open, the oldest for 1\d/.test(await changes(page)))
+      const hang = /^Requests hang since \d.* GET \/hangs: 3 open, the oldest for 1\d\.\d s It is not the CPU: they wait/
+      await shows(page, 'that it hangs', async () => hang.test(await trouble(page)))
       return { 'status-2': counted, 'in-flight': 3 }
     },
     check: async ({ t, page }) => {
       t.ok(await number(page, 'oldest') > 10)
       t.equal(await page.locator('#oldest small').innerText(), 'GET /hangs')
+      const since = await clockAt(page, await number(page, 'oldest'))
+      t.match(await trouble(page), new RegExp(`^Requests hang since ${since}`))
+      t.match(await page.locator('#late').innerText(), /1 to 3\s+the oldest for \d\d\.\d s/)
+      t.equal(await number(page, 'burn-300'), 0)
+      t.notMatch(await page.locator('#changed').innerText(), 'chance')
       t.match(await row(page, '/hangs'), { Requests: '0', Open: '3', Oldest: /^\d\d\.\d s$/ })
       await page.getByRole('columnheader', { name: 'Oldest' }).getByRole('button').click()
       t.equal(await page.locator('#routes tbody th button').first().textContent(), '/hangs')
@@ -368,8 +380,12 @@ t.test('the page says which route is in trouble, since when, and whether it is t
     new Date(${began} + 1000 * (index - 3)).toLocaleTimeString())`) as string[]
   t.ok(times.includes(since!), `${since!} is one of ${times.join(', ')}`)
   t.ok(await number(page, 'loop-busy') < 0.6, 'it is not the CPU')
-  t.match(await trouble(page), new RegExp(`^Slower since ${since!} GET /checkout: mean \\S+ \\S+ → \\S+ \\S+ ` +
-    'The event loop is busy .* requests wait for something outside this process, such as a database\\.$'))
+  const why = 'It is not the CPU: they wait for something outside this process, such as a database\\.$'
+  const means = 'mean \\S+ \\S+ → \\S+ \\S+'
+  t.match(await trouble(page), new RegExp(`^Slower since ${since!} GET /checkout: ${means} ${why}`))
+  t.match(await page.locator('#loop-line').innerText(), new RegExp('^The event loop was busy \\d+ % of the last 10 s ' +
+    '\\(\\d+ % before\\), \\S+ m?s; the longest wait for it was .* requests of GET /checkout took \\S+ \\S+ ' +
+    'together: computing was at most \\d+ % of that, the rest was waiting\\.'))
   t.notMatch(await state(page), 'busy')
   await page.getByRole('button', { name: change }).click()
   t.equal(await page.locator('#chosen').innerText(), 'GET /checkout only')
@@ -388,9 +404,47 @@ t.test('the page says which route is in trouble, since when, and whether it is t
   await shows(page, 'that it is the CPU', async () =>
     (await state(page)) === 'Live; the event loop is busy all the time, and every request waits for it')
   t.comment(await state(page))
-  await shows(page, 'the cause', async () => /^Slower .* this process computes,.*\.$/.test(await trouble(page)))
+  await shows(page, 'the cause', async () => /^Slower .* It is the CPU: this process computes,.*\.$/.test(await trouble(page)))
   if (pictures !== undefined) await page.screenshot({ path: join(pictures, 'an incident, the CPU.png') })
   t.same(complaints, [])
+})
+
+t.test('a page that is opened in an incident says what is slow, about since when, and why', { skip }, async t => {
+  const browser = await startBrowser(t)
+  for (const [order, path, why] of [
+    ['database', '/checkout', 'It is not the CPU'], ['computing', '/report', 'It is the CPU']
+  ] as const) {
+    const { address, metrics } = await startTroubled(t, { BUSY_TIME: 'true' })
+    const paths = ['/', '/items/1', '/checkout', '/report']
+    await Promise.all(paths.map(path => send(150, address + path)))
+    let sent = 0
+    const timer = setInterval(() => {
+      fetch(address + paths[++sent % paths.length]!).then(response => response.text()).catch(() => {})
+    }, 50)
+    t.teardown(() => clearInterval(timer))
+    const began = Date.now()
+    await fetch(`${address}/-/${order}`)
+    await sleep(8000)
+    const { page, complaints } = await openPage(browser, live(metrics), looks.light)
+    await shows(page, 'what is slow', async () => (await trouble(page)).startsWith('Slower since about '))
+    t.comment(`${Date.now() - began} ms: ${await trouble(page)} ${await page.locator('#loop-line').innerText()}`)
+    t.match(await trouble(page), new RegExp(` GET ${path}: mean .* ${why}: .* Nobody looked before .*: this is ` +
+      'reckoned from \\d+ requests since the start that were as slow, at the present rate\\.$'))
+    const [, since] = / about (.+?) GET/.exec(await trouble(page))!
+    const times = await page.evaluate(`Array.from({ length: 41 }, (_second, index) =>
+      new Date(${began} + 1000 * (index - 20)).toLocaleTimeString())`) as string[]
+    t.ok(times.includes(since!), `${since!} is about ${new Date(began).toISOString()}`)
+    t.notMatch(await page.locator('#unchanged').innerText(), 'chance')
+    if (order === 'computing') {
+      t.match(await page.locator('#loop-line').innerText(), /GET \/report computes most: the event loop was busy \d+ %/)
+    }
+    t.match(await page.locator('#state').getAttribute('data-state'), 'busy')
+    // The clock names its zone.
+    t.match(await page.locator('#clock').innerText(), /^\d+:\d\d:\d\d.* [A-Z]{3}|GMT/)
+    t.same(complaints, [])
+    clearInterval(timer)
+    await page.close()
+  }
 })
 
 async function plotValue (page: Page, name: string): Promise<string> {

@@ -212,12 +212,12 @@ t.test('it fits a phone, and follows light and dark', { skip }, async t => {
 })
 
 t.test('it fits every window, and 60 routes with long names', { skip }, async t => {
-  const { app } = await startApplication(t, {}, app => {
+  const { app } = await startApplication(t, { busyTime: true }, app => {
     for (let index = 0; index < 60; index++) app.get(`/organizations/:organization/bills-${index}/:id`, async () => 'x')
   })
   for (let index = 0; index < 60; index++) await app.inject(`/organizations/acme/bills-${index}/1`)
   const browser = await startBrowser(t)
-  for (const width of [390, 768, 1024, 1440, 2560]) {
+  for (const width of [390, 768, 1024, 1280, 1440, 2560]) {
     const { page } = await openPage(browser, `${live(app.latency.url!)}#window=start`, {
       viewport: { width, height: 900 }
     })
@@ -229,6 +229,13 @@ t.test('it fits every window, and 60 routes with long names', { skip }, async t 
     const cutOff = await page.evaluate(`[...document.querySelectorAll('#routes tbody th button, dt, dt span')]
       .filter(one => one.clientWidth > 0 && one.scrollWidth > one.clientWidth + 1).map(one => one.innerText)`)
     t.same(cutOff, [], String(width))
+    // From here on, every column is seen.
+    const hidden = await page.locator('.scroll').evaluate(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth)
+    if (width >= 1280) t.equal(hidden, 0, String(width))
+    // A picture of all of the page, or a printed one, has the rows that are not on the screen.
+    const visibility = await page.locator('#routes tbody tr').last().evaluate(row =>
+      row.ownerDocument.defaultView!.getComputedStyle(row).contentVisibility)
+    t.equal(visibility, 'visible')
     await page.close()
   }
 })
@@ -594,6 +601,15 @@ t.test('an objective shows how fast its budget is used up, as the alerts have it
   t.equal(await page.locator('#budget data').innerText(), 'used up')
   t.equal(await page.locator('#burn-3600 small').innerText().then(text => text.split(' slow')[0]), '10 of 10')
   t.match(await copied(page, 'burn-300'), '(1 - sum(rate(http_request_duration_seconds_bucket{le="0.005"}[300s]))')
+  t.equal(await copied(page, 'late'), 'sum(http_requests_in_flight and http_request_oldest_seconds > 0.005)')
+  t.equal(await page.locator('#late data').innerText(), '0')
+  t.not(await page.locator('#unchanged').innerText(), 'nothing beyond chance')
+
+  // On a phone, what tells of trouble comes before the charts.
+  await page.setViewportSize({ width: 390, height: 844 })
+  const tops = await Promise.all(['#loop-line', '#objective', '#quantiles'].map(async selector =>
+    (await page.locator(selector).boundingBox())!.y))
+  t.same(tops, [...tops].sort((a, b) => a - b))
   t.same(complaints, [])
 })
 

@@ -1,4 +1,4 @@
-import { formatCount, formatEstimate, formatRate, formatSeconds, formatShare, formatTotal } from './format'
+import { formatCount, formatEstimate, formatRate, formatShare, formatTotal } from './format'
 import type { Increase, Point } from './history'
 import { estimateQuantiles } from './quantile'
 import { requestsOf, statusClass, sumOf, type Row } from './rows'
@@ -8,14 +8,12 @@ export interface Change {
   /** How sure it is that this is no chance, in standard deviations. */
   readonly weight: number
   readonly text: string
-  /** That its requests hang, or take longer, even if something else of the row has changed more. */
-  readonly trouble?: Change | undefined
   /** The requests of a point whose share has changed, per second. Undefined: it is not a share that has changed. */
   readonly part?: (point: Point) => number
 }
 
 /** Below this many standard deviations, a difference may well be chance, and is not told. */
-const least = 4
+export const least = 4
 
 /** A difference in share or rate that is smaller than this is of no interest, however sure. */
 const leastRatio = 1.3
@@ -34,7 +32,6 @@ export function changeOf (
   const requests = requestsOf(now)
   const requestsBefore = before === undefined ? 0 : requestsOf(before)
   const changes: Change[] = []
-  let trouble: Change | undefined
   const shares: ReadonlyArray<[name: '5xx' | '4xx' | 'aborted', count: (row: Row) => number]> = [
     ['5xx', row => statusClass(row, '5')],
     ['4xx', row => statusClass(row, '4')],
@@ -61,14 +58,7 @@ export function changeOf (
       : [before, now].flatMap(({ counts }) => estimateQuantiles([0.99], upperBounds, counts))
     const [valueBefore = 0, value = 0] = p99.map(({ value, upper }) => upper === Infinity ? Infinity : value)
     if (isApart(value, valueBefore)) {
-      const slow: Change = {
-        weight,
-        text: `p99 ${p99.map(formatEstimate).join(' → ')}`,
-        part: ({ bucketCounts, from, time }) =>
-          bucketCounts.slice(bucket + 1).reduce((sum, count) => sum + count, 0) / (time - from)
-      }
-      changes.push(slow)
-      if (value > valueBefore) trouble = slow
+      changes.push({ weight, text: `p99 ${p99.map(formatEstimate).join(' → ')}`, part: rateAbove(bucket) })
     }
   }
   const expected = requestsBefore * ratioOfSeconds
@@ -77,8 +67,40 @@ export function changeOf (
     const weight = Math.abs(requests - expected) / Math.sqrt(requests + expected) / 2
     changes.push({ weight, text: requestsBefore === 0 ? 'new' : trafficText(requests, expected) })
   }
-  const [most] = changes.filter(({ weight }) => weight >= least).sort((a, b) => b.weight - a.weight)
-  return most && { ...most, trouble }
+  return changes.filter(({ weight }) => weight >= least).sort((a, b) => b.weight - a.weight)[0]
+}
+
+/** The requests of a point above a bucket, per second. */
+function rateAbove (bucket: number): NonNullable<Change['part']> {
+  return ({ bucketCounts, from, time }) =>
+    bucketCounts.slice(bucket + 1).reduce((sum, count) => sum + count, 0) / (time - from)
+}
+
+/** That relatively more requests of a row are above a bucket than before. */
+export interface Shift {
+  readonly bucket: number
+  /** By how much the share of the requests above the bucket has grown. */
+  readonly more: number
+  /** How sure it is that this is no chance, in standard deviations. */
+  readonly weight: number
+  readonly part: NonNullable<Change['part']>
+}
+
+/** A row, as far as it is known how long its requests took. */
+interface Buckets {
+  readonly counts: { readonly buckets: readonly number[] }
+}
+
+/** The greatest shift of a row to longer durations, of all buckets. Undefined: there are too few requests. */
+export function shiftOf (rowNow: Buckets | undefined, rowBefore: Buckets | undefined): Shift | undefined {
+  const [now, before] = [rowNow, rowBefore].map(row => row?.counts.buckets ?? [0]) as [number[], number[]]
+  const [requests, requestsBefore] = [now.at(-1)!, before.at(-1)!]
+  if (requests < leastRequests || requestsBefore < leastRequests) return undefined
+  const above = (counts: readonly number[], bucket: number): number => counts.at(-1)! - counts[bucket]!
+  const more = now.map((_count, bucket) => above(now, bucket) / requests - above(before, bucket) / requestsBefore)
+  const bucket = more.indexOf(Math.max(...more))
+  const weight = differenceOfShares(above(now, bucket), requests, above(before, bucket), requestsBefore)
+  return { bucket, more: more[bucket]!, weight, part: rateAbove(bucket) }
 }
 
 /** Whether two windows say the same of a row if nothing has changed: half a window says nothing about the whole one. */
@@ -91,59 +113,33 @@ export function changesOf (
   upperBounds: readonly number[], now: Increase, before: Increase | undefined
 ): Map<string, Change> {
   const changes = new Map<string, Change>()
+  if (!canCompare(now, before)) return changes
   for (const [key, row] of now.rows) {
-    const change = hangingOf(row) ?? (canCompare(now, before)
-      ? changeOf(upperBounds, row, before.rows.get(key), now.seconds / before.seconds)
-      : undefined)
+    const change = changeOf(upperBounds, row, before.rows.get(key), now.seconds / before.seconds)
     if (change !== undefined) changes.set(key, change)
   }
   return changes
 }
 
-/** A request that hangs is never counted, and stands out more than anything that is. */
-function hangingOf (row: Row): Change | undefined {
-  const { inFlight, oldest, counts } = row
-  const mean = counts.sum / Math.max(requestsOf(row), 1)
-  if (oldest < Math.max(hangingSeconds, hangingMeans * mean)) return undefined
-  const text = `${formatCount(inFlight)} open, the oldest for ${formatTotal(oldest)}`
-  const change = { weight: 1e6 + oldest, text }
-  return { ...change, trouble: change }
-}
-
-/** The row to look at first when requests hang or take longer than before. */
-export interface Trouble {
-  readonly key: string
-  readonly text: string
-  /** The row that surely takes longer than before. It may be a victim of the other. Undefined: requests hang. */
-  readonly slower?: [key: string, change: Change]
-}
-
 /**
- * Of rows whose requests hang, this is the one with the oldest. If rows are slower only, it is the row whose requests
- * take most time more, all together, because those of the others may wait for them.
+ * The rows with requests that hang, by key, of what was counted since the start. Such a request is never counted, and
+ * stands out more than anything that is.
  */
-export function troubleOf (
-  now: Increase, before: Increase | undefined, changes: ReadonlyMap<string, Change>
-): Trouble | undefined {
-  const [first] = [...changes].flatMap(([key, { trouble }]) => trouble === undefined ? [] : [[key, trouble] as const])
-    .sort(([, a], [, b]) => b.weight - a.weight)
-  if (first === undefined) return undefined
-  const [key, change] = first
-  if (change.part === undefined || before === undefined) return { key, text: change.text }
-  const more = (key: string): number => sumAt(now, key) - sumAt(before, key) * now.seconds / before.seconds
-  const most = [...now.rows.keys()].reduce((most, key) => more(key) > more(most) ? key : most, key)
-  const means = [before, now].flatMap(({ rows }) => rows.get(most) ?? []).filter(row => requestsOf(row) > 0)
-    .map(row => formatSeconds(row.counts.sum / requestsOf(row)))
-  return { key: most, text: `mean ${means.join(' → ')}`, slower: [key, change] }
-}
-
-function sumAt ({ rows }: Increase, key: string): number {
-  return rows.get(key)?.counts.sum ?? 0
+export function hangsOf ({ rows }: Increase): Map<string, Change> {
+  const hangs = new Map<string, Change>()
+  for (const [key, row] of rows) {
+    const { inFlight, oldest, counts } = row
+    const mean = counts.sum / Math.max(requestsOf(row), 1)
+    if (oldest < Math.max(hangingSeconds, hangingMeans * mean)) continue
+    const text = `${formatCount(inFlight)} open, the oldest for ${formatTotal(oldest)}`
+    hangs.set(key, { weight: 1e6 + oldest, text })
+  }
+  return hangs
 }
 
 /**
  * The time since when the share of a part has been another one: that of the point which divides the points into two
- * groups whose shares differ most surely. Undefined: they do not differ.
+ * groups whose shares differ most surely. Undefined: they may differ by chance.
  */
 export function sinceWhen (points: readonly Point[], part: (point: Point) => number): number | undefined {
   const counted = points.map(point => {
@@ -152,11 +148,11 @@ export function sinceWhen (points: readonly Point[], part: (point: Point) => num
   })
   const sum = (index: 0 | 1): number => counted.reduce((sum, counts) => sum + counts[index], 0)
   const [parts, wholes] = [sum(0), sum(1)]
-  let [partBefore, wholeBefore, most] = [0, 0, 0]
+  let [partBefore, wholeBefore, most] = [0, 0, least]
   let since: number | undefined
   points.forEach(({ from }, index) => {
     const weight = differenceOfShares(parts - partBefore, wholes - wholeBefore, partBefore, wholeBefore)
-    if (weight > most) [most, since] = [weight, from]
+    if (weight >= most) [most, since] = [weight, from]
     partBefore += counted[index]![0]
     wholeBefore += counted[index]![1]
   })

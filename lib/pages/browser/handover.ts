@@ -1,10 +1,11 @@
 // What leaves the page: texts for the clipboard, and files. This file needs a browser.
+import { find, setText } from './elements'
 
 /**
  * Copies a text. Browsers offer their clipboard only to pages from this machine or over TLS.
  * Elsewhere an old way does.
  */
-export async function copy (text: string): Promise<void> {
+async function copy (text: string): Promise<void> {
   if (navigator.clipboard !== undefined) return navigator.clipboard.writeText(text)
   const area = document.createElement('textarea')
   area.value = text
@@ -14,6 +15,25 @@ export async function copy (text: string): Promise<void> {
   const copied = document.execCommand('copy')
   area.remove()
   if (!copied) throw new Error('The browser has refused')
+}
+
+/** Copies a text, and says so. The button shows it for a moment. */
+export async function copyWith (button: HTMLElement, text: string, done: string): Promise<void> {
+  await copy(text).then(() => say(done), sayWhyNot)
+  button.dataset.done = ''
+  setTimeout(() => delete button.dataset.done, 1500)
+}
+
+export function say (words: string): void {
+  setText(find('#done'), words)
+}
+
+export function sayWhyNot ({ message }: Error): void {
+  say(`Not done: ${message}`)
+}
+
+export function fileName (extension: string): string {
+  return `latency-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}.${extension}`
 }
 
 export function save (name: string, content: Blob): void {

@@ -17,6 +17,8 @@ const unknownSeconds = 1
 export interface Increase extends Rows {
   /** The length of the window. It is shorter than asked for while the history is shorter. */
   readonly seconds: number
+  /** The share of that time in which the event loop was busy. NaN: nobody knows. */
+  readonly busy: number
 }
 
 /** The kinds of endings that the charts show. */
@@ -67,12 +69,19 @@ interface Kept {
   readonly slices: Map<string | undefined, Slice>
 }
 
+/** What a server had counted before its first sample. */
+interface Beginning {
+  readonly generation: Generation
+  readonly sample: Sample
+}
+
 /** The samples of the last minutes, and everything that was counted since the server started. */
 export class History {
   readonly #upperBounds: readonly number[]
   readonly #keepSeconds: number
   #kept: Kept[] = []
   #generation: Generation | undefined
+  #beginning: Beginning | undefined
   #last = -1
   #uptime = 0
   #busy = NaN
@@ -88,11 +97,6 @@ export class History {
     return { generation: this.#generation?.name ?? '', last: this.#last }
   }
 
-  /** The share of the time since the process started in which its event loop was busy. NaN: there is no answer yet. */
-  get busySinceStart (): number {
-    return this.#busy
-  }
-
   /** How far the clock of the page is ahead of that of the server. */
   get offset (): number {
     return this.#generation!.offset
@@ -102,6 +106,11 @@ export class History {
   get time (): number {
     const last = this.#kept.at(-1)
     return last === undefined ? NaN : last.sample.time + last.generation.offset
+  }
+
+  /** Since when the page knows more than what the server had counted in all. */
+  get seenSince (): number {
+    return this.#beginning!.sample.time + this.offset
   }
 
   /** Adds an answer. `received` is the time at which it came, in seconds by the clock of the page. */
@@ -114,8 +123,11 @@ export class History {
     if (answer.all !== undefined) {
       generation.replace(answer.all)
       this.#kept = this.#kept.filter(({ generation: of }) => of !== generation)
+      this.#beginning = beginningOf(generation, answer)
       // A server that has started since the last sample has counted everything since then.
-      if (isNew && received - answer.uptime > last) this.#addBeginning(generation, answer)
+      if (isNew && received - answer.uptime > last) {
+        this.#kept.push({ ...this.#beginning, slices: new Map() })
+      }
     }
     for (const sample of answer.samples) {
       if (answer.all === undefined) generation.add(sample)
@@ -152,8 +164,20 @@ export class History {
     this.#addGauges(rows)
     return {
       ...rows,
-      seconds: last.sample.time + last.generation.offset - first.sample.from - first.generation.offset
+      seconds: last.sample.time + last.generation.offset - first.sample.from - first.generation.offset,
+      busy: busyShare(kept.map(({ sample }) => sample))
     }
+  }
+
+  /** What the server had counted before its first sample, since it started. Undefined: there is no answer yet. */
+  beforeSamples (): Increase | undefined {
+    if (this.#beginning === undefined) return undefined
+    const { generation, sample: { from, time, busy, counts } } = this.#beginning
+    const rows = noRows(this.#upperBounds)
+    const numbers: number[] = []
+    addTo(numbers, counts)
+    addNumbers(rows, this.#upperBounds, generation, numbers)
+    return { ...rows, seconds: time - from, busy }
   }
 
   /** What was counted since the server started. Undefined: there is no answer yet. */
@@ -162,7 +186,7 @@ export class History {
     const rows = noRows(this.#upperBounds)
     addNumbers(rows, this.#upperBounds, this.#generation, this.#generation.totals)
     this.#addGauges(rows)
-    return { ...rows, seconds: this.#uptime }
+    return { ...rows, seconds: this.#uptime, busy: this.#busy }
   }
 
   /**
@@ -210,16 +234,6 @@ export class History {
       }
     })
     return marks
-  }
-
-  /** Adds what a server had counted before its first sample as a sample of its own, from its start until then. */
-  #addBeginning (generation: Generation, { now, uptime, samples }: Answer): void {
-    const numbers = [...generation.totals]
-    for (const { counts } of samples) addTo(numbers, counts.map((count, index) => index % 2 === 0 ? count : -count))
-    const counts = numbers.flatMap((count, id) => count > 0 ? [id, count] : [])
-    const time = samples[0]?.from ?? now
-    const sample = { id: 0, from: now - uptime, time, busy: NaN, stall: 0, rows: [], cells: [], counts }
-    this.#kept.push({ generation, sample, slices: new Map() })
   }
 
   #addGauges (rows: Rows): void {
@@ -271,6 +285,29 @@ export class History {
     }
     return { bucketCounts, native: countsOf(addUp(native)), endings }
   }
+}
+
+/** What a server had counted before its first sample, as a sample that is as long. */
+function beginningOf (generation: Generation, { now, uptime, busy, samples }: Answer): Beginning {
+  const numbers = [...generation.totals]
+  for (const { counts } of samples) addTo(numbers, counts.map((count, index) => index % 2 === 0 ? count : -count))
+  const counts = numbers.flatMap((count, id) => count > 0 ? [id, count] : [])
+  const [from, time] = [now - uptime, samples[0]?.from ?? now]
+  const busySeconds = samples.reduce((rest, { from, time, busy }) => rest - busy * (time - from), busy * uptime)
+  const sample = {
+    id: 0, from, time, busy: Math.max(busySeconds, 0) / (time - from), stall: 0, rows: [], cells: [], counts
+  }
+  return { generation, sample }
+}
+
+/** The share of the time of samples in which the event loop was busy. */
+function busyShare (samples: readonly Sample[]): number {
+  let [all, busy] = [0, 0]
+  for (const sample of samples) {
+    all += sample.time - sample.from
+    busy += sample.busy * (sample.time - sample.from)
+  }
+  return busy / all
 }
 
 function perSecond ({ all, '4xx': refused, '5xx': failed, aborted, rejected }: Endings, seconds: number): Endings {

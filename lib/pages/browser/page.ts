@@ -1,18 +1,23 @@
 // The page at `/live`. It asks the metrics server once a second, and shows the answers. This file needs a browser; all
 // computation is in the other modules.
-import { canCompare, changesOf, sinceWhen, troubleOf, type Change, type Trouble } from './changes'
+import { showBuckets } from './buckets'
+import { busiestOf, describeBusiest, describeLoop } from './cause'
+import { canCompare, changesOf, hangsOf, sinceWhen, type Change } from './changes'
 import { Charts, describePoint, failures, formatClock, qs, quantiles, spans, type Marked } from './charts'
-import { create, find, setText } from './elements'
+import { create, find, setNumber, setText } from './elements'
 import type { Answer, ObjectiveWindow, PageData, ShownHistogram, SlowRequest } from './feed'
 import {
-  formatBucketOf, formatCount, formatCounts, formatDifference, formatEstimate, formatFully, formatPercentage,
-  formatRate, formatSeconds, formatShare, formatTotal, formatWindow, nothing
+  formatBucketOf, formatCount, formatCounts, formatEstimate, formatFully, formatPercentage, formatRate, formatSeconds,
+  formatShare, formatTotal, formatWindow, nothing
 } from './format'
-import { copy, drawPicture, save } from './handover'
+import { copyWith, drawPicture, fileName, save, say, sayWhyNot } from './handover'
 import { History, type Increase, type Point } from './history'
-import { proposeBounds } from './proposal'
+import { IncidentWatch } from './incident'
+import { Lasting } from './lasting'
+import { isMissed, showObjective } from './objective'
 import { estimateQuantile, estimateQuantiles } from './quantile'
 import { emptyRow, labelsOf, requestsOf, rowKey, statusClass, statusesOf, sumOf, waitsOf, type Row } from './rows'
+import { showSlowest } from './slowest'
 import { Table } from './table'
 
 const timeoutMs = 10_000
@@ -23,11 +28,13 @@ const keepSeconds = 600
 const quantileSeconds = 10
 /** The longest stall is mentioned for this long. */
 const mentionSeconds = 60
-/** An event loop that was busy for more than this share of these seconds is said to be busy. */
-const busyShare = 0.9
+/** An event loop is busy from when it was so for the second share of these seconds, until it is so for the first. */
+const busyShares = [0.7, 0.9] as const
 const busySeconds = 3
-/** What is slow waits for the event loop if that is busy for at least the second share, and not below the first. */
-const causeShares = [0.5, 0.8] as const
+/** The state that says that something is wrong lasts for so long. */
+const lastingSeconds = 10
+/** From this share on, it is said how to find out which route keeps the event loop busy. */
+const tellingShare = 0.2
 
 const { histograms, inFlight: hasOpen, objective } = JSON.parse(document.body.dataset.page!) as PageData
 
@@ -43,12 +50,9 @@ let table: Table
 let points: Point[] = []
 let marks: Marked[] = []
 let changes: ReadonlyMap<string, Change> = new Map()
-let trouble: Trouble | undefined
-/**
- * What was counted before requests became slower. The page compares with that until they are as fast again: the window
- * before would soon be one in which they were slow too.
- */
-let calm: { readonly before: Increase, readonly until: number } | undefined
+let incidents: IncidentWatch
+let isWrong: Lasting
+let isBusy = false
 /** Since when the changes that are named have been there. */
 let sinceTimes = new Map<string, number>()
 let slowest: readonly SlowRequest[] = []
@@ -81,7 +85,8 @@ function show (shown: ShownHistogram, link: URLSearchParams): void {
   history = new History(shown.upperBounds, keepSeconds)
   points = []
   marks = []
-  calm = undefined
+  incidents = new IncidentWatch()
+  isWrong = new Lasting(lastingSeconds)
   select.selectedIndex = histograms.indexOf(shown)
   const seconds = link.get('window')
   const input = windows.find(({ value }) => value === seconds) ?? windows.find(({ value }) => value === '60')!
@@ -136,7 +141,7 @@ async function ask (): Promise<number> {
   objectiveWindows = content.objective
   if (content.slowest !== undefined) {
     slowest = content.slowest
-    showSlowest()
+    showSlowest(slowest, history.offset)
   }
   answeredMs = receivedMs
   problem = undefined
@@ -199,20 +204,26 @@ async function drawInFrames (): Promise<void> {
 
 function * parts (): Generator<undefined, void> {
   const increase = windowSeconds === undefined ? history.sinceStart() : history.over(windowSeconds)
+  yield * incidents.look(history, Math.max(windowSeconds ?? 0, 60))
   const before = compare(increase)
   yield
   points = history.points(qs, quantileSeconds, spans[1], table.chosen)
   marks = history.marks()
+  showClock()
   yield * chartParts()
   yield * table.show(increase, changes, `By route and method, ${windowText()}`)
   showScope(increase)
-  const row = chosenRow(increase)
+  const row = rowOf(increase, table.chosen)
   showNumbers(increase, row)
   yield
-  showBuckets(row)
-  showTrouble()
+  // The latency of an objective has to be a bound.
+  showBuckets(histogram, row, objective?.histogram === histogram.name ? [objective.latency] : [])
+  showIncident()
+  showLoop(increase)
   showChanges(before)
-  showObjective()
+  if (objective !== undefined && objectiveWindows !== undefined) {
+    showObjective(objective, objectiveWindows, history.sinceStart()!)
+  }
   keepLink()
   keepQueries()
   showState()
@@ -221,23 +232,12 @@ function * parts (): Generator<undefined, void> {
 /** Finds what has changed against the time before, and returns what was counted then. */
 function compare (increase: Increase | undefined): Increase | undefined {
   changes = new Map()
-  trouble = undefined
   if (increase === undefined) return undefined
   const before = windowSeconds === undefined
     ? undefined
-    : [calm?.before, history.over(windowSeconds, windowSeconds)].find(before => canCompare(increase, before))
-  changes = changesOf(histogram.upperBounds, increase, before)
-  trouble = troubleOf(increase, before, changes)
-  if (trouble?.slower !== undefined) calm ??= calmBefore(...trouble.slower)
-  else if (trouble === undefined && before !== undefined) calm = undefined
+    : [incidents.calm?.before, history.over(windowSeconds, windowSeconds)].find(one => canCompare(increase, one))
+  changes = new Map([...changesOf(histogram.upperBounds, increase, before), ...hangsOf(history.sinceStart()!)])
   return before
-}
-
-/** What was counted before a row became slower. Undefined: nobody knows when it did. */
-function calmBefore (key: string, { part }: Change): typeof calm {
-  const until = sinceWhen(history.points([], quantileSeconds, 2 * windowSeconds!, key), part!)
-  const before = until === undefined ? undefined : history.over(keepSeconds, history.time - until)
-  return before && { before, until: until! }
 }
 
 function drawCharts (): void {
@@ -253,11 +253,10 @@ function * chartParts (): Generator<undefined, void> {
   showPoint()
 }
 
-/** The chosen row, or what all requests are together. */
-function chosenRow (increase: Increase | undefined): Row {
-  if (increase === undefined) return emptyRow(histogram.upperBounds)
-  if (table.chosen === undefined) return increase.total
-  return increase.rows.get(table.chosen) ?? emptyRow(histogram.upperBounds)
+/** The row with a key, or what all requests are together. */
+function rowOf (increase: Increase | undefined, key: string | undefined): Row {
+  const row = key === undefined ? increase?.total : increase?.rows.get(key)
+  return row ?? emptyRow(histogram.upperBounds)
 }
 
 function rowName (key: string): string {
@@ -277,17 +276,19 @@ function showState (): void {
       `for ${Math.floor(waiting)} s`)
   }
   if (Number.isNaN(answeredMs)) return setState('', 'Connecting', '')
-  if (busyOver(busySeconds) > busyShare) {
+  isBusy = busyNow() > busyShares[isBusy ? 0 : 1]
+  if (isBusy) {
     return setState('busy', 'Live; the event loop is busy all the time, and every request waits for it', '')
   }
+  const name = isWrong.at(history.time, incidents.incident !== undefined) ? 'busy' : 'live'
   const [stall] = marks.filter(({ kind, time }) => kind === 'stall' && history.time - time < mentionSeconds)
     .sort((a, b) => b.time - b.from - a.time + a.from)
   if (stall !== undefined) {
     const [length, until] = [formatSeconds(stall.time - stall.from), formatClock(stall.time)]
-    return setState('live', `Live; the event loop did not turn for ${length} until ${until}`, '')
+    return setState(name, `Live; the event loop did not turn for ${length} until ${until}`, '')
   }
   const isIdle = points.length > 0 && points.slice(-10).every(({ rates }) => rates.all === 0)
-  setState(trouble === undefined ? 'live' : 'busy', isIdle ? 'Live; no requests' : 'Live', '')
+  setState(name, isIdle ? 'Live; no requests' : 'Live', '')
 }
 
 /** The time is not read out, because it changes every second. */
@@ -297,14 +298,23 @@ function setState (name: string, text: string, time: string): void {
   setText(state.querySelector('[aria-hidden]')!, time)
 }
 
+/** Shows the time of the last data, with the zone. */
+function showClock (): void {
+  if (Number.isNaN(history.time)) return
+  const time = new Date(1000 * history.time)
+  const clock = find<HTMLTimeElement>('#clock')
+  clock.dateTime = time.toISOString()
+  setText(clock, time.toLocaleTimeString([], { timeStyle: 'long' }))
+}
+
 function showScope (increase: Increase | undefined): void {
   const { chosen } = table
   find('#all').hidden = chosen === undefined
   setText(find('#chosen'), chosen === undefined ? 'All requests' : `${rowName(chosen)} only`)
   const seconds = increase?.seconds ?? 0
   const isPartial = windowSeconds !== undefined && windowSeconds - seconds > 1
-  const known = isPartial ? `of which ${formatWindow(seconds)} are known` : ''
-  setText(find('#seen'), windowSeconds === undefined ? formatWindow(seconds) : known)
+  const known = isPartial ? `(${formatWindow(seconds)} of it are known)` : ''
+  setText(find('#seen'), windowSeconds === undefined ? `(${formatWindow(seconds)})` : known)
 }
 
 function showNumbers (increase: Increase | undefined, row: Row): void {
@@ -338,70 +348,97 @@ function showNumbers (increase: Increase | undefined, row: Row): void {
     oldest === undefined ? '' : rowName(oldest))
   setNumber('long-lived', isKnown ? sumOf(row.longLived) : NaN, formatCount, formatCounts(row.longLived))
   showWaits(increase?.waited ?? {})
-  const busy = windowSeconds === undefined ? history.busySinceStart : busyOver(windowSeconds)
-  const longest = Math.max(0, ...pointsOver(windowSeconds ?? spans[1]).map(({ stall }) => stall))
-  const isShorter = windowSeconds === undefined ? ' in the last 5 min' : ''
-  const now = formatPercentage(busyOver(busySeconds))
-  setNumber('loop-busy', busy, formatPercentage, `${now} now; stall ${formatSeconds(longest)}${isShorter}`)
+  setNumber('loop-busy', increase?.busy ?? NaN, formatPercentage,
+    `${formatPercentage(busyNow())} now; stall ${longestStall()}`)
 }
 
 /** Shows how long requests waited, whichever row is chosen: they waited for the same event loop. */
 function showWaits (waited: Readonly<Record<string, number>>): void {
-  const { upperBounds } = histogram.waits ?? { upperBounds: [] }
-  const { mean, buckets } = waitsOf(upperBounds, waited)
-  const p99 = formatEstimate(estimateQuantile(0.99, upperBounds, buckets))
+  const { mean, p99 } = waits(waited)
   setNumber('waited', mean, formatSeconds, Number.isNaN(mean) ? '' : `p99 ${p99}`)
 }
 
-/** The points of the last seconds for which it is known how busy the event loop was. */
+function waits (waited: Readonly<Record<string, number>>): { mean: number, p99: string } {
+  const { upperBounds } = histogram.waits ?? { upperBounds: [] }
+  const { mean, buckets } = waitsOf(upperBounds, waited)
+  return { mean, p99: formatEstimate(estimateQuantile(0.99, upperBounds, buckets)) }
+}
+
 function pointsOver (seconds: number): Point[] {
   const begin = history.time - seconds
-  return points.filter(({ time, busy }) => time > begin && !Number.isNaN(busy))
+  return points.filter(({ time }) => time > begin)
 }
 
 /** The share of the last seconds in which the event loop was busy. NaN: nothing is known of them. */
-function busyOver (seconds: number): number {
+function busyNow (): number {
   let [all, busy] = [0, 0]
-  for (const point of pointsOver(seconds)) {
+  for (const point of pointsOver(busySeconds)) {
     all += point.time - point.from
     busy += point.busy * (point.time - point.from)
   }
   return busy / all
 }
 
-function setNumber (id: string, value: number, format: (value: number) => string, note: string): void {
-  const card = document.getElementById(id)
-  // There is no card for what is not counted.
-  if (card === null) return
-  const element = card.querySelector('data')!
-  element.value = String(value)
-  setText(element, Number.isNaN(value) ? nothing : format(value))
-  const small = card.querySelector('small')!
-  setText(small, note)
-  small.title = note
-  card.classList.toggle('some', value > 0)
+/** The longest time of the window in which the event loop did not turn. It is remembered for 5 minutes. */
+function longestStall (): string {
+  const longest = Math.max(0, ...pointsOver(windowSeconds ?? spans[1]).map(({ stall }) => stall))
+  return `${formatSeconds(longest)}${windowSeconds === undefined ? ' in the last 5 min' : ''}`
 }
 
-/** Says which row is in trouble, since when, and whether the event loop is the cause. */
-function showTrouble (): void {
+/** Says which row hangs or is slow, since when, and whether the event loop is the cause. */
+function showIncident (): void {
+  const { incident } = incidents
   const paragraph = find('#trouble')
-  paragraph.hidden = trouble === undefined
-  if (trouble === undefined) return
-  const { key, text, slower } = trouble
-  const since = calm === undefined ? '' : ` since ${formatClock(calm.until)}`
-  setText(find('#trouble strong'), slower === undefined ? 'Requests hang' : `Slower${since}`)
+  paragraph.hidden = incident === undefined
+  if (incident === undefined) return
+  const { kind, key, text, since, slowSinceStart, cause } = incident
+  const about = slowSinceStart === undefined ? '' : ' about'
+  const time = since === undefined ? 'than since the start' : `since${about} ${formatClock(since)}`
+  setText(find('#trouble strong'), `${kind === 'hang' ? 'Requests hang' : 'Slower'} ${time}`)
   const button = find('#trouble button')
   setText(button, `${rowName(key)}: ${text}`)
   button.onclick = () => table.choose(key)
-  const busy = busyOver(busySeconds)
-  setText(find('#trouble b'), formatPercentage(busy))
-  paragraph.dataset.cause = busy < causeShares[0] ? 'waits' : busy < causeShares[1] ? 'either' : 'computes'
+  paragraph.dataset.cause = cause
+  const unseen = `Nobody looked before ${formatClock(history.seenSince)}`
+  setText(find('#trouble small'), slowSinceStart !== undefined
+    ? `${unseen}: this is reckoned from ${formatCount(slowSinceStart)} requests since the start that were as slow, ` +
+      'at the present rate.'
+    : since === undefined ? `${unseen}: since when is not known.` : '')
+}
+
+/** Says what the event loop did, and what the time of requests went into. */
+function showLoop (increase: Increase | undefined): void {
+  const line = find('#loop-line')
+  const isTelling = increase !== undefined && increase.busy >= tellingShare
+  line.classList.toggle('telling', isTelling)
+  if (increase === undefined) return
+  const window = windowSeconds === undefined
+    ? 'the time since the start'
+    : `the last ${formatWindow(increase.seconds)}`
+  const { mean, p99 } = waits(increase.waited)
+  const wait = Number.isNaN(mean)
+    ? `the longest wait for it was ${longestStall()}`
+    : `requests waited ${formatSeconds(mean)} for it, p99 ${p99}`
+  const about = table.chosen ?? incidents.incident?.key
+  setText(line.querySelector('span')!, describeLoop({
+    increase,
+    window,
+    wait,
+    row: rowOf(increase, about),
+    name: about && rowName(about),
+    busyBefore: incidents.calm?.before.busy
+  }))
+  const busiest = isTelling && histogram.hasBusyTime === true ? busiestOf(increase) : undefined
+  setText(line.querySelector('b')!, busiest === undefined ? '' : describeBusiest(rowName(busiest[0]), busiest[1]))
 }
 
 /** Names the rows that have changed most against the window before. */
 function showChanges (before: Increase | undefined): void {
   const list = find('#changes')
-  const most = [...changes].sort(([, a], [, b]) => b.weight - a.weight).slice(0, 3)
+  const { incident } = incidents
+  // What the line above says is not said twice.
+  const most = [...changes].filter(([key, { text }]) => key !== incident?.key || text !== incident.text)
+    .sort(([, a], [, b]) => b.weight - a.weight).slice(0, 3)
   const texts = changeTexts(most)
   // The buttons stay, because one that is replaced loses the focus.
   while (list.children.length > most.length) list.lastElementChild!.remove()
@@ -411,9 +448,17 @@ function showChanges (before: Increase | undefined): void {
     setText(button, texts[index]!)
     button.onclick = () => table.choose(key)
   })
-  const nothingText = before === undefined ? 'nothing to compare with yet' : 'nothing beyond chance'
-  setText(find('#unchanged'), texts.length > 0 ? '' : nothingText)
-  find('#changed').hidden = windowSeconds === undefined
+  setText(find('#unchanged'), texts.length > 0 ? '' : unchangedText(before))
+  find('#most').hidden = windowSeconds === undefined
+}
+
+/** What is said if nothing has changed. That is no comfort while something is wrong. */
+function unchangedText (before: Increase | undefined): string {
+  if (before === undefined) return 'nothing to compare with yet'
+  if (incidents.incident !== undefined) return 'nothing else'
+  const isBad = objective !== undefined && objectiveWindows !== undefined &&
+    isMissed(objective, objectiveWindows, history.sinceStart()!)
+  return isBad ? 'nothing: the objective is missed as before' : 'nothing beyond chance'
 }
 
 /** What has changed of rows, and since when. The time is computed once, when a change is new. */
@@ -423,69 +468,13 @@ function changeTexts (all: ReadonlyArray<[key: string, change: Change]>): string
   return all.map(([key, { text, part }]) => {
     if (part === undefined || windowSeconds === undefined) return `${rowName(key)}: ${text}`
     const id = `${windowSeconds} ${key} ${text.split(' ')[0]}`
-    const seconds = 2 * windowSeconds + (calm === undefined ? 0 : history.time - calm.until)
+    const { until = history.time } = incidents.calm ?? {}
+    const seconds = 2 * windowSeconds + history.time - until
     const since = known.get(id) ?? sinceWhen(history.points([], quantileSeconds, seconds, key), part)
     if (since === undefined) return `${rowName(key)}: ${text}`
     sinceTimes.set(id, since)
     return `${rowName(key)}: ${text} since ${formatClock(since)}`
   })
-}
-
-/** Shows what the classic buckets would have answered, and which would answer best, if native ones have measured. */
-function showBuckets ({ counts: { buckets, native } }: Row): void {
-  const section = document.getElementById('buckets')
-  if (section === null) return
-  section.hidden = native.length === 0
-  if (section.hidden) return
-  const measured = estimateQuantiles(qs, histogram.upperBounds, { buckets, native })
-  qs.forEach((q, index) => {
-    const classic = estimateQuantile(q, histogram.upperBounds, buckets)
-    setNumber(`classic-${quantiles[index]![0]}`, classic.value, () => formatEstimate(classic),
-      `${formatDifference(classic.value, measured[index]!.value)}; ${formatBucketOf(classic)}`)
-  })
-  // The latency of an objective has to be a bound.
-  const kept = objective?.histogram === histogram.name ? [objective.latency] : []
-  const { upperBounds, error } = proposeBounds(native, histogram.upperBounds.length, kept)
-  find('#buckets p').hidden = upperBounds.length === 0
-  setText(section.querySelector('p span')!, `At most ${formatShare(error, 1)} off from p50 to p99.9 would be`)
-  setText(section.querySelector('code')!, `${histogram.native!.option}: { buckets: [${upperBounds.join(', ')}] }`)
-}
-
-/** Lists the slowest requests. */
-function showSlowest (): void {
-  const list = document.querySelector('#slowest ol')
-  if (list === null) return
-  list.replaceChildren(...slowest.map(({ time, seconds, method, route, labels, url }) => {
-    const item = create('li')
-    const text = labels.trace_id ?? Object.entries(labels).map(label => label.join('=')).join(' ')
-    item.append(
-      ...[formatClock(time + history.offset), formatSeconds(seconds), method ?? '', route ?? '']
-        .map(word => create('span', word)),
-      url === undefined ? text : Object.assign(create('a', text), { href: url, rel: 'noreferrer', target: '_blank' })
-    )
-    return item
-  }))
-  find('#slowest p').hidden = slowest.length > 0
-}
-
-function showObjective (): void {
-  if (objective === undefined || objectiveWindows === undefined) return
-  const budget = 1 - objective.share
-  for (const { seconds, observedSeconds, requests, slow } of objectiveWindows) {
-    const id = `burn-${seconds}`
-    const burn = requests === 0 ? NaN : slow / requests / budget
-    const part = seconds - observedSeconds > 15 ? `, ${formatWindow(observedSeconds)} of it known` : ''
-    const note = `${formatCount(slow)} of ${formatCount(requests)} slow${part}`
-    setNumber(id, burn, value => `${formatRate(value)} ×`, note)
-    document.getElementById(id)!.classList.toggle('some', burn >= 1)
-  }
-  const hour = objectiveWindows.at(-1)!
-  const left = hour.requests === 0 ? NaN : 1 - hour.slow / hour.requests / budget
-  setNumber('budget', left, value => value < 0 ? 'used up' : formatPercentage(value),
-    `${formatCount(Math.floor(hour.requests * budget))} may be slow, ${formatCount(hour.slow)} were`)
-  // The factor and the windows are those of FastifyLatencyBudgetFastBurn in example/monitoring.
-  const isFast = objectiveWindows.every(({ requests, slow }) => slow / requests > 14.4 * budget) && hour.requests >= 10
-  setText(find('#alert'), isFast ? 'FastifyLatencyBudgetFastBurn wakes somebody when both are above 14.4 ×.' : '')
 }
 
 /** Shows the values under the cursor of the charts or, without a cursor, the latest values. */
@@ -537,21 +526,6 @@ function secondsOf ({ value }: HTMLInputElement): number | undefined {
   return value === 'start' ? undefined : Number(value)
 }
 
-/** Copies a text, and says so. The button shows it for a moment. */
-async function copyWith (button: HTMLElement, text: string, done: string): Promise<void> {
-  await copy(text).then(() => say(done), sayWhyNot)
-  button.dataset.done = ''
-  setTimeout(() => delete button.dataset.done, 1500)
-}
-
-function say (words: string): void {
-  setText(find('#done'), words)
-}
-
-function sayWhyNot ({ message }: Error): void {
-  say(`Not done: ${message}`)
-}
-
 /** Everything that the page shows, as plain data. */
 async function shownState (): Promise<object> {
   const increase = windowSeconds === undefined ? history.sinceStart() : history.over(windowSeconds)
@@ -566,6 +540,7 @@ async function shownState (): Promise<object> {
     rejected: increase?.rejected,
     waited: increase?.waited,
     rows: [...increase?.rows.values() ?? []],
+    incident: incidents.incident,
     changes: [...changes].map(([key, { text }]) => `${rowName(key)}: ${text}`),
     objective: objective && { ...objective, windows: objectiveWindows },
     slowest,
@@ -573,10 +548,6 @@ async function shownState (): Promise<object> {
     marks,
     promql: await queries.catch(() => undefined)
   }
-}
-
-function fileName (extension: string): string {
-  return `latency-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}.${extension}`
 }
 
 /** The numbers as lines of text. */

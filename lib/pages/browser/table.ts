@@ -69,7 +69,7 @@ function columnsOf ({ histogram, hasOpen }: TableOptions): Column[] {
     {
       id: 'requests',
       name: 'Requests',
-      width: 6,
+      width: 5.2,
       value: ({ row }) => requestsOf(row),
       text: ({ row }) => formatCount(requestsOf(row)),
       note: ({ row, seconds }) => requestsOf(row) === 0 ? '' : `${formatRate(requestsOf(row) / seconds)}/s`
@@ -77,21 +77,21 @@ function columnsOf ({ histogram, hasOpen }: TableOptions): Column[] {
     {
       id: 'total',
       name: 'Time in total',
-      width: 6.8,
+      width: 6.6,
       value: ({ row }) => row.counts.sum,
       text: ({ row }) => requestsOf(row) === 0 ? nothing : formatTotal(row.counts.sum)
     },
     {
       id: 'mean',
       name: 'Mean',
-      width: 5.6,
+      width: 4.8,
       value: ({ row }) => row.counts.sum / requestsOf(row),
       text: ({ row }) => formatSeconds(row.counts.sum / requestsOf(row))
     },
     ...quantiles.map(([name]): Column => ({
       id: name,
       name,
-      width: 6.6,
+      width: 6.1,
       value: ({ estimates }) => estimates.get(name)!.value,
       text: ({ estimates }) => formatEstimate(estimates.get(name)!),
       note: ({ estimates }) => formatBucketOf(estimates.get(name)!)
@@ -99,7 +99,7 @@ function columnsOf ({ histogram, hasOpen }: TableOptions): Column[] {
     hasBusyTime === true && {
       id: 'busy',
       name: 'Loop busy',
-      width: 5.6,
+      width: 5,
       value: ({ row }) => busyShareOf(row),
       text: ({ row }) => formatPercentage(busyShareOf(row))
     },
@@ -110,6 +110,7 @@ function columnsOf ({ histogram, hasOpen }: TableOptions): Column[] {
     hasOpen && countColumn('Open', ({ row }) => row.inFlight + sumOf(row.longLived)),
     hasOpen && {
       ...countColumn('Oldest', ({ row }) => row.oldest),
+      width: 5.2,
       text: ({ row }) => row.oldest === 0 ? '0' : formatTotal(row.oldest)
     }
   ]
@@ -121,11 +122,11 @@ function changeText ({ change }: Shown): string {
 }
 
 function textColumn (id: string, name: string, text: (shown: Shown) => string): Column {
-  return { id, name, width: id === 'route' ? 12 : 5.5, isText: true, value: text, text }
+  return { id, name, width: id === 'route' ? 9.6 : 5, isText: true, value: text, text }
 }
 
 function countColumn (name: string, value: (shown: Shown) => number, alarm = 'some'): Column {
-  const width = 1.5 + name.length / 2
+  const width = 1.3 + 0.46 * name.length
   return { id: name.toLowerCase(), name, width, value, text: shown => formatCount(value(shown)), alarm }
 }
 
