@@ -142,7 +142,12 @@ export class Application implements Latency {
   /** Starts the metrics server when its configuration says so, and closes it with the application. */
   #followLifecycle (): void {
     const policy = this.#serverConfig === false ? 'manual' : this.#serverConfig.start
-    if (policy === 'ready') this.#app.addHook('onReady', async () => { await this.start() })
+    if (policy === 'ready') {
+      this.#app.addHook('onReady', async () => {
+        // An application that closes meanwhile needs no metrics server any more.
+        await this.start().catch(error => { if (!this.#closing) throw error })
+      })
+    }
     if (policy === 'listen') {
       // Fastify runs hooks of the application one after another. They do not wait for the metrics server.
       this.#app.addHook('onListen', done => {
@@ -164,6 +169,7 @@ export class Application implements Latency {
       this.#closing = true
       server.off(errorMonitor, this.#explainTakenPort)
       await this.#server?.close()
+      this.#sources?.own.end()
       this.#registrations.release()
     })
   }

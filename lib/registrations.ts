@@ -10,7 +10,7 @@ import {
 } from './errors'
 import { namesOf, type NamedMetric } from './exposition/sample-names'
 import { hiddenFamilies } from './gather/hidden-families'
-import { OwnRegistry, type AnyRegistry } from './gather/own-registry'
+import { OwnRegistry, publicRegistry, type AnyRegistry } from './gather/own-registry'
 import {
   Lease, RegisteredCounter, RegisteredGauge, RegisteredHistogram, type GaugeDefinition, type OwnMetric
 } from './gather/registered-metrics'
@@ -148,8 +148,8 @@ export class Registrations {
   }
 
   /** Every registry that holds metrics of a registration. */
-  get registries (): Iterable<AnyRegistry> {
-    return this.#registries
+  get registries (): Iterable<RegistryLike> {
+    return { [Symbol.iterator]: () => Array.from(this.#registries, publicRegistry).values() }
   }
 
   /** Whether a registration is that of the application itself, and not that of a part of it. */

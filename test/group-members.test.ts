@@ -10,6 +10,7 @@ import t, { type Test } from 'tap'
 import latency from '../lib'
 import { createWarnOnce, guardLog } from '../lib/errors'
 import { OwnRegistry } from '../lib/gather/own-registry'
+import { isOwnMetric } from '../lib/gather/registered-metrics'
 import { createGatherer } from '../lib/gather/registries'
 import { Group } from '../lib/group/group'
 import { identify } from '../lib/group/identity'
@@ -49,6 +50,7 @@ async function join (t: Test, directory: string, open = async (): Promise<void> 
       leases: [],
       scrapeRegistry: new OwnRegistry(),
       processRegistry: undefined,
+      isOwnMetric,
       slices,
       warnOnce: createWarnOnce(guardLog({ log: {} as never }))
     }),
@@ -90,6 +92,7 @@ t.test('each member tells what all have counted, and gauges become one as their 
     counter.inc({ a: 'fractions' }, [0.1, 0.1, 0.4][index]!)
     new Gauge({ name: 'sum', help: 'h', registers }).set(index)
     new Gauge({ name: 'max', help: 'h', registers, aggregator: 'max' }).set(index)
+    new Gauge({ name: 'omit', help: 'h', registers, aggregator: 'omit' }).set(index)
     new Gauge({ name: 'process_open_fds', help: 'h', registers }).set(10 + index)
     new Histogram({ name: 'h', help: 'h', registers, buckets: [1] }).observe(index)
   })
@@ -99,6 +102,7 @@ t.test('each member tells what all have counted, and gauges become one as their 
     t.same(valuesOf(gathered, 'c_total'), { all: 6, fractions: 0.1 + 0.1 + 0.4, own0: 1, own1: 1, own2: 1 })
     t.same(valuesOf(gathered, 'sum'), { '': 3 })
     t.same(valuesOf(gathered, 'max'), { '': 2 })
+    t.notOk(gathered.families.some(({ name }) => name === 'omit'))
     t.same(valuesOf(gathered, 'process_open_fds'), { 0: 10, 1: 11, 2: 12 })
     t.match(gathered.families.find(({ name }) => name === 'h'), { counts: Float64Array.of(2, 1) })
     t.same(members(gathered), [3, 0, 0])

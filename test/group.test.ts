@@ -12,6 +12,7 @@ import { writeProtobuf } from '../lib/exposition/protobuf'
 import { writeText } from '../lib/exposition/text'
 import { countNames } from '../lib/gather/counts'
 import { OwnRegistry } from '../lib/gather/own-registry'
+import { isOwnMetric } from '../lib/gather/registered-metrics'
 import { createGatherer } from '../lib/gather/registries'
 import { openDirectory } from '../lib/group/directory'
 import { decodeInSteps, encode, lengthOf } from '../lib/group/encoding'
@@ -157,6 +158,7 @@ async function gatherAll (t: Test): Promise<Gathered> {
     leases: [],
     scrapeRegistry: new OwnRegistry(),
     processRegistry: undefined,
+    isOwnMetric,
     slices: new TimeSlices(),
     warnOnce: createWarnOnce(app.log)
   })

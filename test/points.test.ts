@@ -7,6 +7,7 @@ import {
   fromClientMetric, fromClientMetricInSteps, type ClientMetric, type ClientSample
 } from '../lib/exposition/client-samples'
 import { OwnRegistry } from '../lib/gather/own-registry'
+import { isOwnMetric } from '../lib/gather/registered-metrics'
 import { createGatherer } from '../lib/gather/registries'
 import { defaultScrape } from '../lib/scrape/options'
 import { defaultServer } from '../lib/server/options'
@@ -28,6 +29,7 @@ t.test('what crosses from counting to showing can be cloned: requests, points of
     leases: [],
     scrapeRegistry: new OwnRegistry(),
     processRegistry: undefined,
+    isOwnMetric,
     slices: new TimeSlices(),
     warnOnce: createWarnOnce(createApplication(t).log)
   })

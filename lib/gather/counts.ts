@@ -1,12 +1,12 @@
+import type { RegistryLike } from '../../index'
 import { settled } from '../errors'
 import type { Points } from '../snapshot'
 import { runAtOnce } from '../time-slices'
-import { publicRegistry, type AnyRegistry } from './own-registry'
 import type { Lease, OwnMetric } from './registered-metrics'
 
 /** Where there are metrics that count, and are not lost when a process ends. */
 export interface CountSources {
-  readonly registries: Iterable<AnyRegistry>
+  readonly registries: Iterable<RegistryLike>
   readonly leases: Iterable<Lease>
   readonly scrapeMetrics: readonly OwnMetric[]
 }
@@ -20,7 +20,7 @@ const countingTypes: readonly unknown[] = ['counter', 'histogram', 'summary']
 export function countNames (sources: CountSources): Set<string> {
   const { register: globalRegistry } = require('prom-client') as typeof import('prom-client')
   const names = new Set(ownCounts(sources).map(({ name }) => name))
-  for (const registry of [...Array.from(sources.registries, publicRegistry), globalRegistry]) {
+  for (const registry of [...sources.registries, globalRegistry]) {
     try {
       for (const metric of settled(registry.getMetricsAsArray()) as unknown as Iterable<ClientMetric>) {
         if (countingTypes.includes(metric.type) && typeof metric.collect !== 'function') names.add(metric.name)

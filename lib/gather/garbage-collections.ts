@@ -24,25 +24,28 @@ interface GarbageCollection {
   readonly detail: { readonly kind: number }
 }
 
-let histogram: RegisteredHistogram | undefined
+/**
+ * The histogram of the garbage collections of the process, while somebody watches them. It does not need `prom-client`,
+ * whose histogram would have none of the collections before the first scrape.
+ */
+export const garbageCollections = new RegisteredHistogram(definition, new SeriesIndex(['kind']))
+
+const observer = new PerformanceObserver(list => {
+  const { family } = garbageCollections
+  for (const { duration, detail } of list.getEntries() as unknown as readonly GarbageCollection[]) {
+    const kind = kinds.get(detail.kind)
+    if (kind !== undefined) family.observe(family.index.slot([kind]), duration / 1000)
+  }
+})
+
+let watchers = 0
 
 /**
- * The histogram of the garbage collections of the process since the first call. It does not need `prom-client`, whose
- * histogram would have none of the collections before the first scrape.
+ * Watches the garbage collections of the process, until the function that is returned is called. Node.js keeps an
+ * observer, and all that its function can reach, for as long as it observes: with a test runner, that is all modules
+ * of a file of tests.
  */
-export function garbageCollections (): RegisteredHistogram {
-  histogram ??= watch()
-  return histogram
-}
-
-function watch (): RegisteredHistogram {
-  const histogram = new RegisteredHistogram(definition, new SeriesIndex(['kind']))
-  const { family } = histogram
-  new PerformanceObserver(list => {
-    for (const { duration, detail } of list.getEntries() as unknown as readonly GarbageCollection[]) {
-      const kind = kinds.get(detail.kind)
-      if (kind !== undefined) family.observe(family.index.slot([kind]), duration / 1000)
-    }
-  }).observe({ entryTypes: ['gc'] })
-  return histogram
+export function watchGarbageCollections (): () => void {
+  if (watchers++ === 0) observer.observe({ entryTypes: ['gc'] })
+  return () => { if (--watchers === 0) observer.disconnect() }
 }

@@ -3,7 +3,7 @@ import {
   causeOf, describe, FST_LATENCY_ERR_NAME_HIDDEN, FST_LATENCY_ERR_REGISTRY_FAILED, printable, settled, type WarnOnce
 } from '../errors'
 import type { NamedMetric } from '../exposition/sample-names'
-import { isOwnMetric, type Lease } from './registered-metrics'
+import type { IsOwnMetric, Lease } from './registered-metrics'
 
 /** A registry, and how messages name it. */
 export interface NamedRegistry {
@@ -29,12 +29,19 @@ export interface Listing {
   readonly broken: readonly string[]
 }
 
+export interface ListingOptions {
+  /** The metrics of this plugin that are to be in the registries. */
+  readonly leases: Iterable<Lease>
+  readonly isOwnMetric: IsOwnMetric
+  readonly warnOnce: WarnOnce
+}
+
 /**
  * Lists the metrics of several registries, which may be the user's own and fail in any way. If several metrics have the
  * same name, the first is served, and a warning is given.
  */
 export function listMetrics (
-  registries: Iterable<NamedRegistry>, leases: Iterable<Lease>, warnOnce: WarnOnce
+  registries: Iterable<NamedRegistry>, { leases, isOwnMetric, warnOnce }: ListingOptions
 ): Listing {
   const served = new Map<string, Entry & { readonly title: string }>()
   const broken = new Set<string>()
@@ -48,7 +55,7 @@ export function listMetrics (
     const own = [...leases].filter(lease => lease.registry === registry)
     for (const metric of metricsOf(registry, own, fail)) {
       try {
-        const entry = { ...named(registry, metric), registry, metric, title }
+        const entry = { ...named(registry, metric, isOwnMetric), registry, metric, title }
         const { name } = entry
         const first = served.get(name)
         if (first === undefined) {
@@ -99,7 +106,9 @@ function isRegistered (lease: Lease): boolean {
 }
 
 /** The name under which a metric is registered, and its type. Throws if the metric has no name. */
-function named (registry: RegistryLike, metric: unknown): { name: string, type: unknown } {
+function named (
+  registry: RegistryLike, metric: unknown, isOwnMetric: IsOwnMetric
+): { name: string, type: unknown } {
   const { name, type } = metric as NamedMetric
   if (typeof name !== 'string') throw new TypeError(`the name of a metric is ${describe(name)}`)
   // Client libraries overwrite the name of a counter when they render it in OpenMetrics.

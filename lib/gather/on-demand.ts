@@ -1,9 +1,10 @@
 import type { Gatherer } from '../snapshot'
 import { inSlices } from '../time-slices'
-import { garbageCollections } from './garbage-collections'
+import { watchGarbageCollections } from './garbage-collections'
+import { isOwnMetric } from './registered-metrics'
 import type { GathererOptions } from './registries'
 
-export interface GathererOnDemandOptions extends Omit<GathererOptions, 'processRegistry'> {
+export interface GathererOnDemandOptions extends Omit<GathererOptions, 'processRegistry' | 'isOwnMetric'> {
   /** Whether the metrics of the process are served. */
   readonly processMetrics: boolean
 }
@@ -12,6 +13,8 @@ export interface GathererOnDemand {
   readonly gather: Gatherer
   /** Loads `prom-client` and all else that gathering needs. */
   readonly load: () => Promise<unknown>
+  /** To be called when nothing is to be gathered any more. */
+  readonly end: () => void
 }
 
 /**
@@ -19,7 +22,7 @@ export interface GathererOnDemand {
  * one under test, does without. Only garbage collections are counted from now on, since nobody can tell them later.
  */
 export function createGathererOnDemand (options: GathererOnDemandOptions): GathererOnDemand {
-  if (options.processMetrics) garbageCollections()
+  const end = options.processMetrics ? watchGarbageCollections() : (): void => {}
   let loading: Promise<Gatherer> | undefined
   const load = async (): Promise<Gatherer> => {
     // If a file cannot be read now, because too many files are open, the next scrape tries again.
@@ -29,15 +32,16 @@ export function createGathererOnDemand (options: GathererOnDemandOptions): Gathe
     })
     return loading
   }
-  return { gather: async query => (await load())(query), load }
+  return { gather: async query => (await load())(query), load, end }
 }
 
 function * loadInSteps ({ processMetrics, ...options }: GathererOnDemandOptions): Generator<undefined, Gatherer> {
-  const { loadPromClient } = require('./prom-client-in-steps') as typeof import('./prom-client-in-steps')
-  yield * loadPromClient()
+  require('prom-client')
+  yield
   const { createGatherer } = require('./registries') as typeof import('./registries')
   yield
   const ofProcess = processMetrics ? require('./process-metrics') as typeof import('./process-metrics') : undefined
   yield
-  return createGatherer({ ...options, processRegistry: ofProcess?.processMetrics() })
+  // A test runner may have reset its modules. Those that are loaded now have other classes than the metrics then.
+  return createGatherer({ ...options, processRegistry: ofProcess?.processMetrics(), isOwnMetric })
 }

@@ -48,8 +48,8 @@ function createProcessMetrics (): Registry {
   for (const name of [...omitted, ...eventLoopDelayNames]) registry.removeSingleMetric(name)
   addEventLoopMetrics(registry)
   // The histogram of `prom-client` begins now, and notes one of several collections that came together.
-  registry.removeSingleMetric(garbageCollections().name)
-  registry.registerMetric(garbageCollections() as never)
+  registry.removeSingleMetric(garbageCollections.name)
+  registry.registerMetric(garbageCollections as never)
   // `prom-client` counts the CPU time from now on. What the process has used until now is the larger part of a start.
   addTo(registry, 'process_cpu_user_seconds_total', user)
   addTo(registry, 'process_cpu_system_seconds_total', system)

@@ -88,6 +88,8 @@ abstract class RegisteredMetric<P extends HistogramPoints | ValuePoints> {
 
 export type OwnMetric = RegisteredHistogram | RegisteredCounter | RegisteredGauge
 
+export type IsOwnMetric = (metric: unknown) => metric is OwnMetric
+
 /** Whether a metric in a registry belongs to this plugin. */
 export function isOwnMetric (metric: unknown): metric is OwnMetric {
   return metric instanceof RegisteredMetric

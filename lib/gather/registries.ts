@@ -12,18 +12,19 @@ import { clearTimeout, setImmediate, setTimeout, type Timer } from '../timers'
 import { hiddenFamilies } from './hidden-families'
 import { listMetrics, type Entry, type Listing, type NamedRegistry } from './listing'
 import { warnOfOtherLibraries } from './other-libraries'
-import { publicRegistry, type AnyRegistry, type OwnRegistry } from './own-registry'
-import { isOwnMetric, type Lease, type OwnMetric } from './registered-metrics'
+import type { OwnRegistry } from './own-registry'
+import type { IsOwnMetric, Lease, OwnMetric } from './registered-metrics'
 
 export interface GathererOptions {
   /** The registries that are read first, in this order. More may be added later. */
-  readonly registries: Iterable<AnyRegistry>
+  readonly registries: Iterable<RegistryLike>
   /** The metrics of this plugin that are to be in these registries. */
   readonly leases: Iterable<Lease>
   /** The registry of the metrics about scrapes. It is read after prom-client's global registry. */
   readonly scrapeRegistry: OwnRegistry
   /** The registry of the metrics of the process, or undefined if they are not served. It is read last. */
   readonly processRegistry: Registry | undefined
+  readonly isOwnMetric: IsOwnMetric
   readonly slices: TimeSlices
   readonly warnOnce: WarnOnce
 }
@@ -33,14 +34,14 @@ export interface GathererOptions {
  * out, and a warning names it.
  */
 export function createGatherer (options: GathererOptions): Gatherer {
-  const { leases, slices, warnOnce } = options
+  const { isOwnMetric, slices, warnOnce } = options
   let hasLooked = false
 
   function list (): Listing {
     const registries = namedRegistries(options)
     if (!hasLooked) warnOfOtherLibraries(registries, warnOnce)
     hasLooked = true
-    return listMetrics(registries, leases, warnOnce)
+    return listMetrics(registries, options)
   }
 
   /** The reading that a gathering may still join. */
@@ -146,7 +147,7 @@ function namedRegistries ({ registries, scrapeRegistry, processRegistry }: Gathe
     if (!titles.has(registry)) titles.set(registry, title)
   }
   for (const registry of registries) {
-    add(publicRegistry(registry), titles.size === 0 ? 'app.latency.registry' : 'a later "registry"')
+    add(registry, titles.size === 0 ? 'app.latency.registry' : 'a later "registry"')
   }
   add(globalRegistry, "prom-client's global registry")
   add(scrapeRegistry.registry, 'the metrics about scrapes')

@@ -39,6 +39,7 @@ export function * mergeFamilies (members: Iterable<readonly Points[]>): Generato
   const conflicts = new Set<string>()
   for (const families of members) {
     for (const points of families) {
+      if ('aggregator' in points && points.aggregator === 'omit') continue
       const known = parts.get(points.name)
       if (known !== undefined && isAlike(known[0], points)) {
         known.push(points)
