@@ -492,7 +492,16 @@ t.test('an objective is shown with its name, and how fast its budget is used up 
   const asked = await fetch(new URL(`/live/queries?${about}`, app.latency.url!))
   const burn = '(1 - sum(rate(http_request_duration_seconds_bucket{le="0.25"}[3600s])) / ' +
     'sum(rate(http_request_duration_seconds_count[3600s]))) / (1 - 0.99)'
-  t.match(await asked.json(), { 'burn-300': '[300s]', 'burn-3600': burn, budget: `1 - ${burn}` })
+  const late = 'sum(http_requests_in_flight and http_request_oldest_seconds > 0.25)'
+  t.match(await asked.json(), { 'burn-300': '[300s]', 'burn-3600': burn, budget: `1 - ${burn}`, late })
+  t.match(page, 'Late already')
+  const { app: other } = await createListening(t, {
+    server: { ...anyPort, live: { objective: { latency: 0.25, share: 0.99 } } }, labels: {}, inFlight: false
+  })
+  const withoutOpen = await fetch(new URL('/live', other.latency.url!))
+  t.notMatch(await withoutOpen.text(), 'Late already')
+  const queries = await fetch(new URL(`/live/queries?${about}`, other.latency.url!))
+  t.notHas(await queries.json(), { late })
   observe(familyOf(app), [], 0.25)
   observe(familyOf(app), [], 0.26)
   t.match((await ask(app)).objective, [{ seconds: 300, requests: 2, slow: 1 }, { seconds: 3600, requests: 2, slow: 1 }])

@@ -92,5 +92,6 @@ export function increaseOf (
     row.counts.sum = sum
     return [key, row] as const
   })
-  return { seconds: 10, busy: 0.5, rows: new Map(entries), total: emptyRow(upperBounds), rejected: {}, waited: {} }
+  const total = emptyRow(upperBounds)
+  return { seconds: 10, busy: 0.5, loopWait: 0, rows: new Map(entries), total, rejected: {}, waited: {} }
 }

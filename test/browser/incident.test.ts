@@ -45,6 +45,7 @@ function look (watch: IncidentWatch, history: History, mostSeconds = 60): Incide
 
 t.test('nothing is wrong before there is an answer, and while requests take as long as before', async t => {
   const watch = new IncidentWatch()
+  t.equal(look(watch, new History(upperBounds, 600)), undefined)
   t.equal(look(watch, historyOf([]).history), undefined)
   t.equal(look(watch, historyOf([], ...fast(90)).history, 300), undefined)
   t.equal(look(watch, historyOf([0, 5000, 3, 250, 4, 5000], ...fast(9)).history), undefined)
@@ -108,6 +109,10 @@ t.test('nobody can tell when a row became slower that was so from the beginning,
   for (const before of [[], [1, 100, 3, 30, 4, 100]]) {
     t.equal(guessSince(historyOf(before, ...slow(10)).history, rowKey('GET', '/a')), undefined)
   }
+  const { history, server } = historyOf([])
+  const sample = server.sample({ counts: [25, 30] })
+  history.add(server.answer([{ ...sample, rows: [['PUT', '/c', 25]] }]), 1002)
+  t.equal(guessSince(history, rowKey('PUT', '/c')), undefined, 'a new one')
 })
 
 t.test('an incident of many minutes is told in minutes', async t => {
@@ -156,6 +161,9 @@ t.test('it is the CPU if the event loop is busy, or has become busier by as much
     const idle = windowOf(busy, { a: [[0, 50, 50], 10], fresh: [[0, 0, 50], 10] })
     t.equal(causeOf(idle, windowOf(0.1, { a: [[0, 100, 100], 20], fresh: [[0, 0, 0], 0] }), 'fresh', busyNow), cause)
   }
+  const beside = windowOf(0.2, { a: [[0, 100, 100], 30] })
+  t.equal(causeOf({ ...beside, loopWait: 0.05 }, before, 'a', 0.2), 'either', 'each waits for what somebody computes')
+  t.equal(causeOf({ ...beside, loopWait: 0.05 }, { ...before, loopWait: 0.06 }, 'a', 0.2), 'waits', 'and did before')
   const row = windowOf(0.2, { a: [[0, 100, 100], 30] })
   row.rows.get('a')!.counts.busy = 25
   t.equal(causeOf(row, before, 'a', 0.2), 'computes', 'it was busy while they were open')
@@ -176,7 +184,7 @@ t.test('it is said how much of the time of requests was computing, at most', asy
   }
   const loop = 'The event loop was busy 50 % of the last 10 s, 5.00 s; the longest wait for it was 21.0 ms.'
   t.equal(describe(0.5, 25), `${loop} 100 requests of GET /a took 25.0 s together: ` +
-    'computing was at most 20 % of that, the rest was waiting.')
+    'computing was at most 20 % of that, the rest waiting, for the event loop or something else.')
   t.equal(describe(0.5, 4), `${loop} 100 requests of GET /a took 4.00 s together: computing may have been all of that.`)
   t.equal(describe(0.5, 0), loop)
   t.equal(describe(0.5, 4, 0.06), `${loop.replace('10 s,', '10 s (6 % before),')} 100 requests took 4.00 s together: ` +

@@ -147,6 +147,7 @@ t.test('a point is of the second before it, and its quantiles are of more', asyn
 t.test('a stall is marked where it was, and what was counted after it is drawn', async t => {
   const { history } = historyOf([], { counts: [0, 2] }, { seconds: 4.6, stall: 3.9 }, { counts: [2, 5] })
   t.match(history.marks(), [{ kind: 'stall', time: 1006.6 }])
+  t.equal(history.over(5.6)!.loopWait, 0.5 * 3.9 * 4.6 / 5.6)
   t.ok(Math.abs(history.marks()[0]!.from - 1002.7) < 1e-9)
   t.match(history.points([0.99], 10, 300).map(({ bucketCounts }) => bucketCounts), [[2, 0, 0], [0, 0, 0], [0, 0, 5]])
   t.equal(history.points([0.99], 10, 300).at(-1)!.quantiles[0]!.upper, Infinity)

@@ -24,8 +24,12 @@ export function causeOf (now: Increase, before: Increase, key: string, busyNow: 
   const isNew = rowBefore === undefined || requestsOf(rowBefore) === 0
   const expected = isNew ? 0 : requestsOf(row) * rowBefore.counts.sum / requestsOf(rowBefore)
   const busyExpected = before.busy * before.seconds * requestsOf(now.total) / requestsOf(before.total)
-  const explained = (now.busy * now.seconds - busyExpected) / (row.counts.sum - expected)
-  return explained < explainedShares[0] ? 'waits' : explained < explainedShares[1] ? 'either' : 'computes'
+  const more = row.counts.sum - expected
+  const computed = now.busy * now.seconds - busyExpected
+  if (computed >= explainedShares[1] * more) return 'computes'
+  // What somebody else computes is waited for by each request.
+  const waited = Math.max(now.loopWait - before.loopWait, 0) * requestsOf(row)
+  return Math.max(computed, waited) < explainedShares[0] * more ? 'waits' : 'either'
 }
 
 /** Why requests hang. One that computes keeps the event loop busy. */
@@ -55,7 +59,7 @@ export function describeLoop ({ increase, window, wait, row, name, busyBefore }:
   if (Number.isNaN(busy) || sum === 0) return loop
   const share = busy * seconds / sum
   const computing = share < 1
-    ? `computing was at most ${formatPercentage(share)} of that, the rest was waiting`
+    ? `computing was at most ${formatPercentage(share)} of that, the rest waiting, for the event loop or something else`
     : 'computing may have been all of that'
   const requests = `${formatCount(requestsOf(row))} requests${name === undefined ? '' : ` of ${name}`}`
   return `${loop} ${requests} took ${formatTotal(sum)} together: ${computing}.`

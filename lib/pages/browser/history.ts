@@ -19,6 +19,8 @@ export interface Increase extends Rows {
   readonly seconds: number
   /** The share of that time in which the event loop was busy. NaN: nobody knows. */
   readonly busy: number
+  /** How long a request may have waited for the event loop in the mean, in seconds. 0: nobody knows. */
+  readonly loopWait: number
 }
 
 /** The kinds of endings that the charts show. */
@@ -165,7 +167,7 @@ export class History {
     return {
       ...rows,
       seconds: last.sample.time + last.generation.offset - first.sample.from - first.generation.offset,
-      busy: busyShare(kept.map(({ sample }) => sample))
+      ...loopOf(kept.map(({ sample }) => sample))
     }
   }
 
@@ -177,7 +179,7 @@ export class History {
     const numbers: number[] = []
     addTo(numbers, counts)
     addNumbers(rows, this.#upperBounds, generation, numbers)
-    return { ...rows, seconds: time - from, busy }
+    return { ...rows, seconds: time - from, busy, loopWait: 0 }
   }
 
   /** What was counted since the server started. Undefined: there is no answer yet. */
@@ -186,7 +188,7 @@ export class History {
     const rows = noRows(this.#upperBounds)
     addNumbers(rows, this.#upperBounds, this.#generation, this.#generation.totals)
     this.#addGauges(rows)
-    return { ...rows, seconds: this.#uptime, busy: this.#busy }
+    return { ...rows, seconds: this.#uptime, busy: this.#busy, loopWait: 0 }
   }
 
   /**
@@ -300,14 +302,16 @@ function beginningOf (generation: Generation, { now, uptime, busy, samples }: An
   return { generation, sample }
 }
 
-/** The share of the time of samples in which the event loop was busy. */
-function busyShare (samples: readonly Sample[]): number {
-  let [all, busy] = [0, 0]
+/** How busy the event loop was, and how long it may have been waited for: while it was busy, for a longest stall. */
+function loopOf (samples: readonly Sample[]): { busy: number, loopWait: number } {
+  let [all, busy, wait] = [0, 0, 0]
   for (const sample of samples) {
-    all += sample.time - sample.from
-    busy += sample.busy * (sample.time - sample.from)
+    const seconds = sample.time - sample.from
+    all += seconds
+    busy += sample.busy * seconds
+    wait += sample.busy * seconds * sample.stall
   }
-  return busy / all
+  return { busy: busy / all, loopWait: wait / all }
 }
 
 function perSecond ({ all, '4xx': refused, '5xx': failed, aborted, rejected }: Endings, seconds: number): Endings {

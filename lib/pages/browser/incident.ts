@@ -171,8 +171,8 @@ function pointsOf (history: History, key: string): Point[] {
  */
 export function guessSince (history: History, key: string): { since: number, slow: number } | undefined {
   const [all, unseen] = [history.sinceStart()!, history.beforeSamples()!]
-  const [{ buckets }, before] = [all.rows.get(key)!.counts, unseen.rows.get(key)]
-  const seen = buckets.map((count, index) => count - (before?.counts.buckets[index] ?? 0))
+  const [{ buckets }, before] = [all.rows.get(key)!.counts, unseen.rows.get(key)!]
+  const seen = buckets.map((count, index) => count - before.counts.buckets[index]!)
   const { bucket, more } = shiftOf({ counts: { buckets: seen } }, before) ?? { bucket: 0, more: 0 }
   if (more < leastShare) return undefined
   const [slow, slowSeen] = [buckets, seen].map(counts => counts.at(-1)! - counts[bucket]!) as [number, number]

@@ -209,21 +209,22 @@ function * parts (): Generator<undefined, void> {
   yield
   points = history.points(qs, quantileSeconds, spans[1], table.chosen)
   marks = history.marks()
-  showClock()
-  yield * chartParts()
-  yield * table.show(increase, changes, `By route and method, ${windowText()}`)
-  showScope(increase)
-  const row = rowOf(increase, table.chosen)
-  showNumbers(increase, row)
   yield
-  // The latency of an objective has to be a bound.
-  showBuckets(histogram, row, objective?.histogram === histogram.name ? [objective.latency] : [])
+  showClock()
+  showScope(increase)
   showIncident()
   showLoop(increase)
   showChanges(before)
   if (objective !== undefined && objectiveWindows !== undefined) {
     showObjective(objective, objectiveWindows, history.sinceStart()!)
   }
+  yield
+  const row = rowOf(increase, table.chosen)
+  showNumbers(increase, row)
+  yield * chartParts()
+  yield * table.show(increase, changes, `By route and method, ${windowText()}`)
+  // The latency of an objective has to be a bound.
+  showBuckets(histogram, row, objective?.histogram === histogram.name ? [objective.latency] : [])
   keepLink()
   keepQueries()
   showState()
