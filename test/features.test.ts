@@ -61,6 +61,9 @@ const proofs: Record<string, Array<[file: string, test: string]>> = {
   'other paths and methods': [
     ['server', 'GET and HEAD are answered, other paths are 404, other methods 405 with Allow']
   ],
+  'several processes of an application': [
+    ['group-members', 'each member tells what all have counted, and gauges become one as their aggregators say']
+  ],
   'keeps the process alive': [
     ['processes/exit', 'a metrics server does not keep a process alive whose application failed to listen']
   ],
