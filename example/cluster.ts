@@ -1,21 +1,21 @@
 // Four processes by node:cluster: one port for requests, and one for the metrics of all, without code in the primary.
 import cluster from 'node:cluster'
-import closeWithGrace from 'close-with-grace'
 import Fastify from 'fastify'
 import latency from 'fastify-latency'
 
 const workers = 4
+const signals = ['SIGINT', 'SIGTERM'] as const
 
 function startWorkers (): void {
   for (let count = 0; count < workers; count++) cluster.fork()
   let closing = false
   cluster.on('exit', () => { if (!closing) cluster.fork() })
-  // Ctrl-C has reached the workers too. A second signal would not let their requests finish.
-  process.on('SIGINT', () => { closing = true })
-  process.on('SIGTERM', () => {
-    closing = true
-    for (const worker of Object.values(cluster.workers!)) worker!.process.kill('SIGTERM')
-  })
+  for (const signal of signals) {
+    process.on(signal, () => {
+      closing = true
+      for (const worker of Object.values(cluster.workers!)) worker!.process.kill('SIGTERM')
+    })
+  }
 }
 
 async function work (): Promise<void> {
@@ -25,7 +25,8 @@ async function work (): Promise<void> {
 
   app.get('/', async () => `Hello from process ${process.pid}`)
 
-  closeWithGrace(() => app.close())
+  // Ctrl-C reaches a worker twice, by the terminal and by the primary. It closes once all the same.
+  for (const signal of signals) process.on(signal, () => app.close().then(() => process.exit()))
 
   const address = await app.listen({ port: Number(process.env.PORT ?? 8001) })
   const metrics = await app.latency.start()

@@ -43,6 +43,14 @@ const partOnly = 'fastify-latency records a part of this application only, becau
 const aloneOnWindows = 'Groups need Unix sockets, which Windows does not have: "server.group" has no effect, and the ' +
   'metrics are those of this process alone'
 
+/** The line in the log of an application that is in a group with another one of its process. */
+const addedUp = 'Another application of this process answers scrapes at the same metrics port, or in the same group, so ' +
+  'that the counts of both are added up. Give each of them its own "server.port" and "server.group" if they are not the ' +
+  'same application'
+
+/** How many applications of this process are in each group. */
+const groups = new Map<string, number>()
+
 /*
  * What is imported above is what recording requests needs. What answers scrapes is loaded by `require()` where it is
  * first needed: a program that does not listen, such as a test that injects requests, does without. The names are
@@ -269,6 +277,10 @@ export class Application implements Latency {
       this.#log.info(aloneOnWindows)
       return undefined
     }
+    const others = groups.get(identity) ?? 0
+    if (others > 0) this.#log.info(addedUp)
+    groups.set(identity, others + 1)
+    this.#app.addHook('onClose', async () => { groups.set(identity, groups.get(identity)! - 1) })
     const { Group } = require('./group/group') as typeof import('./group/group')
     const { openDirectory } = require('./group/directory') as typeof import('./group/directory')
     const { countNames, countsOf } = require('./gather/counts') as typeof import('./gather/counts')

@@ -12,6 +12,7 @@ import { createWarnOnce, guardLog } from '../lib/errors'
 import { OwnRegistry } from '../lib/gather/own-registry'
 import { isOwnMetric } from '../lib/gather/registered-metrics'
 import { createGatherer } from '../lib/gather/registries'
+import { encode } from '../lib/group/encoding'
 import { Group } from '../lib/group/group'
 import { identify } from '../lib/group/identity'
 import { Listener } from '../lib/group/sockets'
@@ -26,6 +27,8 @@ import { until } from './helpers/until'
 /** What keeps the process alive, which members of a group do not. */
 const alive = setInterval(() => {}, 1000)
 t.teardown(() => clearInterval(alive))
+
+const nothing: Gathered = { families: [], failures: [], leftOut: [] }
 
 interface Joined {
   readonly group: Group
@@ -241,6 +244,54 @@ t.test('a member is not taken for one that hangs because whoever asks was busy',
   t.teardown(() => other.close())
   t.same(members(await read(a)), [1, 0, 1], 'it has gone')
   t.same(a.problems, [])
+})
+
+t.test('an answer may come in pieces', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  const bytes = encode({ families: [], failures: [], leftOut: ['of 7'] })
+  const other = await Listener.open(path.join(directory, '7.sock'), socket => {
+    socket.once('data', () => {
+      socket.write(Buffer.concat([Buffer.of(1, 1), bytes.subarray(0, 10)]))
+      setTimeout(() => socket.end(bytes.subarray(10)), 20)
+    })
+  })
+  t.teardown(() => other.close())
+  const [first, second] = await Promise.all([read(a), read(a)])
+  t.same(first!.leftOut, ['of 7'])
+  t.equal(second, first, 'who asks before a reading begins shares it')
+})
+
+t.test('a member that leaves or withdraws while it comes leaves nothing behind', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  const b = await join(t, directory)
+  const bind = async (): Promise<string> => {
+    a.group.withdraw()
+    return 'bound'
+  }
+  t.equal(await a.group.serve('here', bind, () => {}), 'bound')
+  t.equal(await b.group.serve('here', async () => 'too', () => {}), 'too')
+  const announcement = path.join(directory, readdirSync(directory).find(name => name.endsWith('.port'))!)
+  rmSync(announcement)
+  let looked = 0
+  const other = await Listener.open(announcement, () => { looked++ })
+  await until('b to find that another one serves', () => looked > 0)
+  await b.group.leave()
+  t.equal(existsSync(announcement), true)
+  other.close()
+  await a.group.leave()
+
+  const options = { gather: async () => nothing, slices: new TimeSlices(), counts: async () => new Set<string>() }
+  const open = async (): Promise<string> => {
+    mkdirSync(directory, { recursive: true })
+    return directory
+  }
+  const failed = (subject: string, error: Error): void => { t.fail(`${subject}: ${error.message}`) }
+  const c = new Group({ ...options, open, failed, countsAtOnce: () => [], isReady: () => true })
+  c.join()
+  await c.leave()
+  t.notOk(existsSync(directory))
 })
 
 t.test('a port that is not free at once is tried again', async t => {

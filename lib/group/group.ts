@@ -99,12 +99,11 @@ export class Group {
   /** Sees to it, now and from time to time, that this member is in the group, and that others find it. */
   async #keep (): Promise<void> {
     await this.#beThere().catch(error => this.#options.failed('joining it', error))
-    if (this.#hasLeft) return
+    if (this.#hasLeft || this.#isReplaced) return
     this.#keepTimer = setTimeout(() => { this.#keeping = this.#keep() }, keepMs).unref()
   }
 
   async #beThere (): Promise<void> {
-    if (this.#isReplaced) return
     if (this.#member === undefined) await this.#join()
     else if (!await this.#member.isThere()) await this.#comeBack(this.#member)
     if (this.#place !== undefined && await this.#announcement?.isThere() !== true) {
@@ -186,7 +185,7 @@ export class Group {
         return undefined
       }
       const bound = await bindSoon(bind)
-      this.#place = place
+      this.#place = this.#hasWithdrawn ? undefined : place
       if (turn !== undefined) await this.#announce(place).catch(this.#couldNotTell)
       return bound
     } finally {

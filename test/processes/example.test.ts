@@ -92,7 +92,7 @@ async function counted (metrics: string, count: number): Promise<void> {
 }
 
 for (const [name, count] of [['cluster', 4], ['threads', 3]] as const) {
-  t.test(`${name} serves the metrics of all at one port, and stops on SIGTERM`, { skip: noSignals }, async t => {
+  t.test(`${name} serves the metrics of all at one port, and stops on Ctrl-C`, { skip: noSignals }, async t => {
     const env = { METRICS_PORT: String(await freePort()) }
     const { child, addresses, metrics } = await start(t, `${name}.js`, env, 2 * count)
     t.same(new Set(addresses.filter(address => address.endsWith('/metrics'))), new Set([metrics]))
@@ -101,7 +101,7 @@ for (const [name, count] of [['cluster', 4], ['threads', 3]] as const) {
     await counted(metrics, count)
     await until('all of them', async () =>
       (await scrape(metrics)).value('fastify_latency_group_members', { state: 'fresh' }) === count)
-    child.kill('SIGTERM')
+    child.kill('SIGINT')
     t.same(await once(child, 'exit'), [0, null])
   })
 }

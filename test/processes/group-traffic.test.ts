@@ -27,7 +27,7 @@ for (const kind of ['workers of a node:cluster', 'threads', 'processes that name
       const { total } = await watch.look()
       t.ok(least <= total && total <= most, `${least} <= ${total} <= ${most}`)
       // On a machine that has time for it, these are 600 and 100.
-      t.ok(watch.slowestMs < 3000, `the slowest scrape took ${watch.slowestMs} ms`)
+      t.ok(watch.slowestMs < 5000, `the slowest scrape took ${watch.slowestMs} ms`)
       t.ok(watch.gapMs < 1000, `nobody listened for ${watch.gapMs} ms`)
     }
 
