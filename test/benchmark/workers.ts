@@ -17,6 +17,8 @@ function loadAggregating (): any {
 }
 
 async function startWorker (): Promise<void> {
+  // The primary may end while this worker tells it something.
+  cluster.worker!.once('error', () => process.exit())
   if (subject!.startsWith('fastify-latency')) {
     const app = Fastify()
     await app.register(latency, {
