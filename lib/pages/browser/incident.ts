@@ -61,7 +61,7 @@ export class IncidentWatch {
     return this.#calm
   }
 
-  /** Looks at windows of up to so many seconds, one in each part. */
+  /** Looks at windows of up to so many seconds, one in each part, and then at what hangs. */
   * look (history: History, mostSeconds: number): Generator<undefined, void> {
     let slower: Slower | undefined
     for (const [seconds, ratio] of windows) {
@@ -71,6 +71,7 @@ export class IncidentWatch {
     }
     if (slower === undefined) this.#calm = this.#since = undefined
     else this.#calm ??= calmBefore(history, slower)
+    yield
     const busyNow = history.over(nowSeconds)?.busy ?? NaN
     this.#incident = hanging(history, busyNow) ?? (slower && this.#describe(history, slower, busyNow))
   }

@@ -205,11 +205,11 @@ async function drawInFrames (): Promise<void> {
 function * parts (): Generator<undefined, void> {
   const increase = windowSeconds === undefined ? history.sinceStart() : history.over(windowSeconds)
   yield * incidents.look(history, Math.max(windowSeconds ?? 0, 60))
+  yield
   const before = compare(increase)
   yield
   points = history.points(qs, quantileSeconds, spans[1], table.chosen)
   marks = history.marks()
-  yield
   showClock()
   showScope(increase)
   showIncident()
@@ -219,10 +219,11 @@ function * parts (): Generator<undefined, void> {
     showObjective(objective, objectiveWindows, history.sinceStart()!)
   }
   yield
-  const row = rowOf(increase, table.chosen)
-  showNumbers(increase, row)
   yield * chartParts()
   yield * table.show(increase, changes, `By route and method, ${windowText()}`)
+  const row = rowOf(increase, table.chosen)
+  showNumbers(increase, row)
+  yield
   // The latency of an objective has to be a bound.
   showBuckets(histogram, row, objective?.histogram === histogram.name ? [objective.latency] : [])
   keepLink()
