@@ -44,9 +44,8 @@ const aloneOnWindows = 'Groups need Unix sockets, which Windows does not have: "
   'metrics are those of this process alone'
 
 /** The line in the log of an application that is in a group with another one of its process. */
-const addedUp = 'Another application of this process answers scrapes at the same metrics port, or in the same group, so ' +
-  'that the counts of both are added up. Give each of them its own "server.port" and "server.group" if they are not the ' +
-  'same application'
+const addedUp = 'Another application of this process has the same metrics port, or the same "server.group", so that ' +
+  'the counts of both are added up. Give each of them its own unless they are the same application'
 
 /** How many applications of this process are in each group. */
 const groups = new Map<string, number>()
@@ -77,6 +76,8 @@ export class Application implements Latency {
   #server: MetricsServer | undefined
   /** What answers for other processes too, from when the metrics server is made. */
   #group: Group | undefined
+  /** What all members of the group have in common. */
+  #identity: string | undefined
   #closing = false
 
   /**
@@ -178,6 +179,7 @@ export class Application implements Latency {
       server.off(errorMonitor, this.#explainTakenPort)
       await this.#server?.close()
       this.#sources?.own.end()
+      if (this.#identity !== undefined) groups.set(this.#identity, groups.get(this.#identity)! - 1)
       this.#registrations.release()
     })
   }
@@ -280,7 +282,7 @@ export class Application implements Latency {
     const others = groups.get(identity) ?? 0
     if (others > 0) this.#log.info(addedUp)
     groups.set(identity, others + 1)
-    this.#app.addHook('onClose', async () => { groups.set(identity, groups.get(identity)! - 1) })
+    this.#identity = identity
     const { Group } = require('./group/group') as typeof import('./group/group')
     const { openDirectory } = require('./group/directory') as typeof import('./group/directory')
     const { countNames, countsOf } = require('./gather/counts') as typeof import('./gather/counts')

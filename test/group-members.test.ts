@@ -469,6 +469,22 @@ t.test('applications of one process that name a group are scraped as one, and sa
   t.match(warning, { code: 'FST_LATENCY_ERR_GROUP_FAILED', message: /\(file 5\): it is/ })
 })
 
+t.test('an application that is in a group with another one of its process says so', async t => {
+  const folder = createFolder(t)
+  t.intercept(os, 'tmpdir', { value: () => folder })
+  const lines: string[] = []
+  const isSaid = async (group: string): Promise<boolean> => {
+    lines.length = 0
+    const app = createApplication(t, { logger: { stream: { write: (line: string) => lines.push(line) } } })
+    await app.register(latency, { server: { ...anyPort, group }, processMetrics: false })
+    await listen(app)
+    if (group === 'closed') await app.close()
+    return lines.some(line => line.includes('the counts of both are added up'))
+  }
+  t.same([await isSaid('same'), await isSaid('other'), await isSaid('same')], [false, false, true])
+  t.same([await isSaid('closed'), await isSaid('closed')], [false, false])
+})
+
 t.test('a group is ready while any of its members is', async t => {
   const folder = createFolder(t)
   t.intercept(os, 'tmpdir', { value: () => folder })
