@@ -133,8 +133,9 @@ declare namespace fastifyLatency {
 
     /**
      * A histogram with the same labels of how large the bodies of replies were, in bytes as they were sent: compressed,
-     * and without the framing of chunks. A reply without a body has 0. One that was not sent to its end, an event
-     * stream, and an answer written to the connection past the reply are not in this histogram.
+     * and without the framing of chunks. A reply without a body has 0. One that was not sent to its end, one with
+     * another length than its head says, an event stream, and an answer written to the connection past the reply are
+     * not in this histogram.
      *
      * @default false
      */
