@@ -145,9 +145,9 @@ declare namespace fastifyLatency {
      * A histogram of how long requests waited for a busy event loop before it received them, in seconds. No other
      * latency has this time: every clock starts when the router gets a request. It is an estimate, from when the event
      * loop was told which connections can be read; a request of `inject()` has none. The wait is that of the loop and
-     * not of a route, so that the histogram has no labels but `constLabels` and those of `labels`. With `header` the
-     * wait before the process is in it too. `true` turns it on with its defaults. Costs a request less than a
-     * microsecond, and `header` as much again.
+     * not of a route, so that the histogram has no labels but `constLabels` and those of `labels`. Event streams,
+     * upgrades and what `ignore` leaves out are not in it. With `header` the wait before the process is in it too.
+     * `true` turns it on with its defaults. Costs a request less than a microsecond, and `header` as much again.
      *
      * @default false
      */
