@@ -133,8 +133,9 @@ declare namespace fastifyLatency {
 
     /**
      * A histogram with the same labels of how large the bodies of replies were, in bytes as they were sent: compressed,
-     * and without the framing of chunks. A reply without a body has 0. One that was not sent to its end, an event
-     * stream, and an answer written to the connection past the reply are not in this histogram.
+     * and without the framing of chunks. A reply without a body has 0. One that was not sent to its end, one with
+     * another length than its head says, an event stream, and an answer written to the connection past the reply are
+     * not in this histogram.
      *
      * @default false
      */
@@ -144,9 +145,9 @@ declare namespace fastifyLatency {
      * A histogram of how long requests waited for a busy event loop before it received them, in seconds. No other
      * latency has this time: every clock starts when the router gets a request. It is an estimate, from when the event
      * loop was told which connections can be read; a request of `inject()` has none. The wait is that of the loop and
-     * not of a route, so that the histogram has no labels but `constLabels` and those of `labels`. With `header` the
-     * wait before the process is in it too. `true` turns it on with its defaults. Costs a request less than a
-     * microsecond, and `header` as much again.
+     * not of a route, so that the histogram has no labels but `constLabels` and those of `labels`. Event streams,
+     * upgrades and what `ignore` leaves out are not in it. With `header` the wait before the process is in it too.
+     * `true` turns it on with its defaults. Costs a request less than a microsecond, and `header` as much again.
      *
      * @default false
      */

@@ -7,6 +7,7 @@ import t from 'tap'
 import latency from '../lib'
 import { anyPort, createApplication, listen, scrape } from './helpers/application'
 import { Connection, exchange } from './helpers/connection'
+import { Gate } from './helpers/gate'
 import { until } from './helpers/until'
 import { Gates, play, scenarios, type Scenario } from './scenarios/endings'
 import type { Exposition } from './helpers/exposition'
@@ -212,4 +213,33 @@ t.test('an HTTP/2 stream that its client resets without an error ends', async t 
   const exposition = await scrape(app.latency.url)
   t.same(values(exposition, 'http_request_duration_seconds_count'), { 'GET /large 200': 1, 'GET /parts 200': 1 })
   t.same(values(exposition, 'http_requests_aborted_total'), { 'GET /large in_reply': 1, 'GET /parts in_reply': 1 })
+})
+
+t.test('an HTTP/2 request whose client leaves while an earlier hook takes time is counted once', async t => {
+  const [held, left] = [new Gate(), new Gate()]
+  const app = createApplication(t, { http2: true } as object)
+  app.addHook('onRequest', async ({ raw }) => {
+    held.open()
+    await once((raw as { stream?: Http2Stream }).stream!, 'close')
+    await setImmediate()
+  })
+  app.addHook('onResponse', async () => left.open())
+  await app.register(latency, { server: anyPort, processMetrics: false, endpoint: '/metrics' })
+  app.get('/', async () => 'x')
+  const address = await listen(app)
+  for (const path of ['/', '/metrics']) {
+    held.close()
+    left.close()
+    const session = connectHttp2(address)
+    session.request({ ':path': path })
+    await held.passed()
+    session.destroy()
+    await left.passed()
+  }
+  const exposition = await until('the end of both', async () => {
+    const exposition = await scrape(app.latency.url)
+    return exposition.value('fastify_latency_scrapes_total', { code: '499' }) === 1 && exposition
+  })
+  t.same(values(exposition, 'http_request_duration_seconds_count'), { 'GET / 499': 1 })
+  t.same(values(exposition, 'http_requests_aborted_total'), { 'GET / before_reply': 1 })
 })

@@ -45,7 +45,11 @@ export class EndingObserver {
   readonly #onEnding: OnEnding
   readonly #onFailure: (error: unknown) => void
   readonly #connections = new Set<Connection>()
-  /** Replies whose connection closed first. `onResponse` may still run for them, and must not count them again. */
+  /**
+   * Replies whose connection closed first, and replies that finished before `begin()` was called for them, as those in
+   * HTTP/2 do when their stream closes. `onResponse` may still run for the former, and `begin()` for the latter. They
+   * must not be counted again.
+   */
   readonly #ended = new WeakSet<FastifyReply>()
   /** Functions that are called at the end of one request only. */
   readonly #onEndings = new WeakMap<FastifyReply, OnEnding>()
@@ -91,7 +95,10 @@ export class EndingObserver {
     // Node.js closes a reply in the turn in which it finishes: if the reply is closed, an earlier hook took time.
     if (reply.raw.closed || ending === 'aborted_in_reply') this.#toWatch = Infinity
     else if (this.#toWatch > 0) this.#toWatch--
-    if (!wasOpen && this.#ended.has(reply)) return
+    if (!wasOpen) {
+      if (this.#ended.has(reply)) return
+      this.#ended.add(reply)
+    }
     const { elapsedTime } = reply
     this.#end(reply, ending, elapsedTime)
   }
@@ -212,10 +219,12 @@ export class EndingObserver {
     connection.cutOff = connection.pipelined.at(-1) ?? connection.reply
     this.#connections.delete(connection)
     for (const reply of connection.removeAll()) {
+      const isCounted = this.#ended.has(reply)
       this.#ended.add(reply)
       try {
         const { elapsedTime } = reply
-        this.#end(reply, endingOfConnection(reply), elapsedTime)
+        if (isCounted) this.#tellFollowers(reply, endingOfReply(reply), elapsedTime)
+        else this.#end(reply, endingOfConnection(reply), elapsedTime)
       } catch (error) {
         this.#onFailure(error)
       }
