@@ -104,23 +104,85 @@ t.test('requests that came at once on one connection have waited for each other:
   t.ok(pipelined.sum >= 10 * work / 1000, `${pipelined.sum} s`)
 })
 
-t.test('a request on a new connection waits from when it could have been accepted', async t => {
-  const { app, url } = await create(t, { queueTime: true })
-  const flag = new Int32Array(new SharedArrayBuffer(4))
-  const client = new Worker(`
-    const { workerData: { flag, port } } = require('node:worker_threads')
-    const socket = require('node:net').connect(port, '127.0.0.1', () => {
-      socket.end('GET /idle HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n', () => Atomics.store(flag, 0, 1))
-    }).resume()
-  `, { eval: true, workerData: { flag, port: new URL(url).port } })
-  await once(client, 'online')
-  while (Atomics.load(flag, 0) === 0);
-  beBusy(100)
-  await once(client, 'exit')
-  const { '': waits } = await counted(app, queue)
-  t.equal(waits!.count, 1)
-  // It came in the middle of the time for which the event loop was busy, and that is as much as can be known.
-  t.ok(waits!.sum >= 0.05, `${waits!.sum} s`)
+/** Clients that send a request with a new connection, as programs that call `sent` when they have done so. */
+const newClients = {
+  http: `require('node:net').connect(port, '127.0.0.1', function () {
+    this.end('GET /idle HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n', sent)
+  }).resume()`,
+  'http/2': `
+    const session = require('node:http2').connect('http://127.0.0.1:' + port, sent)
+    session.request({ ':path': '/idle' }).resume().on('close', () => session.close())`
+}
+
+/** What can keep the event loop busy, as functions that have it do some work. */
+const busyParts: Record<string, (work: () => void) => void> = {
+  'whatever was read before it': work => work(),
+  'a timer': work => { setTimeout(work) },
+  'an immediate': work => { setImmediate(work) }
+}
+
+/**
+ * Has a client of another thread send a request with a new connection in the middle of a piece of work, and get its
+ * answer. Resolves to how long the work took, in seconds.
+ */
+async function connectWhileBusy (url: string, client = newClients.http, begin = (work: () => void) => work()
+): Promise<number> {
+  const flags = new Int32Array(new SharedArrayBuffer(8))
+  const worker = new Worker(`
+    const { workerData: { flags, port } } = require('node:worker_threads')
+    const sent = () => Atomics.store(flags, 1, 1)
+    Atomics.wait(flags, 0, 0)
+    ${client}`, { eval: true, workerData: { flags, port: new URL(url).port } })
+  await once(worker, 'online')
+  const exit = once(worker, 'exit')
+  const startMs = performance.now()
+  const endMs = await new Promise<number>(resolve => begin(() => {
+    beBusy(150)
+    Atomics.store(flags, 0, 1)
+    Atomics.notify(flags, 0)
+    while (Atomics.load(flags, 1) === 0);
+    beBusy(150)
+    resolve(performance.now())
+  }))
+  await exit
+  return (endMs - startMs) / 1000
+}
+
+/** How long the only request of an application has waited, as a share of some time. */
+async function shareWaited (app: FastifyInstance, seconds: number): Promise<number> {
+  const metrics = await registryOf(app).metrics()
+  if (!metrics.includes(`\n${queue}_count 1\n`)) throw new Error(metrics)
+  return Number(/_queue_seconds_sum (.+)/.exec(metrics)![1]) / seconds
+}
+
+for (const [what, begin] of Object.entries(busyParts)) {
+  t.test(`the first request of a connection waited for half of ${what}`, async t => {
+    const { app, url } = await create(t, { queueTime: true })
+    const share = await shareWaited(app, await connectWhileBusy(url, newClients.http, begin))
+    t.ok(share > 0.25 && share < 0.75, `${share}`)
+  })
+}
+
+t.test('the first request of an HTTP/2 session waits from when its connection could have been accepted', async t => {
+  const { app, url } = await create(t, { queueTime: true }, { http2: true })
+  const share = await shareWaited(app, await connectWhileBusy(url, newClients['http/2']))
+  t.ok(share > 0.25 && share < 0.75, `${share}`)
+})
+
+t.test('applications of one process estimate the same as one alone', async t => {
+  const apps: Array<{ app: FastifyInstance, url: string }> = []
+  for (const plugin of [latency, latency, loadAnew(t, () => require('../lib') as typeof latency)]) {
+    const app = createApplication(t)
+    await app.register(plugin, { server: false, processMetrics: false, queueTime: true })
+    app.get('/idle', async () => 'x')
+    apps.push({ app, url: await app.listen({ host: '127.0.0.1', port: 0 }) })
+    // The others have seen more turns of the event loop.
+    for (let turn = 0; turn < 3; turn++) await sleep(0)
+  }
+  for (const { app, url } of apps) {
+    const share = await shareWaited(app, await connectWhileBusy(url))
+    t.ok(share > 0.25 && share < 0.75, `${share}`)
+  }
 })
 
 t.test('a latency from the arrival has the wait in it, and one from the router has not', async t => {

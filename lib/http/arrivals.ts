@@ -34,8 +34,8 @@ export interface Arrival {
   readonly connection: Connection
   /** When the router got the request. */
   readonly startMs: number
-  /** When the reply before on the same connection had been handed over. Its client may have waited for that. */
-  readonly repliedMs: number | undefined
+  /** When the reply before on the same connection had been handed over, or 0. Its client may have waited for that. */
+  readonly repliedMs: number
   /** Undefined until the turn is over in which the request was read. */
   wait: Wait | undefined
   /** Functions that are called when that is known. There is one for each context that records the request. */
@@ -45,12 +45,20 @@ export interface Arrival {
 const kAccepted = Symbol('fastify-latency.accepted')
 const kReplied = Symbol('fastify-latency.replied')
 
-/** A connection, and what is known of it. */
+/**
+ * A connection or an HTTP/2 session, and what is known of it: times of the clock of the process, so that it does not
+ * matter which application has noted them.
+ */
 interface Connection {
-  /** The number of the turn in which it was accepted. */
+  /**
+   * When it was accepted, or 0 if nobody has seen that. A connection with TLS is another object than the one that was
+   * accepted, and has its first request later, after the handshake.
+   */
   [kAccepted]?: number
   /** When the latest reply had been handed over. */
   [kReplied]?: number
+  /** The connection of a session. No stream has a session that is destroyed, whose connection could not be had. */
+  readonly socket?: Connection
 }
 
 /** If the event loop has waited for less than this, it has only asked, and connections could be read before. */
@@ -67,18 +75,23 @@ const leastIdleMs = 0.05
  * tells.
  *
  * Node.js does not tell when the loop gets its answer. That is not before the last immediates have run and the loop has
- * waited, for which time there is a counter. It is not after the first request has come to the router, and nearly
- * always just before that.
+ * waited, for which time there is a counter. It is not after the first request has come to the router, or the first
+ * connection was accepted, and nearly always just before that.
  */
 export class Arrivals {
-  /** The requests that were read in this turn, and whose wait is not known. */
-  #arrivals: Arrival[] = []
-  /** When the router got the first request of this turn. */
+  /**
+   * The requests that were read in this turn, and whose wait is not known: those that came with a new connection, and
+   * the others.
+   */
+  #first: Arrival[] = []
+  #others: Arrival[] = []
+  /** When the router got the first request of this turn, or the first connection was accepted. */
   #firstMs: number | undefined
-  #turns = 0
   /** When the immediates of the turn before had run, and for how long the loop had waited for answers until then. */
-  #checkMs = 0
+  #checkMs: number
   #idleMs = 0
+  /** When those of the turn before that one had run. */
+  #checkBeforeMs: number
   /** The answer in the turn before, and the span that it was about. */
   #answer: Answer
   #spanBefore: Span
@@ -87,6 +100,7 @@ export class Arrivals {
   /** Begins when the server of an application listens. Until then nothing can arrive. */
   constructor ({ server }: FastifyInstance) {
     const nowMs = performance.now()
+    this.#checkMs = this.#checkBeforeMs = nowMs
     this.#answer = { earliestMs: nowMs, likelyMs: nowMs }
     this.#spanBefore = { earliestMs: nowMs, fromMs: nowMs, toMs: nowMs }
     if (server.listening) this.#start()
@@ -108,10 +122,13 @@ export class Arrivals {
     const startMs = performance.now() - reply.elapsedTime
     // A hook before ours has held up the request, and its turn is over.
     if (startMs < this.#checkMs) return undefined
-    const repliedMs = connection[kReplied]
+    const repliedMs = connection[kReplied] ?? 0
     const arrival: Arrival = { connection, startMs, repliedMs, wait: undefined, onWait: [] }
     this.#firstMs ??= startMs
-    this.#arrivals.push(arrival)
+    // A connection is accepted in one turn, and its first request is read in the next one. It arrived with it.
+    const acceptedMs = acceptedMsOf(connection)
+    if (acceptedMs >= this.#checkBeforeMs && acceptedMs < this.#checkMs) this.#first.push(arrival)
+    else this.#others.push(arrival)
     return arrival
   }
 
@@ -126,7 +143,8 @@ export class Arrivals {
    * before anybody reads what was recorded: these requests have ended for their clients too.
    */
   readonly settle = (): void => {
-    if (this.#arrivals.some(({ onWait }) => onWait.length > 0)) this.#estimate(this.#spanOf(this.#answerOf()))
+    const hasEnded = ({ onWait }: Arrival): boolean => onWait.length > 0
+    if (this.#first.some(hasEnded) || this.#others.some(hasEnded)) this.#estimate(this.#spanOf(this.#answerOf()))
   }
 
   #start (): void {
@@ -147,7 +165,7 @@ export class Arrivals {
     const nowMs = performance.now()
     const answer = this.#answerOf()
     const span = this.#spanOf(answer)
-    if (this.#arrivals.length > 0) this.#estimate(span)
+    this.#estimate(span)
     this.#answer = answer
     this.#spanBefore = span
     this.#noteTurn(nowMs, performance.nodeTiming.idleTime)
@@ -170,26 +188,38 @@ export class Arrivals {
   }
 
   #noteTurn (checkMs: number, idleMs: number): void {
+    this.#checkBeforeMs = this.#checkMs
     this.#checkMs = checkMs
     this.#idleMs = idleMs
     this.#firstMs = undefined
-    this.#turns++
   }
 
   #estimate (span: Span): void {
-    const arrivals = this.#arrivals
-    this.#arrivals = []
-    // A connection is accepted in one turn, and its first request is read in the next one. It arrived with it.
-    const isFirst = ({ connection }: Arrival): boolean => connection[kAccepted] === this.#turns - 1
-    const first = arrivals.filter(isFirst)
-    spread(first, this.#spanBefore, span.toMs)
-    spread(first.length === 0 ? arrivals : arrivals.filter(arrival => !isFirst(arrival)), span, span.toMs)
+    const first = this.#first
+    const others = this.#others
+    if (first.length > 0) {
+      this.#first = []
+      spread(first, this.#spanBefore, span.toMs)
+    }
+    if (others.length > 0) {
+      this.#others = []
+      spread(others, span, span.toMs)
+    }
   }
 
+  /** Called for the connections of all servers of the process. */
   readonly #onConnection = (message: unknown): void => {
     const { socket } = message as { socket: Connection }
-    socket[kAccepted] = this.#turns
+    const nowMs = performance.now()
+    socket[kAccepted] ??= nowMs
+    this.#firstMs ??= nowMs
   }
+}
+
+/** When a connection was accepted, or that of a session. */
+function acceptedMsOf (connection: Connection): number {
+  connection[kAccepted] ??= connection.socket?.[kAccepted] ?? 0
+  return connection[kAccepted]
 }
 
 /** Spreads arrivals over a span. `answerMs` is when the loop was told of them. */
@@ -200,7 +230,7 @@ function spread (arrivals: readonly Arrival[], { earliestMs, fromMs, toMs }: Spa
   for (let index = 0; index < arrivals.length; index++) {
     if (isOther(arrivals, index)) order++
     const arrival = arrivals[index]!
-    const { startMs, repliedMs = earliestMs } = arrival
+    const { startMs, repliedMs } = arrival
     const arrivalMs = Math.max(fromMs + (toMs - fromMs) * order / (connections + 1), repliedMs)
     arrival.wait = {
       leastMs: startMs - answerMs,
