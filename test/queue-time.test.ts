@@ -14,7 +14,7 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyServerOptions } from '
 import type { LabelFunction, Options } from '..'
 import latency from '../lib'
 import { anyPort, createApplication, listen, loadAnew, registryOf, scrape } from './helpers/application'
-import { Connection } from './helpers/connection'
+import { Connection, exchange } from './helpers/connection'
 import { Gate } from './helpers/gate'
 import { root } from './helpers/repository'
 import { until } from './helpers/until'
@@ -183,6 +183,64 @@ t.test('applications of one process estimate the same as one alone', async t => 
     const share = await shareWaited(app, await connectWhileBusy(url))
     t.ok(share > 0.25 && share < 0.75, `${share}`)
   }
+})
+
+t.test('whatever holds up the process, no request of the network goes without a wait', async t => {
+  const app = createApplication(t)
+  app.addHook('onRequest', (_request, reply, done) => {
+    let reads = 0
+    Object.defineProperty(reply, 'elapsedTime', {
+      get () {
+        if (reads++ === 0) beBusy(work)
+        return Reflect.get(Object.getPrototypeOf(reply) as object, 'elapsedTime', reply) as number
+      }
+    })
+    done()
+  })
+  await app.register(latency, {
+    server: anyPort, processMetrics: false, queueTime: true, histogram: { from: 'arrival' }, labels: {}
+  })
+  app.get('/', async () => 'x')
+  app.get('/left', { config: { latency: false } }, async () => 'x')
+  await burst(await openMany(await listen(app)))
+  t.equal((await counted(app, queue))['']!.count, 10)
+  t.equal((await counted(app, 'http_request_duration_seconds'))['']!.count, 10)
+})
+
+t.test('a request that was read after another one, and passed it, has waited for it', async t => {
+  const app = createApplication(t)
+  app.addHook('onRequest', async ({ url }) => {
+    if (url !== '/first') return
+    beBusy(100)
+    await Promise.resolve()
+  })
+  await app.register(latency, { server: anyPort, processMetrics: false, queueTime: { labels: { path: 'route' } } })
+  for (const path of ['/first', '/second']) app.get(path, async () => 'x')
+  app.get('/left', { config: { latency: false } }, async () => 'x')
+  const [connection] = await openMany(await listen(app), 1)
+  connection!.send('GET /first HTTP/1.1\nhost: x\n\nGET /second HTTP/1.1\nhost: x\n\n')
+  const waits = await until('both', async () => {
+    const now = await counted(app, queue)
+    return now['/second']?.count === 1 && now['/first']?.count === 1 && now
+  })
+  t.ok(waits['/first']!.sum >= 0, `${waits['/first']!.sum} s`)
+  t.ok(waits['/second']!.sum >= 0.1, `${waits['/second']!.sum} s`)
+})
+
+t.test('a connection of which nothing can be noted has no wait, and its request is recorded', async t => {
+  const app = createApplication(t)
+  app.addHook('onRequest', (request, _reply, done) => {
+    Object.preventExtensions(request.raw.socket)
+    done()
+  })
+  await app.register(latency, {
+    server: anyPort, processMetrics: false, queueTime: true, histogram: { from: 'arrival' }, labels: {}
+  })
+  app.get('/', async () => 'x')
+  const url = await listen(app)
+  for (const path of ['/', '/none']) await exchange(url, `GET ${path} HTTP/1.1\nhost: x\nconnection: close\n\n`)
+  t.equal((await counted(app, queue))['']!.count, 0)
+  t.equal((await counted(app, 'http_request_duration_seconds'))['']!.count, 2)
 })
 
 t.test('a latency from the arrival has the wait in it, and one from the router has not', async t => {

@@ -117,14 +117,17 @@ export class Arrivals {
 
   /** To be called when a request begins. Returns undefined if nothing can be told of its arrival. */
   begin (request: FastifyRequest, reply: FastifyReply): Arrival | undefined {
-    const connection: Connection | undefined = connectionOf(request)
+    const connection = connectionToNote(request)
     if (connection === undefined || !this.#isRunning) return undefined
-    const startMs = performance.now() - reply.elapsedTime
+    // In this order: if the process is held up between the two clocks, the request seems too young, and not so old that
+    // its turn seems to be over.
+    const { elapsedTime } = reply
+    const startMs = performance.now() - elapsedTime
     // A hook before ours has held up the request, and its turn is over.
     if (startMs < this.#checkMs) return undefined
-    const repliedMs = connection[kReplied] ?? 0
+    const repliedMs = Math.min(connection[kReplied] ?? 0, startMs)
     const arrival: Arrival = { connection, startMs, repliedMs, wait: undefined, onWait: [] }
-    this.#firstMs ??= startMs
+    this.#noteFirst(startMs)
     // A connection is accepted in one turn, and its first request is read in the next one. It arrived with it.
     const acceptedMs = acceptedMsOf(connection)
     if (acceptedMs >= this.#checkBeforeMs && acceptedMs < this.#checkMs) this.#first.push(arrival)
@@ -134,7 +137,7 @@ export class Arrivals {
 
   /** To be called when a request has ended. */
   ended (request: FastifyRequest): void {
-    const connection: Connection | undefined = connectionOf(request)
+    const connection = connectionToNote(request)
     if (connection !== undefined) connection[kReplied] = performance.now()
   }
 
@@ -194,6 +197,11 @@ export class Arrivals {
     this.#firstMs = undefined
   }
 
+  /** Hooks before ours may let a later request pass an earlier one. */
+  #noteFirst (ms: number): void {
+    if (this.#firstMs === undefined || ms < this.#firstMs) this.#firstMs = ms
+  }
+
   #estimate (span: Span): void {
     const first = this.#first
     const others = this.#others
@@ -212,8 +220,14 @@ export class Arrivals {
     const { socket } = message as { socket: Connection }
     const nowMs = performance.now()
     socket[kAccepted] ??= nowMs
-    this.#firstMs ??= nowMs
+    this.#noteFirst(nowMs)
   }
+}
+
+/** The connection of a request, or undefined if nothing can be noted of it. */
+function connectionToNote (request: FastifyRequest): Connection | undefined {
+  const connection = connectionOf(request)
+  return connection !== undefined && Object.isExtensible(connection) ? connection : undefined
 }
 
 /** When a connection was accepted, or that of a session. */
