@@ -39,7 +39,7 @@ export function * mergeFamilies (members: Iterable<readonly Points[]>): Generato
   const conflicts = new Set<string>()
   for (const families of members) {
     for (const points of families) {
-      if ('aggregator' in points && points.aggregator === 'omit') continue
+      if (isOmitted(points)) continue
       const known = parts.get(points.name)
       if (known !== undefined && isAlike(known[0], points)) {
         known.push(points)
@@ -57,6 +57,11 @@ export function * mergeFamilies (members: Iterable<readonly Points[]>): Generato
     yield
   }
   return { families, conflicts }
+}
+
+/** Whether somebody wants no value for all processes. Metrics of a process have one for each. */
+function isOmitted (points: Points): boolean {
+  return 'aggregator' in points && points.aggregator === 'omit' && !processName.test(points.name)
 }
 
 /** Whether two families of one name can be merged. */
