@@ -1,6 +1,5 @@
 import { execFileSync } from 'node:child_process'
 import t from 'tap'
-import { createFolder } from '../helpers/folder'
 import { root } from '../helpers/repository'
 
 /** What an application needs only when somebody scrapes it, or looks at it, or when it is in a group. */
@@ -58,18 +57,4 @@ t.test('the metrics server is loaded when it starts, and the rest when somebody 
   ])
   t.same(addedBy("await fetch(new URL('/', app.latency.url))"), ['lib/pages/front'])
   t.same(addedBy('app.latency.registry'), ['node_modules/prom-client', 'node_modules/@opentelemetry/api'])
-})
-
-t.test('a member of a group loads in steps what it saves its counts with', async t => {
-  const folder = createFolder(t)
-  const options = "{ server: { port: 0, host: '127.0.0.1', group: 'x', start: 'ready' } }"
-  const files = filesLoadedBy(options, `
-    require('os').tmpdir = () => ${JSON.stringify(folder)}
-    await app.ready()
-    const isSaved = () => require('fs').readdirSync(${JSON.stringify(folder)}, { recursive: true })
-      .some(name => name.endsWith('.points'))
-    while (!isSaved()) await new Promise(resolve => setTimeout(resolve, 20))`)
-  const ofClient = files.filter(file => file.includes('/node_modules/prom-client/'))
-  t.ok(ofClient.length > 10)
-  t.match(ofClient.at(-1), /prom-client\/index\.js$/, 'it is loaded when its parts are')
 })
