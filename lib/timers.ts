@@ -49,14 +49,14 @@ export function afterReading (callback: () => void): boolean {
 }
 
 /** Waits until the time is over or the signal is given. Waiting does not keep the process alive. */
-export async function pause (ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return
+export async function pause (ms: number, signal?: AbortSignal): Promise<void> {
+  if (signal?.aborted === true) return
   await new Promise<void>(resolve => {
     const timer = setTimeout(end, ms).unref()
-    signal.addEventListener('abort', end)
+    signal?.addEventListener('abort', end)
     function end (): void {
       clearTimeout(timer)
-      signal.removeEventListener('abort', end)
+      signal?.removeEventListener('abort', end)
       resolve()
     }
   })

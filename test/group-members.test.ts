@@ -8,10 +8,6 @@ import path from 'node:path'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import t, { type Test } from 'tap'
 import latency from '../lib'
-import { createWarnOnce, guardLog } from '../lib/errors'
-import { OwnRegistry } from '../lib/gather/own-registry'
-import { isOwnMetric } from '../lib/gather/registered-metrics'
-import { createGatherer } from '../lib/gather/registries'
 import { encode } from '../lib/group/encoding'
 import { Group } from '../lib/group/group'
 import { identify } from '../lib/group/identity'
@@ -22,6 +18,7 @@ import {
   anyPort, createApplication, createListening, listen, lookLikeWorker, scrape, warningOf
 } from './helpers/application'
 import { createFolder } from './helpers/folder'
+import { createMember } from './helpers/member'
 import { until } from './helpers/until'
 
 /** What keeps the process alive, which members of a group do not. */
@@ -40,27 +37,13 @@ interface Joined {
 /** A member with a counter. */
 async function join (t: Test, directory: string, open = async (): Promise<void> => {}): Promise<Joined> {
   const registry = new Registry()
-  const slices = new TimeSlices()
   const problems: string[] = []
-  const group = new Group({
+  const group = createMember(registry, {
     open: async () => {
       await open()
       mkdirSync(directory, { recursive: true })
       return directory
     },
-    gather: createGatherer({
-      registries: [registry],
-      leases: [],
-      scrapeRegistry: new OwnRegistry(),
-      processRegistry: undefined,
-      isOwnMetric,
-      slices,
-      warnOnce: createWarnOnce(guardLog({ log: {} as never }))
-    }),
-    slices,
-    counts: async () => new Set(['c_total']),
-    countsAtOnce: () => [],
-    isReady: () => true,
     failed: (subject, error) => problems.push(`${subject}: ${error.message}`)
   })
   await group.join()

@@ -11,9 +11,6 @@ import { writeOpenMetrics } from '../lib/exposition/openmetrics'
 import { writeProtobuf } from '../lib/exposition/protobuf'
 import { writeText } from '../lib/exposition/text'
 import { countNames } from '../lib/gather/counts'
-import { OwnRegistry } from '../lib/gather/own-registry'
-import { isOwnMetric } from '../lib/gather/registered-metrics'
-import { createGatherer } from '../lib/gather/registries'
 import { openDirectory } from '../lib/group/directory'
 import { decodeInSteps, encode, lengthOf } from '../lib/group/encoding'
 import { LabelLists } from '../lib/group/label-lists'
@@ -23,6 +20,7 @@ import type { Gathered, HistogramPoints } from '../lib/snapshot'
 import { runAtOnce, TimeSlices } from '../lib/time-slices'
 import { createListening } from './helpers/application'
 import { createFolder } from './helpers/folder'
+import { gathererOf } from './helpers/member'
 import { until } from './helpers/until'
 
 const user = process.geteuid!()
@@ -153,15 +151,7 @@ async function gatherAll (t: Test): Promise<Gathered> {
   new Histogram({ name: 'h', help: 'h', registers, buckets: [1] }).observe(0.5)
   new Summary({ name: 's', help: 'h', registers, percentiles: [0.5] }).observe(2)
   new Gauge({ name: 'broken', help: 'h', registers, collect () { throw new Error('no') } }).set(1)
-  const gather = createGatherer({
-    registries: [registry],
-    leases: [],
-    scrapeRegistry: new OwnRegistry(),
-    processRegistry: undefined,
-    isOwnMetric,
-    slices: new TimeSlices(),
-    warnOnce: createWarnOnce(app.log)
-  })
+  const gather = gathererOf(registry, new TimeSlices(), createWarnOnce(app.log))
   return gather({ names: undefined, timeoutMs: 10_000 })
 }
 

@@ -6,14 +6,12 @@ import { createWarnOnce } from '../lib/errors'
 import {
   fromClientMetric, fromClientMetricInSteps, type ClientMetric, type ClientSample
 } from '../lib/exposition/client-samples'
-import { OwnRegistry } from '../lib/gather/own-registry'
-import { isOwnMetric } from '../lib/gather/registered-metrics'
-import { createGatherer } from '../lib/gather/registries'
 import { defaultScrape } from '../lib/scrape/options'
 import { defaultServer } from '../lib/server/options'
 import type { GatherRequest, Points } from '../lib/snapshot'
 import { TimeSlices } from '../lib/time-slices'
 import { createApplication, createListening, registryOf, scrape } from './helpers/application'
+import { gathererOf } from './helpers/member'
 
 t.test('what crosses from counting to showing can be cloned: requests, points of every type, failures', async t => {
   const registry = new Registry()
@@ -24,15 +22,7 @@ t.test('what crosses from counting to showing can be cloned: requests, points of
   new Summary({ name: 's', help: 'h', registers, percentiles: [0.5] }).observe(2)
   new Gauge({ name: 'broken', help: 'h', registers, collect () { throw new Error('no') } }).set(1)
   const { app } = await createListening(t, { registry })
-  const gather = createGatherer({
-    registries: [registry],
-    leases: [],
-    scrapeRegistry: new OwnRegistry(),
-    processRegistry: undefined,
-    isOwnMetric,
-    slices: new TimeSlices(),
-    warnOnce: createWarnOnce(createApplication(t).log)
-  })
+  const gather = gathererOf(registry, new TimeSlices(), createWarnOnce(createApplication(t).log))
   const request: GatherRequest = { names: undefined, timeoutMs: 10_000 }
   t.strictSame(structuredClone(request), request)
   const gathered = await gather(request)

@@ -256,6 +256,6 @@ function lesser (a: string | undefined, b: string | undefined): string | undefin
   return a < b ? a : b
 }
 
-function isSame<T> (a: readonly T[], b: readonly T[]): boolean {
+export function isSame<T> (a: readonly T[], b: readonly T[]): boolean {
   return a.length === b.length && a.every((value, index) => value === b[index])
 }

@@ -1,5 +1,5 @@
 import { namesOf } from '../exposition/sample-names'
-import { mergeInSteps } from '../gather/merge'
+import { isSame, mergeInSteps } from '../gather/merge'
 import type { Points } from '../snapshot'
 
 /** What members of a group have counted, as one. */
@@ -52,8 +52,8 @@ export function * mergeFamilies (members: Iterable<readonly Points[]>): Generato
     }
   }
   const families: Points[] = []
-  for (const [first, ...others] of parts.values()) {
-    families.push(others.length === 0 ? first : yield * mergeInSteps([first, ...others]))
+  for (const alike of parts.values()) {
+    families.push(yield * mergeInSteps(alike))
     yield
   }
   return { families, conflicts }
@@ -67,6 +67,5 @@ function isOmitted (points: Points): boolean {
 /** Whether two families of one name can be merged. */
 function isAlike (a: Points, b: Points): boolean {
   if (a.type !== 'histogram' || b.type !== 'histogram') return a.type === b.type
-  return a.upperBounds.length === b.upperBounds.length &&
-    a.upperBounds.every((bound, index) => bound === b.upperBounds[index])
+  return isSame(a.upperBounds, b.upperBounds)
 }

@@ -22,8 +22,6 @@ interface Part {
   readonly ageSeconds: number
 }
 
-const noSignal = new AbortController().signal
-
 const nothing: Gathered = { families: [], failures: [], leftOut: [] }
 
 export interface GroupOptions extends Omit<MemberOptions, 'directory'> {
@@ -329,7 +327,7 @@ async function bindSoon<T> (bind: () => Promise<T>, attempt = 1): Promise<T> {
     return await bind()
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || attempt === bindings) throw error
-    await pause(bindAgainMs, noSignal)
+    await pause(bindAgainMs)
     return bindSoon(bind, attempt + 1)
   }
 }

@@ -105,7 +105,7 @@ async function tryToTake (directory: string, number: number): Promise<Turn | und
     throw error
   }
   await turn.end()
-  await pause(longestPauseMs * Math.random(), new AbortController().signal)
+  await pause(longestPauseMs * Math.random())
   return undefined
 }
 

@@ -1,7 +1,6 @@
 import { execFileSync, fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -11,6 +10,7 @@ import { scrape } from '../helpers/application'
 import type { Exposition } from '../helpers/exposition'
 import { createFolder } from '../helpers/folder'
 import { Service } from '../helpers/service'
+import { freePort } from '../helpers/instances'
 import { until } from '../helpers/until'
 
 t.test('one process at a time has its turn, and those who are killed at any moment leave it to the others', async t => {
@@ -221,14 +221,6 @@ t.test('processes that start and end leave no more files than members ran at onc
 })
 
 const total = 'http_request_duration_seconds_count'
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  await once(server.close(), 'close')
-  return port
-}
 
 /** Sends requests, each with a connection of its own, so that the primary hands them to one worker after another. */
 async function send (address: string, requests: number): Promise<void> {

@@ -1,23 +1,15 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import latency from 'fastify-latency'
+import { freePort } from '../../helpers/instances'
 import { Client } from '../client'
 import { median, type Figures, type Part } from '../part'
 import { route } from './in-process'
 
 const scrapes = 20
 const idleMs = 10_000
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  await once(server.close(), 'close')
-  return port
-}
 
 /** Starts workers, and measures what `measure` does with their primary and the address of their metrics. */
 async function withWorkers<T> (
