@@ -21,7 +21,7 @@ const inClone = [
 
 t.test('the package is the built library, its types, its documents and the examples', async t => {
   const documents = readdirSync(join(root, 'docs'))
-    .filter(file => /\.(md|svg)$|^dashboard-.*png$|^live-(dark|light)\.png$/.test(file)).map(file => `docs/${file}`)
+    .filter(file => /\.(md|svg)$|^(dashboard|slow)-.*png$|^live-(dark|light)\.png$/.test(file)).map(file => `docs/${file}`)
   const examples = readdirSync(join(root, 'example'), { recursive: true, withFileTypes: true })
     .filter(entry => entry.isFile())
     .map(({ parentPath, name }) => relative(root, join(parentPath, name)).replaceAll(sep, '/'))
