@@ -380,7 +380,8 @@ function watchFinish ({ raw }: FastifyReply, carrier: Carrier): void {
  */
 function endingOfReply (reply: FastifyReply): Ending {
   const transport = transportOf(reply.request)
-  const isCut = isReal(transport) && isBroken(transport) && (!transport.writableFinished || transport.aborted === true)
+  const isCut = transport !== undefined && isBroken(transport) && isReal(transport) &&
+    (!transport.writableFinished || transport.aborted === true)
   if (isCut && sent.get(reply.raw) !== 'all') {
     if (!wasWritten(reply)) return 'aborted_before_reply'
     return longLivedKind(reply) === undefined ? 'aborted_in_reply' : 'long_lived'

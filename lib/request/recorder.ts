@@ -73,7 +73,8 @@ export class Recorder {
     this.#exemplarOf = exemplarOf
     this.proxiedWaits = proxiedWaits
     this.beginsAtArrival = config.histogram.from === 'arrival'
-    this.#asksForMore = columns.length > 1 || this.#ignore !== undefined || this.beginsAtArrival
+    this.#asksForMore = columns.length > 1 || this.beginsAtArrival || this.#ignore !== undefined ||
+      exemplarOf !== undefined
     this.abortedStatus = config.abortedStatus
   }
 
@@ -102,9 +103,6 @@ export class Recorder {
     const slot = this.#resolver.resolve(reply, status, ending)
     if (slot === notRecorded) return false
     this.#latency.observe(slot, elapsedMs / 1000)
-    if (this.#exemplarOf !== undefined) {
-      this.#keepExemplar(slot, elapsedMs / 1000, this.#exemplarOf(reply.request, reply))
-    }
     return true
   }
 
@@ -148,7 +146,7 @@ export class Recorder {
       this.#latency.observe(slot, elapsedMs / 1000)
       this.#keepExemplar(slot, elapsedMs / 1000, exemplar)
     }
-    observe(this.#othersOfEnd, slot, { reply, ending, elapsedMs, exemplar })
+    if (this.#othersOfEnd.length > 0) observe(this.#othersOfEnd, slot, { reply, ending, elapsedMs, exemplar })
     // Headers that were written may have waited for the replies to earlier requests of the connection.
     const wereSent = this.measuresHeaders && ending !== 'aborted_before_reply'
     const headers = wereSent ? sentHeadersOf(reply.request) : undefined

@@ -86,9 +86,10 @@ export class RejectionObserver {
 
   /**
    * To be called by the hook that sees the reply. An earlier hook may have replied before the first hook of ours could
-   * see the request.
+   * see the request. There is nearly always nothing to do, which is found out first.
    */
   answered (request: RawRequest): void {
+    if (request.complete && this.#suspect === undefined && this.#watched.size === 0) return
     this.seen(request)
     this.#noteUnread(request)
   }
