@@ -68,7 +68,7 @@ export const FST_LATENCY_ERR_GROUP_DIRECTORY = createError<[folder: string, prob
   'FST_LATENCY_ERR_GROUP_DIRECTORY', 'The processes of a group cannot meet in "%s": %s')
 
 export const FST_LATENCY_ERR_GROUP_FAILED = createError<[subject: string, problem: string, options: ErrorOptions]>(
-  'FST_LATENCY_ERR_GROUP_FAILED', 'Counts of the group are missing in scrapes, or may get lost (%s): %s')
+  'FST_LATENCY_ERR_GROUP_FAILED', 'Counts of the group may be old, be missing in scrapes, or get lost (%s): %s')
 
 export const FST_LATENCY_ERR_SERVER_CLOSED = createError(
   'FST_LATENCY_ERR_SERVER_CLOSED', 'The metrics server is closed')

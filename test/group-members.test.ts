@@ -601,6 +601,16 @@ t.test('what fails in a member is said, and costs nobody else', async t => {
   t.same([...a.problems, ...b.problems], [])
 })
 
+t.test('the members of one process share a listener for its end', async t => {
+  const directory = createFolder(t)
+  const listeners = process.listenerCount('exit')
+  const joined: Joined[] = []
+  for (let count = 0; count < 12; count++) joined.push(await join(t, directory))
+  t.equal(process.listenerCount('exit'), listeners + 1)
+  for (const member of joined) await member.group.leave()
+  t.equal(process.listenerCount('exit'), listeners)
+})
+
 t.test('a group is by itself where processes or threads share a port, and by name elsewhere', async t => {
   const server = { group: undefined, host: undefined, port: 8000, socket: undefined }
   t.equal(identify(server), undefined)

@@ -15,6 +15,11 @@ const saveMs = 1000
 /** How long a metric may take that is read in order to be saved, in milliseconds. */
 const savedInMs = 500
 
+/**
+ * The members of this process, which share a listener: Node.js warns of more than ten. A worker thread has its own.
+ */
+const present = new Set<Member>()
+
 export interface MemberOptions {
   readonly directory: string
   /** Reads the metrics of this process. */
@@ -70,7 +75,8 @@ export class Member {
     this.#file = fileOf(options.directory, slot.number)
     this.#carried = carried
     this.#keepSaving()
-    process.on('exit', this.#saveAtExit)
+    if (present.size === 0) process.on('exit', Member.#saveAllAtExit)
+    present.add(this)
   }
 
   get slot (): number {
@@ -129,7 +135,8 @@ export class Member {
   #stop (): void {
     this.#hasLeft = true
     clearTimeout(this.#saving)
-    process.off('exit', this.#saveAtExit)
+    present.delete(this)
+    if (present.size === 0) process.off('exit', Member.#saveAllAtExit)
   }
 
   async #inTurn<T> (work: () => Promise<T>): Promise<T> {
@@ -189,8 +196,12 @@ export class Member {
     }, saveMs).unref()
   }
 
+  static #saveAllAtExit (): void {
+    for (const member of present) member.#saveAtExit()
+  }
+
   /** A process that ends without leaving has no time to ask anybody. */
-  readonly #saveAtExit = (): void => {
+  #saveAtExit (): void {
     try {
       for (const points of this.#options.countsAtOnce()) this.#note(points)
       saveAtOnce(this.#file, encode({ families: runAtOnce(this.#merged()), failures: [], leftOut: [] }))
