@@ -220,10 +220,16 @@ function * latestExemplars (parts: readonly Points[], places: Places): Steps<Exe
   return [...latest.values()].sort((a, b) => a.series - b.series || a.bucket - b.bucket)
 }
 
+/** The keys of label sets that were merged before. From one scrape to the next most of them are the same objects. */
+const keys = new WeakMap<ReadonlyArray<string | undefined>, string>()
+
 /** A text that tells label sets apart. */
 function keyOf (values: ReadonlyArray<string | undefined>): string {
+  const known = keys.get(values)
+  if (known !== undefined) return known
   let key = ''
   for (const value of values) key += value === undefined ? ';' : `${value.length}:${value}`
+  keys.set(values, key)
   return key
 }
 

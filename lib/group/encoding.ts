@@ -198,7 +198,8 @@ function readNative (natives: unknown, length: number, columns: Columns): Native
 
 function takeCounts (columns: Columns, length: number): Float64Array {
   const counts = columns.take(length)
-  check(counts.every(count => count >= 0), 'a count is below 0')
+  // A loop takes a tenth of the time of a function that is called for each of ten thousands of counts.
+  for (let index = 0; index < length; index++) check(counts[index]! >= 0, 'a count is below 0')
   return counts
 }
 
