@@ -73,7 +73,7 @@ t.test('package.json has few scripts, and all that are named anywhere', async t 
       .filter(file => /^(?!.*node_modules).*(?:\.(?:md|ts|mjs|ya?ml)|[\\/]run|Dockerfile)$/.test(file)))
   t.ok(files.includes('CONTRIBUTING.md') && files.includes(path.join('.ci', 'run')))
   for (const file of files) {
-    for (const [command, script, example] of read(file).matchAll(/npm run ([\w:]+)(?: -- ([a-z-]+))?/g)) {
+    for (const [command, script, example] of read(file).matchAll(/npm\s+run ([\w:]+)(?: -- ([a-z-]+))?/g)) {
       t.ok(script! in scripts, `${file}: ${command}`)
       if (script !== 'example' || example === undefined) continue
       const sources = ['ts', 'mjs', 'js'].map(type => path.join(root, 'example', `${example}.${type}`))
