@@ -9,11 +9,12 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import t, { type Test } from 'tap'
 import latency from '../lib'
 import { encode } from '../lib/group/encoding'
+import { mergeFamilies, type Share } from '../lib/group/families'
 import { Group } from '../lib/group/group'
 import { identify } from '../lib/group/identity'
 import { Listener } from '../lib/group/sockets'
-import type { Gathered, ValuePoints } from '../lib/snapshot'
-import { TimeSlices } from '../lib/time-slices'
+import type { Gathered, HistogramPoints, NativePoints, ValuePoints } from '../lib/snapshot'
+import { runAtOnce, TimeSlices } from '../lib/time-slices'
 import {
   anyPort, createApplication, createListening, listen, lookLikeWorker, scrape, warningOf
 } from './helpers/application'
@@ -411,6 +412,55 @@ t.test('of two definitions, that of the member with the lowest slot wins, whoeve
   }
 })
 
+t.test('who is there defines a metric, and not who has gone', async t => {
+  const directory = createFolder(t)
+  const define = ({ registry }: Joined, buckets: number[]): void =>
+    new Histogram({ name: 'h', help: 'h', registers: [registry], buckets }).observe(1)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  define(a, [1])
+  define(b, [1, 2])
+  await read(a)
+  await a.group.leave()
+  const bounds = async (): Promise<unknown> =>
+    (await read(b)).families.flatMap(points => points.name === 'h' && points.type === 'histogram'
+      ? [...points.upperBounds, ...points.counts]
+      : [])
+  t.same(await bounds(), [1, 2, 1, 0, 0])
+  t.same(valuesOf(await read(b), 'fastify_latency_group_conflicts'), { '': 0 })
+  const c = await join(t, directory)
+  define(c, [1, 2])
+  t.same(await bounds(), [1, 2, 2, 0, 0])
+})
+
+t.test('native buckets that a deploy turns on begin at zero when all have them', async t => {
+  const native = { schemas: Int8Array.of(3), zeroCounts: Float64Array.of(0), ends: Uint32Array.of(1) }
+  const buckets = { ...native, indexes: Int32Array.of(0), counts: Float64Array.of(1) }
+  const histogram = (native: NativePoints | undefined): HistogramPoints => ({
+    type: 'histogram',
+    name: 'h',
+    help: 'h',
+    unit: undefined,
+    labelNames: [],
+    labelSets: [[]],
+    sharedLabels: {},
+    startSeconds: undefined,
+    exemplars: [],
+    upperBounds: [1],
+    counts: Float64Array.of(1, 0),
+    sums: Float64Array.of(1),
+    native
+  })
+  const merged = (...shares: Share[]): unknown[] =>
+    runAtOnce(mergeFamilies(shares)).families.map(points => points.type === 'histogram' &&
+      [points.counts[0], points.native?.counts[0]])
+  const off = histogram(undefined)
+  const on = histogram(buckets)
+  t.same(merged({ state: 'gone', families: [off] }, { state: 'fresh', families: [on] }), [[1, 1]])
+  t.same(merged({ state: 'fresh', families: [off] }, { state: 'stale', families: [on] }), [[2, undefined]])
+  t.same(merged({ state: 'gone', families: [on] }, { state: 'fresh', families: [off] }), [[2, undefined]])
+  t.same(merged({ state: 'gone', families: [off] }, { state: 'gone', families: [on] }), [[2, undefined]])
+})
+
 t.test('an application whose group cannot be joined serves alone, and says why', async t => {
   t.intercept(os, 'tmpdir', { value: () => '/nowhere' })
   const warning = warningOf(async () => {
@@ -645,6 +695,11 @@ t.test('a group is by itself where processes or threads share a port, and by nam
   t.not(shop, worker)
   process.env = { ...env, pm_id: '2', name: 'shop' }
   t.equal(identify(server), shop)
+  const { argv } = process
+  t.teardown(() => { process.argv = argv })
+  process.argv = [argv[0]!, '/another/program.js']
+  t.not(identify(server), shop, 'PM2 has started the primary of both, and not them')
+  process.argv = argv
   process.env = { ...env, pm_id: '2', name: 'other' }
   t.not(identify(server), shop)
   process.env = { ...env, pm_id: '2', name: 'shop', namespace: 'other' }

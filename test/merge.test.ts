@@ -32,7 +32,7 @@ const series: fc.Arbitrary<Series[]> = fc.uniqueArray(fc.record({
   numbers: fc.array(amount, { minLength: 5, maxLength: 5 }),
   start: fc.oneof(fc.nat({ max: 9 }), fc.constant(NaN)),
   exemplars: fc.uniqueArray(exemplar, { selector: ({ bucket }) => bucket, maxLength: 3 })
-}), { selector: ({ labels }) => JSON.stringify(labels.map(value => value ?? null)), maxLength: 5 })
+}), { selector: ({ labels }) => JSON.stringify(labels.map(value => value ?? '')), maxLength: 5 })
 
 /** What points of every type have, with their labels in one order or the other, or one of them shared by all series. */
 function common (all: readonly Series[], help: string, layout: number): Omit<Points, 'type'> {
@@ -111,7 +111,8 @@ function told (points: Points): unknown {
   const entries = points.labelSets.map((labelSet, index) => {
     const own = points.labelNames
       .map((name, position) => [name, labelSet[position]] as const)
-      .filter(([, value]) => value !== undefined)
+      // To Prometheus, a label that is empty is one that is not there.
+      .filter(([, value]) => value !== undefined && value !== '')
     const labels = JSON.stringify([...own, ...Object.entries(points.sharedLabels)].sort())
     const numbers = columns.map(column => {
       const width = column.length / points.labelSets.length

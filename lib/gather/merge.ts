@@ -223,12 +223,12 @@ function * latestExemplars (parts: readonly Points[], places: Places): Steps<Exe
 /** The keys of label sets that were merged before. From one scrape to the next most of them are the same objects. */
 const keys = new WeakMap<ReadonlyArray<string | undefined>, string>()
 
-/** A text that tells label sets apart. */
+/** A text that tells label sets apart. To Prometheus, a label that is empty is one that is not there. */
 function keyOf (values: ReadonlyArray<string | undefined>): string {
   const known = keys.get(values)
   if (known !== undefined) return known
   let key = ''
-  for (const value of values) key += value === undefined ? ';' : `${value.length}:${value}`
+  for (const value of values) key += !value ? ';' : `${value.length}:${value}`
   keys.set(values, key)
   return key
 }

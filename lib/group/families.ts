@@ -12,6 +12,15 @@ export interface Merged {
 /** The names of metrics of a process. To add them up would hide which process has run out of something. */
 const processName = /^(?:process|nodejs)_/
 
+/** What a member has counted, or what one that has gone has left. */
+export interface Share {
+  readonly families: readonly Points[]
+  /** Who defines a family in his way is asked in this order. */
+  readonly state: 'fresh' | 'stale' | 'gone'
+}
+
+const order: ReadonlyArray<Share['state']> = ['fresh', 'stale', 'gone']
+
 /** Gives the metrics of a process the label `worker`, with the slot of its member. */
 export function labelled (families: readonly Points[], slot: number): Points[] {
   const worker = String(slot)
@@ -27,36 +36,68 @@ export function countsIn (families: readonly Points[]): Points[] {
 
 /**
  * Merges the families of several members, in steps. If two members define a family in different ways, as during a
- * deploy that changes buckets, the first of them wins. It also wins against families whose samples have the same names.
+ * deploy that changes buckets, the first of them wins, and before all who have gone any who is there. It also wins
+ * against families whose samples have the same names. Only who is there is in conflict: what those counted in another
+ * way who have gone is over, also if they had no native buckets where all others have.
  *
  * To Prometheus, a counter that is lower than before is that of a process which has started again, even if it is lower
  * in its last digit only. So whoever merges members does it in the order of their slots: the last digit of a sum of
  * fractions depends on the order, and a counter would fall and leap when another member wins.
  */
-export function * mergeFamilies (members: Iterable<readonly Points[]>): Generator<undefined, Merged> {
-  const parts = new Map<string, [Points, ...Points[]]>()
-  const owners = new Map<string, string>()
-  const conflicts = new Set<string>()
-  for (const families of members) {
+export function * mergeFamilies (shares: readonly Share[]): Generator<undefined, Merged> {
+  const { definitions, conflicts } = define(shares)
+  const parts = new Map<string, Part[]>()
+  for (const { families, state } of shares) {
     for (const points of families) {
-      if (isOmitted(points)) continue
+      const definition = definitions.get(points.name)
+      if (definition === undefined || isOmitted(points) || !isAlike(definition, points)) continue
       const known = parts.get(points.name)
-      if (known !== undefined && isAlike(known[0], points)) {
-        known.push(points)
-      } else if (namesOf(points).some(name => owners.has(name))) {
-        conflicts.add(points.name)
-      } else {
-        parts.set(points.name, [points])
-        for (const name of namesOf(points)) owners.set(name, points.name)
-      }
+      if (known === undefined) parts.set(points.name, [{ points, isPast: state === 'gone' }])
+      else known.push({ points, isPast: state === 'gone' })
     }
   }
   const families: Points[] = []
   for (const alike of parts.values()) {
-    families.push(yield * mergeInSteps(alike))
+    families.push(yield * mergeInSteps(withoutFormer(alike) as [Points, ...Points[]]))
     yield
   }
   return { families, conflicts }
+}
+
+interface Part {
+  readonly points: Points
+  readonly isPast: boolean
+}
+
+/** Decides who defines each family. */
+function define (shares: readonly Share[]): { definitions: Map<string, Points>, conflicts: Set<string> } {
+  const definitions = new Map<string, Points>()
+  const owners = new Set<string>()
+  const conflicts = new Set<string>()
+  for (const { families, state } of order.flatMap(state => shares.filter(share => share.state === state))) {
+    for (const points of families) {
+      const known = definitions.get(points.name)
+      if (isOmitted(points) || (known !== undefined && isAlike(known, points))) continue
+      if (!namesOf(points).some(name => owners.has(name))) {
+        definitions.set(points.name, points)
+        for (const name of namesOf(points)) owners.add(name)
+      } else if (state !== 'gone') conflicts.add(points.name)
+    }
+  }
+  return { definitions, conflicts }
+}
+
+/**
+ * Leaves out what those counted who have gone, and had no native buckets where all others have: there would be none for
+ * ever.
+ */
+function withoutFormer (parts: readonly Part[]): Points[] {
+  const isClassic = ({ points }: Part): boolean => points.type === 'histogram' && points.native === undefined
+  const present = parts.filter(({ isPast }) => !isPast)
+  const wanted = present.length === 0 || present.some(isClassic)
+    ? parts
+    : parts.filter(part => !part.isPast || !isClassic(part))
+  return wanted.map(({ points }) => points)
 }
 
 /** Whether somebody wants no value for all processes. Metrics of a process have one for each. */

@@ -44,5 +44,5 @@ function circumstances (): unknown[] | undefined {
   if (!cluster.isWorker) return undefined
   // The primary of all applications that PM2 runs in cluster mode is PM2 itself. It says which one this is.
   const { pm_id: id, name, namespace } = process.env
-  return id === undefined ? ['worker', process.ppid, program] : ['pm2', process.ppid, namespace, name]
+  return ['worker', process.ppid, program, ...id === undefined ? [] : [namespace, name]]
 }

@@ -176,7 +176,8 @@ export class Member {
 
   * #merged (): Generator<undefined, readonly Points[]> {
     const own = labelled([...this.#latest.values()], this.slot)
-    return (yield * mergeFamilies([own, this.#carried])).families
+    const shares = [{ families: own, state: 'fresh' }, { families: this.#carried, state: 'gone' }] as const
+    return (yield * mergeFamilies(shares)).families
   }
 
   async #save (bytes: Buffer): Promise<void> {
