@@ -455,10 +455,10 @@ t.test('native buckets that a deploy turns on begin at zero when all have them',
       [points.counts[0], points.native?.counts[0]])
   const off = histogram(undefined)
   const on = histogram(buckets)
-  t.same(merged({ state: 'gone', families: [off] }, { state: 'fresh', families: [on] }), [[1, 1]])
-  t.same(merged({ state: 'fresh', families: [off] }, { state: 'stale', families: [on] }), [[2, undefined]])
-  t.same(merged({ state: 'gone', families: [on] }, { state: 'fresh', families: [off] }), [[2, undefined]])
-  t.same(merged({ state: 'gone', families: [off] }, { state: 'gone', families: [on] }), [[2, undefined]])
+  t.same(merged({ isOfGone: true, families: [off] }, { isOfGone: false, families: [on] }), [[1, 1]])
+  t.same(merged({ isOfGone: false, families: [off] }, { isOfGone: false, families: [on] }), [[2, undefined]])
+  t.same(merged({ isOfGone: true, families: [on] }, { isOfGone: false, families: [off] }), [[2, undefined]])
+  t.same(merged({ isOfGone: true, families: [off] }, { isOfGone: true, families: [on] }), [[2, undefined]])
 })
 
 t.test('an application whose group cannot be joined serves alone, and says why', async t => {

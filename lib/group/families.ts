@@ -15,11 +15,8 @@ const processName = /^(?:process|nodejs)_/
 /** What a member has counted, or what one that has gone has left. */
 export interface Share {
   readonly families: readonly Points[]
-  /** Who defines a family in his way is asked in this order. */
-  readonly state: 'fresh' | 'stale' | 'gone'
+  readonly isOfGone: boolean
 }
-
-const order: ReadonlyArray<Share['state']> = ['fresh', 'stale', 'gone']
 
 /** Gives the metrics of a process the label `worker`, with the slot of its member. */
 export function labelled (families: readonly Points[], slot: number): Points[] {
@@ -47,13 +44,13 @@ export function countsIn (families: readonly Points[]): Points[] {
 export function * mergeFamilies (shares: readonly Share[]): Generator<undefined, Merged> {
   const { definitions, conflicts } = define(shares)
   const parts = new Map<string, Part[]>()
-  for (const { families, state } of shares) {
+  for (const { families, isOfGone } of shares) {
     for (const points of families) {
       const definition = definitions.get(points.name)
       if (definition === undefined || isOmitted(points) || !isAlike(definition, points)) continue
-      const known = parts.get(points.name)
-      if (known === undefined) parts.set(points.name, [{ points, isPast: state === 'gone' }])
-      else known.push({ points, isPast: state === 'gone' })
+      const known = parts.get(points.name) ?? []
+      parts.set(points.name, known)
+      known.push({ points, isOfGone })
     }
   }
   const families: Points[] = []
@@ -66,7 +63,7 @@ export function * mergeFamilies (shares: readonly Share[]): Generator<undefined,
 
 interface Part {
   readonly points: Points
-  readonly isPast: boolean
+  readonly isOfGone: boolean
 }
 
 /** Decides who defines each family. */
@@ -74,14 +71,15 @@ function define (shares: readonly Share[]): { definitions: Map<string, Points>, 
   const definitions = new Map<string, Points>()
   const owners = new Set<string>()
   const conflicts = new Set<string>()
-  for (const { families, state } of order.flatMap(state => shares.filter(share => share.state === state))) {
+  const [gone, present] = [true, false].map(state => shares.filter(({ isOfGone }) => isOfGone === state))
+  for (const { families, isOfGone } of [...present!, ...gone!]) {
     for (const points of families) {
       const known = definitions.get(points.name)
       if (isOmitted(points) || (known !== undefined && isAlike(known, points))) continue
       if (!namesOf(points).some(name => owners.has(name))) {
         definitions.set(points.name, points)
         for (const name of namesOf(points)) owners.add(name)
-      } else if (state !== 'gone') conflicts.add(points.name)
+      } else if (!isOfGone) conflicts.add(points.name)
     }
   }
   return { definitions, conflicts }
@@ -93,10 +91,10 @@ function define (shares: readonly Share[]): { definitions: Map<string, Points>, 
  */
 function withoutFormer (parts: readonly Part[]): Points[] {
   const isClassic = ({ points }: Part): boolean => points.type === 'histogram' && points.native === undefined
-  const present = parts.filter(({ isPast }) => !isPast)
+  const present = parts.filter(({ isOfGone }) => !isOfGone)
   const wanted = present.length === 0 || present.some(isClassic)
     ? parts
-    : parts.filter(part => !part.isPast || !isClassic(part))
+    : parts.filter(part => !part.isOfGone || !isClassic(part))
   return wanted.map(({ points }) => points)
 }
 

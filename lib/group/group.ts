@@ -243,7 +243,8 @@ export class Group {
       : this.#part(slot, request)))
     const known = parts.filter(part => part !== undefined)
     const all = known.map(({ gathered }) => gathered)
-    const merging = mergeFamilies(known.map(({ state, gathered: { families } }) => ({ state, families })))
+    const merging = mergeFamilies(known.map(({ state, gathered: { families } }) =>
+      ({ families, isOfGone: state === 'gone' })))
     const { families, conflicts } = await inSlices(merging, this.#options.slices)
     const failures = new Map(all.flatMap(({ failures }) => failures).map(failure => [failure.name, failure]))
     const count = (state: Part['state']): number => known.filter(part => part.state === state).length

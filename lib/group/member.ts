@@ -176,7 +176,7 @@ export class Member {
 
   * #merged (): Generator<undefined, readonly Points[]> {
     const own = labelled([...this.#latest.values()], this.slot)
-    const shares = [{ families: own, state: 'fresh' }, { families: this.#carried, state: 'gone' }] as const
+    const shares = [{ families: own, isOfGone: false }, { families: this.#carried, isOfGone: true }]
     return (yield * mergeFamilies(shares)).families
   }
 
