@@ -11,8 +11,9 @@ import latency from '../lib'
 import { encode } from '../lib/group/encoding'
 import { Group } from '../lib/group/group'
 import { identify } from '../lib/group/identity'
+import { load } from '../lib/group/slot-file'
 import { Listener } from '../lib/group/sockets'
-import type { Gathered, ValuePoints } from '../lib/snapshot'
+import type { Gathered, Gatherer, GatherRequest, Points, ValuePoints } from '../lib/snapshot'
 import { TimeSlices } from '../lib/time-slices'
 import {
   anyPort, createApplication, createListening, listen, lookLikeWorker, scrape, warningOf
@@ -140,6 +141,175 @@ t.test('counts are saved within some time even if nobody asks for them', async t
   await until('a file', () => existsSync(path.join(directory, '1.points')))
   rmSync(path.join(directory, '1.sock'))
   t.same(valuesOf(await read(a), 'c_total'), { x: 1 }, 'b cannot be asked')
+})
+
+/** What is in the file of a slot. */
+async function saved (directory: string, slot: number): Promise<Gathered> {
+  return (await load(path.join(directory, `${slot}.points`), new TimeSlices()))?.gathered ?? nothing
+}
+
+/** Makes a metric that is read when the function is called that is returned. */
+function addSlow ({ registry }: Joined): { readonly calls: () => number, readonly release: () => void } {
+  let calls = 0
+  let release!: () => void
+  const released = new Promise<void>(resolve => { release = resolve })
+  const slow = new Counter({
+    name: 'slow_total',
+    help: 'h',
+    registers: [registry],
+    async collect () {
+      calls++
+      await released
+    }
+  })
+  slow.inc(7)
+  return { calls: () => calls, release }
+}
+
+t.test('nobody waits for a metric that takes long but those who ask for it', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  let asked = 0
+  const other = await Listener.open(path.join(directory, '7.sock'), socket => {
+    asked++
+    socket.destroy()
+  })
+  t.teardown(() => other.close())
+  const slow = addSlow(b)
+  const first = read(a)
+  await until('it to be read', () => slow.calls() === 1)
+  const second = read(a)
+  const third = read(a)
+  await until('the second reading to begin', () => asked === 2)
+  b.counter.inc({ a: 'x' })
+  await until('b to be saved', async () => valuesOf(await saved(directory, 1), 'c_total').x === 1)
+  b.counter.inc({ a: 'x' })
+  const { families } = await a.group.gather({ names: new Set(['c_total']), timeoutMs: 10_000 })
+  t.same(valuesOf({ ...nothing, families }, 'c_total'), { x: 2 })
+  slow.release()
+  t.equal(await third, await second, 'who asks before a reading begins shares it')
+  for (const reading of [first, second]) {
+    t.same(valuesOf(await reading, 'slow_total'), { '': 7 })
+    t.same(valuesOf(await reading, 'c_total'), { x: 2 })
+  }
+})
+
+t.test('a member that leaves does not wait for a metric that takes long, and saves all else', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  const slow = addSlow(b)
+  const reading = read(b)
+  await until('it to be read', () => slow.calls() === 1)
+  b.counter.inc({ a: 'x' })
+  await b.group.leave()
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
+  const c = await join(t, directory)
+  await read(c)
+  slow.release()
+  t.same(valuesOf(await reading, 'slow_total'), { '': 7 })
+  t.same(valuesOf(await saved(directory, 1), 'slow_total'), {}, 'the file is that of another one')
+  t.same([...a.problems, ...b.problems], [])
+})
+
+/** The points of a metric without labels. */
+function points (value: number, name = 'c_total', type: ValuePoints['type'] = 'counter'): ValuePoints {
+  return {
+    type,
+    name,
+    help: 'h',
+    aggregator: 'sum',
+    unit: undefined,
+    labelNames: [],
+    labelSets: [[]],
+    sharedLabels: {},
+    startSeconds: undefined,
+    exemplars: [],
+    values: Float64Array.of(value)
+  }
+}
+
+interface Asked {
+  readonly request: GatherRequest
+  readonly answer: (families: readonly Points[], others?: Partial<Gathered>) => void
+}
+
+/** A member that is told what it has counted. */
+async function joinTold (
+  t: Test, directory: string, countsAtOnce: () => Points[] = () => []
+): Promise<{ readonly group: Group, readonly asked: Asked[], readonly next: () => Promise<Asked> }> {
+  const asked: Asked[] = []
+  const gather: Gatherer = async request => new Promise(resolve => {
+    const answer: Asked['answer'] = (families, others) => resolve({ ...nothing, families, ...others })
+    asked.push({ request, answer })
+  })
+  const group = new Group({
+    open: async () => directory,
+    gather,
+    slices: new TimeSlices(),
+    counts: async () => new Set(['saved']),
+    countsAtOnce,
+    isReady: () => true,
+    failed: (subject, error) => t.fail(`${subject}: ${error.message}`)
+  })
+  await group.join()
+  const next = async (): Promise<Asked> => {
+    for (;;) {
+      await until('a reading', () => asked.length > 0)
+      const first = asked.shift()!
+      // What is read once a second, in order to be saved, is nothing.
+      if (first.request.names?.has('saved') !== true) return first
+      first.answer([])
+    }
+  }
+  return { group, asked, next }
+}
+
+t.test('of readings that overlap, that with less does not replace what was counted in the other', async t => {
+  const { group, next, asked } = await joinTold(t, createFolder(t))
+  t.teardown(async () => {
+    const leaving = group.leave()
+    await until('it to leave', async () => {
+      for (const { answer } of asked.splice(0)) answer([])
+      return group.slot === undefined
+    })
+    await leaving
+  })
+  const all = group.gather({ names: undefined, timeoutMs: 10_000 })
+  const early = await next()
+  const some = group.gather({ names: new Set(['c_total', 'h', 'g', 'new_total']), timeoutMs: 10_000 })
+  const late = await next()
+  const histogram = (count: number): Points => {
+    const { values, aggregator, ...rest } = points(1, 'h')
+    const counts = Float64Array.of(count)
+    return { ...rest, type: 'histogram', upperBounds: [], counts, sums: values, native: undefined }
+  }
+  late.answer([points(5), histogram(5), points(5, 'g', 'gauge'), points(1, 'new_total')])
+  t.same(valuesOf(await some, 'c_total'), { '': 5 })
+  early.answer([points(3), histogram(3), points(3, 'g', 'gauge')])
+  t.same(valuesOf(await all, 'c_total'), { '': 5 })
+  t.match((await all).families.find(({ name }) => name === 'h'), { counts: Float64Array.of(5) })
+  t.same(valuesOf(await all, 'g'), { '': 3 })
+  t.same(valuesOf(await all, 'new_total'), { '': 1 }, 'it was not there when the reading began')
+
+  const after = group.gather({ names: undefined, timeoutMs: 10_000 })
+  ;(await next()).answer([points(1)])
+  t.same(valuesOf(await after, 'c_total'), { '': 1 }, 'it was reset')
+  t.same(valuesOf(await after, 'new_total'), {}, 'it is not there any more')
+})
+
+t.test('a process that ends while a member leaves saves what it has counted', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  const { group, asked } = await joinTold(t, directory, () => [points(4)])
+  const leaving = group.leave()
+  process.listeners('exit').at(-1)!(0)
+  t.same(valuesOf(await saved(directory, 1), 'c_total'), { '': 4 })
+  await until('it to leave', async () => {
+    for (const { answer } of asked.splice(0)) answer([])
+    return group.slot === undefined
+  })
+  await leaving
+  t.same(valuesOf(await read(a), 'c_total'), { '': 4 })
 })
 
 t.test('files that are none, and answers that are none, are left out and counted, and said', async t => {
@@ -533,7 +703,7 @@ t.test('a member that is asked nonsense hangs up, and answers others', async t =
   // By the time that this one is answered, the member has read the beginning of the other.
   await read(a)
   slow.write(':1}\n')
-  await new Promise(resolve => slow.once('data', resolve))
+  await new Promise(resolve => slow.once('close', resolve))
   b.counter.inc({ a: 'x' })
   t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
   const [c, g] = await Promise.all(['c_total', 'g'].map(async name =>

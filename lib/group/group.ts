@@ -43,6 +43,12 @@ const keepMs = 1000
 /** How long a member waits until it may bind a port, in milliseconds. */
 const servingMs = 3000
 
+/**
+ * How long a reading of all members waits for the one before, in milliseconds: for longer than a member that hangs lets
+ * it wait, but not until a metric is read that takes seconds.
+ */
+const overlapMs = 600
+
 /** How often, and after which time in milliseconds, a port is tried that the member before may not have let go yet. */
 const bindings = 10
 const bindAgainMs = 20
@@ -153,7 +159,8 @@ export class Group {
     const key = JSON.stringify(request.names && [...request.names])
     const waiting = this.#waiting.get(key)
     if (waiting !== undefined) return waiting
-    const reading: Promise<Gathered> = Promise.resolve(this.#begun.get(key)).then(async () => {
+    const before = this.#begun.get(key)
+    const reading: Promise<Gathered> = Promise.race([before, before && pause(overlapMs)]).then(async () => {
       this.#waiting.delete(key)
       this.#begun.set(key, reading)
       return this.#gatherAll(member, request)
