@@ -264,28 +264,32 @@ async function joinTold (
   return { group, asked, next }
 }
 
+/** Leaves with such a member, which counts nothing any more. */
+async function leaveTold (group: Group, asked: Asked[]): Promise<void> {
+  const leaving = group.leave()
+  await until('it to leave', () => {
+    for (const { answer } of asked.splice(0)) answer([])
+    return group.slot === undefined
+  })
+  await leaving
+}
+
+/** The points of a histogram with one bucket, and without labels. */
+function histogramPoints (count: number): Points {
+  const { values, aggregator, ...rest } = points(count, 'h')
+  return { ...rest, type: 'histogram', upperBounds: [], counts: values, sums: values, native: undefined }
+}
+
 t.test('of readings that overlap, that with less does not replace what was counted in the other', async t => {
   const { group, next, asked } = await joinTold(t, createFolder(t))
-  t.teardown(async () => {
-    const leaving = group.leave()
-    await until('it to leave', async () => {
-      for (const { answer } of asked.splice(0)) answer([])
-      return group.slot === undefined
-    })
-    await leaving
-  })
+  t.teardown(() => leaveTold(group, asked))
   const all = group.gather({ names: undefined, timeoutMs: 10_000 })
   const early = await next()
   const some = group.gather({ names: new Set(['c_total', 'h', 'g', 'new_total']), timeoutMs: 10_000 })
   const late = await next()
-  const histogram = (count: number): Points => {
-    const { values, aggregator, ...rest } = points(1, 'h')
-    const counts = Float64Array.of(count)
-    return { ...rest, type: 'histogram', upperBounds: [], counts, sums: values, native: undefined }
-  }
-  late.answer([points(5), histogram(5), points(5, 'g', 'gauge'), points(1, 'new_total')])
+  late.answer([points(5), histogramPoints(5), points(5, 'g', 'gauge'), points(1, 'new_total')])
   t.same(valuesOf(await some, 'c_total'), { '': 5 })
-  early.answer([points(3), histogram(3), points(3, 'g', 'gauge')])
+  early.answer([points(3), histogramPoints(3), points(3, 'g', 'gauge')])
   t.same(valuesOf(await all, 'c_total'), { '': 5 })
   t.match((await all).families.find(({ name }) => name === 'h'), { counts: Float64Array.of(5) })
   t.same(valuesOf(await all, 'g'), { '': 3 })
@@ -297,6 +301,44 @@ t.test('of readings that overlap, that with less does not replace what was count
   t.same(valuesOf(await after, 'new_total'), {}, 'it is not there any more')
 })
 
+t.test('a metric that cannot be read this time is there with what it has counted before', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  let fails = false
+  const definition = {
+    help: 'h',
+    registers: [b.registry],
+    collect () { if (fails) throw new Error('the database is down') }
+  }
+  new Counter({ ...definition, name: 'failing_total' }).inc(3)
+  new Gauge({ ...definition, name: 'failing' }).set(3)
+  const counted = async (): Promise<object[]> => {
+    const gathered = await read(a)
+    return [valuesOf(gathered, 'failing_total'), valuesOf(gathered, 'failing')]
+  }
+  t.same(await counted(), [{ '': 3 }, { '': 3 }])
+  fails = true
+  t.same(await counted(), [{ '': 3 }, {}], 'a gauge only says how it was')
+  await b.group.leave()
+  t.same(await counted(), [{ '': 3 }, {}], 'it has gone')
+})
+
+t.test('what cannot be shown is kept, and gives way to others whose samples have the same names', async t => {
+  const directory = createFolder(t)
+  const { group, next, asked } = await joinTold(t, directory)
+  t.teardown(() => leaveTold(group, asked))
+  const gather = async (families: Points[], others?: Partial<Gathered>): Promise<Gathered> => {
+    const reading = group.gather({ names: undefined, timeoutMs: 10_000 })
+    ;(await next()).answer(families, others)
+    return reading
+  }
+  await gather([histogramPoints(1), points(3)])
+  const gathered = await gather([points(2, 'h_count')], { leftOut: ['h', 'c_total'] })
+  t.same(valuesOf(gathered, 'c_total'), { '': 3 })
+  t.same(valuesOf(gathered, 'h_count'), { '': 2 })
+  t.notOk(gathered.families.some(({ name }) => name === 'h'))
+})
+
 t.test('a process that ends while a member leaves saves what it has counted', async t => {
   const directory = createFolder(t)
   const a = await join(t, directory)
@@ -304,10 +346,7 @@ t.test('a process that ends while a member leaves saves what it has counted', as
   const leaving = group.leave()
   process.listeners('exit').at(-1)!(0)
   t.same(valuesOf(await saved(directory, 1), 'c_total'), { '': 4 })
-  await until('it to leave', async () => {
-    for (const { answer } of asked.splice(0)) answer([])
-    return group.slot === undefined
-  })
+  await leaveTold(group, asked)
   await leaving
   t.same(valuesOf(await read(a), 'c_total'), { '': 4 })
 })

@@ -200,18 +200,24 @@ export class Member {
    * Notes what was read, since `notesBefore` things had been noted. What others have noted meanwhile may be newer, or
    * older: the counter that counts more is, so that none of them falls.
    */
-  #note ({ families }: Gathered, names: GatherRequest['names'], notesBefore: number): void {
+  #note ({ families, failures, leftOut }: Gathered, names: GatherRequest['names'], notesBefore: number): void {
     const when = ++this.#notes
     const found = new Set(families.map(({ name }) => name))
+    const kept: Points[] = []
+    const failed = new Set([...failures.map(({ name }) => name), ...leftOut])
     for (const [name, noted] of this.#latest) {
+      if (names !== undefined || found.has(name) || noted.when > notesBefore) continue
       // What is not there any more, when all is asked for, is forgotten.
-      if (names === undefined && !found.has(name) && noted.when <= notesBefore) this.#latest.delete(name)
+      this.#latest.delete(name)
+      // What cannot be read this time is there. It does not come before others whose samples have the same names.
+      if (failed.has(name)) kept.push(...countsIn([noted.points]))
     }
     for (const points of families) {
       const noted = this.#latest.get(points.name)
       if (noted !== undefined && noted.when > notesBefore && totalOf(noted.points) > totalOf(points)) continue
       this.#latest.set(points.name, { points, when })
     }
+    for (const points of kept) this.#latest.set(points.name, { points, when })
   }
 
   #noteAtOnce (points: Points): void {
