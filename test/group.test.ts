@@ -1,5 +1,7 @@
 import { once } from 'node:events'
-import { chmodSync, chownSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync
+} from 'node:fs'
 import fs, { rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import path from 'node:path'
@@ -14,6 +16,7 @@ import { countNames } from '../lib/gather/counts'
 import { openDirectory } from '../lib/group/directory'
 import { decodeInSteps, encode, lengthOf } from '../lib/group/encoding'
 import { LabelLists } from '../lib/group/label-lists'
+import { save, saveAtOnce } from '../lib/group/slot-file'
 import { connectTo, isHeld, Listener } from '../lib/group/sockets'
 import { takeTurn } from '../lib/group/turn'
 import type { Gathered, HistogramPoints } from '../lib/snapshot'
@@ -262,6 +265,20 @@ t.test('a part of an encoding that is none is refused, or left out if nothing de
   const odd = Buffer.from(bytes)
   odd.writeUInt32LE(bytes.readUInt32LE(8) - 4, 8)
   t.throws(() => decode(Buffer.from(odd.subarray(0, odd.length - 4))), { message: 'its numbers are not in place' })
+})
+
+t.test('what a process saves at its end is not replaced by what it was just saving', async t => {
+  const directory = createFolder(t)
+  const file = path.join(directory, '0.points')
+  const { rename } = fs
+  t.teardown(() => { fs.rename = rename })
+  fs.rename = async (from, to) => {
+    saveAtOnce(file, Buffer.from('new'))
+    return rename(from, to)
+  }
+  await t.rejects(save(file, Buffer.from('old')), { code: 'ENOENT' })
+  t.equal(readFileSync(file, 'utf8'), 'new')
+  t.same(readdirSync(directory), ['0.points'])
 })
 
 t.test('an address that is too long is refused', async t => {
