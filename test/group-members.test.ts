@@ -697,7 +697,7 @@ t.test('what killed groups have left is removed by whoever comes to another one'
   const make = (name: string, seconds: number): string => {
     const directory = path.join(folder, name)
     mkdirSync(directory)
-    for (const file of ['0.sock', '0.points', '0.points.next', '8000.port', '00000000.turn']) {
+    for (const file of ['0.sock', '0.points', '0.points.next', '8000.port', 'c0ffee00.port', '00000000.turn']) {
       writeFileSync(path.join(directory, file), '')
     }
     symlinkSync('00000000.turn', path.join(directory, 'turn-3'))
@@ -716,7 +716,7 @@ t.test('what killed groups have left is removed by whoever comes to another one'
   const { problems } = await join(t, own)
   await until('the old one to go', () => readdirSync(folder).sort().join() === 'alive,own,young')
   await until('the turn to end', () => !readdirSync(alive).some(name => name.includes('turn')))
-  t.same(readdirSync(alive).sort(), ['0.points', '0.points.next', '0.sock', '8000.port'])
+  t.same(readdirSync(alive).sort(), ['0.points', '0.points.next', '0.sock', '8000.port', 'c0ffee00.port'])
   t.same(problems, [])
   listener.close()
 })

@@ -144,6 +144,6 @@ export async function listHeld (directory: string): Promise<number[]> {
 
 async function removeSlots (directory: string): Promise<void> {
   for (const name of await readdir(directory)) {
-    if (/^\d+\./.test(name)) await rm(path.join(directory, name), { force: true, recursive: true })
+    if (/^(?:\d+\.|[0-9a-f]{8}\.port$)/.test(name)) await rm(path.join(directory, name), { force: true, recursive: true })
   }
 }
