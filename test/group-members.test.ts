@@ -5,7 +5,7 @@ import { connect, type Socket } from 'node:net'
 import fs from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, Registry, Summary } from 'prom-client'
 import t, { type Test } from 'tap'
 import latency from '../lib'
 import { encode } from '../lib/group/encoding'
@@ -13,7 +13,9 @@ import { Group } from '../lib/group/group'
 import { identify } from '../lib/group/identity'
 import { load } from '../lib/group/slot-file'
 import { Listener } from '../lib/group/sockets'
-import type { Gathered, Gatherer, GatherRequest, Points, ValuePoints } from '../lib/snapshot'
+import type {
+  Gathered, Gatherer, GatherRequest, HistogramPoints, Points, SummaryPoints, ValuePoints
+} from '../lib/snapshot'
 import { TimeSlices } from '../lib/time-slices'
 import {
   anyPort, createApplication, createListening, listen, lookLikeWorker, scrape, warningOf
@@ -36,8 +38,9 @@ interface Joined {
 }
 
 /** A member with a counter. */
-async function join (t: Test, directory: string, open = async (): Promise<void> => {}): Promise<Joined> {
-  const registry = new Registry()
+async function join (
+  t: Test, directory: string, open = async (): Promise<void> => {}, registry = new Registry()
+): Promise<Joined> {
   const problems: string[] = []
   const group = createMember(registry, {
     open: async () => {
@@ -49,7 +52,8 @@ async function join (t: Test, directory: string, open = async (): Promise<void> 
   })
   await group.join()
   t.teardown(() => group.leave())
-  const counter = new Counter({ name: 'c_total', help: 'h', registers: [registry], labelNames: ['a'] })
+  const counter = registry.getSingleMetric('c_total') as Counter | undefined ??
+    new Counter({ name: 'c_total', help: 'h', registers: [registry], labelNames: ['a'] })
   return { group, registry, problems, counter }
 }
 
@@ -248,6 +252,7 @@ async function joinTold (
     slices: new TimeSlices(),
     counts: async () => new Set(['saved']),
     countsAtOnce,
+    metrics: () => new Map(),
     isReady: () => true,
     failed: (subject, error) => t.fail(`${subject}: ${error.message}`)
   })
@@ -299,6 +304,62 @@ t.test('of readings that overlap, that with less does not replace what was count
   ;(await next()).answer([points(1)])
   t.same(valuesOf(await after, 'c_total'), { '': 1 }, 'it was reset')
   t.same(valuesOf(await after, 'new_total'), {}, 'it is not there any more')
+})
+
+t.test('a process that leaves and comes again does not count again what it has left', async t => {
+  const directory = createFolder(t)
+  const registry = new Registry()
+  const again = async (): Promise<Joined> => {
+    mkdirSync(directory, { recursive: true })
+    return join(t, directory, undefined, registry)
+  }
+  const a = await join(t, directory)
+  let b = await again()
+  const registers = [registry]
+  const histogram = new Histogram({ name: 'h', help: 'h', registers, buckets: [1] })
+  const summary = new Summary({ name: 's', help: 'h', registers, percentiles: [0.5] })
+  new Gauge({ name: 'g', help: 'h', registers }).set(1)
+  const count = (): void => {
+    b.counter.inc({ a: 'x' }, 2)
+    b.counter.inc({ a: 'y' })
+    histogram.observe(3)
+    summary.observe(4)
+  }
+  const counted = async (): Promise<unknown> => {
+    const gathered = await read(a)
+    const [h, s] = ['h', 's'].map(name => gathered.families.find(points => points.name === name)) as [
+      HistogramPoints, SummaryPoints
+    ]
+    return [valuesOf(gathered, 'c_total'), valuesOf(gathered, 'g'), [...h.counts, ...h.sums], [...s.counts, ...s.sums]]
+  }
+  count()
+  const once = [{ x: 2, y: 1 }, { '': 1 }, [0, 1, 3], [1, 4]]
+  const twice = [{ x: 4, y: 2 }, { '': 1 }, [0, 2, 6], [2, 8]]
+  t.same(await counted(), once)
+  for (let times = 0; times < 3; times++) {
+    await b.group.leave()
+    b = await again()
+    t.same(await counted(), once)
+  }
+  count()
+  t.same(await counted(), twice)
+  await b.group.leave()
+  const c = await join(t, directory)
+  b = await again()
+  t.same([b.group.slot, c.group.slot], [2, 1])
+  t.same(await counted(), twice, 'another one carries it on')
+  b.counter.remove('y')
+  t.match(await counted(), [{ x: 4, y: 2 }])
+  b.counter.reset()
+  b.counter.inc({ a: 'x' })
+  t.match(await counted(), [{ x: 5, y: 2 }])
+  b.counter.inc({ a: 'x' }, 10)
+  t.match(await counted(), [{ x: 15, y: 2 }], 'a reset is noticed for good')
+  for (const { group } of [b, c]) await group.leave()
+  await a.group.leave()
+  b = await again()
+  t.same(valuesOf(await read(b), 'c_total'), { x: 11 }, 'the group has ended')
+  t.same([a, b, c].flatMap(({ problems }) => problems), [])
 })
 
 t.test('a metric that cannot be read this time is there with what it has counted before', async t => {
@@ -474,13 +535,20 @@ t.test('a member that leaves or withdraws while it comes leaves nothing behind',
   other.close()
   await a.group.leave()
 
-  const options = { gather: async () => nothing, slices: new TimeSlices(), counts: async () => new Set<string>() }
+  const options = {
+    gather: async () => nothing,
+    slices: new TimeSlices(),
+    counts: async () => new Set<string>(),
+    countsAtOnce: () => [],
+    metrics: () => new Map(),
+    isReady: () => true
+  }
   const open = async (): Promise<string> => {
     mkdirSync(directory, { recursive: true })
     return directory
   }
   const failed = (subject: string, error: Error): void => { t.fail(`${subject}: ${error.message}`) }
-  const c = new Group({ ...options, open, failed, countsAtOnce: () => [], isReady: () => true })
+  const c = new Group({ ...options, open, failed })
   c.join()
   await c.leave()
   t.notOk(existsSync(directory))
@@ -766,6 +834,7 @@ t.test('who comes while the last member removes the directory makes it again', a
     slices: new TimeSlices(),
     counts: async () => new Set<string>(),
     countsAtOnce: () => [],
+    metrics: () => new Map(),
     isReady: () => true
   }
   const problems: string[] = []
@@ -796,6 +865,7 @@ t.test('what fails in a member is said, and costs nobody else', async t => {
     slices: new TimeSlices(),
     counts: async () => new Set(),
     countsAtOnce: () => { throw new Error('not now') },
+    metrics: () => new Map(),
     isReady: () => true,
     failed: (subject, error) => problems.push(`${subject}: ${error.message}`)
   })

@@ -6,6 +6,7 @@ import { clearTimeout, setTimeout, type Timer } from '../timers'
 import { answer } from './ask'
 import { encode, encodeInSteps } from './encoding'
 import { countsIn, labelled, mergeFamilies } from './families'
+import { leave, leftIn, sinceLeft, totalOf, type LeftCounts } from './left-counts'
 import { load, save, saveAtOnce } from './slot-file'
 import { fileOf, leaveSlot, takeSlot, takeSlotAgain, type Slot } from './slots'
 
@@ -28,6 +29,8 @@ export interface MemberOptions {
   readonly counts: () => Promise<ReadonlySet<string>>
   /** Reads those of these metrics that can be read at once. Labels that all series of a metric share may be missing. */
   readonly countsAtOnce: () => Iterable<Points>
+  /** The metrics that count, by their names. Those that live on when the application has closed are among them. */
+  readonly metrics: () => ReadonlyMap<string, object>
   readonly slices: TimeSlices
   /** Called with each problem of the own file or the one that is carried on, and what it is about. */
   readonly failed: (subject: string, error: Error) => void
@@ -55,6 +58,8 @@ export class Member {
   #file: string
   /** What those had counted who had the slot before. */
   readonly #carried: readonly Points[]
+  /** What this process has left in the group before this member came. It is somewhere among what is carried on. */
+  readonly #left: LeftCounts | undefined
   /** What was read last of each metric, by name. */
   readonly #latest = new Map<string, Noted>()
   /** How many times something was noted. */
@@ -84,6 +89,7 @@ export class Member {
     this.#options = options
     this.#file = fileOf(options.directory, slot.number)
     this.#carried = carried
+    this.#left = leftIn(options.directory, slot.group)
     this.#keepSaving()
     if (present.size === 0) process.on('exit', Member.#saveAllAtExit)
     present.add(this)
@@ -147,6 +153,7 @@ export class Member {
       // The first one may share what somebody else has begun to read a while ago, the second one does not.
       await this.#noteCounts()
       await this.#saveCounts()
+      leave(this.#options.directory, this.#slot.group, this.#options.metrics(), this.#own())
     } catch (error) {
       this.#options.failed('save', error as Error)
     }
@@ -226,8 +233,13 @@ export class Member {
   }
 
   * #merged (): Generator<undefined, readonly Points[]> {
-    const own = labelled(Array.from(this.#latest.values(), ({ points }) => points), this.slot)
-    return (yield * mergeFamilies([own, this.#carried])).families
+    const read = this.#own()
+    const own = this.#left === undefined ? read : yield * sinceLeft(read, this.#options.metrics(), this.#left)
+    return (yield * mergeFamilies([labelled(own, this.slot), this.#carried])).families
+  }
+
+  #own (): Points[] {
+    return Array.from(this.#latest.values(), ({ points }) => points)
   }
 
   async #save (bytes: Buffer): Promise<void> {
@@ -261,13 +273,6 @@ export class Member {
       this.#options.failed('save', error as Error)
     }
   }
-}
-
-/** How much was counted. What does not count has nothing that could fall. */
-function totalOf (points: Points): number {
-  if (points.type === 'gauge' || points.type === 'unknown') return 0
-  const numbers = 'values' in points ? points.values : points.counts
-  return numbers.reduce((sum, number) => sum + number, 0)
 }
 
 /** What the holders of a slot have counted until now. */
