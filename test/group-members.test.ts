@@ -1,8 +1,9 @@
 import syncFs, {
-  existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync
+  existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync
 } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import fs from 'node:fs/promises'
+import { get } from 'node:http'
 import os from 'node:os'
 import path from 'node:path'
 import { Counter, Gauge, Histogram, Registry, Summary } from 'prom-client'
@@ -629,14 +630,61 @@ t.test('a member whose slot another one has taken has another one, or goes on al
   t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
   other.close()
 
+  let hasPort = false
+  const bind = async (): Promise<boolean> => { hasPort = true; return hasPort }
+  t.equal(await a.group.serve('here', bind, () => {}, () => { hasPort = false }), true)
+  const file = path.join(directory, `${a.group.slot}.points`)
+  writeFileSync(file, 'of another one')
   rmSync(path.join(directory, `${a.group.slot}.sock`))
   const next = await Listener.open(path.join(directory, `${a.group.slot}.sock`), socket => socket.destroy())
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
+  t.equal(readFileSync(file, 'utf8'), 'of another one')
   await until('a to be alone', () => a.group.slot === undefined)
+  t.notOk(hasPort)
+  t.equal(await a.group.serve('here', bind, () => {}), undefined)
+  t.equal(await b.group.serve('here', async () => 'bound', () => {}), 'bound')
   t.equal(a.problems.at(-1), 'the slot: another process has taken it')
   t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
   t.same(members(await read(a)), [])
   t.notOk(await a.group.hasOthers())
   next.close()
+})
+
+t.test('members whose sockets have all gone are a group with whoever has come since', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  a.counter.inc({ a: 'x' })
+  b.counter.inc({ a: 'x' }, 2)
+  await read(a)
+  for (const slot of [0, 1]) rmSync(path.join(directory, `${slot}.sock`))
+  const c = await join(t, directory)
+  t.equal(c.group.slot, 0)
+  c.counter.inc({ a: 'x' }, 4)
+  await until('all to be one', async () => members(await read(c)).join() === '3,0,0')
+  for (const member of [a, b, c]) t.same(valuesOf(await read(member), 'c_total'), { x: 7 })
+})
+
+t.test('an application in whose place another one is gives up the place where it serves', async t => {
+  const folder = createFolder(t)
+  t.intercept(os, 'tmpdir', { value: () => folder })
+  const socketPath = path.join(folder, 'metrics.sock')
+  const options = { server: { socket: socketPath, group: 'x' }, processMetrics: false }
+  await createListening(t, options)
+  await createListening(t, options)
+  const directory = path.join(folder, `fastify-latency-${process.geteuid!()}`)
+  const group = path.join(directory, readdirSync(directory)[0]!)
+  rmSync(path.join(group, '0.sock'))
+  const other = await Listener.open(path.join(group, '0.sock'), socket => socket.destroy())
+  t.teardown(() => other.close())
+  const read = async (): Promise<string> => new Promise(resolve => {
+    const request = get({ socketPath, path: '/metrics', agent: false }, async response =>
+      resolve(Buffer.concat(await response.toArray()).toString()))
+    request.once('error', () => resolve(''))
+  })
+  await until('the other one to serve', async () => {
+    const text = await read()
+    return text.includes('members{state="fresh"} 1\n') && text.includes('members{state="gone"} 1\n')
+  })
 })
 
 t.test('a member that cannot join serves alone, and joins and is found when it can', async t => {

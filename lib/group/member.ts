@@ -243,7 +243,8 @@ export class Member {
   }
 
   async #save (bytes: Buffer): Promise<void> {
-    if (this.#hasLeft) return
+    // The file may be that of another member.
+    if (this.#hasLeft || await this.#slot.listener.isReplaced()) return
     try {
       await save(this.#file, bytes)
       this.#saved = bytes
