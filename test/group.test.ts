@@ -90,6 +90,40 @@ t.test('who waits for a turn has it when the one before has ended, or rejects in
   t.same(readdirSync(directory), [])
 })
 
+t.test('who waits for a turn is patient for as long as others have turns', async t => {
+  const directory = createFolder(t)
+  const deadlines: AbortController[] = []
+  t.intercept(AbortSignal, 'timeout', {
+    value: () => {
+      const deadline = new AbortController()
+      deadlines.push(deadline)
+      return deadline.signal
+    }
+  })
+  const take = async (number: number): Promise<{ isWaitedFor: () => boolean, end: () => void }> => {
+    let isWaitedFor = false
+    const socket = `0000000${number}.turn`
+    const listener = await Listener.open(path.join(directory, socket), () => { isWaitedFor = true })
+    symlinkSync(socket, path.join(directory, `turn-${number}`))
+    const end = (): void => {
+      rmSync(path.join(directory, `turn-${number}`))
+      listener.close()
+    }
+    return { isWaitedFor: () => isWaitedFor, end }
+  }
+  const first = await take(1)
+  const turn = takeTurn(directory, 1000)
+  await until('it to wait', () => first.isWaitedFor())
+  const second = await take(2)
+  first.end()
+  await until('it to wait for the next', () => second.isWaitedFor())
+  deadlines[0]!.abort()
+  await new Promise(resolve => setImmediate(resolve))
+  second.end()
+  await (await turn).end()
+  t.equal(deadlines.length, 2)
+})
+
 t.test('what is no turn stops nobody, and a socket that nobody uses is removed', async t => {
   const directory = createFolder(t)
   writeFileSync(path.join(directory, 'turn-1'), 'x')
