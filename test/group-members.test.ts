@@ -571,13 +571,23 @@ t.test('a port that is not free at once is tried again', async t => {
 t.test('who shows again and again that it works is waited for, but not longer than metrics may take', async t => {
   const directory = createFolder(t)
   const a = await join(t, directory)
+  const connections: Socket[] = []
   const rogue = await Listener.open(path.join(directory, '7.sock'), socket => {
+    connections.push(socket)
     const timer = setInterval(() => socket.write('\u0001\u0001'), 50)
     socket.once('close', () => clearInterval(timer))
   })
   t.teardown(() => rogue.close())
-  await a.group.gather({ names: undefined, timeoutMs: 300 })
+  const gather = async (): Promise<Gathered> => a.group.gather({ names: undefined, timeoutMs: 300 })
+  t.same(members(await gather()), [1, 1, 0])
   t.match(a.problems, [/^member 7: it was not done in 300 ms/])
+  for (let times = 0; times < 5; times++) t.same(members(await gather()), [1, 1, 0])
+  t.equal(connections.length, 1, 'it is not waited for again')
+  connections[0]!.write('x')
+  await until('it to be asked again', async () => {
+    await gather()
+    return connections.length > 1
+  })
 })
 
 t.test('where nothing can be saved, a member answers nevertheless, and says so', async t => {
