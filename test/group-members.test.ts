@@ -12,12 +12,13 @@ import latency from '../lib'
 import { encode } from '../lib/group/encoding'
 import { Group } from '../lib/group/group'
 import { identify } from '../lib/group/identity'
+import { leave, leftIn, sinceLeft } from '../lib/group/left-counts'
 import { load } from '../lib/group/slot-file'
 import { Listener } from '../lib/group/sockets'
 import type {
   Gathered, Gatherer, GatherRequest, HistogramPoints, Points, SummaryPoints, ValuePoints
 } from '../lib/snapshot'
-import { TimeSlices } from '../lib/time-slices'
+import { runAtOnce, TimeSlices } from '../lib/time-slices'
 import {
   anyPort, createApplication, createListening, listen, lookLikeWorker, scrape, warningOf
 } from './helpers/application'
@@ -361,6 +362,25 @@ t.test('a process that leaves and comes again does not count again what it has l
   b = await again()
   t.same(valuesOf(await read(b), 'c_total'), { x: 11 }, 'the group has ended')
   t.same([a, b, c].flatMap(({ problems }) => problems), [])
+})
+
+t.test('native buckets are not counted again either', async t => {
+  const native = (count: number): Points => ({
+    ...histogramPoints(1 + count) as HistogramPoints,
+    native: {
+      schemas: Int8Array.of(0),
+      zeroCounts: Float64Array.of(1),
+      ends: Uint32Array.of(1),
+      indexes: Int32Array.of(0),
+      counts: Float64Array.of(count)
+    }
+  })
+  const metrics = new Map([['h', {}]])
+  leave('native', 'group', metrics, [native(2)])
+  const [since] = runAtOnce(sinceLeft([native(5)], metrics, leftIn('native', 'group')!))
+  t.match(since, {
+    counts: Float64Array.of(3), native: { zeroCounts: Float64Array.of(0), counts: Float64Array.of(3) }
+  })
 })
 
 t.test('a metric that cannot be read this time is there with what it has counted before', async t => {

@@ -56,11 +56,17 @@ export function * sinceLeft (
   return since
 }
 
-/** Changes what was counted. Native buckets are left out: metrics of users have none. */
+/** Changes what was counted. */
 function change (points: Points, by: (number: number) => number): Points {
   if ('values' in points) return { ...points, values: points.values.map(by) }
   const changed = { counts: points.counts.map(by), sums: points.sums.map(by) }
-  return points.type === 'summary' ? { ...points, ...changed } : { ...points, ...changed, native: undefined }
+  if (points.type === 'summary') return { ...points, ...changed }
+  const { native } = points
+  return {
+    ...points,
+    ...changed,
+    native: native && { ...native, zeroCounts: native.zeroCounts.map(by), counts: native.counts.map(by) }
+  }
 }
 
 /** How much was counted. What does not count has nothing that could fall. */
