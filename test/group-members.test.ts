@@ -1,19 +1,24 @@
 import syncFs, {
-  existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync
+  existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync
 } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import fs from 'node:fs/promises'
+import { get } from 'node:http'
 import os from 'node:os'
 import path from 'node:path'
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, Registry, Summary } from 'prom-client'
 import t, { type Test } from 'tap'
 import latency from '../lib'
 import { encode } from '../lib/group/encoding'
 import { mergeFamilies, type Share } from '../lib/group/families'
 import { Group } from '../lib/group/group'
 import { identify } from '../lib/group/identity'
+import { leave, leftIn, sinceLeft } from '../lib/group/left-counts'
+import { load } from '../lib/group/slot-file'
 import { Listener } from '../lib/group/sockets'
-import type { Gathered, HistogramPoints, NativePoints, ValuePoints } from '../lib/snapshot'
+import type {
+  Gathered, Gatherer, GatherRequest, HistogramPoints, NativePoints, Points, SummaryPoints, ValuePoints
+} from '../lib/snapshot'
 import { runAtOnce, TimeSlices } from '../lib/time-slices'
 import {
   anyPort, createApplication, createListening, listen, lookLikeWorker, scrape, warningOf
@@ -36,8 +41,9 @@ interface Joined {
 }
 
 /** A member with a counter. */
-async function join (t: Test, directory: string, open = async (): Promise<void> => {}): Promise<Joined> {
-  const registry = new Registry()
+async function join (
+  t: Test, directory: string, open = async (): Promise<void> => {}, registry = new Registry()
+): Promise<Joined> {
   const problems: string[] = []
   const group = createMember(registry, {
     open: async () => {
@@ -49,7 +55,8 @@ async function join (t: Test, directory: string, open = async (): Promise<void> 
   })
   await group.join()
   t.teardown(() => group.leave())
-  const counter = new Counter({ name: 'c_total', help: 'h', registers: [registry], labelNames: ['a'] })
+  const counter = registry.getSingleMetric('c_total') as Counter | undefined ??
+    new Counter({ name: 'c_total', help: 'h', registers: [registry], labelNames: ['a'] })
   return { group, registry, problems, counter }
 }
 
@@ -141,6 +148,290 @@ t.test('counts are saved within some time even if nobody asks for them', async t
   await until('a file', () => existsSync(path.join(directory, '1.points')))
   rmSync(path.join(directory, '1.sock'))
   t.same(valuesOf(await read(a), 'c_total'), { x: 1 }, 'b cannot be asked')
+})
+
+/** What is in the file of a slot. */
+async function saved (directory: string, slot: number): Promise<Gathered> {
+  return (await load(path.join(directory, `${slot}.points`), new TimeSlices()))?.gathered ?? nothing
+}
+
+/** Makes a metric that is read when the function is called that is returned. */
+function addSlow ({ registry }: Joined): { readonly calls: () => number, readonly release: () => void } {
+  let calls = 0
+  let release!: () => void
+  const released = new Promise<void>(resolve => { release = resolve })
+  const slow = new Counter({
+    name: 'slow_total',
+    help: 'h',
+    registers: [registry],
+    async collect () {
+      calls++
+      await released
+    }
+  })
+  slow.inc(7)
+  return { calls: () => calls, release }
+}
+
+t.test('nobody waits for a metric that takes long but those who ask for it', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  let asked = 0
+  const other = await Listener.open(path.join(directory, '7.sock'), socket => {
+    asked++
+    socket.destroy()
+  })
+  t.teardown(() => other.close())
+  const slow = addSlow(b)
+  const first = read(a)
+  await until('it to be read', () => slow.calls() === 1)
+  const second = read(a)
+  const third = read(a)
+  await until('the second reading to begin', () => asked === 2)
+  b.counter.inc({ a: 'x' })
+  await until('b to be saved', async () => valuesOf(await saved(directory, 1), 'c_total').x === 1)
+  b.counter.inc({ a: 'x' })
+  const { families } = await a.group.gather({ names: new Set(['c_total']), timeoutMs: 10_000 })
+  t.same(valuesOf({ ...nothing, families }, 'c_total'), { x: 2 })
+  slow.release()
+  t.equal(await third, await second, 'who asks before a reading begins shares it')
+  for (const reading of [first, second]) {
+    t.same(valuesOf(await reading, 'slow_total'), { '': 7 })
+    t.same(valuesOf(await reading, 'c_total'), { x: 2 })
+  }
+})
+
+t.test('a member that leaves does not wait for a metric that takes long, and saves all else', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  const slow = addSlow(b)
+  const reading = read(b)
+  await until('it to be read', () => slow.calls() === 1)
+  b.counter.inc({ a: 'x' })
+  await b.group.leave()
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
+  const c = await join(t, directory)
+  await read(c)
+  slow.release()
+  t.same(valuesOf(await reading, 'slow_total'), { '': 7 })
+  t.same(valuesOf(await saved(directory, 1), 'slow_total'), {}, 'the file is that of another one')
+  t.same([...a.problems, ...b.problems], [])
+})
+
+/** The points of a metric without labels. */
+function points (value: number, name = 'c_total', type: ValuePoints['type'] = 'counter'): ValuePoints {
+  return {
+    type,
+    name,
+    help: 'h',
+    aggregator: 'sum',
+    unit: undefined,
+    labelNames: [],
+    labelSets: [[]],
+    sharedLabels: {},
+    startSeconds: undefined,
+    exemplars: [],
+    values: Float64Array.of(value)
+  }
+}
+
+interface Asked {
+  readonly request: GatherRequest
+  readonly answer: (families: readonly Points[], others?: Partial<Gathered>) => void
+}
+
+/** A member that is told what it has counted. */
+async function joinTold (
+  t: Test, directory: string, countsAtOnce: () => Points[] = () => []
+): Promise<{ readonly group: Group, readonly asked: Asked[], readonly next: () => Promise<Asked> }> {
+  const asked: Asked[] = []
+  const gather: Gatherer = async request => new Promise(resolve => {
+    const answer: Asked['answer'] = (families, others) => resolve({ ...nothing, families, ...others })
+    asked.push({ request, answer })
+  })
+  const group = new Group({
+    open: async () => directory,
+    gather,
+    slices: new TimeSlices(),
+    counts: async () => new Set(['saved']),
+    countsAtOnce,
+    metrics: () => new Map(),
+    isReady: () => true,
+    failed: (subject, error) => t.fail(`${subject}: ${error.message}`)
+  })
+  await group.join()
+  const next = async (): Promise<Asked> => {
+    for (;;) {
+      await until('a reading', () => asked.length > 0)
+      const first = asked.shift()!
+      // What is read once a second, in order to be saved, is nothing.
+      if (first.request.names?.has('saved') !== true) return first
+      first.answer([])
+    }
+  }
+  return { group, asked, next }
+}
+
+/** Leaves with such a member, which counts nothing any more. */
+async function leaveTold (group: Group, asked: Asked[]): Promise<void> {
+  const leaving = group.leave()
+  await until('it to leave', () => {
+    for (const { answer } of asked.splice(0)) answer([])
+    return group.slot === undefined
+  })
+  await leaving
+}
+
+/** The points of a histogram with one bucket, and without labels. */
+function histogramPoints (count: number): Points {
+  const { values, aggregator, ...rest } = points(count, 'h')
+  return { ...rest, type: 'histogram', upperBounds: [], counts: values, sums: values, native: undefined }
+}
+
+t.test('of readings that overlap, that with less does not replace what was counted in the other', async t => {
+  const { group, next, asked } = await joinTold(t, createFolder(t))
+  t.teardown(() => leaveTold(group, asked))
+  const all = group.gather({ names: undefined, timeoutMs: 10_000 })
+  const early = await next()
+  const some = group.gather({ names: new Set(['c_total', 'h', 'g', 'new_total']), timeoutMs: 10_000 })
+  const late = await next()
+  late.answer([points(5), histogramPoints(5), points(5, 'g', 'gauge'), points(1, 'new_total')])
+  t.same(valuesOf(await some, 'c_total'), { '': 5 })
+  early.answer([points(3), histogramPoints(3), points(3, 'g', 'gauge')])
+  t.same(valuesOf(await all, 'c_total'), { '': 5 })
+  t.match((await all).families.find(({ name }) => name === 'h'), { counts: Float64Array.of(5) })
+  t.same(valuesOf(await all, 'g'), { '': 3 })
+  t.same(valuesOf(await all, 'new_total'), { '': 1 }, 'it was not there when the reading began')
+
+  const after = group.gather({ names: undefined, timeoutMs: 10_000 })
+  ;(await next()).answer([points(1)])
+  t.same(valuesOf(await after, 'c_total'), { '': 1 }, 'it was reset')
+  t.same(valuesOf(await after, 'new_total'), {}, 'it is not there any more')
+})
+
+t.test('a process that leaves and comes again does not count again what it has left', async t => {
+  const directory = createFolder(t)
+  const registry = new Registry()
+  const again = async (): Promise<Joined> => {
+    mkdirSync(directory, { recursive: true })
+    return join(t, directory, undefined, registry)
+  }
+  const a = await join(t, directory)
+  let b = await again()
+  const registers = [registry]
+  const histogram = new Histogram({ name: 'h', help: 'h', registers, buckets: [1] })
+  const summary = new Summary({ name: 's', help: 'h', registers, percentiles: [0.5] })
+  new Gauge({ name: 'g', help: 'h', registers }).set(1)
+  const count = (): void => {
+    b.counter.inc({ a: 'x' }, 2)
+    b.counter.inc({ a: 'y' })
+    histogram.observe(3)
+    summary.observe(4)
+  }
+  const counted = async (): Promise<unknown> => {
+    const gathered = await read(a)
+    const [h, s] = ['h', 's'].map(name => gathered.families.find(points => points.name === name)) as [
+      HistogramPoints, SummaryPoints
+    ]
+    return [valuesOf(gathered, 'c_total'), valuesOf(gathered, 'g'), [...h.counts, ...h.sums], [...s.counts, ...s.sums]]
+  }
+  count()
+  const once = [{ x: 2, y: 1 }, { '': 1 }, [0, 1, 3], [1, 4]]
+  const twice = [{ x: 4, y: 2 }, { '': 1 }, [0, 2, 6], [2, 8]]
+  t.same(await counted(), once)
+  for (let times = 0; times < 3; times++) {
+    await b.group.leave()
+    b = await again()
+    t.same(await counted(), once)
+  }
+  count()
+  t.same(await counted(), twice)
+  await b.group.leave()
+  const c = await join(t, directory)
+  b = await again()
+  t.same([b.group.slot, c.group.slot], [2, 1])
+  t.same(await counted(), twice, 'another one carries it on')
+  b.counter.remove('y')
+  t.match(await counted(), [{ x: 4, y: 2 }])
+  b.counter.reset()
+  b.counter.inc({ a: 'x' })
+  t.match(await counted(), [{ x: 5, y: 2 }])
+  b.counter.inc({ a: 'x' }, 10)
+  t.match(await counted(), [{ x: 15, y: 2 }], 'a reset is noticed for good')
+  for (const { group } of [b, c]) await group.leave()
+  await a.group.leave()
+  b = await again()
+  t.same(valuesOf(await read(b), 'c_total'), { x: 11 }, 'the group has ended')
+  t.same([a, b, c].flatMap(({ problems }) => problems), [])
+})
+
+t.test('native buckets are not counted again either', async t => {
+  const native = (count: number): Points => ({
+    ...histogramPoints(1 + count) as HistogramPoints,
+    native: {
+      schemas: Int8Array.of(0),
+      zeroCounts: Float64Array.of(1),
+      ends: Uint32Array.of(1),
+      indexes: Int32Array.of(0),
+      counts: Float64Array.of(count)
+    }
+  })
+  const metrics = new Map([['h', {}]])
+  leave('native', 'group', metrics, [native(2)])
+  const [since] = runAtOnce(sinceLeft([native(5)], metrics, leftIn('native', 'group')!))
+  t.match(since, {
+    counts: Float64Array.of(3), native: { zeroCounts: Float64Array.of(0), counts: Float64Array.of(3) }
+  })
+})
+
+t.test('a metric that cannot be read this time is there with what it has counted before', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  let fails = false
+  const definition = {
+    help: 'h',
+    registers: [b.registry],
+    collect () { if (fails) throw new Error('the database is down') }
+  }
+  new Counter({ ...definition, name: 'failing_total' }).inc(3)
+  new Gauge({ ...definition, name: 'failing' }).set(3)
+  const counted = async (): Promise<object[]> => {
+    const gathered = await read(a)
+    return [valuesOf(gathered, 'failing_total'), valuesOf(gathered, 'failing')]
+  }
+  t.same(await counted(), [{ '': 3 }, { '': 3 }])
+  fails = true
+  t.same(await counted(), [{ '': 3 }, {}], 'a gauge only says how it was')
+  await b.group.leave()
+  t.same(await counted(), [{ '': 3 }, {}], 'it has gone')
+})
+
+t.test('what cannot be shown is kept, and gives way to others whose samples have the same names', async t => {
+  const directory = createFolder(t)
+  const { group, next, asked } = await joinTold(t, directory)
+  t.teardown(() => leaveTold(group, asked))
+  const gather = async (families: Points[], others?: Partial<Gathered>): Promise<Gathered> => {
+    const reading = group.gather({ names: undefined, timeoutMs: 10_000 })
+    ;(await next()).answer(families, others)
+    return reading
+  }
+  await gather([histogramPoints(1), points(3)])
+  const gathered = await gather([points(2, 'h_count')], { leftOut: ['h', 'c_total'] })
+  t.same(valuesOf(gathered, 'c_total'), { '': 3 })
+  t.same(valuesOf(gathered, 'h_count'), { '': 2 })
+  t.notOk(gathered.families.some(({ name }) => name === 'h'))
+})
+
+t.test('a process that ends while a member leaves saves what it has counted', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  const { group, asked } = await joinTold(t, directory, () => [points(4)])
+  const leaving = group.leave()
+  process.listeners('exit').at(-1)!(0)
+  t.same(valuesOf(await saved(directory, 1), 'c_total'), { '': 4 })
+  await leaveTold(group, asked)
+  await leaving
+  t.same(valuesOf(await read(a), 'c_total'), { '': 4 })
 })
 
 t.test('files that are none, and answers that are none, are left out and counted, and said', async t => {
@@ -266,13 +557,20 @@ t.test('a member that leaves or withdraws while it comes leaves nothing behind',
   other.close()
   await a.group.leave()
 
-  const options = { gather: async () => nothing, slices: new TimeSlices(), counts: async () => new Set<string>() }
+  const options = {
+    gather: async () => nothing,
+    slices: new TimeSlices(),
+    counts: async () => new Set<string>(),
+    countsAtOnce: () => [],
+    metrics: () => new Map(),
+    isReady: () => true
+  }
   const open = async (): Promise<string> => {
     mkdirSync(directory, { recursive: true })
     return directory
   }
   const failed = (subject: string, error: Error): void => { t.fail(`${subject}: ${error.message}`) }
-  const c = new Group({ ...options, open, failed, countsAtOnce: () => [], isReady: () => true })
+  const c = new Group({ ...options, open, failed })
   c.join()
   await c.leave()
   t.notOk(existsSync(directory))
@@ -294,13 +592,23 @@ t.test('a port that is not free at once is tried again', async t => {
 t.test('who shows again and again that it works is waited for, but not longer than metrics may take', async t => {
   const directory = createFolder(t)
   const a = await join(t, directory)
+  const connections: Socket[] = []
   const rogue = await Listener.open(path.join(directory, '7.sock'), socket => {
+    connections.push(socket)
     const timer = setInterval(() => socket.write('\u0001\u0001'), 50)
     socket.once('close', () => clearInterval(timer))
   })
   t.teardown(() => rogue.close())
-  await a.group.gather({ names: undefined, timeoutMs: 300 })
+  const gather = async (): Promise<Gathered> => a.group.gather({ names: undefined, timeoutMs: 300 })
+  t.same(members(await gather()), [1, 1, 0])
   t.match(a.problems, [/^member 7: it was not done in 300 ms/])
+  for (let times = 0; times < 5; times++) t.same(members(await gather()), [1, 1, 0])
+  t.equal(connections.length, 1, 'it is not waited for again')
+  connections[0]!.write('x')
+  await until('it to be asked again', async () => {
+    await gather()
+    return connections.length > 1
+  })
 })
 
 t.test('where nothing can be saved, a member answers nevertheless, and says so', async t => {
@@ -353,14 +661,61 @@ t.test('a member whose slot another one has taken has another one, or goes on al
   t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
   other.close()
 
+  let hasPort = false
+  const bind = async (): Promise<boolean> => { hasPort = true; return hasPort }
+  t.equal(await a.group.serve('here', bind, () => {}, () => { hasPort = false }), true)
+  const file = path.join(directory, `${a.group.slot}.points`)
+  writeFileSync(file, 'of another one')
   rmSync(path.join(directory, `${a.group.slot}.sock`))
   const next = await Listener.open(path.join(directory, `${a.group.slot}.sock`), socket => socket.destroy())
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
+  t.equal(readFileSync(file, 'utf8'), 'of another one')
   await until('a to be alone', () => a.group.slot === undefined)
+  t.notOk(hasPort)
+  t.equal(await a.group.serve('here', bind, () => {}), undefined)
+  t.equal(await b.group.serve('here', async () => 'bound', () => {}), 'bound')
   t.equal(a.problems.at(-1), 'the slot: another process has taken it')
   t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
   t.same(members(await read(a)), [])
   t.notOk(await a.group.hasOthers())
   next.close()
+})
+
+t.test('members whose sockets have all gone are a group with whoever has come since', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  a.counter.inc({ a: 'x' })
+  b.counter.inc({ a: 'x' }, 2)
+  await read(a)
+  for (const slot of [0, 1]) rmSync(path.join(directory, `${slot}.sock`))
+  const c = await join(t, directory)
+  t.equal(c.group.slot, 0)
+  c.counter.inc({ a: 'x' }, 4)
+  await until('all to be one', async () => members(await read(c)).join() === '3,0,0')
+  for (const member of [a, b, c]) t.same(valuesOf(await read(member), 'c_total'), { x: 7 })
+})
+
+t.test('an application in whose place another one is gives up the place where it serves', async t => {
+  const folder = createFolder(t)
+  t.intercept(os, 'tmpdir', { value: () => folder })
+  const socketPath = path.join(folder, 'metrics.sock')
+  const options = { server: { socket: socketPath, group: 'x' }, processMetrics: false }
+  await createListening(t, options)
+  await createListening(t, options)
+  const directory = path.join(folder, `fastify-latency-${process.geteuid!()}`)
+  const group = path.join(directory, readdirSync(directory)[0]!)
+  rmSync(path.join(group, '0.sock'))
+  const other = await Listener.open(path.join(group, '0.sock'), socket => socket.destroy())
+  t.teardown(() => other.close())
+  const read = async (): Promise<string> => new Promise(resolve => {
+    const request = get({ socketPath, path: '/metrics', agent: false }, async response =>
+      resolve(Buffer.concat(await response.toArray()).toString()))
+    request.once('error', () => resolve(''))
+  })
+  await until('the other one to serve', async () => {
+    const text = await read()
+    return text.includes('members{state="fresh"} 1\n') && text.includes('members{state="gone"} 1\n')
+  })
 })
 
 t.test('a member that cannot join serves alone, and joins and is found when it can', async t => {
@@ -538,7 +893,7 @@ t.test('what killed groups have left is removed by whoever comes to another one'
   const make = (name: string, seconds: number): string => {
     const directory = path.join(folder, name)
     mkdirSync(directory)
-    for (const file of ['0.sock', '0.points', '0.points.next', '8000.port', '00000000.turn']) {
+    for (const file of ['0.sock', '0.points', '0.points.next', '8000.port', 'c0ffee00.port', '00000000.turn']) {
       writeFileSync(path.join(directory, file), '')
     }
     symlinkSync('00000000.turn', path.join(directory, 'turn-3'))
@@ -557,7 +912,7 @@ t.test('what killed groups have left is removed by whoever comes to another one'
   const { problems } = await join(t, own)
   await until('the old one to go', () => readdirSync(folder).sort().join() === 'alive,own,young')
   await until('the turn to end', () => !readdirSync(alive).some(name => name.includes('turn')))
-  t.same(readdirSync(alive).sort(), ['0.points', '0.points.next', '0.sock', '8000.port'])
+  t.same(readdirSync(alive).sort(), ['0.points', '0.points.next', '0.sock', '8000.port', 'c0ffee00.port'])
   t.same(problems, [])
   listener.close()
 })
@@ -583,7 +938,7 @@ t.test('a member that is asked nonsense hangs up, and answers others', async t =
   // By the time that this one is answered, the member has read the beginning of the other.
   await read(a)
   slow.write(':1}\n')
-  await new Promise(resolve => slow.once('data', resolve))
+  await new Promise(resolve => slow.once('close', resolve))
   b.counter.inc({ a: 'x' })
   t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
   const [c, g] = await Promise.all(['c_total', 'g'].map(async name =>
@@ -607,6 +962,7 @@ t.test('who comes while the last member removes the directory makes it again', a
     slices: new TimeSlices(),
     counts: async () => new Set<string>(),
     countsAtOnce: () => [],
+    metrics: () => new Map(),
     isReady: () => true
   }
   const problems: string[] = []
@@ -637,6 +993,7 @@ t.test('what fails in a member is said, and costs nobody else', async t => {
     slices: new TimeSlices(),
     counts: async () => new Set(),
     countsAtOnce: () => { throw new Error('not now') },
+    metrics: () => new Map(),
     isReady: () => true,
     failed: (subject, error) => problems.push(`${subject}: ${error.message}`)
   })

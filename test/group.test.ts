@@ -1,5 +1,7 @@
 import { once } from 'node:events'
-import { chmodSync, chownSync, mkdirSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync
+} from 'node:fs'
 import fs, { rm } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import path from 'node:path'
@@ -14,6 +16,7 @@ import { countNames } from '../lib/gather/counts'
 import { openDirectory } from '../lib/group/directory'
 import { decodeInSteps, encode, lengthOf } from '../lib/group/encoding'
 import { LabelLists } from '../lib/group/label-lists'
+import { save, saveAtOnce } from '../lib/group/slot-file'
 import { connectTo, isHeld, Listener } from '../lib/group/sockets'
 import { takeTurn } from '../lib/group/turn'
 import type { Gathered, HistogramPoints } from '../lib/snapshot'
@@ -85,6 +88,40 @@ t.test('who waits for a turn has it when the one before has ended, or rejects in
   await first.end()
   await rest
   t.same(readdirSync(directory), [])
+})
+
+t.test('who waits for a turn is patient for as long as others have turns', async t => {
+  const directory = createFolder(t)
+  const deadlines: AbortController[] = []
+  t.intercept(AbortSignal, 'timeout', {
+    value: () => {
+      const deadline = new AbortController()
+      deadlines.push(deadline)
+      return deadline.signal
+    }
+  })
+  const take = async (number: number): Promise<{ isWaitedFor: () => boolean, end: () => void }> => {
+    let isWaitedFor = false
+    const socket = `0000000${number}.turn`
+    const listener = await Listener.open(path.join(directory, socket), () => { isWaitedFor = true })
+    symlinkSync(socket, path.join(directory, `turn-${number}`))
+    const end = (): void => {
+      rmSync(path.join(directory, `turn-${number}`))
+      listener.close()
+    }
+    return { isWaitedFor: () => isWaitedFor, end }
+  }
+  const first = await take(1)
+  const turn = takeTurn(directory, 1000)
+  await until('it to wait', () => first.isWaitedFor())
+  const second = await take(2)
+  first.end()
+  await until('it to wait for the next', () => second.isWaitedFor())
+  deadlines[0]!.abort()
+  await new Promise(resolve => setImmediate(resolve))
+  second.end()
+  await (await turn).end()
+  t.equal(deadlines.length, 2)
 })
 
 t.test('what is no turn stops nobody, and a socket that nobody uses is removed', async t => {
@@ -262,6 +299,20 @@ t.test('a part of an encoding that is none is refused, or left out if nothing de
   const odd = Buffer.from(bytes)
   odd.writeUInt32LE(bytes.readUInt32LE(8) - 4, 8)
   t.throws(() => decode(Buffer.from(odd.subarray(0, odd.length - 4))), { message: 'its numbers are not in place' })
+})
+
+t.test('what a process saves at its end is not replaced by what it was just saving', async t => {
+  const directory = createFolder(t)
+  const file = path.join(directory, '0.points')
+  const { rename } = fs
+  t.teardown(() => { fs.rename = rename })
+  fs.rename = async (from, to) => {
+    saveAtOnce(file, Buffer.from('new'))
+    return rename(from, to)
+  }
+  await t.rejects(save(file, Buffer.from('old')), { code: 'ENOENT' })
+  t.equal(readFileSync(file, 'utf8'), 'new')
+  t.same(readdirSync(directory), ['0.points'])
 })
 
 t.test('an address that is too long is refused', async t => {

@@ -35,8 +35,8 @@ export class Neighbour {
   readonly #address: string
   readonly #slices: TimeSlices
   readonly #labels: LabelLists
-  /** A connection at which the member was asked, and has shown nothing for too long. */
-  #silent: Socket | undefined
+  /** A connection at which the member was asked, and has not answered for too long. */
+  #late: Socket | undefined
 
   /** `labels` are the lists of label sets that have been read before, of this member or another one. */
   constructor (address: string, slices: TimeSlices, labels: LabelLists) {
@@ -48,10 +48,11 @@ export class Neighbour {
   /**
    * Asks the member what it has counted. Resolves to undefined if there is none, or it has gone while it answered.
    * Rejects if it answers anything else, or not in time. One that hangs is asked once, and then no more until it shows
-   * something, so that nobody has to wait for it again.
+   * something; one that shows that its event loop turns, and does not answer, until it does. So nobody has to wait for
+   * it again.
    */
   async ask ({ names, timeoutMs }: GatherRequest): Promise<Gathered | undefined> {
-    if (this.#silent !== undefined) throw new Error('it still hangs')
+    if (this.#late !== undefined) throw new Error('it still hangs')
     const socket = await connectTo(this.#address)
     if (socket === undefined) return undefined
     const question: Question = { timeoutMs, ...names !== undefined && { names: [...names] } }
@@ -60,7 +61,8 @@ export class Neighbour {
     try {
       answer = await readAnswer(socket, timeoutMs)
     } catch (error) {
-      if (error instanceof Silence) this.#keep(socket)
+      if (error instanceof Silence) this.#keep(socket, () => true)
+      else if (error instanceof Delay) this.#keep(socket, data => withoutPresence(data).length > 0)
       else socket.destroy()
       throw error
     }
@@ -68,16 +70,17 @@ export class Neighbour {
     return answer && await inSlices(decodeInSteps(answer, this.#labels), this.#slices)
   }
 
-  /** Waits no more for the member to show something. */
+  /** Waits no more for the member to answer. */
   forget (): void {
-    this.#silent?.destroy()
+    this.#late?.destroy()
   }
 
-  #keep (socket: Socket): void {
+  /** Does not ask the member until it has sent what is waited for, or the connection ends. */
+  #keep (socket: Socket, isEnough: (data: Buffer) => boolean): void {
     this.forget()
-    this.#silent = socket
-    socket.once('data', () => socket.destroy()).once('close', () => {
-      if (this.#silent === socket) this.#silent = undefined
+    this.#late = socket
+    socket.on('data', data => { if (isEnough(data)) socket.destroy() }).once('close', () => {
+      if (this.#late === socket) this.#late = undefined
     })
   }
 }
@@ -86,6 +89,13 @@ export class Neighbour {
 class Silence extends Error {
   constructor () {
     super(`it has shown nothing for ${silentMs} ms`)
+  }
+}
+
+/** A member was asked, its event loop turns, and it does not answer. */
+class Delay extends Error {
+  constructor (timeoutMs: number) {
+    super(`it was not done in ${timeoutMs} ms`)
   }
 }
 
@@ -120,7 +130,7 @@ async function readAnswer (socket: Socket, timeoutMs: number): Promise<Buffer | 
       }
       listen()
       // The member gives its metrics this time, and then needs some for all else.
-      deadline = setTimeout(() => reject(new Error(`it was not done in ${timeoutMs} ms`)), timeoutMs + silentMs).unref()
+      deadline = setTimeout(() => reject(new Delay(timeoutMs)), timeoutMs + silentMs).unref()
       socket.on('data', read).once('close', () => resolve(undefined))
     })
   } finally {

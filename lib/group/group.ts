@@ -43,6 +43,12 @@ const keepMs = 1000
 /** How long a member waits until it may bind a port, in milliseconds. */
 const servingMs = 3000
 
+/**
+ * How long a reading of all members waits for the one before, in milliseconds: for longer than a member that hangs lets
+ * it wait, but not until a metric is read that takes seconds.
+ */
+const overlapMs = 600
+
 /** How often, and after which time in milliseconds, a port is tried that the member before may not have let go yet. */
 const bindings = 10
 const bindAgainMs = 20
@@ -61,6 +67,8 @@ export class Group {
   #hasLeft = false
   /** Whether another process carries on what this member has counted, so that it may not join again. */
   #isReplaced = false
+  /** Has whoever serves give the port up. */
+  #unbind: () => void = () => {}
   /** Where this member serves for all. */
   #place: number | string | undefined
   /** Tells the others that this member has the port, for as long as it is open. */
@@ -117,6 +125,8 @@ export class Group {
     if (await member.comeBack()) return
     this.#isReplaced = true
     this.#member = undefined
+    this.#unbind()
+    this.withdraw()
     failed('the slot', new Error('another process has taken it'))
   }
 
@@ -153,7 +163,8 @@ export class Group {
     const key = JSON.stringify(request.names && [...request.names])
     const waiting = this.#waiting.get(key)
     if (waiting !== undefined) return waiting
-    const reading: Promise<Gathered> = Promise.resolve(this.#begun.get(key)).then(async () => {
+    const before = this.#begun.get(key)
+    const reading: Promise<Gathered> = Promise.race([before, before && pause(overlapMs)]).then(async () => {
       this.#waiting.delete(key)
       this.#begun.set(key, reading)
       return this.#gatherAll(member, request)
@@ -170,8 +181,13 @@ export class Group {
   /**
    * Serves for all members at a port or a Unix socket, unless another one does. `bind` binds it, and rejects if that
    * cannot be. Resolves to undefined if another member serves there; `gone` is then called when it does so no more.
+   * `unbind` is called when another process carries on what this one has counted, so that this one must not serve.
    */
-  async serve<T> (place: number | string, bind: () => Promise<T>, gone: () => void): Promise<T | undefined> {
+  async serve<T> (
+    place: number | string, bind: () => Promise<T>, gone: () => void, unbind: () => void = () => {}
+  ): Promise<T | undefined> {
+    if (this.#isReplaced) return undefined
+    this.#unbind = unbind
     // With a port that the operating system chooses, each member has its own.
     if (place === 0) return bind()
     // Who cannot have a turn finds out by the port itself whether another one has it.

@@ -6,6 +6,7 @@ import { clearTimeout, setTimeout, type Timer } from '../timers'
 import { answer } from './ask'
 import { encode, encodeInSteps } from './encoding'
 import { countsIn, labelled, mergeFamilies } from './families'
+import { leave, leftIn, sinceLeft, totalOf, type LeftCounts } from './left-counts'
 import { load, save, saveAtOnce } from './slot-file'
 import { fileOf, leaveSlot, takeSlot, takeSlotAgain, type Slot } from './slots'
 
@@ -28,9 +29,17 @@ export interface MemberOptions {
   readonly counts: () => Promise<ReadonlySet<string>>
   /** Reads those of these metrics that can be read at once. Labels that all series of a metric share may be missing. */
   readonly countsAtOnce: () => Iterable<Points>
+  /** The metrics that count, by their names. Those that live on when the application has closed are among them. */
+  readonly metrics: () => ReadonlyMap<string, object>
   readonly slices: TimeSlices
   /** Called with each problem of the own file or the one that is carried on, and what it is about. */
   readonly failed: (subject: string, error: Error) => void
+}
+
+/** The points of a metric, and when they were noted: how many times something had been noted until then. */
+interface Noted {
+  readonly points: Points
+  readonly when: number
 }
 
 /** What a member has counted, together with those who had its slot before, and its bytes. */
@@ -49,14 +58,20 @@ export class Member {
   #file: string
   /** What those had counted who had the slot before. */
   readonly #carried: readonly Points[]
+  /** What this process has left in the group before this member came. It is somewhere among what is carried on. */
+  readonly #left: LeftCounts | undefined
   /** What was read last of each metric, by name. */
-  readonly #latest = new Map<string, Points>()
+  readonly #latest = new Map<string, Noted>()
+  /** How many times something was noted. */
+  #notes = 0
   #saved: Buffer = Buffer.alloc(0)
   #saving: Timer | undefined
-  /** Resolves when the reading is done that was begun last. */
+  /** Resolves when all is merged and saved that was noted before. */
   #last: Promise<unknown> = Promise.resolve()
-  /** The readings that have not begun yet, by the names that are asked for. */
+  /** The readings that are noted, and wait for being merged, by what they tell. */
   readonly #waiting = new Map<string, Promise<Reading>>()
+  #isLeaving = false
+  /** Whether the file of the slot may be that of another member. */
   #hasLeft = false
 
   /** Joins the group of a directory. */
@@ -74,6 +89,7 @@ export class Member {
     this.#options = options
     this.#file = fileOf(options.directory, slot.number)
     this.#carried = carried
+    this.#left = leftIn(options.directory, slot.group)
     this.#keepSaving()
     if (present.size === 0) process.on('exit', Member.#saveAllAtExit)
     present.add(this)
@@ -109,16 +125,21 @@ export class Member {
   }
 
   /**
-   * Reads metrics, and saves them. All who ask for the same before a reading begins share it; readings follow one
-   * another, so that what is saved is never older than what somebody has seen.
+   * Reads metrics, and saves them before anybody sees them. A metric may take long, and nobody waits for it but those
+   * who ask for it: only what was read is merged and saved in turn. All who have read the same by then share that.
    */
   async read (request: GatherRequest): Promise<Reading> {
-    const key = JSON.stringify(request.names && [...request.names])
+    const { names } = request
+    const notesBefore = this.#notes
+    const gathered = await this.#options.gather(request)
+    this.#note(gathered, names, notesBefore)
+    const { failures, leftOut } = gathered
+    const key = JSON.stringify([names && [...names], failures, leftOut])
     let reading = this.#waiting.get(key)
     if (reading === undefined) {
       reading = this.#inTurn(() => {
         this.#waiting.delete(key)
-        return this.#read(request)
+        return this.#merge(gathered, names)
       })
       this.#waiting.set(key, reading)
     }
@@ -127,12 +148,21 @@ export class Member {
 
   /** Leaves the group. What was counted is saved before. */
   async leave (): Promise<void> {
+    this.#isLeaving = true
+    try {
+      // The first one may share what somebody else has begun to read a while ago, the second one does not.
+      await this.#noteCounts()
+      await this.#saveCounts()
+      leave(this.#options.directory, this.#slot.group, this.#options.metrics(), this.#own())
+    } catch (error) {
+      this.#options.failed('save', error as Error)
+    }
     this.#stop()
-    await this.#inTurn(() => this.#saveCounts()).catch(error => this.#options.failed('save', error))
     await leaveSlot(this.#options.directory, this.#slot).catch(error => this.#options.failed('leave', error))
   }
 
   #stop (): void {
+    this.#isLeaving = true
     this.#hasLeft = true
     clearTimeout(this.#saving)
     present.delete(this)
@@ -145,13 +175,9 @@ export class Member {
     return done
   }
 
-  async #read (request: GatherRequest): Promise<Reading> {
+  /** Merges what is noted, and saves it. `gathered` has been noted, and tells what could not be read. */
+  async #merge ({ failures, leftOut }: Gathered, names: GatherRequest['names']): Promise<Reading> {
     const { slices } = this.#options
-    const { names } = request
-    const { families, failures, leftOut } = await this.#options.gather(request)
-    // What is not there any more, when all is asked for, is forgotten.
-    if (names === undefined) this.#latest.clear()
-    for (const points of families) this.#latest.set(points.name, points)
     const all = { families: await inSlices(this.#merged(), slices), failures, leftOut }
     const bytes = await inSlices(encodeInSteps(all), slices)
     await this.#save(bytes)
@@ -161,26 +187,66 @@ export class Member {
   }
 
   async #saveCounts (): Promise<void> {
-    const { slices, gather, counts } = this.#options
-    const { families } = await gather({ names: await counts(), timeoutMs: savedInMs })
-    for (const points of families) this.#latest.set(points.name, points)
-    const merged = await inSlices(this.#merged(), slices)
-    const bytes = await inSlices(encodeInSteps({ families: merged, failures: [], leftOut: [] }), slices)
-    if (!bytes.equals(this.#saved)) await this.#save(bytes)
+    await this.#noteCounts()
+    const { slices } = this.#options
+    await this.#inTurn(async () => {
+      const merged = await inSlices(this.#merged(), slices)
+      const bytes = await inSlices(encodeInSteps({ families: merged, failures: [], leftOut: [] }), slices)
+      if (!bytes.equals(this.#saved)) await this.#save(bytes)
+    })
   }
 
-  #note (points: Points): void {
-    const { sharedLabels } = this.#latest.get(points.name) ?? points
-    this.#latest.set(points.name, { ...points, sharedLabels })
+  async #noteCounts (): Promise<void> {
+    const { gather, counts } = this.#options
+    const names = await counts()
+    const notesBefore = this.#notes
+    this.#note(await gather({ names, timeoutMs: savedInMs }), names, notesBefore)
+  }
+
+  /**
+   * Notes what was read, since `notesBefore` things had been noted. What others have noted meanwhile may be newer, or
+   * older: the counter that counts more is, so that none of them falls.
+   */
+  #note ({ families, failures, leftOut }: Gathered, names: GatherRequest['names'], notesBefore: number): void {
+    const when = ++this.#notes
+    const found = new Set(families.map(({ name }) => name))
+    const kept: Points[] = []
+    const failed = new Set([...failures.map(({ name }) => name), ...leftOut])
+    for (const [name, noted] of this.#latest) {
+      if (names !== undefined || found.has(name) || noted.when > notesBefore) continue
+      // What is not there any more, when all is asked for, is forgotten.
+      this.#latest.delete(name)
+      // What cannot be read this time is there. It does not come before others whose samples have the same names.
+      if (failed.has(name)) kept.push(...countsIn([noted.points]))
+    }
+    for (const points of families) {
+      const noted = this.#latest.get(points.name)
+      if (noted !== undefined && noted.when > notesBefore && totalOf(noted.points) > totalOf(points)) continue
+      this.#latest.set(points.name, { points, when })
+    }
+    for (const points of kept) this.#latest.set(points.name, { points, when })
+  }
+
+  #noteAtOnce (points: Points): void {
+    const { sharedLabels } = this.#latest.get(points.name)?.points ?? points
+    this.#latest.set(points.name, { points: { ...points, sharedLabels }, when: this.#notes })
   }
 
   * #merged (): Generator<undefined, readonly Points[]> {
-    const own = labelled([...this.#latest.values()], this.slot)
-    const shares = [{ families: own, isOfGone: false }, { families: this.#carried, isOfGone: true }]
-    return (yield * mergeFamilies(shares)).families
+    const read = this.#own()
+    const own = this.#left === undefined ? read : yield * sinceLeft(read, this.#options.metrics(), this.#left)
+    return (yield * mergeFamilies([
+      { families: labelled(own, this.slot), isOfGone: false }, { families: this.#carried, isOfGone: true }
+    ])).families
+  }
+
+  #own (): Points[] {
+    return Array.from(this.#latest.values(), ({ points }) => points)
   }
 
   async #save (bytes: Buffer): Promise<void> {
+    // The file may be that of another member.
+    if (this.#hasLeft || await this.#slot.listener.isReplaced()) return
     try {
       await save(this.#file, bytes)
       this.#saved = bytes
@@ -191,9 +257,9 @@ export class Member {
 
   #keepSaving (): void {
     this.#saving = setTimeout(() => {
-      this.#inTurn(() => this.#saveCounts())
+      this.#saveCounts()
         .catch(error => this.#options.failed('save', error))
-        .then(() => { if (!this.#hasLeft) this.#keepSaving() })
+        .then(() => { if (!this.#isLeaving) this.#keepSaving() })
     }, saveMs).unref()
   }
 
@@ -204,7 +270,7 @@ export class Member {
   /** A process that ends without leaving has no time to ask anybody. */
   #saveAtExit (): void {
     try {
-      for (const points of this.#options.countsAtOnce()) this.#note(points)
+      for (const points of this.#options.countsAtOnce()) this.#noteAtOnce(points)
       saveAtOnce(this.#file, encode({ families: runAtOnce(this.#merged()), failures: [], leftOut: [] }))
     } catch (error) {
       this.#options.failed('save', error as Error)

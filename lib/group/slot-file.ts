@@ -1,4 +1,4 @@
-import { constants, renameSync, writeFileSync } from 'node:fs'
+import { constants, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { open, rename, rm, type FileHandle } from 'node:fs/promises'
 import type { Gathered } from '../snapshot'
 import { inSlices, type TimeSlices } from '../time-slices'
@@ -34,9 +34,13 @@ export async function save (file: string, bytes: Buffer): Promise<void> {
   }
 }
 
-/** The same at once, for a process that ends. Another writing that is not done does not come in between. */
+/**
+ * The same at once, for a process that ends. Another writing that is not done does not come in between, nor later: the
+ * operating system may still be about to rename what it has written, and finds nothing.
+ */
 export function saveAtOnce (file: string, bytes: Buffer): void {
   const last = `${file}.last`
+  rmSync(`${file}.next`, { force: true, recursive: true })
   // The types know flags by their letters only.
   writeFileSync(last, bytes, { mode: 0o600, flag: (replacing | safely) as unknown as string })
   renameSync(last, file)

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readdir, rm, rmdir, stat } from 'node:fs/promises'
+import { readdir, rm, rmdir, stat, writeFile } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import path from 'node:path'
 import { identityOf, isHeld, Listener } from './sockets'
@@ -20,8 +20,8 @@ export interface Slot {
   /** Whether nobody else was in the group. What its members had counted is gone then. */
   readonly isFirst: boolean
   readonly listener: Listener
-  /** The identity of the directory, in whose place there may be another one later. */
-  readonly directoryIdentity: string
+  /** The identity of the group, in whose place there may be another one later. */
+  readonly group: string
 }
 
 /** The address at which the holder of a slot is asked for what it has counted. */
@@ -32,6 +32,11 @@ export function socketOf (directory: string, slot: number): string {
 /** The file with what the holder of a slot has counted, and those before it. */
 export function fileOf (directory: string, slot: number): string {
   return path.join(directory, `${slot}.points`)
+}
+
+/** The file that tells a group from any other that was in the directory, or in another one of its name. */
+function markOf (directory: string): string {
+  return path.join(directory, '0.group')
 }
 
 /** The address at which the member listens that has a port, or a Unix socket, at which scrapes are answered. */
@@ -67,17 +72,18 @@ export async function takeSlot (directory: string, connected: (socket: Socket) =
 
 /**
  * Takes a slot again whose socket somebody has removed: the same one, or another one if it is taken meanwhile. Resolves
- * to undefined if whoever has it carries on what was counted in it.
+ * to undefined if whoever has it carries on what was counted in it. In another group, nobody does: the first who has
+ * come has removed all that was there.
  */
 export async function takeSlotAgain (
-  directory: string, { number: before, isFirst, directoryIdentity, listener }: Slot,
+  directory: string, { number: before, isFirst, group, listener }: Slot,
   connected: (socket: Socket) => void
 ): Promise<Slot | undefined> {
   const turn = await takeTurn(directory, comingMs)
   try {
     let number = before
     if (await isHeld(socketOf(directory, before))) {
-      if (await identityOf(directory) === directoryIdentity) return undefined
+      if (await identityOf(markOf(directory)) === group) return undefined
       const taken = await listSlots(directory)
       while (taken.includes(number)) number++
     } else {
@@ -95,8 +101,9 @@ async function hold (
 ): Promise<Slot> {
   const socket = socketOf(directory, number)
   await rm(socket, { force: true, recursive: true })
+  await writeFile(markOf(directory), '', { flag: 'a', mode: 0o600 })
   const listener = await Listener.open(socket, connected)
-  return { number, isFirst, listener, directoryIdentity: await identityOf(directory) }
+  return { number, isFirst, listener, group: await identityOf(markOf(directory)) }
 }
 
 /** Gives a slot up. If nobody is in the group any more, nothing is left of it. */
@@ -144,6 +151,6 @@ export async function listHeld (directory: string): Promise<number[]> {
 
 async function removeSlots (directory: string): Promise<void> {
   for (const name of await readdir(directory)) {
-    if (/^\d+\./.test(name)) await rm(path.join(directory, name), { force: true, recursive: true })
+    if (/^(?:\d+\.|[0-9a-f]{8}\.port$)/.test(name)) await rm(path.join(directory, name), { force: true, recursive: true })
   }
 }

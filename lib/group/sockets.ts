@@ -80,6 +80,11 @@ export class Listener {
     return await identityOf(this.#address) === this.#file
   }
 
+  /** Whether others find somebody else. */
+  async isReplaced (): Promise<boolean> {
+    return !['', this.#file].includes(await identityOf(this.#address))
+  }
+
   /**
    * Stops listening, and drops every connection. Node.js removes what is at the address before, even if that is another
    * socket by now.

@@ -39,19 +39,22 @@ export class Turn {
   }
 }
 
-/** Waits for a turn. Rejects if there is none in time. */
+/** Waits for a turn. Rejects if another process has one for too long. */
 export async function takeTurn (directory: string, timeoutMs: number): Promise<Turn> {
-  const deadline = AbortSignal.timeout(timeoutMs)
   for (;;) {
-    if (deadline.aborted) throw new Error(`another process has been changing the group for ${timeoutMs} ms`)
     const { links } = await list(directory)
     const holder = await findHolder(directory, links)
     if (holder === undefined) {
       const turn = await tryToTake(directory, (links.at(-1) ?? 0) + 1)
       if (turn !== undefined) return turn
     } else {
-      await once(holder, 'close', { signal: deadline }).catch(() => {})
-      holder.destroy()
+      await once(holder, 'close', { signal: AbortSignal.timeout(timeoutMs) }).catch(() => {})
+      if (!holder.destroyed) {
+        holder.destroy()
+        throw new Error(`another process has been changing the group for ${timeoutMs} ms`)
+      }
+      // All who have waited notice at once, and would be in each other's way.
+      await pause(longestPauseMs * Math.random())
     }
   }
 }

@@ -168,7 +168,9 @@ export class MetricsServer {
     try {
       await this.app.ready()
       await group?.join()
-      bound = group === undefined ? await bind() : await group.serve(place, bind, () => this.#takeOver(host))
+      bound = group === undefined
+        ? await bind()
+        : await group.serve(place, bind, () => this.#takeOver(host), this.#unbind)
     } catch (error) {
       throw this.#listenError(host, error as NodeJS.ErrnoException)
     }
@@ -195,6 +197,12 @@ export class MetricsServer {
       log.info(`Everyone who reaches ${address} can read the metrics: ` +
         'neither server.auth nor server.https.clientCaFile is set')
     }
+  }
+
+  /** Lets another member of the group have the port, for good. */
+  readonly #unbind = (): void => {
+    this.#bindings.close()
+    this.#connections.dropAll()
   }
 
   /** Binds the port when the member of the group has gone that had bound it. */
