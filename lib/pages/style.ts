@@ -62,7 +62,7 @@ dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr));
 #endings div { padding: .5rem .55rem; }
 #endings dt { font-size: .8125rem; padding-right: .9rem; }
 #endings dt span { display: block; font-size: .75rem; }
-#endings small { height: 2.6em; white-space: normal; overflow-wrap: anywhere; }
+#endings small { display: -webkit-box; height: 3.9em; -webkit-box-orient: vertical; -webkit-line-clamp: 3; white-space: normal; overflow-wrap: anywhere; }
 dl div, figure, .table, .notes, .aside, #slowest, #changed { background: var(--panel); border: 1px solid var(--line); border-radius: .6rem; }
 dl div { position: relative; padding: .6rem .9rem; min-width: 0; }
 dt { font-weight: 600; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; padding-right: 1.2rem; }

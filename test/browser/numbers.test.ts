@@ -5,7 +5,7 @@ import {
   formatBound, formatBucket, formatCount, formatCounts, formatEstimate, formatPercentage, formatRate, formatSeconds,
   formatShare, formatTotal, formatWindow
 } from '../../lib/pages/browser/format'
-import { History } from '../../lib/pages/browser/history'
+import { History, roomFor } from '../../lib/pages/browser/history'
 import { estimateQuantile } from '../../lib/pages/browser/quantile'
 import { busyShareOf, labelsOf, requestsOf, rowKey, statusClass, waitsOf, type Row } from '../../lib/pages/browser/rows'
 import { historyOf, rowWith, Server, upperBounds } from './histories'
@@ -299,6 +299,12 @@ t.test('since when a share has been another one is the point that divides the ot
   const { history: refusing } = historyOf([], { counts: [0, 100, 4, 100] }, { counts: [0, 100, 14, 100] })
   const { part: refused } = changesOf(upperBounds, refusing.over(1)!, refusing.over(1, 1)).get(rowKey('GET', '/a'))!
   t.equal(sinceWhen(refusing.points([], 10, 300), refused!), 1002)
+})
+
+t.test('of marks that are close, the longest has a name', async t => {
+  t.same([...roomFor([
+    { seconds: 0.5, left: 10, width: 50 }, { seconds: 2, left: 40, width: 50 }, { seconds: 1, left: 95, width: 50 }
+  ])], [[1, 40], [2, 95]])
 })
 
 t.test('a class of statuses is told by the first digit', async t => {

@@ -289,6 +289,19 @@ export class History {
   }
 }
 
+/** Where the names of marks begin for which there is room, by their index. Those of longer marks come first. */
+export function roomFor (
+  marks: ReadonlyArray<{ readonly seconds: number, readonly left: number, readonly width: number }>
+): Map<number, number> {
+  const placed = new Map<number, number>()
+  const longest = [...marks.entries()].sort(([, a], [, b]) => b.seconds - a.seconds)
+  for (const [index, { left, width }] of longest) {
+    const isFree = [...placed].every(([other, begin]) => left + width < begin || begin + marks[other]!.width < left)
+    if (isFree) placed.set(index, left)
+  }
+  return placed
+}
+
 /** What a server had counted before its first sample, as a sample that is as long. */
 function beginningOf (generation: Generation, { now, uptime, busy, samples }: Answer): Beginning {
   const numbers = [...generation.totals]
