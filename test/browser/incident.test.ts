@@ -205,6 +205,9 @@ t.test('the row that computes is told from those that wait, for it or for someth
   }
   t.equal(busiest({}), undefined)
   t.equal(busiest({ none: [0, 0, 0] }), undefined)
+  t.equal(busiest({ one: [10, 1, 0.9], another: [10, 1, 0.9] }), undefined, 'none more than another')
+  t.equal(busiest({ one: [10, 1, 0.9], another: [10, 1, 0.8], a: [10, 1, 0.3] }), undefined, 'not by much')
+  t.equal(busiest({ one: [10, 1, 0.9], another: [10, 1, 0.5], a: [10, 1, 0.3] }), 'one')
   t.equal(busiest({ one: [10, 1, 0.1] }), 'one')
   t.equal(busiest({ waits: [40, 32, 10], computes: [40, 3, 2.8], victim: [40, 0.8, 0.6] }), 'computes')
   t.equal(busiest({ victims: [1000, 45, 45], computes: [10, 3.45, 3.45] }), 'computes')
@@ -213,7 +216,7 @@ t.test('the row that computes is told from those that wait, for it or for someth
   row.counts.buckets[0] = 40
   Object.assign(row.counts, { sum: 3, busy: 2.7 })
   t.equal(describeBusiest('GET /a', row),
-    'GET /a computes most: the event loop was busy 90 % of its time, 67.5 ms for each request.')
+    'GET /a stands out: while one of its requests was open, the event loop was busy for 67.5 ms, 90 % of that time.')
 })
 
 t.test('open requests that are later than an objective allows are told, with the oldest', async t => {

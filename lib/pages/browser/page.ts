@@ -430,7 +430,8 @@ function showLoop (increase: Increase | undefined): void {
     name: about && rowName(about),
     busyBefore: incidents.calm?.before.busy
   }))
-  const busiest = isTelling && histogram.hasBusyTime === true ? busiestOf(increase) : undefined
+  const mayCompute = isTelling && histogram.hasBusyTime === true && incidents.incident?.cause !== 'waits'
+  const busiest = mayCompute ? busiestOf(increase) : undefined
   setText(line.querySelector('b')!, busiest === undefined ? '' : describeBusiest(rowName(busiest[0]), busiest[1]))
 }
 
