@@ -39,6 +39,7 @@ select { max-width: 100%; font-family: ui-monospace, monospace; }
 #state::before { content: ""; display: inline-block; width: .55rem; height: .55rem; margin-right: .45rem; border-radius: 50%; background: var(--muted); }
 #state[data-state=live]::before { background: var(--p50); }
 #state[data-state=busy]::before { background: var(--status-4); }
+#state[data-state=failing]::before { background: var(--error); }
 #state[data-state=lost] { color: var(--error); font-weight: 600; }
 #state[data-state=lost]::before { background: var(--error); }
 #pause { min-width: 5rem; }
