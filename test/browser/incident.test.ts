@@ -257,6 +257,9 @@ t.test('failures are told as long as they last, with what was before they began'
   const after = follow(one, watch, failing(70, 10, none))
   t.equal(after.at(-1), undefined)
   t.equal(watch.changes.size, 0)
+  t.match(follow(one, watch, failing(5, 10, () => 5)).at(-1), { since: 2071 }, 'another time')
+  t.equal(follow(one, watch, failing(70, 10, none)).at(-1), undefined)
+  t.match(look(watch, one.history, 300), { kind: 'failing' }, 'in a longer window it is there')
 })
 
 t.test('some failures are no chance, and one is', async t => {
@@ -346,6 +349,12 @@ t.test('requests are slower since when they became so, and not since they became
     const one = historyOf([], ...seconds(begin, 6), ...seconds(100, 0))
     const told = follow(one, new IncidentWatch(), seconds(60, 5)).filter(incident => incident !== undefined)
     t.same(new Set(told.map(({ since }) => since)), new Set([1101 + begin]))
+  }
+  // What was slow before, and was over, is something else, however long it took.
+  for (const length of [5, 30, 60]) {
+    const one = historyOf([], ...seconds(100, 0), ...seconds(length, 6), ...seconds(100, 0))
+    const told = follow(one, new IncidentWatch(), seconds(60, 5)).filter(incident => incident !== undefined)
+    t.same(new Set(told.map(({ since }) => since)), new Set([1201 + length]))
   }
   const { history } = historyOf([], ...seconds(30, 6), ...seconds(30, 0))
   const share = ({ bucketCounts, time, from }: Point): number => bucketCounts[1]! / (time - from)

@@ -131,9 +131,17 @@ interface Split {
   readonly ratio?: number
 }
 
+/** What is so now is what at most this many of the last points tell. */
+const lastPoints = 10
+
+/** Trouble is over that has been away for so many seconds, unless that is chance: the logarithm of its probability. */
+const overSeconds = 30
+const overLikelihood = -5
+
 /**
- * The time since when the share of a part has been larger: that of the point which divides the points into two groups
- * whose shares differ most surely. Undefined: they may differ by chance.
+ * The time since when the share of a part has been larger. That it is so is told by the point which divides the points
+ * into two groups whose shares differ most surely. Since when it is as it is now is what is most likely then: there may
+ * have been trouble before that has ended. Undefined: the shares may differ by chance.
  */
 export function sinceWhen (
   points: readonly Point[], part: (point: Point) => number, { falls = false, weight = least, ratio = 0 }: Split = {}
@@ -145,15 +153,48 @@ export function sinceWhen (
   const sum = (index: 0 | 1): number => counted.reduce((sum, counts) => sum + counts[index], 0)
   const [parts, wholes] = [sum(0), sum(1)]
   let [partBefore, wholeBefore, most] = [0, 0, weight]
-  let since: number | undefined
-  points.forEach(({ from }, index) => {
+  let [split, before] = [-1, 0]
+  points.forEach((_point, index) => {
     const [rest, whole] = [parts - partBefore, wholes - wholeBefore]
     const difference = differenceOfShares(rest, whole, partBefore, wholeBefore) * (falls ? -1 : 1)
-    if (difference >= most && rest * wholeBefore >= ratio * partBefore * whole) [most, since] = [difference, from]
+    if (difference >= most && rest * wholeBefore >= ratio * partBefore * whole) {
+      [most, split, before] = [difference, index, shareOf(partBefore, wholeBefore)]
+    }
     partBefore += counted[index]![0]
     wholeBefore += counted[index]![1]
   })
-  return since
+  if (split === -1) return undefined
+  const now = shareNow(counted.slice(Math.max(split, counted.length - lastPoints)), before)
+  let [likelihood, greatest] = [0, 0]
+  for (let index = counted.length - 1; index > 0; index--) {
+    likelihood += likelihoodOf(counted[index]!, now, before)
+    if (likelihood >= greatest) [greatest, split] = [likelihood, index]
+    else if (likelihood < greatest + overLikelihood && points[index]!.from < points[split]!.from - overSeconds) break
+  }
+  return points[split]!.from
+}
+
+/** A share of 0 or 1 would make all others impossible. */
+function shareOf (part: number, whole: number): number {
+  return (part + 0.5) / (whole + 1)
+}
+
+/** How much more likely a part of a whole is with a share than with that before: the logarithm of it. */
+function likelihoodOf ([part, whole]: readonly [part: number, whole: number], now: number, before: number): number {
+  return part * Math.log(now / before) + (whole - part) * Math.log((1 - now) / (1 - before))
+}
+
+/** The share of the last counts that differs most from that before. */
+function shareNow (counted: ReadonlyArray<readonly [part: number, whole: number]>, before: number): number {
+  let [part, whole, most, now] = [0, 0, -Infinity, before]
+  for (const [partHere, wholeHere] of [...counted].reverse()) {
+    part += partHere
+    whole += wholeHere
+    const share = shareOf(part, whole)
+    const likelihood = likelihoodOf([part, whole], share, before)
+    if (likelihood > most) [most, now] = [likelihood, share]
+  }
+  return now
 }
 
 /** How many standard deviations a share is above that before, if they were of the same kind of requests. */

@@ -1,6 +1,6 @@
 import { sinceWhen, type Change } from './changes'
 import { formatCount, formatCounts, formatShare, formatWindow } from './format'
-import { earliestSince, type History, type Increase } from './history'
+import { earliestSince, type History, type Increase, type Point } from './history'
 import { requestsOf, statusClass, statusesOf, type Row } from './rows'
 
 /** So many requests of a row have failed, of so many. */
@@ -49,6 +49,8 @@ const sinceSeconds = 30
 export class FailureWatch {
   readonly #allowed: number
   #failing = new Map<string | undefined, Failing>()
+  /** Until when rows have failed that do no more. */
+  readonly #ended = new Map<string | undefined, number>()
 
   /** The share of failures that is allowed. */
   constructor (allowed: number) {
@@ -99,9 +101,11 @@ export class FailureWatch {
     }
     // All rows together are of interest if no row stands out.
     if (failing.size > 1) failing.delete(undefined)
+    for (const key of this.#failing.keys()) if (!failing.has(key)) this.#ended.set(key, history.time)
     this.#failing = failing
     const [first] = this.failing
-    if (first?.since === undefined && history.time - (first?.seen ?? -Infinity) < sinceSeconds) date(history, first!)
+    if (first === undefined || first.since !== undefined) return
+    if (history.time - first.seen < sinceSeconds) date(history, first, this.#ended.get(first.key))
   }
 
   /** How improbable so many failures are by chance. 0: they may be. */
@@ -117,16 +121,20 @@ export class FailureWatch {
   }
 }
 
-/** Finds out since when a row fails. */
-function date (history: History, failing: Failing): void {
+/** Finds out since when a row fails that has not before a time. */
+function date (history: History, failing: Failing, ended = -Infinity): void {
   const { key } = failing
-  const points = history.points([], 0, Infinity, key)
+  const fails = ({ rates }: Point): boolean => rates['5xx'] > 0
+  const all = history.points([], 0, Infinity, key)
+  const later = all.filter(({ time }) => time > ended)
+  // A longer window may show again what has ended.
+  const points = later.some(fails) ? later : all
   failing.since = sinceWhen(points, ({ rates }) => rates['5xx'], { weight: sinceWeight, ratio: leastRatio })
   if (failing.since !== undefined) return
-  const [unseen] = addUp([history.beforeSamples()], key)
+  const [unseen] = ended > -Infinity ? [0] : addUp([history.beforeSamples()], key)
   const failed = points.map(({ rates, from, time }) => rates['5xx'] * (time - from))
   const seen = Math.round(failed.reduce((sum, count) => sum + count))
-  if (unseen === 0) failing.since = points[failed.findIndex(count => count > 0)]!.from
+  if (unseen === 0) failing.since = points.find(fails)!.from
   else [failing.earliest, failing.unseen] = [earliestSince(history, unseen, seen), unseen]
 }
 
