@@ -101,6 +101,7 @@ export class IncidentWatch {
     else this.#calm ??= calmBefore(history, slower)
     yield
     yield * this.#failures.look(history, mostSeconds)
+    yield
     const { failing } = this.#failures
     const [failure] = failing
     const hangs = this.#hangs.look(history)
