@@ -241,8 +241,9 @@ ${windows.map(renderWindow).join('\n')}
 <div id="changed">
 <p id="trouble" hidden><strong></strong> <button type="button"></button>
 <span class="computes">It is the CPU: this process computes, and its requests wait for that.</span>
-<span class="waits">It is not the CPU: they wait for something outside this process, such as a database.</span>
-<span class="either">It is the CPU in part: they wait for this process, and for something outside of it.</span>
+<span class="waits">It is not the CPU: they wait for something else, such as a database, another service,
+or a promise that does not settle.</span>
+<span class="either">It is the CPU in part: they wait for what this process computes, and for something else.</span>
 <small></small></p>
 <p id="loop-line"><span></span> <b></b>${facts.busyTime ? '' : telling}</p>
 <div id="most">

@@ -39,6 +39,7 @@ select { max-width: 100%; font-family: ui-monospace, monospace; }
 #state::before { content: ""; display: inline-block; width: .55rem; height: .55rem; margin-right: .45rem; border-radius: 50%; background: var(--muted); }
 #state[data-state=live]::before { background: var(--p50); }
 #state[data-state=busy]::before { background: var(--status-4); }
+#state[data-state=failing]::before { background: var(--error); }
 #state[data-state=lost] { color: var(--error); font-weight: 600; }
 #state[data-state=lost]::before { background: var(--error); }
 #pause { min-width: 5rem; }
@@ -62,7 +63,7 @@ dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr));
 #endings div { padding: .5rem .55rem; }
 #endings dt { font-size: .8125rem; padding-right: .9rem; }
 #endings dt span { display: block; font-size: .75rem; }
-#endings small { height: 2.6em; white-space: normal; overflow-wrap: anywhere; }
+#endings small { display: -webkit-box; height: 3.9em; -webkit-box-orient: vertical; -webkit-line-clamp: 3; white-space: normal; overflow-wrap: anywhere; }
 dl div, figure, .table, .notes, .aside, #slowest, #changed { background: var(--panel); border: 1px solid var(--line); border-radius: .6rem; }
 dl div { position: relative; padding: .6rem .9rem; min-width: 0; }
 dt { font-weight: 600; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; padding-right: 1.2rem; }

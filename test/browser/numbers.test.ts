@@ -1,11 +1,12 @@
 import t from 'tap'
-import { changeOf, changesOf, hangsOf, sinceWhen } from '../../lib/pages/browser/changes'
+import { changeOf, changesOf, sinceWhen } from '../../lib/pages/browser/changes'
+import { hangsOf } from '../../lib/pages/browser/hanging'
 import type { Sample } from '../../lib/pages/browser/feed'
 import {
   formatBound, formatBucket, formatCount, formatCounts, formatEstimate, formatPercentage, formatRate, formatSeconds,
   formatShare, formatTotal, formatWindow
 } from '../../lib/pages/browser/format'
-import { History } from '../../lib/pages/browser/history'
+import { History, roomFor } from '../../lib/pages/browser/history'
 import { estimateQuantile } from '../../lib/pages/browser/quantile'
 import { busyShareOf, labelsOf, requestsOf, rowKey, statusClass, waitsOf, type Row } from '../../lib/pages/browser/rows'
 import { historyOf, rowWith, Server, upperBounds } from './histories'
@@ -280,7 +281,7 @@ t.test('a request hangs that is open for much longer than its route takes in the
   for (const [gauges, counts, text] of hung) {
     const { history, server } = historyOf([])
     history.add(server.answer([server.sample({ counts })], { gauges }), server.time + 1000)
-    t.equal(hangsOf(history.sinceStart()!).get(rowKey('GET', '/a'))?.text, text)
+    t.equal(hangsOf(history.sinceStart()!, upperBounds).get(rowKey('GET', '/a'))?.text, text)
   }
 })
 
@@ -299,6 +300,27 @@ t.test('since when a share has been another one is the point that divides the ot
   const { history: refusing } = historyOf([], { counts: [0, 100, 4, 100] }, { counts: [0, 100, 14, 100] })
   const { part: refused } = changesOf(upperBounds, refusing.over(1)!, refusing.over(1, 1)).get(rowKey('GET', '/a'))!
   t.equal(sinceWhen(refusing.points([], 10, 300), refused!), 1002)
+})
+
+t.test('a change to less has its time too', async t => {
+  const failing = Array.from({ length: 30 }, () => ({ counts: [5, 10, 9, 6] }))
+  const { history } = historyOf([], ...failing, ...Array.from({ length: 30 }, () => ({ counts: [5, 10] })))
+  const changes = changesOf(upperBounds, history.over(30)!, history.over(30, 30))
+  const { text, part, falls } = changes.get(rowKey('GET', '/b'))!
+  t.equal(text, '5xx 60 % → 0 %')
+  t.equal(sinceWhen(history.points([], 10, 300), part!, { falls }), 1031)
+})
+
+t.test('of marks that are close, the longest has a name', async t => {
+  t.same([...roomFor([
+    { seconds: 0.5, left: 10, width: 50 }, { seconds: 2, left: 40, width: 50 }, { seconds: 1, left: 95, width: 50 }
+  ])], [[1, 40], [2, 95]])
+})
+
+t.test('what usually takes short hangs after ten seconds, even if the mean has become long', async t => {
+  const { history, server } = historyOf([0, 30, 2, 6, 3, 180])
+  history.add(server.answer([server.sample({})], { gauges: [12, 1, 15, 12] }), server.time + 1000)
+  t.ok(hangsOf(history.sinceStart()!, upperBounds).has(rowKey('GET', '/a')))
 })
 
 t.test('a class of statuses is told by the first digit', async t => {

@@ -65,20 +65,24 @@ export function describeLoop ({ increase, window, wait, row, name, busyBefore }:
   return `${loop} ${requests} took ${formatTotal(sum)} together: ${computing}.`
 }
 
+/** What one row explains of a busy event loop stands out if it is so many times what any other one explains. */
+const clearLead = 2
+
 /**
  * The row that computes most, as far as `busyTime` tells: for whose requests the event loop was busy for longer than it
- * is anyway, and than it was for every request of any row. Undefined: there are no requests.
+ * is anyway, and than it was for every request of any row. Undefined: there is none that clearly does.
  */
 export function busiestOf ({ rows, busy }: Increase): [key: string, row: Row] | undefined {
   const counted = [...rows].filter(([, row]) => requestsOf(row) > 0)
   const own = ([, { counts }]: [string, Row]): number => (counts.busy - busy * counts.sum) / counts.buckets.at(-1)!
   const ofAll = Math.max(Math.min(...counted.map(own)), 0)
   const total = (entry: [string, Row]): number => (own(entry) - ofAll) * requestsOf(entry[1])
-  const [first, ...others] = counted
-  return first && others.reduce((most, entry) => total(entry) > total(most) ? entry : most, first)
+  const [first, second] = counted.sort((a, b) => total(b) - total(a))
+  const isClear = first !== undefined && (second === undefined || total(first) > clearLead * Math.max(total(second), 0))
+  return isClear ? first : undefined
 }
 
 export function describeBusiest (name: string, row: Row): string {
-  return `${name} computes most: the event loop was busy ${formatPercentage(busyShareOf(row))} of its time, ` +
-    `${formatSeconds(row.counts.busy / requestsOf(row))} for each request.`
+  return `${name} stands out: while one of its requests was open, the event loop was busy for ` +
+    `${formatSeconds(row.counts.busy / requestsOf(row))}, ${formatPercentage(busyShareOf(row))} of that time.`
 }

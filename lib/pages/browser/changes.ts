@@ -1,4 +1,4 @@
-import { formatCount, formatEstimate, formatRate, formatShare, formatTotal } from './format'
+import { formatEstimate, formatRate, formatShare } from './format'
 import type { Increase, Point } from './history'
 import { estimateQuantiles } from './quantile'
 import { requestsOf, statusClass, sumOf, type Row } from './rows'
@@ -10,6 +10,8 @@ export interface Change {
   readonly text: string
   /** The requests of a point whose share has changed, per second. Undefined: it is not a share that has changed. */
   readonly part?: (point: Point) => number
+  /** Whether that share has become smaller. */
+  readonly falls?: boolean
 }
 
 /** Below this many standard deviations, a difference may well be chance, and is not told. */
@@ -18,12 +20,8 @@ export const least = 4
 /** A difference in share or rate that is smaller than this is of no interest, however sure. */
 const leastRatio = 1.3
 
-/** A request that has been open for longer than this, and for this many times the mean of its route, hangs. */
-const hangingSeconds = 10
-const hangingMeans = 10
-
 /** With fewer requests in a window, its quantiles are not compared. */
-const leastRequests = 20
+export const leastRequests = 20
 
 /** The change that stands out most between two windows of the same length. Undefined: none does. */
 export function changeOf (
@@ -42,23 +40,26 @@ export function changeOf (
     const weight = differenceOfShares(part, requests, partBefore, requestsBefore)
     if (!isApart(part / requests, partBefore / requestsBefore)) continue
     changes.push({
-      weight,
+      weight: Math.abs(weight),
       text: `${name} ${formatShare(partBefore, requestsBefore)} → ${formatShare(part, requests)}`,
-      part: ({ rates }) => rates[name]
+      part: ({ rates }) => rates[name],
+      falls: weight < 0
     })
   }
   if (before !== undefined && requests >= leastRequests && requestsBefore >= leastRequests) {
     // The share of requests above the bucket in which the slowest tenth began before.
     const bucket = before.counts.buckets.findIndex(count => count >= 0.9 * requestsBefore)
     const [slow, slowBefore] = [requests - now.counts.buckets[bucket]!, requestsBefore - before.counts.buckets[bucket]!]
-    const weight = differenceOfShares(slow, requests, slowBefore, requestsBefore)
+    const difference = differenceOfShares(slow, requests, slowBefore, requestsBefore)
+    const weight = Math.abs(difference)
     // Quantiles take long to compute, and there may be hundreds of rows.
     const p99 = weight < least
       ? []
       : [before, now].flatMap(({ counts }) => estimateQuantiles([0.99], upperBounds, counts))
     const [valueBefore = 0, value = 0] = p99.map(({ value, upper }) => upper === Infinity ? Infinity : value)
     if (isApart(value, valueBefore)) {
-      changes.push({ weight, text: `p99 ${p99.map(formatEstimate).join(' → ')}`, part: rateAbove(bucket) })
+      const text = `p99 ${p99.map(formatEstimate).join(' → ')}`
+      changes.push({ weight, text, part: rateAbove(bucket), falls: difference < 0 })
     }
   }
   const expected = requestsBefore * ratioOfSeconds
@@ -121,50 +122,87 @@ export function changesOf (
   return changes
 }
 
-/**
- * The rows with requests that hang, by key, of what was counted since the start. Such a request is never counted, and
- * stands out more than anything that is.
- */
-export function hangsOf ({ rows }: Increase): Map<string, Change> {
-  const hangs = new Map<string, Change>()
-  for (const [key, row] of rows) {
-    const { inFlight, oldest, counts } = row
-    const mean = counts.sum / Math.max(requestsOf(row), 1)
-    if (oldest < Math.max(hangingSeconds, hangingMeans * mean)) continue
-    const text = `${formatCount(inFlight)} open, the oldest for ${formatTotal(oldest)}`
-    hangs.set(key, { weight: 1e6 + oldest, text })
-  }
-  return hangs
+/** Which of the points that divide others are taken. */
+interface Split {
+  /** Whether the share has become smaller, and not larger. */
+  readonly falls?: boolean | undefined
+  /** How sure it is at least, in standard deviations, and how many times as large the share is at least. */
+  readonly weight?: number
+  readonly ratio?: number
 }
 
+/** What is so now is what at most this many of the last points tell. */
+const lastPoints = 10
+
+/** Trouble is over that has been away for so many seconds, unless that is chance: the logarithm of its probability. */
+const overSeconds = 30
+const overLikelihood = -5
+
 /**
- * The time since when the share of a part has been another one: that of the point which divides the points into two
- * groups whose shares differ most surely. Undefined: they may differ by chance.
+ * The time since when the share of a part has been larger. That it is so is told by the point which divides the points
+ * into two groups whose shares differ most surely. Since when it is as it is now is what is most likely then: there may
+ * have been trouble before that has ended. Undefined: the shares may differ by chance.
  */
-export function sinceWhen (points: readonly Point[], part: (point: Point) => number): number | undefined {
+export function sinceWhen (
+  points: readonly Point[], part: (point: Point) => number, { falls = false, weight = least, ratio = 0 }: Split = {}
+): number | undefined {
   const counted = points.map(point => {
     const seconds = point.time - point.from
     return [part(point) * seconds, point.rates.all * seconds] as const
   })
   const sum = (index: 0 | 1): number => counted.reduce((sum, counts) => sum + counts[index], 0)
   const [parts, wholes] = [sum(0), sum(1)]
-  let [partBefore, wholeBefore, most] = [0, 0, least]
-  let since: number | undefined
-  points.forEach(({ from }, index) => {
-    const weight = differenceOfShares(parts - partBefore, wholes - wholeBefore, partBefore, wholeBefore)
-    if (weight >= most) [most, since] = [weight, from]
+  let [partBefore, wholeBefore, most] = [0, 0, weight]
+  let [split, before] = [-1, 0]
+  points.forEach((_point, index) => {
+    const [rest, whole] = [parts - partBefore, wholes - wholeBefore]
+    const difference = differenceOfShares(rest, whole, partBefore, wholeBefore) * (falls ? -1 : 1)
+    if (difference >= most && rest * wholeBefore >= ratio * partBefore * whole) {
+      [most, split, before] = [difference, index, shareOf(partBefore, wholeBefore)]
+    }
     partBefore += counted[index]![0]
     wholeBefore += counted[index]![1]
   })
-  return since
+  if (split === -1) return undefined
+  const now = shareNow(counted.slice(Math.max(split, counted.length - lastPoints)), before)
+  let [likelihood, greatest] = [0, 0]
+  for (let index = counted.length - 1; index > 0; index--) {
+    likelihood += likelihoodOf(counted[index]!, now, before)
+    if (likelihood >= greatest) [greatest, split] = [likelihood, index]
+    else if (likelihood < greatest + overLikelihood && points[index]!.from < points[split]!.from - overSeconds) break
+  }
+  return points[split]!.from
 }
 
-/** How many standard deviations two shares are apart, if they were of the same kind of requests. */
+/** A share of 0 or 1 would make all others impossible. */
+function shareOf (part: number, whole: number): number {
+  return (part + 0.5) / (whole + 1)
+}
+
+/** How much more likely a part of a whole is with a share than with that before: the logarithm of it. */
+function likelihoodOf ([part, whole]: readonly [part: number, whole: number], now: number, before: number): number {
+  return part * Math.log(now / before) + (whole - part) * Math.log((1 - now) / (1 - before))
+}
+
+/** The share of the last counts that differs most from that before. */
+function shareNow (counted: ReadonlyArray<readonly [part: number, whole: number]>, before: number): number {
+  let [part, whole, most, now] = [0, 0, -Infinity, before]
+  for (const [partHere, wholeHere] of [...counted].reverse()) {
+    part += partHere
+    whole += wholeHere
+    const share = shareOf(part, whole)
+    const likelihood = likelihoodOf([part, whole], share, before)
+    if (likelihood > most) [most, now] = [likelihood, share]
+  }
+  return now
+}
+
+/** How many standard deviations a share is above that before, if they were of the same kind of requests. */
 function differenceOfShares (part: number, whole: number, partBefore: number, wholeBefore: number): number {
   if (whole === 0 || wholeBefore === 0) return 0
   const share = (part + partBefore) / (whole + wholeBefore)
   const deviation = Math.sqrt(share * (1 - share) * (1 / whole + 1 / wholeBefore))
-  return deviation === 0 ? 0 : Math.abs(part / whole - partBefore / wholeBefore) / deviation
+  return deviation === 0 ? 0 : (part / whole - partBefore / wholeBefore) / deviation
 }
 
 function isApart (a: number, b: number): boolean {

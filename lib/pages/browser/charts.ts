@@ -2,7 +2,7 @@
 // are tested in Node.js. This file needs a browser.
 import type UPlot from 'uplot'
 import { formatBound, formatFully, formatPercentage, formatRate, formatSeconds } from './format'
-import type { Endings, Mark, Point } from './history'
+import { roomFor, type Endings, type Mark, type Point } from './history'
 
 /** The page loads uPlot before its modules. */
 declare const uPlot: typeof UPlot
@@ -252,16 +252,14 @@ export class Charts {
     ctx.textBaseline = 'top'
     ctx.textAlign = 'left'
     ctx.fillStyle = this.#markName
-    let end = -Infinity
-    for (const mark of this.#marks) {
+    const names = this.#marks.flatMap(mark => {
       const text = describeMark(mark)
       const { width } = ctx.measureText(text)
       const middle = valToPos((mark.from + mark.time) / 2, 'x', true)
       const left = Math.max(Math.min(middle - width / 2, bbox.left + bbox.width - width), bbox.left)
-      if (left < end || middle < bbox.left) continue
-      end = left + width + 8
-      ctx.fillText(text, left, 2)
-    }
+      return middle < bbox.left ? [] : [{ text, seconds: mark.time - mark.from, left, width: width + 8 }]
+    })
+    for (const [index, left] of roomFor(names)) ctx.fillText(names[index]!.text, left, 2)
     ctx.restore()
   }
 

@@ -13,6 +13,9 @@ const markedStallSeconds = 0.5
 /** From this length on, a time between two samples is one of which nothing is known. */
 const unknownSeconds = 1
 
+/** That something has begun at some time within more than this says nothing, and clocks show no days. */
+const tellingSeconds = 12 * 3600
+
 /** What was counted in a window of time. */
 export interface Increase extends Rows {
   /** The length of the window. It is shorter than asked for while the history is shorter. */
@@ -79,7 +82,8 @@ interface Beginning {
 
 /** The samples of the last minutes, and everything that was counted since the server started. */
 export class History {
-  readonly #upperBounds: readonly number[]
+  /** The upper bounds of the buckets, without `+Inf`. */
+  readonly upperBounds: readonly number[]
   readonly #keepSeconds: number
   #kept: Kept[] = []
   #generation: Generation | undefined
@@ -90,7 +94,7 @@ export class History {
   #gauges: number[] = []
 
   constructor (upperBounds: readonly number[], keepSeconds: number) {
-    this.#upperBounds = upperBounds
+    this.upperBounds = upperBounds
     this.#keepSeconds = keepSeconds
   }
 
@@ -119,7 +123,7 @@ export class History {
   add (answer: Answer, received: number): void {
     const last = this.time
     const isNew = answer.generation !== this.#generation?.name
-    if (isNew) this.#generation = new Generation(answer.generation, this.#upperBounds)
+    if (isNew) this.#generation = new Generation(answer.generation, this.upperBounds)
     const generation = this.#generation!
     generation.offset = Math.min(generation.offset, received - answer.now)
     if (answer.all !== undefined) {
@@ -145,13 +149,14 @@ export class History {
   }
 
   /**
-   * What was counted in a window of `seconds` that ends `ago` seconds before the last sample. Undefined: no sample is
-   * in the window.
+   * What was counted in a window of `seconds` that ends `ago` seconds before the last sample, without samples that end
+   * in `except`. Undefined: no sample is in the window.
    */
-  over (seconds: number, ago = 0): Increase | undefined {
+  over (seconds: number, ago = 0, except: readonly [from: number, to: number] = [0, 0]): Increase | undefined {
     const end = this.time - ago + toleranceSeconds
-    const kept = this.#kept.filter(({ generation, sample }) =>
-      sample.time + generation.offset < end && sample.from + generation.offset > end - seconds - 2 * toleranceSeconds)
+    const kept = this.#kept.filter(({ generation: { offset }, sample: { from, time } }) =>
+      time + offset < end && from + offset > end - seconds - 2 * toleranceSeconds &&
+      !(time + offset >= except[0] && time + offset < except[1]))
     if (kept.length === 0) return undefined
     const numbers = new Map<Generation, number[]>()
     for (const { generation, sample } of kept) {
@@ -159,10 +164,10 @@ export class History {
       addTo(numbers.get(generation)!, sample.counts)
     }
     const [first, last] = [kept[0]!, kept.at(-1)!]
-    const rows = noRows(this.#upperBounds)
+    const rows = noRows(this.upperBounds)
     // Every row that the server knows is there, with counts of 0 if it had no requests in the window.
     if (!numbers.has(this.#generation!)) numbers.set(this.#generation!, [])
-    for (const [generation, ofGeneration] of numbers) addNumbers(rows, this.#upperBounds, generation, ofGeneration)
+    for (const [generation, ofGeneration] of numbers) addNumbers(rows, this.upperBounds, generation, ofGeneration)
     this.#addGauges(rows)
     return {
       ...rows,
@@ -175,18 +180,18 @@ export class History {
   beforeSamples (): Increase | undefined {
     if (this.#beginning === undefined) return undefined
     const { generation, sample: { from, time, busy, counts } } = this.#beginning
-    const rows = noRows(this.#upperBounds)
+    const rows = noRows(this.upperBounds)
     const numbers: number[] = []
     addTo(numbers, counts)
-    addNumbers(rows, this.#upperBounds, generation, numbers)
+    addNumbers(rows, this.upperBounds, generation, numbers)
     return { ...rows, seconds: time - from, busy, loopWait: 0 }
   }
 
   /** What was counted since the server started. Undefined: there is no answer yet. */
   sinceStart (): Increase | undefined {
     if (this.#generation === undefined) return undefined
-    const rows = noRows(this.#upperBounds)
-    addNumbers(rows, this.#upperBounds, this.#generation, this.#generation.totals)
+    const rows = noRows(this.upperBounds)
+    addNumbers(rows, this.upperBounds, this.#generation, this.#generation.totals)
     this.#addGauges(rows)
     return { ...rows, seconds: this.#uptime, busy: this.#busy, loopWait: 0 }
   }
@@ -212,7 +217,7 @@ export class History {
         time: time + offset,
         bucketCounts,
         rates: perSecond(endings, time - from),
-        quantiles: slice.recent === undefined ? [] : estimateQuantiles(quantiles, this.#upperBounds, slice.recent),
+        quantiles: slice.recent === undefined ? [] : estimateQuantiles(quantiles, this.upperBounds, slice.recent),
         busy,
         stall
       })
@@ -239,14 +244,14 @@ export class History {
   }
 
   #addGauges (rows: Rows): void {
-    addNumbers(rows, this.#upperBounds, this.#generation!, this.#gauges)
+    addNumbers(rows, this.upperBounds, this.#generation!, this.#gauges)
   }
 
   /** What was counted in some samples together. */
   #together (kept: readonly Kept[], key: string | undefined): Distribution {
     const slices = kept.map(one => this.#slice(one, key))
     let cumulative = 0
-    const buckets = [...this.#upperBounds, Infinity].map((_bound, bucket) =>
+    const buckets = [...this.upperBounds, Infinity].map((_bound, bucket) =>
       (cumulative += slices.reduce((sum, { bucketCounts }) => sum + bucketCounts[bucket]!, 0)))
     return { buckets, native: countsOf(addUp(slices.flatMap(({ native }) => native))) }
   }
@@ -262,7 +267,7 @@ export class History {
   }
 
   #sum ({ rows, places }: Generation, { counts }: Sample, key: string | undefined): Slice {
-    const bucketCounts = [...this.#upperBounds, Infinity].map(() => 0)
+    const bucketCounts = [...this.upperBounds, Infinity].map(() => 0)
     const native: number[] = []
     const endings = { all: 0, '4xx': 0, '5xx': 0, aborted: 0, rejected: 0 }
     const wanted = key === undefined
@@ -287,6 +292,31 @@ export class History {
     }
     return { bucketCounts, native: countsOf(addUp(native)), endings }
   }
+}
+
+/**
+ * Since when at the earliest something has been going on that nobody saw beginning: so long ago that all of it that was
+ * counted before has come at the rate of what was seen. If some of it is usual, it has begun later. Undefined: it may
+ * have begun so long ago that this tells nothing.
+ */
+export function earliestSince (history: History, unseen: number, seen: number): number | undefined {
+  const seconds = (unseen + seen) / seen * (history.time - history.seenSince)
+  if (seconds >= Math.min(history.sinceStart()!.seconds, tellingSeconds)) return undefined
+  const step = seconds < 600 ? 10 : 60
+  return Math.min(Math.floor((history.time - seconds) / step) * step, history.seenSince)
+}
+
+/** Where the names of marks begin for which there is room, by their index. Those of longer marks come first. */
+export function roomFor (
+  marks: ReadonlyArray<{ readonly seconds: number, readonly left: number, readonly width: number }>
+): Map<number, number> {
+  const placed = new Map<number, number>()
+  const longest = [...marks.entries()].sort(([, a], [, b]) => b.seconds - a.seconds)
+  for (const [index, { left, width }] of longest) {
+    const isFree = [...placed].every(([other, begin]) => left + width < begin || begin + marks[other]!.width < left)
+    if (isFree) placed.set(index, left)
+  }
+  return placed
 }
 
 /** What a server had counted before its first sample, as a sample that is as long. */

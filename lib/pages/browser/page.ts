@@ -2,7 +2,7 @@
 // computation is in the other modules.
 import { showBuckets } from './buckets'
 import { busiestOf, describeBusiest, describeLoop } from './cause'
-import { canCompare, changesOf, hangsOf, sinceWhen, type Change } from './changes'
+import { canCompare, changesOf, sinceWhen, type Change } from './changes'
 import { Charts, describePoint, failures, formatClock, qs, quantiles, spans, type Marked } from './charts'
 import { create, find, setNumber, setText } from './elements'
 import type { Answer, ObjectiveWindow, PageData, ShownHistogram, SlowRequest } from './feed'
@@ -12,7 +12,7 @@ import {
 } from './format'
 import { copyWith, drawPicture, fileName, save, say, sayWhyNot } from './handover'
 import { History, type Increase, type Point } from './history'
-import { IncidentWatch } from './incident'
+import { describeIncident, IncidentWatch } from './incident'
 import { Lasting } from './lasting'
 import { isMissed, showObjective } from './objective'
 import { estimateQuantile, estimateQuantiles } from './quantile'
@@ -33,6 +33,8 @@ const busyShares = [0.7, 0.9] as const
 const busySeconds = 3
 /** The state that says that something is wrong lasts for so long. */
 const lastingSeconds = 10
+/** Failures that go on for longer are the worst state that a server which answers can be in. */
+const failingSeconds = 60
 /** From this share on, it is said how to find out which route keeps the event loop busy. */
 const tellingShare = 0.2
 
@@ -85,7 +87,7 @@ function show (shown: ShownHistogram, link: URLSearchParams): void {
   history = new History(shown.upperBounds, keepSeconds)
   points = []
   marks = []
-  incidents = new IncidentWatch()
+  incidents = new IncidentWatch(objective?.histogram === shown.name ? 1 - objective.share : undefined)
   isWrong = new Lasting(lastingSeconds)
   select.selectedIndex = histograms.indexOf(shown)
   const seconds = link.get('window')
@@ -233,12 +235,12 @@ function * parts (): Generator<undefined, void> {
 
 /** Finds what has changed against the time before, and returns what was counted then. */
 function compare (increase: Increase | undefined): Increase | undefined {
-  changes = new Map()
+  changes = incidents.changes
   if (increase === undefined) return undefined
   const before = windowSeconds === undefined
     ? undefined
     : [incidents.calm?.before, history.over(windowSeconds, windowSeconds)].find(one => canCompare(increase, one))
-  changes = new Map([...changesOf(histogram.upperBounds, increase, before), ...hangsOf(history.sinceStart()!)])
+  changes = new Map([...changesOf(histogram.upperBounds, increase, before), ...incidents.changes])
   return before
 }
 
@@ -261,7 +263,7 @@ function rowOf (increase: Increase | undefined, key: string | undefined): Row {
   return row ?? emptyRow(histogram.upperBounds)
 }
 
-function rowName (key: string): string {
+function rowName (key: string | undefined): string {
   return Object.values(labelsOf(key)).join(' ') || 'all requests'
 }
 
@@ -282,7 +284,9 @@ function showState (): void {
   if (isBusy) {
     return setState('busy', 'Live; the event loop is busy all the time, and every request waits for it', '')
   }
-  const name = isWrong.at(history.time, incidents.incident !== undefined) ? 'busy' : 'live'
+  const { incident } = incidents
+  const isFailing = incident?.kind === 'failing' && history.time - (incident.since ?? 0) > failingSeconds
+  const name = isFailing ? 'failing' : isWrong.at(history.time, incident !== undefined) ? 'busy' : 'live'
   const [stall] = marks.filter(({ kind, time }) => kind === 'stall' && history.time - time < mentionSeconds)
     .sort((a, b) => b.time - b.from - a.time + a.from)
   if (stall !== undefined) {
@@ -393,19 +397,14 @@ function showIncident (): void {
   const paragraph = find('#trouble')
   paragraph.hidden = incident === undefined
   if (incident === undefined) return
-  const { kind, key, text, since, slowSinceStart, cause } = incident
-  const about = slowSinceStart === undefined ? '' : ' about'
-  const time = since === undefined ? 'than since the start' : `since${about} ${formatClock(since)}`
-  setText(find('#trouble strong'), `${kind === 'hang' ? 'Requests hang' : 'Slower'} ${time}`)
+  const { key, text, cause = '' } = incident
+  const { what, why } = describeIncident(incident, history.seenSince, formatClock)
+  setText(find('#trouble strong'), what)
   const button = find('#trouble button')
   setText(button, `${rowName(key)}: ${text}`)
   button.onclick = () => table.choose(key)
   paragraph.dataset.cause = cause
-  const unseen = `Nobody looked before ${formatClock(history.seenSince)}`
-  setText(find('#trouble small'), slowSinceStart !== undefined
-    ? `${unseen}: this is reckoned from ${formatCount(slowSinceStart)} requests since the start that were as slow, ` +
-      'at the present rate.'
-    : since === undefined ? `${unseen}: since when is not known.` : '')
+  setText(find('#trouble small'), why)
 }
 
 /** Says what the event loop did, and what the time of requests went into. */
@@ -430,7 +429,8 @@ function showLoop (increase: Increase | undefined): void {
     name: about && rowName(about),
     busyBefore: incidents.calm?.before.busy
   }))
-  const busiest = isTelling && histogram.hasBusyTime === true ? busiestOf(increase) : undefined
+  const mayCompute = isTelling && histogram.hasBusyTime === true && incidents.incident?.cause !== 'waits'
+  const busiest = mayCompute ? busiestOf(increase) : undefined
   setText(line.querySelector('b')!, busiest === undefined ? '' : describeBusiest(rowName(busiest[0]), busiest[1]))
 }
 
@@ -457,7 +457,7 @@ function showChanges (before: Increase | undefined): void {
 /** What is said if nothing has changed. That is no comfort while something is wrong. */
 function unchangedText (before: Increase | undefined): string {
   if (before === undefined) return 'nothing to compare with yet'
-  if (incidents.incident !== undefined) return 'nothing else'
+  if (incidents.incident !== undefined) return 'nothing else stands out'
   const isBad = objective !== undefined && objectiveWindows !== undefined &&
     isMissed(objective, objectiveWindows, history.sinceStart()!)
   return isBad ? 'nothing: the objective is missed as before' : 'nothing beyond chance'
@@ -467,12 +467,12 @@ function unchangedText (before: Increase | undefined): string {
 function changeTexts (all: ReadonlyArray<[key: string, change: Change]>): string[] {
   const known = sinceTimes
   sinceTimes = new Map()
-  return all.map(([key, { text, part }]) => {
+  return all.map(([key, { text, part, falls }]) => {
     if (part === undefined || windowSeconds === undefined) return `${rowName(key)}: ${text}`
     const id = `${windowSeconds} ${key} ${text.split(' ')[0]}`
     const { until = history.time } = incidents.calm ?? {}
     const seconds = 2 * windowSeconds + history.time - until
-    const since = known.get(id) ?? sinceWhen(history.points([], quantileSeconds, seconds, key), part)
+    const since = known.get(id) ?? sinceWhen(history.points([], quantileSeconds, seconds, key), part, { falls })
     if (since === undefined) return `${rowName(key)}: ${text}`
     sinceTimes.set(id, since)
     return `${rowName(key)}: ${text} since ${formatClock(since)}`

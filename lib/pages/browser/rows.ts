@@ -105,7 +105,7 @@ export function emptyRow (upperBounds: readonly number[], method?: string, route
   return { method, route, counts, inFlight: 0, oldest: 0, longLived: {} }
 }
 
-export function requestsOf ({ counts }: Row): number {
+export function requestsOf ({ counts }: Pick<Row, 'counts'>): number {
   return counts.buckets.at(-1)!
 }
 
