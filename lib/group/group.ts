@@ -68,7 +68,7 @@ export class Group {
   /** Whether another process carries on what this member has counted, so that it may not join again. */
   #isReplaced = false
   /** Has whoever serves give the port up. */
-  #unbind: () => void = () => {}
+  #unbind: (() => void) | undefined
   /** Where this member serves for all. */
   #place: number | string | undefined
   /** Tells the others that this member has the port, for as long as it is open. */
@@ -125,7 +125,7 @@ export class Group {
     if (await member.comeBack()) return
     this.#isReplaced = true
     this.#member = undefined
-    this.#unbind()
+    this.#unbind?.()
     this.withdraw()
     failed('the slot', new Error('another process has taken it'))
   }
@@ -184,7 +184,7 @@ export class Group {
    * `unbind` is called when another process carries on what this one has counted, so that this one must not serve.
    */
   async serve<T> (
-    place: number | string, bind: () => Promise<T>, gone: () => void, unbind: () => void = () => {}
+    place: number | string, bind: () => Promise<T>, gone: () => void, unbind?: () => void
   ): Promise<T | undefined> {
     if (this.#isReplaced) return undefined
     this.#unbind = unbind
