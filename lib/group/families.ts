@@ -71,8 +71,8 @@ function define (shares: readonly Share[]): { definitions: Map<string, Points>, 
   const definitions = new Map<string, Points>()
   const owners = new Set<string>()
   const conflicts = new Set<string>()
-  const [gone, present] = [true, false].map(state => shares.filter(({ isOfGone }) => isOfGone === state))
-  for (const { families, isOfGone } of [...present!, ...gone!]) {
+  const presentFirst = [...shares].sort((a, b) => Number(a.isOfGone) - Number(b.isOfGone))
+  for (const { families, isOfGone } of presentFirst) {
     for (const points of families) {
       const known = definitions.get(points.name)
       if (isOmitted(points) || (known !== undefined && isAlike(known, points))) continue

@@ -130,9 +130,7 @@ export class Member {
    */
   async read (request: GatherRequest): Promise<Reading> {
     const { names } = request
-    const notesBefore = this.#notes
-    const gathered = await this.#options.gather(request)
-    this.#note(gathered, names, notesBefore)
+    const gathered = await this.#gather(request)
     const { failures, leftOut } = gathered
     const key = JSON.stringify([names && [...names], failures, leftOut])
     let reading = this.#waiting.get(key)
@@ -197,10 +195,15 @@ export class Member {
   }
 
   async #noteCounts (): Promise<void> {
-    const { gather, counts } = this.#options
-    const names = await counts()
+    await this.#gather({ names: await this.#options.counts(), timeoutMs: savedInMs })
+  }
+
+  /** Reads metrics, and notes them. */
+  async #gather (request: GatherRequest): Promise<Gathered> {
     const notesBefore = this.#notes
-    this.#note(await gather({ names, timeoutMs: savedInMs }), names, notesBefore)
+    const gathered = await this.#options.gather(request)
+    this.#note(gathered, request.names, notesBefore)
+    return gathered
   }
 
   /**
