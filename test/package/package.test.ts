@@ -1,5 +1,5 @@
-import { readdirSync, readFileSync } from 'node:fs'
-import { join, posix, relative, sep } from 'node:path'
+import { cpSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { dirname, join, posix, relative, sep } from 'node:path'
 import t from 'tap'
 import { Project, root, tarball } from './project'
 
@@ -20,8 +20,7 @@ const inClone = [
 ]
 
 t.test('the package is the built library, its types, its documents and the examples', async t => {
-  const documents = readdirSync(join(root, 'docs'))
-    .filter(file => /\.(md|svg)$|^(dashboard|slow)-.*png$|^live-(dark|light)\.png$/.test(file)).map(file => `docs/${file}`)
+  const documents = readdirSync(join(root, 'docs')).filter(file => file.endsWith('.md')).map(file => `docs/${file}`)
   const examples = readdirSync(join(root, 'example'), { recursive: true, withFileTypes: true })
     .filter(entry => entry.isFile())
     .map(({ parentPath, name }) => relative(root, join(parentPath, name)).replaceAll(sep, '/'))
@@ -36,18 +35,48 @@ t.test('the package is the built library, its types, its documents and the examp
   ].sort())
 })
 
-t.test('what the packed documents link to and show is packed', async t => {
+t.test('the package has at most 300 kB', async t => {
+  const { size } = statSync(tarball)
+  t.ok(size <= 300_000, `it has ${size} bytes`)
+})
+
+/** What the packed documents link to, and the pictures that they show. */
+async function readTargets (folder: string): Promise<Array<{ document: string, target: string }>> {
+  const documents = (await packedFiles()).filter(file => file.endsWith('.md'))
+  return documents.flatMap(document => {
+    const text = readFileSync(join(folder, document), 'utf8')
+    return [...text.matchAll(/\]\(([^)#]+)[^)]*\)|\bsrc(?:set)?="([^"]+)"/g)]
+      .map(([, link, source]) => ({ document, target: link ?? source! }))
+  })
+}
+
+const isPicture = ({ target }: { target: string }): boolean => /\.(?:png|svg)$/.test(target)
+
+t.test('what the packed documents link to is packed', async t => {
   const packed = await packedFiles()
-  const documents = packed.filter(file => file.endsWith('.md'))
-  t.ok(documents.length > 3)
-  for (const document of documents) {
-    const text = readFileSync(join(root, document), 'utf8')
-    for (const [, link, source] of text.matchAll(/\]\(([^)#]+)[^)]*\)|\bsrc(?:set)?="([^"]+)"/g)) {
-      const target = link ?? source!
-      if (target.startsWith('https:')) continue
-      const file = posix.join(posix.dirname(document), target)
-      t.ok(packed.some(other => other === file || other.startsWith(`${file}/`)), `${document}: ${target}`)
-    }
+  const links = (await readTargets(root)).filter(link => !isPicture(link) && !link.target.startsWith('https:'))
+  t.ok(links.length > 30)
+  for (const { document, target } of links) {
+    const file = posix.join(posix.dirname(document), target)
+    t.ok(packed.some(other => other === file || other.startsWith(`${file}/`)), `${document}: ${target}`)
+  }
+})
+
+t.test('a release shows the pictures of the repository in the packed documents', async t => {
+  const workflow = readFileSync(join(root, '.github', 'workflows', 'release.yml'), 'utf8')
+  const [, script] = /- name: Pictures have absolute addresses\n +run: \|\n((?: {10}.*\n)+)/.exec(workflow)!
+  const release = new Project(t)
+  for (const file of await packedFiles()) {
+    if (file.endsWith('.md')) cpSync(join(root, file), release.path(file))
+  }
+  await release.run('bash', ['-ec', script!], { GITHUB_REPOSITORY: 'owner/name', GITHUB_REF_NAME: 'v1.2.3' })
+  const pictures = (await readTargets(root)).filter(isPicture)
+  t.ok(pictures.length > 8)
+  const folder = 'https://raw.githubusercontent.com/owner/name/v1.2.3/docs/'
+  t.same(await readTargets(release.folder), (await readTargets(root)).map(({ document, target }) =>
+    ({ document, target: isPicture({ target }) ? folder + posix.basename(target) : target })))
+  for (const { document, target } of pictures) {
+    t.ok(statSync(join(root, dirname(document), target)).isFile(), `${document}: ${target}`)
   }
 })
 
