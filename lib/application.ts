@@ -12,7 +12,6 @@ import {
 import { createGathererOnDemand, type GathererOnDemand } from './gather/on-demand'
 import { OwnRegistry, publicRegistry, type AnyRegistry } from './gather/own-registry'
 import type { Group } from './group/group'
-import { identify } from './group/identity'
 import { Registrations, rootOf } from './registrations'
 import type { ScrapeHandler, ScrapeHandlerOptions } from './scrape/handler'
 import { defaultScrape, type ScrapeConfig } from './scrape/options'
@@ -273,6 +272,7 @@ export class Application implements Latency {
   }
 
   #createGroup (config: ServerConfig): Group | undefined {
+    const { identify } = require('./group/identity') as typeof import('./group/identity')
     const identity = identify(config)
     if (identity === undefined) return undefined
     if (process.platform === 'win32') {

@@ -7,9 +7,9 @@ const onDemand = [
   'node_modules/prom-client', 'node_modules/@opentelemetry/api', 'node_modules/@fastify/basic-auth',
   'node_modules/@fastify/bearer-auth', 'node_modules/negotiator', 'lib/application-facts', 'lib/exposition/formats',
   'lib/exposition/text', 'lib/gather/counts', 'lib/gather/registries', 'lib/gather/process-metrics',
-  'lib/group/directory', 'lib/group/group', 'lib/group/member', 'lib/group/sockets', 'lib/pages/front',
-  'lib/pages/live', 'lib/pages/watch', 'lib/scrape/handler', 'lib/server/authentication', 'lib/server/certificates',
-  'lib/server/server'
+  'lib/group/directory', 'lib/group/group', 'lib/group/identity', 'lib/group/member', 'lib/group/sockets',
+  'lib/pages/front', 'lib/pages/live', 'lib/pages/watch', 'lib/scrape/handler', 'lib/server/authentication',
+  'lib/server/certificates', 'lib/server/server'
 ]
 
 /** The files that a program has loaded, in this order, that registers the plugin and then does something. */
@@ -49,7 +49,8 @@ t.test('the metrics server is loaded when it starts, and the rest when somebody 
   const addedBy = (action: string): string[] =>
     loadedBy(options, `await app.ready(); ${action}`).filter(part => !started.includes(part))
   t.same(started, [
-    'lib/application-facts', 'lib/exposition/formats', 'lib/pages/live', 'lib/scrape/handler', 'lib/server/server'
+    'lib/application-facts', 'lib/exposition/formats', 'lib/group/identity', 'lib/pages/live', 'lib/scrape/handler',
+    'lib/server/server'
   ])
   t.same(addedBy('await fetch(app.latency.url)'), [
     'node_modules/prom-client', 'node_modules/@opentelemetry/api', 'node_modules/negotiator', 'lib/exposition/text',
