@@ -12,14 +12,15 @@ import { createWarnOnce } from '../lib/errors'
 import { writeOpenMetrics } from '../lib/exposition/openmetrics'
 import { writeProtobuf } from '../lib/exposition/protobuf'
 import { writeText } from '../lib/exposition/text'
-import { countNames } from '../lib/gather/counts'
+import { countingMetrics, countNames, countsOf } from '../lib/gather/counts'
+import { Lease, RegisteredCounter } from '../lib/gather/registered-metrics'
 import { openDirectory } from '../lib/group/directory'
 import { decodeInSteps, encode, lengthOf } from '../lib/group/encoding'
 import { LabelLists } from '../lib/group/label-lists'
 import { save, saveAtOnce } from '../lib/group/slot-file'
 import { connectTo, isHeld, Listener } from '../lib/group/sockets'
 import { takeTurn } from '../lib/group/turn'
-import type { Gathered, HistogramPoints } from '../lib/snapshot'
+import type { Gathered, HistogramPoints, ValuePoints } from '../lib/snapshot'
 import { runAtOnce, TimeSlices } from '../lib/time-slices'
 import { createListening } from './helpers/application'
 import { createFolder } from './helpers/folder'
@@ -337,6 +338,30 @@ t.test('whoever has more connections waiting than it may have is not taken for d
 t.test('a registry that cannot tell its metrics has none that are saved', async t => {
   const registry = { getMetricsAsArray () { throw new Error('no') } } as never
   t.same([...countNames({ registries: [registry], leases: [], scrapeMetrics: [] })], [])
+})
+
+t.test('a counter is saved under its name, also when the registry has been rendered as OpenMetrics', async t => {
+  const registry = new Registry()
+  registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE as never)
+  const counter = new Counter({ name: 'jobs_total', help: 'h', registers: [registry] })
+  await registry.metrics()
+  t.equal(countingMetrics({ registries: [registry] }).get('jobs_total'), counter)
+})
+
+t.test('a metric without a name costs only itself', async t => {
+  const counter = { name: 'jobs_total', type: 'counter' }
+  const registry = { getMetricsAsArray: () => [{ type: 'counter' }, null, counter], getSingleMetric () {} }
+  t.equal(countingMetrics({ registries: [registry as never] }).get('jobs_total'), counter)
+})
+
+t.test('of two metrics with one name, the first is saved at the end of a process, as it is served', async t => {
+  const leases = [1, 2].map(value => {
+    const metric = new RegisteredCounter({ name: 'c_total', help: 'h' })
+    metric.increment({}, value)
+    return new Lease(new Registry(), metric)
+  })
+  const counts = countsOf({ registries: [], leases, scrapeMetrics: [] }) as ValuePoints[]
+  t.same(counts.map(({ values }) => [...values]), [[1]])
 })
 
 t.test('lists of label sets are kept as long as there is room for them', async t => {

@@ -2,7 +2,8 @@ import type { RegistryLike } from '../../index'
 import { settled } from '../errors'
 import type { Points } from '../snapshot'
 import { runAtOnce } from '../time-slices'
-import type { Lease, OwnMetric } from './registered-metrics'
+import { named } from './listing'
+import { isOwnMetric, type Lease, type OwnMetric } from './registered-metrics'
 
 /** Where there are metrics that count, and are not lost when a process ends. */
 export interface CountSources {
@@ -18,7 +19,7 @@ const countingTypes: readonly unknown[] = ['counter', 'histogram', 'summary']
  * `collect` may ask somebody else for its values, and is not among them.
  */
 export function countNames (sources: CountSources): Set<string> {
-  const names = new Set(ownCounts(sources).map(({ name }) => name))
+  const names = new Set(Array.from(ownCounts(sources), ({ name }) => name))
   for (const [name, { collect }] of countingMetrics(sources)) if (typeof collect !== 'function') names.add(name)
   return names
 }
@@ -30,7 +31,9 @@ export function countingMetrics ({ registries }: Pick<CountSources, 'registries'
   for (const registry of [...registries, globalRegistry]) {
     try {
       for (const metric of settled(registry.getMetricsAsArray()) as unknown as Iterable<ClientMetric>) {
-        if (countingTypes.includes(metric.type) && !metrics.has(metric.name)) metrics.set(metric.name, metric)
+        if (typeof metric?.name !== 'string') continue
+        const { name, type } = named(registry, metric, isOwnMetric)
+        if (countingTypes.includes(type) && !metrics.has(name)) metrics.set(name, metric)
       }
     } catch {
       // Whoever gathers all metrics of this registry warns of the reason.
@@ -41,15 +44,19 @@ export function countingMetrics ({ registries }: Pick<CountSources, 'registries'
 
 interface ClientMetric {
   readonly name: string
-  readonly type?: unknown
   readonly collect?: unknown
 }
 
 /** The points of the metrics of this plugin that count. */
 export function countsOf (sources: CountSources): Points[] {
-  return ownCounts(sources).map(metric => runAtOnce<Points>(metric.readInSteps()))
+  return Array.from(ownCounts(sources), metric => runAtOnce<Points>(metric.readInSteps()))
 }
 
-function ownCounts ({ leases, scrapeMetrics }: CountSources): OwnMetric[] {
-  return [...Array.from(leases, ({ metric }) => metric), ...scrapeMetrics].filter(({ type }) => type !== 'gauge')
+/** The metrics of this plugin that count. Of two with one name, in registries of their own, the first is served. */
+function ownCounts ({ leases, scrapeMetrics }: CountSources): Iterable<OwnMetric> {
+  const metrics = new Map<string, OwnMetric>()
+  for (const metric of [...Array.from(leases, ({ metric }) => metric), ...scrapeMetrics]) {
+    if (metric.type !== 'gauge' && !metrics.has(metric.name)) metrics.set(metric.name, metric)
+  }
+  return metrics.values()
 }

@@ -106,7 +106,7 @@ function isRegistered (lease: Lease): boolean {
 }
 
 /** The name under which a metric is registered, and its type. Throws if the metric has no name. */
-function named (
+export function named (
   registry: RegistryLike, metric: unknown, isOwnMetric: IsOwnMetric
 ): { name: string, type: unknown } {
   const { name, type } = metric as NamedMetric
