@@ -169,6 +169,19 @@ t.test('a unit is told where it is the end of the name', async t => {
   t.equal(unitOf('counter', 'x_bytes_total'), 'bytes')
   t.equal(unitOf('gauge', 'x_bytes_total'), undefined, 'Prometheus would refuse the scrape')
   t.equal(unitOf('gauge', 'x'), undefined)
+  t.equal(unitOf('counter', 'x_total_bytes_total'), 'bytes', 'only the end is a suffix')
+})
+
+t.test('times that a message can tell are written, from 1970 to the end of the year 9999', async t => {
+  const begun = (seconds: number): unknown => {
+    const family = createHistogram({ name: 'h', help: 'h', labelNames: [], upperBounds: [1] })
+    observe(family, [], 0.5)
+    return render([{ ...family.snapshot(), startSeconds: Float64Array.of(seconds) }])[0]!.metric[0]!
+      .histogram!.createdTimestamp
+  }
+  const end = Date.UTC(10_000, 0, 1) / 1000
+  for (const seconds of [0, 1.5, end - 1]) t.equal(secondsOf(begun(seconds) as never), seconds)
+  for (const seconds of [-1, end, Infinity, NaN]) t.notOk(begun(seconds), `${seconds}`)
 })
 
 t.test('a family of any size is one message, and comes in pieces of about 64 KiB', async t => {

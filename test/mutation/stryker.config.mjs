@@ -5,7 +5,7 @@
 const rooms = {
   exposition: {
     mutate: ['lib/exposition/*.ts'],
-    tests: ['points', 'exposition', 'protobuf', 'long/foreign-metrics', 'exemplars', 'registry', 'scrape']
+    tests: ['points', 'exposition', 'protobuf', 'native', 'long/foreign-metrics', 'exemplars', 'registry', 'scrape']
   },
   histogram: {
     mutate: ['lib/histogram/*.ts', '!lib/histogram/options.ts'],
