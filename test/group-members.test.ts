@@ -787,6 +787,42 @@ t.test('who is there defines a metric, and not who has gone', async t => {
   t.same(await bounds(), [1, 2, 2, 0, 0])
 })
 
+t.test('a metric that has counted nothing yet is no other definition, and hides and ends nothing', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  const define = ({ registry }: Joined): [Histogram, Summary] => [
+    new Histogram({ name: 'h', help: 'h', registers: [registry], buckets: [1], labelNames: ['a'] }),
+    new Summary({ name: 's', help: 'h', registers: [registry], percentiles: [0.5], labelNames: ['a'] })
+  ]
+  const observe = ([histogram, summary]: [Histogram, Summary]): void => {
+    histogram.observe({ a: 'x' }, 1)
+    summary.observe({ a: 'x' }, 1)
+  }
+  const counted = async (member: Joined): Promise<number[]> => {
+    const gathered = await read(member)
+    t.same(valuesOf(gathered, 'fastify_latency_group_conflicts'), { '': 0 })
+    return gathered.families.flatMap(points => /^[hs]$/.test(points.name) && 'counts' in points ? [...points.counts] : [])
+  }
+  const ofA = define(a)
+  observe(define(b))
+  for (const member of [a, b]) t.same(await counted(member), [1, 0, 1])
+  observe(ofA)
+  for (const member of [a, b]) t.same(await counted(member), [2, 0, 2])
+  await a.group.leave()
+  let next = await join(t, directory)
+  for (let times = 0; times < 2; times++) {
+    define(next)
+    for (const member of [next, b]) t.same(await counted(member), [2, 0, 2], 'what was carried on is there')
+    await next.group.leave()
+    next = await join(t, directory)
+  }
+  observe(define(next))
+  t.same(await counted(b), [3, 0, 3])
+  await next.group.leave()
+  await b.group.leave()
+  t.same([a, b, next].flatMap(({ problems }) => problems), [])
+})
+
 t.test('native buckets that a deploy turns on begin at zero when all have them', async t => {
   const native = { schemas: Int8Array.of(3), zeroCounts: Float64Array.of(0), ends: Uint32Array.of(1) }
   const buckets = { ...native, indexes: Int32Array.of(0), counts: Float64Array.of(1) }

@@ -1,5 +1,5 @@
 import { namesOf } from '../exposition/sample-names'
-import { isSame, mergeInSteps } from '../gather/merge'
+import { hasSeries, isSame, mergeInSteps } from '../gather/merge'
 import type { Points } from '../snapshot'
 
 /** What members of a group have counted, as one. */
@@ -35,7 +35,8 @@ export function countsIn (families: readonly Points[]): Points[] {
  * Merges the families of several members, in steps. If two members define a family in different ways, as during a
  * deploy that changes buckets, the first of them wins, and before all who have gone any who is there. It also wins
  * against families whose samples have the same names. Only who is there is in conflict: what those counted in another
- * way who have gone is over, also if they had no native buckets where all others have.
+ * way who have gone is over, also if they had no native buckets where all others have. A family without series is no
+ * definition where another one has some.
  *
  * To Prometheus, a counter that is lower than before is that of a process which has started again, even if it is lower
  * in its last digit only. So whoever merges members does it in the order of their slots: the last digit of a sum of
@@ -71,16 +72,15 @@ function define (shares: readonly Share[]): { definitions: Map<string, Points>, 
   const definitions = new Map<string, Points>()
   const owners = new Set<string>()
   const conflicts = new Set<string>()
-  const presentFirst = [...shares].sort((a, b) => Number(a.isOfGone) - Number(b.isOfGone))
-  for (const { families, isOfGone } of presentFirst) {
-    for (const points of families) {
-      const known = definitions.get(points.name)
-      if (isOmitted(points) || (known !== undefined && isAlike(known, points))) continue
-      if (!namesOf(points).some(name => owners.has(name))) {
-        definitions.set(points.name, points)
-        for (const name of namesOf(points)) owners.add(name)
-      } else if (!isOfGone) conflicts.add(points.name)
-    }
+  const rank = ({ points, isOfGone }: Part): number => (hasSeries(points) ? 0 : 2) + Number(isOfGone)
+  const parts = shares.flatMap(({ families, isOfGone }) => families.map(points => ({ points, isOfGone })))
+  for (const { points, isOfGone } of parts.sort((a, b) => rank(a) - rank(b))) {
+    const known = definitions.get(points.name)
+    if (isOmitted(points) || (known !== undefined && isAlike(known, points))) continue
+    if (!namesOf(points).some(name => owners.has(name))) {
+      definitions.set(points.name, points)
+      for (const name of namesOf(points)) owners.add(name)
+    } else if (!isOfGone && hasSeries(points)) conflicts.add(points.name)
   }
   return { definitions, conflicts }
 }
@@ -91,7 +91,7 @@ function define (shares: readonly Share[]): { definitions: Map<string, Points>, 
  */
 function withoutFormer (parts: readonly Part[]): Points[] {
   const isClassic = ({ points }: Part): boolean => points.type === 'histogram' && points.native === undefined
-  const present = parts.filter(({ isOfGone }) => !isOfGone)
+  const present = parts.filter(({ points, isOfGone }) => !isOfGone && hasSeries(points))
   const wanted = present.length === 0 || present.some(isClassic)
     ? parts
     : parts.filter(part => !part.isOfGone || !isClassic(part))
@@ -106,5 +106,5 @@ function isOmitted (points: Points): boolean {
 /** Whether two families of one name can be merged. */
 function isAlike (a: Points, b: Points): boolean {
   if (a.type !== 'histogram' || b.type !== 'histogram') return a.type === b.type
-  return isSame(a.upperBounds, b.upperBounds)
+  return !hasSeries(a) || !hasSeries(b) || isSame(a.upperBounds, b.upperBounds)
 }
