@@ -366,22 +366,66 @@ t.test('a process that leaves and comes again does not count again what it has l
 })
 
 t.test('native buckets are not counted again either', async t => {
-  const native = (count: number): Points => ({
-    ...histogramPoints(1 + count) as HistogramPoints,
+  /** Each series has observations in two native buckets beside the zero bucket. */
+  const native = (...counts: number[]): Points => ({
+    ...histogramPoints(0) as HistogramPoints,
+    labelNames: ['a'],
+    labelSets: counts.map((_, series) => [String(series)]),
+    counts: Float64Array.from(counts.flatMap(count => [1 + 2 * count])),
+    sums: Float64Array.from(counts),
     native: {
-      schemas: Int8Array.of(0),
-      zeroCounts: Float64Array.of(1),
-      ends: Uint32Array.of(1),
-      indexes: Int32Array.of(0),
-      counts: Float64Array.of(count)
+      schemas: new Int8Array(counts.length),
+      zeroCounts: new Float64Array(counts.length).fill(1),
+      ends: Uint32Array.from(counts, (_, series) => 2 * (series + 1)),
+      indexes: Int32Array.from(counts.flatMap(() => [0, 1])),
+      counts: Float64Array.from(counts.flatMap(count => [count, count]))
     }
   })
   const metrics = new Map([['h', {}]])
-  leave('native', 'group', metrics, [native(2)])
-  const [since] = runAtOnce(sinceLeft([native(5)], metrics, leftIn('native', 'group')!))
+  leave('native', 'group', metrics, [native(2, 9, 2)])
+  const [since] = runAtOnce(sinceLeft([native(5, 4, 5)], metrics, leftIn('native', 'group')!))
   t.match(since, {
-    counts: Float64Array.of(3), native: { zeroCounts: Float64Array.of(0), counts: Float64Array.of(3) }
+    counts: Float64Array.of(6, 9, 6),
+    native: { zeroCounts: Float64Array.of(0, 1, 0), counts: Float64Array.of(3, 3, 4, 4, 3, 3) }
   })
+})
+
+t.test('of what was left, each series is counted again that was removed, and no other one', async t => {
+  const directory = createFolder(t)
+  const registry = new Registry()
+  const a = await join(t, directory)
+  let b = await join(t, directory, undefined, registry)
+  const histogram = new Histogram({ name: 'h', help: 'h', registers: [registry], buckets: [1], labelNames: ['a'] })
+  const again = async (): Promise<void> => {
+    await read(b)
+    await b.group.leave()
+    b = await join(t, directory, undefined, registry)
+  }
+  const counted = async (): Promise<unknown> => {
+    const gathered = await read(a)
+    const { labelSets, counts } = gathered.families.find(({ name }) => name === 'h') as HistogramPoints
+    const ofHistogram = Object.fromEntries(labelSets.map(([label], series) => [label, counts[2 * series]]))
+    return [valuesOf(gathered, 'c_total'), ofHistogram]
+  }
+  await again()
+  for (let count = 0; count < 3; count++) for (const label of ['x', 'y']) histogram.observe({ a: label }, 1)
+  b.counter.inc({ a: 'x' }, 1000)
+  b.counter.inc({ a: 'y' }, 5)
+  t.same(await counted(), [{ x: 1000, y: 5 }, { x: 3, y: 3 }], 'nothing was left of the histogram')
+  await again()
+  b.counter.remove('y')
+  b.counter.inc({ a: 'y' })
+  histogram.remove('x')
+  histogram.observe({ a: 'x' }, 1)
+  for (let times = 0; times < 2; times++) {
+    t.same(await counted(), [{ x: 1000, y: 6 }, { x: 4, y: 3 }])
+    await again()
+  }
+  histogram.reset()
+  await counted()
+  histogram.observe({ a: 'y' }, 1)
+  t.same(await counted(), [{ x: 1000, y: 6 }, { x: 4, y: 4 }])
+  t.same([...a.problems, ...b.problems], [])
 })
 
 t.test('a metric that cannot be read this time is there with what it has counted before', async t => {

@@ -1,6 +1,6 @@
 import { namesOf } from '../exposition/sample-names'
 import { hasSeries, isSame, mergeInSteps } from '../gather/merge'
-import type { Points } from '../snapshot'
+import type { Points, ValuePoints } from '../snapshot'
 
 /** What members of a group have counted, as one. */
 export interface Merged {
@@ -103,8 +103,15 @@ function isOmitted (points: Points): boolean {
   return 'aggregator' in points && points.aggregator === 'omit' && !processName.test(points.name)
 }
 
+/** Adds up what was counted one after the other, in steps. How the values of processes become one is another matter. */
+export function * addUp (first: Points, second: Points): Generator<undefined, Points> {
+  if (!('values' in first)) return yield * mergeInSteps([first, second])
+  const sum = yield * mergeInSteps([{ ...first, aggregator: 'sum' }, second])
+  return { ...sum as ValuePoints, aggregator: first.aggregator }
+}
+
 /** Whether two families of one name can be merged. */
-function isAlike (a: Points, b: Points): boolean {
+export function isAlike (a: Points, b: Points): boolean {
   if (a.type !== 'histogram' || b.type !== 'histogram') return a.type === b.type
   return !hasSeries(a) || !hasSeries(b) || isSame(a.upperBounds, b.upperBounds)
 }

@@ -1,6 +1,8 @@
-import { mergeInSteps } from '../gather/merge'
-import type { Points } from '../snapshot'
-import { countsIn } from './families'
+import { hasSeries } from '../gather/merge'
+import type { Points, ValuePoints } from '../snapshot'
+import { addUp, countsIn, isAlike } from './families'
+
+type Steps<T> = Generator<undefined, T>
 
 /**
  * What this process has left in groups: an application that closes leaves what it has counted to the others, and the
@@ -38,35 +40,69 @@ export function leave (
 /** What metrics have counted since they were left, in steps. */
 export function * sinceLeft (
   families: readonly Points[], metrics: ReadonlyMap<string, object>, { points: left }: LeftCounts
-): Generator<undefined, Points[]> {
+): Steps<Points[]> {
   const since: Points[] = []
   for (const points of families) {
     const metric = metrics.get(points.name)
     const before = metric && left.get(metric)
     if (before === undefined) {
       since.push(points)
-      continue
+    } else if (!hasSeries(points) || !hasSeries(before) || !isAlike(points, before)) {
+      // Nothing that is there was left, and what was left is there no more.
+      left.delete(metric!)
+      since.push(points)
+    } else {
+      const counting = yield * withoutReset(before, points)
+      left.set(metric!, counting)
+      since.push(change(yield * subtract(points, counting), number => Math.max(number, 0)))
     }
-    // The series that are there come first. One that was removed meanwhile has less than was left of it.
-    const less = yield * mergeInSteps([points, change(before, number => -number)])
-    const isReset = numbersOf(less).subarray(0, numbersOf(points).length).some(number => number < 0)
-    if (isReset) left.delete(metric!)
-    since.push(isReset ? points : change(less, number => Math.max(number, 0)))
   }
   return since
 }
 
+/** What was left of a metric, with 0 for each series that has begun anew: it has counted less than was left of it. */
+function * withoutReset (before: Points, points: Points): Steps<Points> {
+  // The series that are there come first. One that was removed meanwhile has less than was left of it, too.
+  const less = numbersOf(yield * subtract(points, before))
+  const width = numbersOf(points).length / points.labelSets.length
+  const isReset = (series: number): boolean => less.subarray(series * width, (series + 1) * width).some(isNegative)
+  if (!less.subarray(0, numbersOf(points).length).some(isNegative)) return before
+  const places = yield * addUp(numbered(points, () => 0), numbered(before, series => series + 1)) as Steps<ValuePoints>
+  const reset = new Set(Array.from(places.values.subarray(0, points.labelSets.length), (place, series) =>
+    isReset(series) ? place - 1 : -1))
+  return change(before, (number, series) => reset.has(series) ? 0 : number)
+}
+
+function isNegative (number: number): boolean {
+  return number < 0
+}
+
+/** A number for each series of a metric. */
+function numbered (points: Points, by: (series: number) => number): ValuePoints {
+  const values = Float64Array.from(points.labelSets, (_, series) => by(series))
+  return { ...points, type: 'unknown', aggregator: 'sum', exemplars: [], startSeconds: undefined, values }
+}
+
+function subtract (points: Points, before: Points): Steps<Points> {
+  return addUp(points, change(before, number => -number))
+}
+
 /** Changes what was counted. */
-function change (points: Points, by: (number: number) => number): Points {
+function change (points: Points, by: (number: number, series: number) => number): Points {
   if ('values' in points) return { ...points, values: points.values.map(by) }
-  const changed = { counts: points.counts.map(by), sums: points.sums.map(by) }
+  const width = points.counts.length / points.labelSets.length
+  const changed = {
+    counts: points.counts.map((count, index) => by(count, Math.floor(index / width))), sums: points.sums.map(by)
+  }
   if (points.type === 'summary') return { ...points, ...changed }
   const { native } = points
-  return {
-    ...points,
-    ...changed,
-    native: native && { ...native, zeroCounts: native.zeroCounts.map(by), counts: native.counts.map(by) }
-  }
+  if (native === undefined) return { ...points, ...changed }
+  let series = 0
+  const counts = native.counts.map((count, index) => {
+    while (index >= native.ends[series]!) series++
+    return by(count, series)
+  })
+  return { ...points, ...changed, native: { ...native, zeroCounts: native.zeroCounts.map(by), counts } }
 }
 
 /** How much was counted. What does not count has nothing that could fall. */
