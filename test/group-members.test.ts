@@ -10,7 +10,7 @@ import { Counter, Gauge, Histogram, Registry, Summary } from 'prom-client'
 import t, { type Test } from 'tap'
 import latency from '../lib'
 import { encode } from '../lib/group/encoding'
-import { mergeFamilies, type Share } from '../lib/group/families'
+import { mergeFamilies, type Former, type Share } from '../lib/group/families'
 import { Group } from '../lib/group/group'
 import { identify } from '../lib/group/identity'
 import { leave, leftIn, sinceLeft } from '../lib/group/left-counts'
@@ -152,7 +152,7 @@ t.test('counts are saved within some time even if nobody asks for them', async t
 
 /** What is in the file of a slot. */
 async function saved (directory: string, slot: number): Promise<Gathered> {
-  return (await load(path.join(directory, `${slot}.points`), new TimeSlices()))?.gathered ?? nothing
+  return (await load(path.join(directory, `${slot}.points`), new TimeSlices()))?.told ?? nothing
 }
 
 /** Makes a metric that is read when the function is called that is returned. */
@@ -568,7 +568,7 @@ t.test('a member is not taken for one that hangs because whoever asks was busy',
 t.test('an answer may come in pieces', async t => {
   const directory = createFolder(t)
   const a = await join(t, directory)
-  const bytes = encode({ families: [], failures: [], leftOut: ['of 7'] })
+  const bytes = encode({ families: [], former: [], failures: [], leftOut: ['of 7'] })
   const other = await Listener.open(path.join(directory, '7.sock'), socket => {
     socket.once('data', () => {
       socket.write(Buffer.concat([Buffer.of(1, 1), bytes.subarray(0, 10)]))
@@ -867,6 +867,46 @@ t.test('a metric that has counted nothing yet is no other definition, and hides 
   t.same([a, b, next].flatMap(({ problems }) => problems), [])
 })
 
+t.test('a deploy that changes buckets makes counts begin once, in whichever order members are replaced', async t => {
+  const observe = ({ registry }: Joined, buckets: number[], times: number): void => {
+    const histogram = new Histogram({ name: 'h', help: 'h', registers: [registry], buckets })
+    for (let time = 0; time < times; time++) histogram.observe(1)
+  }
+  for (const order of [[0, 1, 2], [2, 1, 0], [1, 0, 2]]) {
+    const directory = createFolder(t)
+    // Another program, that has not the metric, and asks.
+    const other = await join(t, directory)
+    const members = [await join(t, directory), await join(t, directory), await join(t, directory)]
+    const scraped: number[] = []
+    const look = async (): Promise<void> => {
+      const points = (await read(other)).families.find(({ name }) => name === 'h') as HistogramPoints
+      scraped.push(points.counts.reduce((sum, count) => sum + count, 0))
+    }
+    for (const member of members) observe(member, [1], 100)
+    await look()
+    for (const index of order) {
+      await members[index]!.group.leave()
+      await look()
+      members[index] = await join(t, directory)
+      await look()
+      observe(members[index], [1, 2], 5)
+      await look()
+    }
+    t.equal(scraped.filter((count, index) => count < scraped[index - 1]!).length, 1, scraped.join())
+    t.equal(scraped.at(-1), 15)
+    for (const { group } of members) await group.leave()
+    await look()
+    t.equal(scraped.at(-1), 15, 'of those who have gone, who was there last decides')
+    const another = await join(t, directory)
+    await look()
+    t.equal(scraped.at(-1), 15, 'what is carried on is not there')
+    observe(another, [1, 2], 1)
+    await look()
+    t.equal(scraped.at(-1), 16)
+    t.same([other, ...members, another].flatMap(({ problems }) => problems), [])
+  }
+})
+
 t.test('native buckets that a deploy turns on begin at zero when all have them', async t => {
   const native = { schemas: Int8Array.of(3), zeroCounts: Float64Array.of(0), ends: Uint32Array.of(1) }
   const buckets = { ...native, indexes: Int32Array.of(0), counts: Float64Array.of(1) }
@@ -890,10 +930,16 @@ t.test('native buckets that a deploy turns on begin at zero when all have them',
       [points.counts[0], points.native?.counts[0]])
   const off = histogram(undefined)
   const on = histogram(buckets)
-  t.same(merged({ isOfGone: true, families: [off] }, { isOfGone: false, families: [on] }), [[1, 1]])
-  t.same(merged({ isOfGone: false, families: [off] }, { isOfGone: false, families: [on] }), [[2, undefined]])
-  t.same(merged({ isOfGone: true, families: [on] }, { isOfGone: false, families: [off] }), [[2, undefined]])
-  t.same(merged({ isOfGone: true, families: [off] }, { isOfGone: true, families: [on] }), [[2, undefined]])
+  const there = (points: Points, ...former: Former[]): Share => ({ families: [points], former, writtenMs: Infinity })
+  const gone = (points: Points, writtenMs: number): Share => ({ families: [points], former: [], writtenMs })
+  t.same(merged(gone(off, 1), there(on)), [[1, 1]])
+  t.same(merged(there(off), there(on)), [[2, undefined]])
+  t.same(merged(gone(on, 1), there(off)), [[2, undefined]])
+  t.same(merged(gone(off, 1), gone(on, 2)), [[1, 1]], 'who was there last had them')
+  t.same(merged(gone(off, 2), gone(on, 1)), [[2, undefined]])
+  const former = { points: off, writtenMs: 1 }
+  t.same(merged(there(on, former), there(off)), [[3, undefined]], 'all are counted while one has none')
+  t.same(merged(there(on, former), there(on)), [[2, 2]])
 })
 
 t.test('an application whose group cannot be joined serves alone, and says why', async t => {

@@ -5,7 +5,7 @@ import { inSlices, runAtOnce, type TimeSlices } from '../time-slices'
 import { clearTimeout, setTimeout, type Timer } from '../timers'
 import { answer } from './ask'
 import { encode, encodeInSteps } from './encoding'
-import { countsIn, labelled, mergeFamilies } from './families'
+import { carryOn, countsIn, labelled, type Former, type Told } from './families'
 import { leave, leftIn, sinceLeft, totalOf, type LeftCounts } from './left-counts'
 import { load, save, saveAtOnce } from './slot-file'
 import { fileOf, leaveSlot, takeSlot, takeSlotAgain, type Slot } from './slots'
@@ -42,9 +42,9 @@ interface Noted {
   readonly when: number
 }
 
-/** What a member has counted, together with those who had its slot before, and its bytes. */
+/** What a member tells, and its bytes. */
 export interface Reading {
-  readonly gathered: Gathered
+  readonly told: Told
   readonly bytes: Buffer
 }
 
@@ -57,7 +57,7 @@ export class Member {
   #slot: Slot
   #file: string
   /** What those had counted who had the slot before. */
-  readonly #carried: readonly Points[]
+  readonly #former: readonly Former[]
   /** What this process has left in the group before this member came. It is somewhere among what is carried on. */
   readonly #left: LeftCounts | undefined
   /** What was read last of each metric, by name. */
@@ -66,9 +66,9 @@ export class Member {
   #notes = 0
   #saved: Buffer = Buffer.alloc(0)
   #saving: Timer | undefined
-  /** Resolves when all is merged and saved that was noted before. */
+  /** Resolves when all is told and saved that was noted before. */
   #last: Promise<unknown> = Promise.resolve()
-  /** The readings that are noted, and wait for being merged, by what they tell. */
+  /** The readings that are noted, and wait for being told, by what they tell. */
   readonly #waiting = new Map<string, Promise<Reading>>()
   #isLeaving = false
   /** Whether the file of the slot may be that of another member. */
@@ -84,11 +84,11 @@ export class Member {
     return member
   }
 
-  private constructor (options: MemberOptions, slot: Slot, carried: readonly Points[]) {
+  private constructor (options: MemberOptions, slot: Slot, former: readonly Former[]) {
     this.#slot = slot
     this.#options = options
     this.#file = fileOf(options.directory, slot.number)
-    this.#carried = carried
+    this.#former = former
     this.#left = leftIn(options.directory, slot.group)
     this.#keepSaving()
     if (present.size === 0) process.on('exit', Member.#saveAllAtExit)
@@ -126,7 +126,7 @@ export class Member {
 
   /**
    * Reads metrics, and saves them before anybody sees them. A metric may take long, and nobody waits for it but those
-   * who ask for it: only what was read is merged and saved in turn. All who have read the same by then share that.
+   * who ask for it: only what was read is told and saved in turn. All who have read the same by then share that.
    */
   async read (request: GatherRequest): Promise<Reading> {
     const { names } = request
@@ -137,7 +137,7 @@ export class Member {
     if (reading === undefined) {
       reading = this.#inTurn(() => {
         this.#waiting.delete(key)
-        return this.#merge(gathered, names)
+        return this.#tell(gathered, names)
       })
       this.#waiting.set(key, reading)
     }
@@ -173,23 +173,23 @@ export class Member {
     return done
   }
 
-  /** Merges what is noted, and saves it. `gathered` has been noted, and tells what could not be read. */
-  async #merge ({ failures, leftOut }: Gathered, names: GatherRequest['names']): Promise<Reading> {
+  /** Saves what is noted, and tells it. `gathered` has been noted, and tells what could not be read. */
+  async #tell ({ failures, leftOut }: Gathered, names: GatherRequest['names']): Promise<Reading> {
     const { slices } = this.#options
-    const all = { families: await inSlices(this.#merged(), slices), failures, leftOut }
+    const all = { ...await inSlices(this.#counted(), slices), failures, leftOut }
     const bytes = await inSlices(encodeInSteps(all), slices)
     await this.#save(bytes)
-    if (names === undefined) return { gathered: all, bytes }
-    const gathered = { ...all, families: all.families.filter(points => isAskedFor(points, names)) }
-    return { gathered, bytes: await inSlices(encodeInSteps(gathered), slices) }
+    if (names === undefined) return { told: all, bytes }
+    const families = all.families.filter(points => isAskedFor(points, names))
+    const told = { ...all, families, former: all.former.filter(({ points }) => isAskedFor(points, names)) }
+    return { told, bytes: await inSlices(encodeInSteps(told), slices) }
   }
 
   async #saveCounts (): Promise<void> {
     await this.#noteCounts()
     const { slices } = this.#options
     await this.#inTurn(async () => {
-      const merged = await inSlices(this.#merged(), slices)
-      const bytes = await inSlices(encodeInSteps({ families: merged, failures: [], leftOut: [] }), slices)
+      const bytes = await inSlices(encodeInSteps(await inSlices(this.#counted(), slices)), slices)
       if (!bytes.equals(this.#saved)) await this.#save(bytes)
     })
   }
@@ -235,12 +235,10 @@ export class Member {
     this.#latest.set(points.name, { points: { ...points, sharedLabels }, when: this.#notes })
   }
 
-  * #merged (): Generator<undefined, readonly Points[]> {
+  * #counted (): Generator<undefined, Told> {
     const read = this.#own()
     const own = this.#left === undefined ? read : yield * sinceLeft(read, this.#options.metrics(), this.#left)
-    return (yield * mergeFamilies([
-      { families: labelled(own, this.slot), isOfGone: false }, { families: this.#carried, isOfGone: true }
-    ])).families
+    return { families: labelled(own, this.slot), former: this.#former, failures: [], leftOut: [] }
   }
 
   #own (): Points[] {
@@ -274,7 +272,7 @@ export class Member {
   #saveAtExit (): void {
     try {
       for (const points of this.#options.countsAtOnce()) this.#noteAtOnce(points)
-      saveAtOnce(this.#file, encode({ families: runAtOnce(this.#merged()), failures: [], leftOut: [] }))
+      saveAtOnce(this.#file, encode(runAtOnce(this.#counted())))
     } catch (error) {
       this.#options.failed('save', error as Error)
     }
@@ -284,10 +282,14 @@ export class Member {
 /** What the holders of a slot have counted until now. */
 async function carriedOn (
   { directory, slices, failed }: MemberOptions, { number, isFirst }: Slot
-): Promise<readonly Points[]> {
+): Promise<readonly Former[]> {
   if (isFirst) return []
   try {
-    return countsIn((await load(fileOf(directory, number), slices))?.gathered.families ?? [])
+    const saved = await load(fileOf(directory, number), slices)
+    if (saved === undefined) return []
+    const { told: { families, former }, writtenMs } = saved
+    const all = await inSlices(carryOn({ families: countsIn(families), former, writtenMs }), slices)
+    return [...all.values()].flat()
   } catch (error) {
     failed(`file of ${number}`, error as Error)
     return []
