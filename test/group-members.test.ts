@@ -17,7 +17,7 @@ import { leave, leftIn, sinceLeft } from '../lib/group/left-counts'
 import { load } from '../lib/group/slot-file'
 import { Listener } from '../lib/group/sockets'
 import type {
-  Gathered, Gatherer, GatherRequest, HistogramPoints, NativePoints, Points, SummaryPoints, ValuePoints
+  Aggregator, Gathered, Gatherer, GatherRequest, HistogramPoints, NativePoints, Points, SummaryPoints, ValuePoints
 } from '../lib/snapshot'
 import { runAtOnce, TimeSlices } from '../lib/time-slices'
 import {
@@ -426,6 +426,42 @@ t.test('of what was left, each series is counted again that was removed, and no 
   histogram.observe({ a: 'y' }, 1)
   t.same(await counted(), [{ x: 1000, y: 6 }, { x: 4, y: 4 }])
   t.same([...a.problems, ...b.problems], [])
+})
+
+t.test('what a slot has counted is added up, and the values of slots become one as who is there says', async t => {
+  const directory = createFolder(t)
+  const registry = new Registry()
+  const a = await join(t, directory)
+  let b = await join(t, directory, undefined, registry)
+  const aggregators = ['average', 'min', 'max', 'first', 'sum'] as const
+  const counters = aggregators.map(aggregator =>
+    new Counter({ name: `${aggregator}_total`, help: 'h', registers: [registry], aggregator }))
+  const counted = async (member: Joined): Promise<unknown> => {
+    const gathered = await read(member)
+    return aggregators.map(aggregator => valuesOf(gathered, `${aggregator}_total`)[''])
+  }
+  for (const counter of counters) counter.inc(1000)
+  t.same(await counted(a), Array(5).fill(1000))
+  await read(b)
+  await b.group.leave()
+  b = await join(t, directory, undefined, registry)
+  t.same(await counted(a), Array(5).fill(1000), 'it is not counted again')
+  for (const counter of counters) counter.inc(100)
+  t.same(await counted(a), Array(5).fill(1100))
+  await read(b)
+  await b.group.leave()
+  b = await join(t, directory)
+  for (const aggregator of aggregators) {
+    new Counter({ name: `${aggregator}_total`, help: 'h', registers: [b.registry], aggregator: 'max' }).inc(5)
+  }
+  t.same(await counted(a), Array(5).fill(1105))
+
+  const counter = (aggregator: Aggregator, value: number): Points =>
+    ({ ...points(value) as ValuePoints, aggregator })
+  const shares = [{ families: [counter('max', 3)], writtenMs: 1 }, ...[5, 7].map(value =>
+    ({ families: [counter('sum', value)], writtenMs: Infinity }))]
+  const { families } = runAtOnce(mergeFamilies(shares.map(share => ({ ...share, former: [] }))))
+  t.match(families, [{ aggregator: 'sum', values: Float64Array.of(15) }], 'who has gone does not decide')
 })
 
 t.test('a metric that cannot be read this time is there with what it has counted before', async t => {

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { merge, mergeInSteps } from '../lib/gather/merge'
 import type {
-  Aggregator, Exemplar, HistogramPoints, NativePoints, Points, SummaryPoints, ValuePoints
+  Aggregator, Exemplar, HistogramPoints, Labels, NativePoints, Points, SummaryPoints, ValuePoints
 } from '../lib/snapshot'
 
 const upperBounds = [0.5, 1]
@@ -276,6 +276,17 @@ t.test('a histogram without series may have any bounds, and hides no native buck
     t.match(merged, { upperBounds, counts: histogram.counts, native: { counts: Float64Array.of(6) } })
   }
   t.match(merge(empty, empty), { upperBounds: [], labelSets: [], native: undefined })
+})
+
+t.test('a label may have the name of what every object inherits', async t => {
+  const counter = (labels: Labels): Points => ({
+    ...kinds.counter!([{ labels: ['a', 'b'], numbers: [1], start: 1, exemplars: [] }], 'h', 0),
+    labelNames: Object.keys(labels),
+    labelSets: [Object.values(labels)]
+  })
+  const merged = merge(counter({ a: 'x' }), counter({ a: 'x', constructor: 'y', toString: 'z' }))
+  t.strictSame(merged.labelNames, ['a', 'constructor', 'toString'])
+  t.strictSame(merged.labelSets, [['x', undefined, undefined], ['x', 'y', 'z']])
 })
 
 t.test('values become one as the aggregator says, in the series where there are several', t => {

@@ -240,7 +240,9 @@ function aligner (
 ): (labelSet: ReadonlyArray<string | undefined>) => ReadonlyArray<string | undefined> {
   if (isSame(labelNames, all)) return labelSet => labelSet
   const columns = all.map(name => labelNames.indexOf(name))
-  return labelSet => columns.map((column, index) => column === -1 ? sharedLabels[all[index]!] : labelSet[column])
+  // A label may have the name of what every object inherits.
+  const shared = all.map(name => Object.hasOwn(sharedLabels, name) ? sharedLabels[name] : undefined)
+  return labelSet => columns.map((column, index) => column === -1 ? shared[index] : labelSet[column])
 }
 
 /**
