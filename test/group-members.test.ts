@@ -13,7 +13,7 @@ import { encode } from '../lib/group/encoding'
 import { mergeFamilies, type Former, type Share } from '../lib/group/families'
 import { Group } from '../lib/group/group'
 import { identify } from '../lib/group/identity'
-import { leave, leftIn, sinceLeft } from '../lib/group/left-counts'
+import { countsOfProcess, sinceLeft } from '../lib/group/left-counts'
 import { load } from '../lib/group/slot-file'
 import { Listener } from '../lib/group/sockets'
 import type {
@@ -382,12 +382,61 @@ t.test('native buckets are not counted again either', async t => {
     }
   })
   const metrics = new Map([['h', {}]])
-  leave('native', 'group', metrics, [native(2, 9, 2)])
-  const [since] = runAtOnce(sinceLeft([native(5, 4, 5)], metrics, leftIn('native', 'group')!))
+  const counts = countsOfProcess('native', 'group')
+  counts.left.set(metrics.get('h')!, native(2, 9, 2))
+  const [since] = runAtOnce(sinceLeft([native(5, 4, 5)], metrics, counts))
   t.match(since, {
     counts: Float64Array.of(6, 9, 6),
     native: { zeroCounts: Float64Array.of(0, 1, 0), counts: Float64Array.of(3, 3, 4, 4, 3, 3) }
   })
+})
+
+t.test('a metric that several members of a process have is counted once, whichever of them come and go', async t => {
+  const directory = createFolder(t)
+  const registry = new Registry()
+  const registers = [registry]
+  const other = await join(t, directory)
+  other.counter.inc({ a: 'x' }, 1000)
+  let member = await join(t, directory, undefined, registry)
+  const gauge = new Gauge({ name: 'g', help: 'h', registers })
+  const histogram = new Histogram({ name: 'h', help: 'h', registers, buckets: [1] })
+  const count = (): void => {
+    member.counter.inc({ a: 'x' }, 10)
+    gauge.inc()
+    histogram.observe(1)
+  }
+  let counted = 0
+  const look = async (...asked: Joined[]): Promise<void> => {
+    for (const one of asked) {
+      const gathered = await read(one)
+      t.same(valuesOf(gathered, 'c_total'), { x: 1000 + 10 * counted })
+      t.same(valuesOf(gathered, 'g'), { '': counted })
+      t.match(gathered.families.find(({ name }) => name === 'h'), { counts: Float64Array.of(counted, 0) })
+    }
+  }
+  const joined = [other, member]
+  for (let times = 0; times < 3; times++) {
+    count()
+    counted++
+    await look(other, member)
+    const next = await join(t, directory, undefined, registry)
+    joined.push(next)
+    await look(next, other, member)
+    count()
+    counted++
+    await look(other, next, member)
+    // One of both goes, and the other one, which has not read it since, is not asked for all at first.
+    count()
+    counted++
+    const [leaving, staying] = times === 1 ? [next, member] : [member, next]
+    await read(leaving)
+    await leaving.group.leave()
+    const { families } = await other.group.gather({ names: new Set(['g']), timeoutMs: 10_000 })
+    t.same(families.map(({ name }) => name), ['g'])
+    await look(other, staying)
+    member = staying
+  }
+  t.same(joined.flatMap(({ problems }) => problems), [])
 })
 
 t.test('of what was left, each series is counted again that was removed, and no other one', async t => {

@@ -19,18 +19,20 @@ const countingTypes: readonly unknown[] = ['counter', 'histogram', 'summary']
  */
 export function countNames (sources: CountSources): Set<string> {
   const names = new Set(ownCounts(sources).map(({ name }) => name))
-  for (const [name, { collect }] of countingMetrics(sources)) if (typeof collect !== 'function') names.add(name)
+  for (const [name, { type, collect }] of metricsIn(sources)) {
+    if (countingTypes.includes(type) && typeof collect !== 'function') names.add(name)
+  }
   return names
 }
 
-/** The metrics in registries that count, by their names. Of two with one name, the first is served. */
-export function countingMetrics ({ registries }: Pick<CountSources, 'registries'>): Map<string, ClientMetric> {
+/** The metrics in registries, by their names. Of two with one name, the first is served. */
+export function metricsIn ({ registries }: Pick<CountSources, 'registries'>): Map<string, ClientMetric> {
   const { register: globalRegistry } = require('prom-client') as typeof import('prom-client')
   const metrics = new Map<string, ClientMetric>()
   for (const registry of [...registries, globalRegistry]) {
     try {
       for (const metric of settled(registry.getMetricsAsArray()) as unknown as Iterable<ClientMetric>) {
-        if (countingTypes.includes(metric.type) && !metrics.has(metric.name)) metrics.set(metric.name, metric)
+        if (!metrics.has(metric.name)) metrics.set(metric.name, metric)
       }
     } catch {
       // Whoever gathers all metrics of this registry warns of the reason.

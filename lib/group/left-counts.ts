@@ -1,45 +1,38 @@
 import { hasSeries } from '../gather/merge'
 import type { Points, ValuePoints } from '../snapshot'
-import { addUp, countsIn, isAlike } from './families'
+import { addUp, isAlike } from './families'
 
 type Steps<T> = Generator<undefined, T>
 
 /**
- * What this process has left in groups: an application that closes leaves what it has counted to the others, and the
- * metrics of the user live on. If another application of the process joins, or the same one again, they are read again,
- * and what was left must not be counted twice.
+ * What this process has in a group, by the metrics themselves. Several applications of a process may have a metric, as
+ * they all have those of the global registry: one member counts it. And an application that closes leaves what it has
+ * counted to the others, while the metrics of the user live on. If another member of the process counts them, because
+ * it is there or because it joins later, what was left must not be counted twice.
  */
-export interface LeftCounts {
-  /** The identity of the group. What was left in it has gone with it. */
-  readonly group: string
-  /** The points that were left, by the metrics themselves. */
-  readonly points: WeakMap<object, Points>
+export interface ProcessCounts<Owner extends object = object> {
+  /** The identity of the group. What was left in another one has gone with it. */
+  group: string
+  readonly left: WeakMap<object, Points>
+  readonly owners: WeakMap<object, Owner>
 }
 
 /** By the directories of groups. */
-const left = new Map<string, LeftCounts>()
+const ofDirectories = new Map<string, ProcessCounts>()
 
-/** What this process has left in a group. Undefined: nothing, or the group has ended. */
-export function leftIn (directory: string, group: string): LeftCounts | undefined {
-  const counts = left.get(directory)
-  return counts?.group === group ? counts : undefined
-}
-
-/** Notes that points of metrics were left in a group. */
-export function leave (
-  directory: string, group: string, metrics: ReadonlyMap<string, object>, families: Iterable<Points>
-): void {
-  const counts = leftIn(directory, group) ?? { group, points: new WeakMap() }
-  for (const points of countsIn([...families])) {
-    const metric = metrics.get(points.name)
-    if (metric !== undefined) counts.points.set(metric, points)
+/** What this process has in a group. */
+export function countsOfProcess<Owner extends object> (directory: string, group: string): ProcessCounts<Owner> {
+  let counts = ofDirectories.get(directory)
+  if (counts?.group !== group) {
+    counts = { group, left: new WeakMap(), owners: new WeakMap() }
+    ofDirectories.set(directory, counts)
   }
-  left.set(directory, counts)
+  return counts as ProcessCounts<Owner>
 }
 
 /** What metrics have counted since they were left, in steps. */
 export function * sinceLeft (
-  families: readonly Points[], metrics: ReadonlyMap<string, object>, { points: left }: LeftCounts
+  families: readonly Points[], metrics: ReadonlyMap<string, object>, { left }: ProcessCounts
 ): Steps<Points[]> {
   const since: Points[] = []
   for (const points of families) {

@@ -6,7 +6,7 @@ import { clearTimeout, setTimeout, type Timer } from '../timers'
 import { answer } from './ask'
 import { encode, encodeInSteps } from './encoding'
 import { carryOn, countsIn, labelled, type Former, type Told } from './families'
-import { leave, leftIn, sinceLeft, totalOf, type LeftCounts } from './left-counts'
+import { countsOfProcess, sinceLeft, totalOf, type ProcessCounts } from './left-counts'
 import { load, save, saveAtOnce } from './slot-file'
 import { fileOf, leaveSlot, takeSlot, takeSlotAgain, type Slot } from './slots'
 
@@ -29,7 +29,7 @@ export interface MemberOptions {
   readonly counts: () => Promise<ReadonlySet<string>>
   /** Reads those of these metrics that can be read at once. Labels that all series of a metric share may be missing. */
   readonly countsAtOnce: () => Iterable<Points>
-  /** The metrics that count, by their names. Those that live on when the application has closed are among them. */
+  /** The metrics of the user, by their names. Other members of the process may have them, too, and they live on. */
   readonly metrics: () => ReadonlyMap<string, object>
   readonly slices: TimeSlices
   /** Called with each problem of the own file or the one that is carried on, and what it is about. */
@@ -56,10 +56,10 @@ export class Member {
   readonly #options: MemberOptions
   #slot: Slot
   #file: string
-  /** What those had counted who had the slot before. */
-  readonly #former: readonly Former[]
-  /** What this process has left in the group before this member came. It is somewhere among what is carried on. */
-  readonly #left: LeftCounts | undefined
+  /** What this member tells, and what those had counted who had the slot before. */
+  #told: Told
+  /** What this process has in the group. What it has left there is somewhere among what is carried on. */
+  readonly #ofProcess: ProcessCounts<Member>
   /** What was read last of each metric, by name. */
   readonly #latest = new Map<string, Noted>()
   /** How many times something was noted. */
@@ -88,8 +88,8 @@ export class Member {
     this.#slot = slot
     this.#options = options
     this.#file = fileOf(options.directory, slot.number)
-    this.#former = former
-    this.#left = leftIn(options.directory, slot.group)
+    this.#told = { families: [], former, failures: [], leftOut: [] }
+    this.#ofProcess = countsOfProcess(options.directory, slot.group)
     this.#keepSaving()
     if (present.size === 0) process.on('exit', Member.#saveAllAtExit)
     present.add(this)
@@ -115,6 +115,7 @@ export class Member {
       return false
     }
     this.#slot = slot
+    this.#ofProcess.group = slot.group
     this.#file = fileOf(this.#options.directory, slot.number)
     this.#saved = Buffer.alloc(0)
     return true
@@ -151,7 +152,6 @@ export class Member {
       // The first one may share what somebody else has begun to read a while ago, the second one does not.
       await this.#noteCounts()
       await this.#saveCounts()
-      leave(this.#options.directory, this.#slot.group, this.#options.metrics(), this.#own())
     } catch (error) {
       this.#options.failed('save', error as Error)
     }
@@ -160,6 +160,7 @@ export class Member {
   }
 
   #stop (): void {
+    this.#handOver()
     this.#isLeaving = true
     this.#hasLeft = true
     clearTimeout(this.#saving)
@@ -236,13 +237,48 @@ export class Member {
   }
 
   * #counted (): Generator<undefined, Told> {
-    const read = this.#own()
-    const own = this.#left === undefined ? read : yield * sinceLeft(read, this.#options.metrics(), this.#left)
-    return { families: labelled(own, this.slot), former: this.#former, failures: [], leftOut: [] }
+    const metrics = this.#options.metrics()
+    const own = yield * sinceLeft(this.#own(metrics), metrics, this.#ofProcess)
+    // What is left is for others to count on.
+    const last = this.#hasLeft ? this.#told.families : []
+    const names = new Set(last.map(({ name }) => name))
+    const families = [...last, ...labelled(own, this.slot).filter(({ name }) => !names.has(name))]
+    this.#told = { ...this.#told, families }
+    return this.#told
   }
 
-  #own (): Points[] {
-    return Array.from(this.#latest.values(), ({ points }) => points)
+  /** What was read last, without the metrics that another member of this process counts. */
+  #own (metrics: ReadonlyMap<string, object>): Points[] {
+    const { owners } = this.#ofProcess
+    return Array.from(this.#latest.values(), ({ points }) => points).filter(({ name }) => {
+      const metric = metrics.get(name)
+      if (metric === undefined) return true
+      const owner = owners.get(metric)
+      if (owner !== undefined && present.has(owner) && owner.#latest.has(name)) return owner === this
+      owners.set(metric, this)
+      return true
+    })
+  }
+
+  /**
+   * Notes what is left in the group. Another member of this process counts what comes from now on, and must not show
+   * what it has read before that.
+   */
+  #handOver (): void {
+    const metrics = this.#options.metrics()
+    for (const points of countsIn(this.#own(metrics))) {
+      const metric = metrics.get(points.name)
+      if (metric === undefined) continue
+      this.#ofProcess.left.set(metric, points)
+      for (const other of present) if (other.#options.metrics().get(points.name) === metric) other.#raise(points)
+    }
+  }
+
+  /** Notes points, unless what is noted is more. */
+  #raise (points: Points): void {
+    const noted = this.#latest.get(points.name)
+    if (noted === undefined || totalOf(noted.points) >= totalOf(points)) return
+    this.#latest.set(points.name, { points, when: ++this.#notes })
   }
 
   async #save (bytes: Buffer): Promise<void> {
