@@ -266,11 +266,11 @@ export class Member {
    */
   #handOver (): void {
     const metrics = this.#options.metrics()
-    for (const points of countsIn(this.#own(metrics))) {
-      const metric = metrics.get(points.name)
-      if (metric === undefined) continue
-      this.#ofProcess.left.set(metric, points)
-      for (const other of present) if (other.#options.metrics().get(points.name) === metric) other.#raise(points)
+    const shared = countsIn(this.#own(metrics)).filter(({ name }) => metrics.has(name))
+    for (const points of shared) this.#ofProcess.left.set(metrics.get(points.name)!, points)
+    for (const other of present) {
+      const theirs = other.#options.metrics()
+      for (const points of shared) if (theirs.get(points.name) === metrics.get(points.name)) other.#raise(points)
     }
   }
 
