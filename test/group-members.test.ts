@@ -438,6 +438,27 @@ t.test('a metric that several members of a process have is counted once, whichev
   t.same(joined.flatMap(({ problems }) => problems), [])
 })
 
+t.test('what could not be saved when a member left is counted by the next one of its process', async t => {
+  const directory = createFolder(t)
+  const registry = new Registry()
+  const a = await join(t, directory)
+  const b = await join(t, directory, undefined, registry)
+  b.counter.inc({ a: 'x' }, 5)
+  t.same(valuesOf(await read(a), 'c_total'), { x: 5 })
+  const file = path.join(directory, '1.points')
+  rmSync(file)
+  mkdirSync(path.join(file, 'in the way'), { recursive: true })
+  b.counter.inc({ a: 'x' }, 2)
+  await b.group.leave()
+  t.match(b.problems, [/^save: /])
+  rmSync(file, { recursive: true })
+  const families = [{ ...points(5), labelNames: ['a'], labelSets: [['x']] }]
+  writeFileSync(file, encode({ ...nothing, former: [], families }))
+  const c = await join(t, directory, undefined, registry)
+  t.same(valuesOf(await read(a), 'c_total'), { x: 7 })
+  t.same([...a.problems, ...c.problems], [])
+})
+
 t.test('of what was left, each series is counted again that was removed, and no other one', async t => {
   const directory = createFolder(t)
   const registry = new Registry()

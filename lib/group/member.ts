@@ -64,6 +64,9 @@ export class Member {
   readonly #latest = new Map<string, Noted>()
   /** How many times something was noted. */
   #notes = 0
+  /** What is told, and what was told when the file was written last: of each metric all that was read. */
+  #read: readonly Points[] = []
+  #kept: readonly Points[] = []
   #saved: Buffer = Buffer.alloc(0)
   #saving: Timer | undefined
   /** Resolves when all is told and saved that was noted before. */
@@ -238,7 +241,8 @@ export class Member {
 
   * #counted (): Generator<undefined, Told> {
     const metrics = this.#options.metrics()
-    const own = yield * sinceLeft(this.#own(metrics), metrics, this.#ofProcess)
+    this.#read = this.#own(metrics)
+    const own = yield * sinceLeft(this.#read, metrics, this.#ofProcess)
     // What is left is for others to count on.
     const last = this.#hasLeft ? this.#told.families : []
     const names = new Set(last.map(({ name }) => name))
@@ -261,12 +265,14 @@ export class Member {
   }
 
   /**
-   * Notes what is left in the group. Another member of this process counts what comes from now on, and must not show
-   * what it has read before that.
+   * Notes what is left in the group, which is what was saved. Another member of this process counts what comes from now
+   * on, and must not show what it has read before that.
    */
   #handOver (): void {
+    const { owners } = this.#ofProcess
     const metrics = this.#options.metrics()
-    const shared = countsIn(this.#own(metrics)).filter(({ name }) => metrics.has(name))
+    const isOwn = (metric: object | undefined): boolean => metric !== undefined && owners.get(metric) === this
+    const shared = countsIn(this.#kept).filter(({ name }) => isOwn(metrics.get(name)))
     for (const points of shared) this.#ofProcess.left.set(metrics.get(points.name)!, points)
     for (const other of present) {
       const theirs = other.#options.metrics()
@@ -287,6 +293,7 @@ export class Member {
     try {
       await save(this.#file, bytes)
       this.#saved = bytes
+      this.#kept = this.#read
     } catch (error) {
       this.#options.failed('save', error as Error)
     }
