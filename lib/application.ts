@@ -285,7 +285,7 @@ export class Application implements Latency {
     this.#identity = identity
     const { Group } = require('./group/group') as typeof import('./group/group')
     const { openDirectory } = require('./group/directory') as typeof import('./group/directory')
-    const { countNames, countsOf, countingMetrics } = require('./gather/counts') as typeof import('./gather/counts')
+    const { countNames, countsOf, metricsIn } = require('./gather/counts') as typeof import('./gather/counts')
     const { registries, leases } = this.#registrations
     const { own: { gather, load }, slices, metrics } = this.#readFrom()
     const sources = { registries, leases, scrapeMetrics: Object.values(metrics) }
@@ -299,7 +299,7 @@ export class Application implements Latency {
         return countNames(sources)
       },
       countsAtOnce: () => countsOf(sources),
-      metrics: () => countingMetrics(sources),
+      metrics: () => metricsIn(sources),
       failed: (subject, error) => this.#warnOnce(`group ${subject}`, () =>
         isCoded(error) ? error : new FST_LATENCY_ERR_GROUP_FAILED(subject, describe(error), causeOf(error)))
     })

@@ -10,14 +10,14 @@ import { Counter, Gauge, Histogram, Registry, Summary } from 'prom-client'
 import t, { type Test } from 'tap'
 import latency from '../lib'
 import { encode } from '../lib/group/encoding'
-import { mergeFamilies, type Share } from '../lib/group/families'
+import { mergeFamilies, type Former, type Share } from '../lib/group/families'
 import { Group } from '../lib/group/group'
 import { identify } from '../lib/group/identity'
-import { leave, leftIn, sinceLeft } from '../lib/group/left-counts'
+import { countsOfProcess, sinceLeft } from '../lib/group/left-counts'
 import { load } from '../lib/group/slot-file'
 import { Listener } from '../lib/group/sockets'
 import type {
-  Gathered, Gatherer, GatherRequest, HistogramPoints, NativePoints, Points, SummaryPoints, ValuePoints
+  Aggregator, Gathered, Gatherer, GatherRequest, HistogramPoints, NativePoints, Points, SummaryPoints, ValuePoints
 } from '../lib/snapshot'
 import { runAtOnce, TimeSlices } from '../lib/time-slices'
 import {
@@ -152,7 +152,7 @@ t.test('counts are saved within some time even if nobody asks for them', async t
 
 /** What is in the file of a slot. */
 async function saved (directory: string, slot: number): Promise<Gathered> {
-  return (await load(path.join(directory, `${slot}.points`), new TimeSlices()))?.gathered ?? nothing
+  return (await load(path.join(directory, `${slot}.points`), new TimeSlices()))?.told ?? nothing
 }
 
 /** Makes a metric that is read when the function is called that is returned. */
@@ -366,22 +366,171 @@ t.test('a process that leaves and comes again does not count again what it has l
 })
 
 t.test('native buckets are not counted again either', async t => {
-  const native = (count: number): Points => ({
-    ...histogramPoints(1 + count) as HistogramPoints,
+  /** Each series has observations in two native buckets beside the zero bucket. */
+  const native = (...counts: number[]): Points => ({
+    ...histogramPoints(0) as HistogramPoints,
+    labelNames: ['a'],
+    labelSets: counts.map((_, series) => [String(series)]),
+    counts: Float64Array.from(counts.flatMap(count => [1 + 2 * count])),
+    sums: Float64Array.from(counts),
     native: {
-      schemas: Int8Array.of(0),
-      zeroCounts: Float64Array.of(1),
-      ends: Uint32Array.of(1),
-      indexes: Int32Array.of(0),
-      counts: Float64Array.of(count)
+      schemas: new Int8Array(counts.length),
+      zeroCounts: new Float64Array(counts.length).fill(1),
+      ends: Uint32Array.from(counts, (_, series) => 2 * (series + 1)),
+      indexes: Int32Array.from(counts.flatMap(() => [0, 1])),
+      counts: Float64Array.from(counts.flatMap(count => [count, count]))
     }
   })
   const metrics = new Map([['h', {}]])
-  leave('native', 'group', metrics, [native(2)])
-  const [since] = runAtOnce(sinceLeft([native(5)], metrics, leftIn('native', 'group')!))
+  const counts = countsOfProcess('native', 'group')
+  counts.left.set(metrics.get('h')!, native(2, 9, 2))
+  const [since] = runAtOnce(sinceLeft([native(5, 4, 5)], metrics, counts))
   t.match(since, {
-    counts: Float64Array.of(3), native: { zeroCounts: Float64Array.of(0), counts: Float64Array.of(3) }
+    counts: Float64Array.of(6, 9, 6),
+    native: { zeroCounts: Float64Array.of(0, 1, 0), counts: Float64Array.of(3, 3, 4, 4, 3, 3) }
   })
+})
+
+t.test('a metric that several members of a process have is counted once, whichever of them come and go', async t => {
+  const directory = createFolder(t)
+  const registry = new Registry()
+  const registers = [registry]
+  const other = await join(t, directory)
+  other.counter.inc({ a: 'x' }, 1000)
+  let member = await join(t, directory, undefined, registry)
+  const gauge = new Gauge({ name: 'g', help: 'h', registers })
+  const histogram = new Histogram({ name: 'h', help: 'h', registers, buckets: [1] })
+  const count = (): void => {
+    member.counter.inc({ a: 'x' }, 10)
+    gauge.inc()
+    histogram.observe(1)
+  }
+  let counted = 0
+  const look = async (...asked: Joined[]): Promise<void> => {
+    for (const one of asked) {
+      const gathered = await read(one)
+      t.same(valuesOf(gathered, 'c_total'), { x: 1000 + 10 * counted })
+      t.same(valuesOf(gathered, 'g'), { '': counted })
+      t.match(gathered.families.find(({ name }) => name === 'h'), { counts: Float64Array.of(counted, 0) })
+    }
+  }
+  const joined = [other, member]
+  for (let times = 0; times < 3; times++) {
+    count()
+    counted++
+    await look(other, member)
+    const next = await join(t, directory, undefined, registry)
+    joined.push(next)
+    await look(next, other, member)
+    count()
+    counted++
+    await look(other, next, member)
+    // One of both goes, and reads the counter once more. The other one has not, and is asked for something else first.
+    count()
+    counted++
+    const [leaving, staying] = times === 1 ? [next, member] : [member, next]
+    await leaving.group.leave()
+    const { families } = await other.group.gather({ names: new Set(['g']), timeoutMs: 10_000 })
+    t.same(families.map(({ name }) => name), ['g'])
+    await look(other, staying)
+    member = staying
+  }
+  t.same(joined.flatMap(({ problems }) => problems), [])
+})
+
+t.test('what could not be saved when a member left is counted by the next one of its process', async t => {
+  const directory = createFolder(t)
+  const registry = new Registry()
+  const a = await join(t, directory)
+  const b = await join(t, directory, undefined, registry)
+  b.counter.inc({ a: 'x' }, 5)
+  t.same(valuesOf(await read(a), 'c_total'), { x: 5 })
+  const file = path.join(directory, '1.points')
+  rmSync(file)
+  mkdirSync(path.join(file, 'in the way'), { recursive: true })
+  b.counter.inc({ a: 'x' }, 2)
+  await b.group.leave()
+  t.match(b.problems, [/^save: /])
+  rmSync(file, { recursive: true })
+  const families = [{ ...points(5), labelNames: ['a'], labelSets: [['x']] }]
+  writeFileSync(file, encode({ ...nothing, former: [], families }))
+  const c = await join(t, directory, undefined, registry)
+  t.same(valuesOf(await read(a), 'c_total'), { x: 7 })
+  t.same([...a.problems, ...c.problems], [])
+})
+
+t.test('of what was left, each series is counted again that was removed, and no other one', async t => {
+  const directory = createFolder(t)
+  const registry = new Registry()
+  const a = await join(t, directory)
+  let b = await join(t, directory, undefined, registry)
+  const histogram = new Histogram({ name: 'h', help: 'h', registers: [registry], buckets: [1], labelNames: ['a'] })
+  const again = async (): Promise<void> => {
+    await read(b)
+    await b.group.leave()
+    b = await join(t, directory, undefined, registry)
+  }
+  const counted = async (): Promise<unknown> => {
+    const gathered = await read(a)
+    const { labelSets, counts } = gathered.families.find(({ name }) => name === 'h') as HistogramPoints
+    const ofHistogram = Object.fromEntries(labelSets.map(([label], series) => [label, counts[2 * series]]))
+    return [valuesOf(gathered, 'c_total'), ofHistogram]
+  }
+  await again()
+  for (let count = 0; count < 3; count++) for (const label of ['x', 'y']) histogram.observe({ a: label }, 1)
+  b.counter.inc({ a: 'x' }, 1000)
+  b.counter.inc({ a: 'y' }, 5)
+  t.same(await counted(), [{ x: 1000, y: 5 }, { x: 3, y: 3 }], 'nothing was left of the histogram')
+  await again()
+  b.counter.remove('y')
+  b.counter.inc({ a: 'y' })
+  histogram.remove('x')
+  histogram.observe({ a: 'x' }, 1)
+  for (let times = 0; times < 2; times++) {
+    t.same(await counted(), [{ x: 1000, y: 6 }, { x: 4, y: 3 }])
+    await again()
+  }
+  histogram.reset()
+  await counted()
+  histogram.observe({ a: 'y' }, 1)
+  t.same(await counted(), [{ x: 1000, y: 6 }, { x: 4, y: 4 }])
+  t.same([...a.problems, ...b.problems], [])
+})
+
+t.test('what a slot has counted is added up, and the values of slots become one as who is there says', async t => {
+  const directory = createFolder(t)
+  const registry = new Registry()
+  const a = await join(t, directory)
+  let b = await join(t, directory, undefined, registry)
+  const aggregators = ['average', 'min', 'max', 'first', 'sum'] as const
+  const counters = aggregators.map(aggregator =>
+    new Counter({ name: `${aggregator}_total`, help: 'h', registers: [registry], aggregator }))
+  const counted = async (member: Joined): Promise<unknown> => {
+    const gathered = await read(member)
+    return aggregators.map(aggregator => valuesOf(gathered, `${aggregator}_total`)[''])
+  }
+  for (const counter of counters) counter.inc(1000)
+  t.same(await counted(a), Array(5).fill(1000))
+  await read(b)
+  await b.group.leave()
+  b = await join(t, directory, undefined, registry)
+  t.same(await counted(a), Array(5).fill(1000), 'it is not counted again')
+  for (const counter of counters) counter.inc(100)
+  t.same(await counted(a), Array(5).fill(1100))
+  await read(b)
+  await b.group.leave()
+  b = await join(t, directory)
+  for (const aggregator of aggregators) {
+    new Counter({ name: `${aggregator}_total`, help: 'h', registers: [b.registry], aggregator: 'max' }).inc(5)
+  }
+  t.same(await counted(a), Array(5).fill(1105))
+
+  const counter = (aggregator: Aggregator, value: number): Points =>
+    ({ ...points(value) as ValuePoints, aggregator })
+  const shares = [{ families: [counter('max', 3)], writtenMs: 1 }, ...[5, 7].map(value =>
+    ({ families: [counter('sum', value)], writtenMs: Infinity }))]
+  const { families } = runAtOnce(mergeFamilies(shares.map(share => ({ ...share, former: [] }))))
+  t.match(families, [{ aggregator: 'sum', values: Float64Array.of(15) }], 'who has gone does not decide')
 })
 
 t.test('a metric that cannot be read this time is there with what it has counted before', async t => {
@@ -524,7 +673,7 @@ t.test('a member is not taken for one that hangs because whoever asks was busy',
 t.test('an answer may come in pieces', async t => {
   const directory = createFolder(t)
   const a = await join(t, directory)
-  const bytes = encode({ families: [], failures: [], leftOut: ['of 7'] })
+  const bytes = encode({ families: [], former: [], failures: [], leftOut: ['of 7'] })
   const other = await Listener.open(path.join(directory, '7.sock'), socket => {
     socket.once('data', () => {
       socket.write(Buffer.concat([Buffer.of(1, 1), bytes.subarray(0, 10)]))
@@ -787,6 +936,82 @@ t.test('who is there defines a metric, and not who has gone', async t => {
   t.same(await bounds(), [1, 2, 2, 0, 0])
 })
 
+t.test('a metric that has counted nothing yet is no other definition, and hides and ends nothing', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  const define = ({ registry }: Joined): [Histogram, Summary] => [
+    new Histogram({ name: 'h', help: 'h', registers: [registry], buckets: [1], labelNames: ['a'] }),
+    new Summary({ name: 's', help: 'h', registers: [registry], percentiles: [0.5], labelNames: ['a'] })
+  ]
+  const observe = ([histogram, summary]: [Histogram, Summary]): void => {
+    histogram.observe({ a: 'x' }, 1)
+    summary.observe({ a: 'x' }, 1)
+  }
+  const counted = async (member: Joined): Promise<number[]> => {
+    const gathered = await read(member)
+    t.same(valuesOf(gathered, 'fastify_latency_group_conflicts'), { '': 0 })
+    return gathered.families.flatMap(points => /^[hs]$/.test(points.name) && 'counts' in points ? [...points.counts] : [])
+  }
+  const ofA = define(a)
+  observe(define(b))
+  for (const member of [a, b]) t.same(await counted(member), [1, 0, 1])
+  observe(ofA)
+  for (const member of [a, b]) t.same(await counted(member), [2, 0, 2])
+  await a.group.leave()
+  let next = await join(t, directory)
+  for (let times = 0; times < 2; times++) {
+    define(next)
+    for (const member of [next, b]) t.same(await counted(member), [2, 0, 2], 'what was carried on is there')
+    await next.group.leave()
+    next = await join(t, directory)
+  }
+  observe(define(next))
+  t.same(await counted(b), [3, 0, 3])
+  await next.group.leave()
+  await b.group.leave()
+  t.same([a, b, next].flatMap(({ problems }) => problems), [])
+})
+
+t.test('a deploy that changes buckets makes counts begin once, in whichever order members are replaced', async t => {
+  const observe = ({ registry }: Joined, buckets: number[], times: number): void => {
+    const histogram = new Histogram({ name: 'h', help: 'h', registers: [registry], buckets })
+    for (let time = 0; time < times; time++) histogram.observe(1)
+  }
+  for (const order of [[0, 1, 2], [2, 1, 0], [1, 0, 2]]) {
+    const directory = createFolder(t)
+    // Another program, that has not the metric, and asks.
+    const other = await join(t, directory)
+    const members = [await join(t, directory), await join(t, directory), await join(t, directory)]
+    const scraped: number[] = []
+    const look = async (): Promise<void> => {
+      const points = (await read(other)).families.find(({ name }) => name === 'h') as HistogramPoints
+      scraped.push(points.counts.reduce((sum, count) => sum + count, 0))
+    }
+    for (const member of members) observe(member, [1], 100)
+    await look()
+    for (const index of order) {
+      await members[index]!.group.leave()
+      await look()
+      members[index] = await join(t, directory)
+      await look()
+      observe(members[index], [1, 2], 5)
+      await look()
+    }
+    t.equal(scraped.filter((count, index) => count < scraped[index - 1]!).length, 1, scraped.join())
+    t.equal(scraped.at(-1), 15)
+    for (const { group } of members) await group.leave()
+    await look()
+    t.equal(scraped.at(-1), 15, 'of those who have gone, who was there last decides')
+    const another = await join(t, directory)
+    await look()
+    t.equal(scraped.at(-1), 15, 'what is carried on is not there')
+    observe(another, [1, 2], 1)
+    await look()
+    t.equal(scraped.at(-1), 16)
+    t.same([other, ...members, another].flatMap(({ problems }) => problems), [])
+  }
+})
+
 t.test('native buckets that a deploy turns on begin at zero when all have them', async t => {
   const native = { schemas: Int8Array.of(3), zeroCounts: Float64Array.of(0), ends: Uint32Array.of(1) }
   const buckets = { ...native, indexes: Int32Array.of(0), counts: Float64Array.of(1) }
@@ -810,10 +1035,16 @@ t.test('native buckets that a deploy turns on begin at zero when all have them',
       [points.counts[0], points.native?.counts[0]])
   const off = histogram(undefined)
   const on = histogram(buckets)
-  t.same(merged({ isOfGone: true, families: [off] }, { isOfGone: false, families: [on] }), [[1, 1]])
-  t.same(merged({ isOfGone: false, families: [off] }, { isOfGone: false, families: [on] }), [[2, undefined]])
-  t.same(merged({ isOfGone: true, families: [on] }, { isOfGone: false, families: [off] }), [[2, undefined]])
-  t.same(merged({ isOfGone: true, families: [off] }, { isOfGone: true, families: [on] }), [[2, undefined]])
+  const there = (points: Points, ...former: Former[]): Share => ({ families: [points], former, writtenMs: Infinity })
+  const gone = (points: Points, writtenMs: number): Share => ({ families: [points], former: [], writtenMs })
+  t.same(merged(gone(off, 1), there(on)), [[1, 1]])
+  t.same(merged(there(off), there(on)), [[2, undefined]])
+  t.same(merged(gone(on, 1), there(off)), [[2, undefined]])
+  t.same(merged(gone(off, 1), gone(on, 2)), [[1, 1]], 'who was there last had them')
+  t.same(merged(gone(off, 2), gone(on, 1)), [[2, undefined]])
+  const former = { points: off, writtenMs: 1 }
+  t.same(merged(there(on, former), there(off)), [[3, undefined]], 'all are counted while one has none')
+  t.same(merged(there(on, former), there(on)), [[2, 2]])
 })
 
 t.test('an application whose group cannot be joined serves alone, and says why', async t => {

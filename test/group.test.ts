@@ -12,15 +12,16 @@ import { createWarnOnce } from '../lib/errors'
 import { writeOpenMetrics } from '../lib/exposition/openmetrics'
 import { writeProtobuf } from '../lib/exposition/protobuf'
 import { writeText } from '../lib/exposition/text'
-import { countingMetrics, countNames, countsOf } from '../lib/gather/counts'
+import { countNames, countsOf, metricsIn } from '../lib/gather/counts'
 import { Lease, RegisteredCounter } from '../lib/gather/registered-metrics'
 import { openDirectory } from '../lib/group/directory'
 import { decodeInSteps, encode, lengthOf } from '../lib/group/encoding'
+import type { Told } from '../lib/group/families'
 import { LabelLists } from '../lib/group/label-lists'
 import { save, saveAtOnce } from '../lib/group/slot-file'
 import { connectTo, isHeld, Listener } from '../lib/group/sockets'
 import { takeTurn } from '../lib/group/turn'
-import type { Gathered, HistogramPoints, ValuePoints } from '../lib/snapshot'
+import type { HistogramPoints, ValuePoints } from '../lib/snapshot'
 import { runAtOnce, TimeSlices } from '../lib/time-slices'
 import { createListening } from './helpers/application'
 import { createFolder } from './helpers/folder'
@@ -168,12 +169,12 @@ t.test('of two who have made links, none goes on while the other is there', asyn
   await t.rejects(takeTurn(directory, 10_000), { message: /ENOENT/ })
 })
 
-function decode (bytes: Buffer): Gathered {
+function decode (bytes: Buffer): Told {
   return runAtOnce(decodeInSteps(bytes, new LabelLists()))
 }
 
 /** What an application gathers that has metrics of every type, with everything that they may have. */
-async function gatherAll (t: Test): Promise<Gathered> {
+async function gatherAll (t: Test): Promise<Told> {
   const registry = new Registry()
   const registers = [registry]
   const { app, address } = await createListening(t, {
@@ -190,7 +191,9 @@ async function gatherAll (t: Test): Promise<Gathered> {
   new Summary({ name: 's', help: 'h', registers, percentiles: [0.5] }).observe(2)
   new Gauge({ name: 'broken', help: 'h', registers, collect () { throw new Error('no') } }).set(1)
   const gather = gathererOf(registry, new TimeSlices(), createWarnOnce(app.log))
-  return gather({ names: undefined, timeoutMs: 10_000 })
+  const gathered = await gather({ names: undefined, timeoutMs: 10_000 })
+  const points = gathered.families.find(({ name }) => name === 'c_total')!
+  return { ...gathered, former: [{ points, writtenMs: 1e12 }, { points, writtenMs: 2e12 }] }
 }
 
 t.test('what was gathered is the same when it has been bytes', async t => {
@@ -203,13 +206,15 @@ t.test('what was gathered is the same when it has been bytes', async t => {
   t.equal(lengthOf(bytes), bytes.length)
   t.equal(lengthOf(bytes.subarray(0, 15)), undefined)
   t.equal(lengthOf(bytes.subarray(0, 16)), bytes.length)
-  const { families, ...rest } = decode(bytes)
+  const { families, former, ...rest } = decode(bytes)
   const plain = (points: object): object => structuredClone({ ...points })
   t.strictSame(families.map(plain), gathered.families.map(plain))
+  t.strictSame(structuredClone(former), structuredClone(gathered.former))
   t.strictSame(rest, { failures: gathered.failures, leftOut: gathered.leftOut })
+  const nothing = { families: [], former: [], failures: [], leftOut: ['x'] }
   const exemplar = latency.exemplars[0]!
   const infinite = [{ ...exemplar, value: Infinity }, { ...exemplar, timestampSeconds: NaN }, exemplar]
-  const finite = decode(encode({ families: [{ ...latency, exemplars: infinite }], failures: [], leftOut: [] }))
+  const finite = decode(encode({ ...nothing, families: [{ ...latency, exemplars: infinite }] }))
   t.same(finite.families[0]!.exemplars, [exemplar])
   const unaligned = Buffer.concat([Buffer.from('x'), bytes]).subarray(1)
   t.strictSame(decode(unaligned).families.map(plain), families.map(plain))
@@ -217,8 +222,7 @@ t.test('what was gathered is the same when it has been bytes', async t => {
   const none = { schemas: new Int8Array(0), zeroCounts: new Float64Array(0), ends: new Uint32Array(0) }
   const native = { ...none, indexes: new Int32Array(0), counts: new Float64Array(0) }
   const unused = { ...empty, counts: new Float64Array(0), sums: new Float64Array(0), native }
-  t.strictSame(plain(decode(encode({ families: [unused], failures: [], leftOut: [] })).families[0]!), plain(unused))
-  const nothing = { families: [], failures: [], leftOut: ['x'] }
+  t.strictSame(plain(decode(encode({ ...nothing, families: [unused] })).families[0]!), plain(unused))
   t.strictSame(decode(encode(nothing)), nothing)
 })
 
@@ -256,7 +260,7 @@ t.test('a part of an encoding that is none is refused, or left out if nothing de
   const end = 16 + bytes.readUInt32LE(8)
   const head = bytes.toString('utf8', 16, end)
   const numbers = bytes.subarray(end)
-  const read = (head: string, rest = numbers): Gathered => {
+  const read = (head: string, rest = numbers): Told => {
     const padded = Buffer.from(head + ' '.repeat(-Buffer.byteLength(head) & 7))
     const start = Buffer.from(bytes.subarray(0, 16))
     start.writeUInt32LE(padded.length, 8)
@@ -269,6 +273,8 @@ t.test('a part of an encoding that is none is refused, or left out if nothing de
     ['a line is none', '{"families"', '1\n{"families"'],
     ['a list has empty lines', '[["GET"', '[]\n[["GET"'],
     ['the labels of a series are none', '[["GET"', '1\n[["GET"'],
+    ['its times are none', '"formerMs":[', '"formerMs":["x",'],
+    ['it has too few lines', '"formerMs":[', '"formerMs":[1,'],
     ['its failures are none', '"failures":[', '"failures":[{"name":"x"},'],
     ['its failures are none', '"leftOut":[]', '"leftOut":[1]'],
     ['a family has no name', '"name":"http_request_duration_seconds"', '"name":"a-b"'],
@@ -345,13 +351,13 @@ t.test('a counter is saved under its name, also when the registry has been rende
   registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE as never)
   const counter = new Counter({ name: 'jobs_total', help: 'h', registers: [registry] })
   await registry.metrics()
-  t.equal(countingMetrics({ registries: [registry] }).get('jobs_total'), counter)
+  t.equal(metricsIn({ registries: [registry] }).get('jobs_total'), counter)
 })
 
 t.test('a metric without a name costs only itself', async t => {
   const counter = { name: 'jobs_total', type: 'counter' }
   const registry = { getMetricsAsArray: () => [{ type: 'counter' }, null, counter], getSingleMetric () {} }
-  t.equal(countingMetrics({ registries: [registry as never] }).get('jobs_total'), counter)
+  t.equal(metricsIn({ registries: [registry as never] }).get('jobs_total'), counter)
 })
 
 t.test('of two metrics with one name, the first is saved at the end of a process, as it is served', async t => {

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { merge, mergeInSteps } from '../lib/gather/merge'
 import type {
-  Aggregator, Exemplar, HistogramPoints, NativePoints, Points, SummaryPoints, ValuePoints
+  Aggregator, Exemplar, HistogramPoints, Labels, NativePoints, Points, SummaryPoints, ValuePoints
 } from '../lib/snapshot'
 
 const upperBounds = [0.5, 1]
@@ -158,7 +158,9 @@ for (const [kind, build] of Object.entries(kinds)) {
       ).reduce((sum, value) => sum + value, 0)
       t.equal(total(merge(merge(a, b), c)), total(a) + total(b) + total(c))
       if (kind === 'histogram') {
-        const [counted, ...parts] = [merge(merge(a, b), c), a, b, c].map(points => (points as HistogramPoints).native)
+        const { native: counted } = merge(merge(a, b), c) as HistogramPoints
+        const counting = [a, b, c].filter(({ labelSets }) => labelSets.length > 0)
+        const parts = (counting.length > 0 ? counting : [a, b, c]).map(points => (points as HistogramPoints).native)
         const totalOf = (native: NativePoints): number => native.counts.reduce((sum, count) => sum + count, 0)
         if (parts.includes(undefined)) t.equal(counted, undefined)
         else t.equal(totalOf(counted!), parts.reduce((sum, native) => sum + totalOf(native!), 0))
@@ -253,12 +255,38 @@ t.test('quantiles of summaries are left out, since they cannot be merged', async
 })
 
 t.test('what is not of the same kind is refused', async t => {
-  const [histogram, counter] = [kinds.histogram!([], 'h', 0), kinds.counter!([], 'h', 0)]
+  const series = [{ labels: ['a', 'b'] as const, numbers: [1, 2, 3, 0, 0], start: 1, exemplars: [] }]
+  const [histogram, counter] = [kinds.histogram!(series, 'h', 0), kinds.counter!([], 'h', 0)]
   t.throws(() => merge(histogram, counter), { message: 'A histogram and a counter cannot be merged' })
   t.throws(() => merge(counter, kinds.gauge!([], 'h', 0)), { message: 'A counter and a gauge cannot be merged' })
   const other = { ...histogram, upperBounds: [0.5, 2] } as HistogramPoints
   t.throws(() => merge(histogram, other), { message: 'Histograms with other buckets cannot be merged' })
   t.throws(() => merge(histogram, { ...other, upperBounds: [0.5] } as HistogramPoints), { message: /other buckets/ })
+})
+
+t.test('a histogram without series may have any bounds, and hides no native buckets', async t => {
+  const native = { schemas: Int8Array.of(3), zeroCounts: Float64Array.of(0), ends: Uint32Array.of(1) }
+  const histogram: HistogramPoints = {
+    ...kinds.histogram!([{ labels: ['a', 'b'], numbers: [1, 2, 3, 0, 0], start: 1, exemplars: [] }], 'h', 0) as
+      HistogramPoints,
+    native: { ...native, indexes: Int32Array.of(0), counts: Float64Array.of(6) }
+  }
+  const empty = { ...kinds.histogram!([], 'h', 0) as HistogramPoints, upperBounds: [], native: undefined }
+  for (const merged of [merge(empty, histogram), merge(histogram, empty)]) {
+    t.match(merged, { upperBounds, counts: histogram.counts, native: { counts: Float64Array.of(6) } })
+  }
+  t.match(merge(empty, empty), { upperBounds: [], labelSets: [], native: undefined })
+})
+
+t.test('a label may have the name of what every object inherits', async t => {
+  const counter = (labels: Labels): Points => ({
+    ...kinds.counter!([{ labels: ['a', 'b'], numbers: [1], start: 1, exemplars: [] }], 'h', 0),
+    labelNames: Object.keys(labels),
+    labelSets: [Object.values(labels)]
+  })
+  const merged = merge(counter({ a: 'x' }), counter({ a: 'x', constructor: 'y', toString: 'z' }))
+  t.strictSame(merged.labelNames, ['a', 'constructor', 'toString'])
+  t.strictSame(merged.labelSets, [['x', undefined, undefined], ['x', 'y', 'z']])
 })
 
 t.test('values become one as the aggregator says, in the series where there are several', t => {

@@ -20,20 +20,22 @@ const countingTypes: readonly unknown[] = ['counter', 'histogram', 'summary']
  */
 export function countNames (sources: CountSources): Set<string> {
   const names = new Set(Array.from(ownCounts(sources), ({ name }) => name))
-  for (const [name, { collect }] of countingMetrics(sources)) if (typeof collect !== 'function') names.add(name)
+  for (const [name, { type, collect }] of metricsIn(sources)) {
+    if (countingTypes.includes(type) && typeof collect !== 'function') names.add(name)
+  }
   return names
 }
 
-/** The metrics in registries that count, by their names. Of two with one name, the first is served. */
-export function countingMetrics ({ registries }: Pick<CountSources, 'registries'>): Map<string, ClientMetric> {
+/** The metrics in registries, by their names. Of two with one name, the first is served. */
+export function metricsIn ({ registries }: Pick<CountSources, 'registries'>): Map<string, ClientMetric> {
   const { register: globalRegistry } = require('prom-client') as typeof import('prom-client')
   const metrics = new Map<string, ClientMetric>()
   for (const registry of [...registries, globalRegistry]) {
     try {
       for (const metric of settled(registry.getMetricsAsArray()) as unknown as Iterable<ClientMetric>) {
         if (typeof metric?.name !== 'string') continue
-        const { name, type } = named(registry, metric, isOwnMetric)
-        if (countingTypes.includes(type) && !metrics.has(name)) metrics.set(name, metric)
+        const { name } = named(registry, metric, isOwnMetric)
+        if (!metrics.has(name)) metrics.set(name, metric)
       }
     } catch {
       // Whoever gathers all metrics of this registry warns of the reason.
@@ -44,6 +46,7 @@ export function countingMetrics ({ registries }: Pick<CountSources, 'registries'
 
 interface ClientMetric {
   readonly name: string
+  readonly type?: unknown
   readonly collect?: unknown
 }
 

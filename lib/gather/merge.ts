@@ -18,6 +18,7 @@ const seriesPerStep = 500
  * - Native buckets are added at the coarser resolution. They are left out if one of the parts has none, since their
  *   counts must have the same sum as those of the classic buckets.
  * - Quantiles of summaries cannot be merged, and are left out.
+ * - A histogram without series may have any bounds, or none: some client libraries tell bounds with series only.
  */
 export function merge<P extends Points> (...parts: readonly [P, ...P[]]): P
 export function merge (...parts: readonly [Points, ...Points[]]): Points {
@@ -38,8 +39,9 @@ export function * mergeInSteps (parts: readonly [Points, ...Points[]]): Steps<Po
 }
 
 function * mergeHistograms (parts: readonly HistogramPoints[]): Steps<HistogramPoints> {
-  const { upperBounds } = parts[0]!
-  if (!parts.every(part => isSame(upperBounds, part.upperBounds))) {
+  const counting = parts.some(hasSeries) ? parts.filter(hasSeries) : parts
+  const { upperBounds } = counting[0]!
+  if (!counting.every(part => isSame(upperBounds, part.upperBounds))) {
     throw new TypeError('Histograms with other buckets cannot be merged')
   }
   const union = yield * Union.of(parts)
@@ -50,12 +52,11 @@ function * mergeHistograms (parts: readonly HistogramPoints[]): Steps<HistogramP
     upperBounds,
     counts: yield * union.sum(({ counts }) => counts, stride),
     sums: yield * union.sum(({ sums }) => sums),
-    native: yield * mergeNative(union)
+    native: counting.some(({ native }) => native === undefined) ? undefined : yield * mergeNative(union)
   }
 }
 
-function * mergeNative (union: Union<HistogramPoints>): Steps<NativePoints | undefined> {
-  if (union.parts.some(({ native }) => native === undefined)) return undefined
+function * mergeNative (union: Union<HistogramPoints>): Steps<NativePoints> {
   const schemas = new Int8Array(union.common.labelSets.length).fill(127)
   yield * union.forEach(({ native }, series, place) => {
     schemas[place] = Math.min(schemas[place]!, native!.schemas[series]!)
@@ -239,7 +240,9 @@ function aligner (
 ): (labelSet: ReadonlyArray<string | undefined>) => ReadonlyArray<string | undefined> {
   if (isSame(labelNames, all)) return labelSet => labelSet
   const columns = all.map(name => labelNames.indexOf(name))
-  return labelSet => columns.map((column, index) => column === -1 ? sharedLabels[all[index]!] : labelSet[column])
+  // A label may have the name of what every object inherits.
+  const shared = all.map(name => Object.hasOwn(sharedLabels, name) ? sharedLabels[name] : undefined)
+  return labelSet => columns.map((column, index) => column === -1 ? shared[index] : labelSet[column])
 }
 
 /**
@@ -260,6 +263,10 @@ function sortedText (labels: Labels): string {
 function lesser (a: string | undefined, b: string | undefined): string | undefined {
   if (a === undefined || b === undefined) return a ?? b
   return a < b ? a : b
+}
+
+export function hasSeries ({ labelSets }: Points): boolean {
+  return labelSets.length > 0
 }
 
 export function isSame<T> (a: readonly T[], b: readonly T[]): boolean {

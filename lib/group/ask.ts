@@ -1,8 +1,9 @@
 import type { Socket } from 'node:net'
-import type { Gathered, GatherRequest } from '../snapshot'
+import type { GatherRequest } from '../snapshot'
 import { inSlices, type TimeSlices } from '../time-slices'
 import { clearTimeout, setImmediate, setTimeout, type Timer } from '../timers'
 import { decodeInSteps, lengthOf } from './encoding'
+import type { Told } from './families'
 import type { LabelLists } from './label-lists'
 import { connectTo } from './sockets'
 
@@ -51,7 +52,7 @@ export class Neighbour {
    * something; one that shows that its event loop turns, and does not answer, until it does. So nobody has to wait for
    * it again.
    */
-  async ask ({ names, timeoutMs }: GatherRequest): Promise<Gathered | undefined> {
+  async ask ({ names, timeoutMs }: GatherRequest): Promise<Told | undefined> {
     if (this.#late !== undefined) throw new Error('it still hangs')
     const socket = await connectTo(this.#address)
     if (socket === undefined) return undefined

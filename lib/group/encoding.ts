@@ -1,16 +1,18 @@
 import { aggregators, isLabelName, isMetricName } from '../exposition/client-samples'
-import type { Exemplar, Gathered, GatherFailure, Labels, NativePoints, Points } from '../snapshot'
+import type { Exemplar, GatherFailure, Labels, NativePoints, Points } from '../snapshot'
 import { runAtOnce } from '../time-slices'
+import type { Former, Told } from './families'
 import { LabelLists, type LabelSet } from './label-lists'
 
 type Steps<T> = Generator<undefined, T>
 
 /**
- * What was gathered as bytes, for another process or for a file: a head of lines of JSON, in which everything has a
- * name, and all numbers behind it, one column after the other. The first line of the head is about all families. Each
- * family has a line, and then lines with the labels of some of its series, and with some of its exemplars. Members of a
- * group may run other versions of Node.js, which structured clones would not survive. What is read may be anything: it
- * is checked as strictly as what users give, because readers of an exposition would otherwise refuse the whole page.
+ * What a member tells as bytes, for another process or for a file: a head of lines of JSON, in which everything has a
+ * name, and all numbers behind it, one column after the other. The first line of the head is about all families, of
+ * which those come last that are carried on. Each family has a line, and then lines with the labels of some of its
+ * series, and with some of its exemplars. Members of a group may run other versions of Node.js, which structured clones
+ * would not survive. What is read may be anything: it is checked as strictly as what users give, because readers of an
+ * exposition would otherwise refuse the whole page.
  */
 
 /** Changes with everything that would make other versions of this package misunderstand each other. */
@@ -29,15 +31,16 @@ const bytesPerNumber = Float64Array.BYTES_PER_ELEMENT
 /** How many series, or exemplars, are in one line, which is written and read in one step. */
 const perLine = 500
 
-export function encode (gathered: Gathered): Buffer {
-  return runAtOnce(encodeInSteps(gathered))
+export function encode (told: Told): Buffer {
+  return runAtOnce(encodeInSteps(told))
 }
 
 /** The same in steps of less than a millisecond, between which the caller may let others use the event loop. */
-export function * encodeInSteps ({ families, failures, leftOut }: Gathered): Steps<Buffer> {
+export function * encodeInSteps ({ families, former, failures, leftOut }: Told): Steps<Buffer> {
   const columns: Array<ArrayLike<number>> = []
-  const lines = [JSON.stringify({ families: families.length, failures, leftOut })]
-  for (const points of families) {
+  const formerMs = former.map(({ writtenMs }) => writtenMs)
+  const lines = [JSON.stringify({ families: families.length, formerMs, failures, leftOut })]
+  for (const points of [...families, ...former.map(({ points }) => points)]) {
     const { startSeconds, labelSets, exemplars: all, ...head } = points
     // JSON has no infinite values.
     const exemplars = all.filter(({ value, timestampSeconds = 0 }) => isFinite(value) && isFinite(timestampSeconds))
@@ -106,21 +109,27 @@ export function lengthOf (bytes: Buffer): number | undefined {
  * Reads what `encode()` has written, in steps. Throws if it is anything else. `known` are the lists of label sets that
  * have been read before.
  */
-export function * decodeInSteps (given: Buffer, known: LabelLists): Steps<Gathered> {
+export function * decodeInSteps (given: Buffer, known: LabelLists): Steps<Told> {
   check(lengthOf(given) === given.length, 'it is incomplete')
   const bytes = given.byteOffset % bytesPerNumber === 0 ? given : Buffer.concat([given])
   const end = headAt + bytes.readUInt32LE(headLengthAt)
   check(end % bytesPerNumber === 0, 'its numbers are not in place')
   const lines = new Lines(bytes.toString('utf8', headAt, end))
   const columns = new Columns(new Float64Array(bytes.buffer, bytes.byteOffset + end, bytes.readUInt32LE(numbersAt)))
-  const { families: count, failures, leftOut } = lines.takeObject()
+  const { families: count, formerMs, failures, leftOut } = lines.takeObject()
+  check(isArrayOf(formerMs, isFinite), 'its times are none')
   check(isArrayOf(failures, isFailure) && isArrayOf(leftOut, isString), 'its failures are none')
   const families: Points[] = []
   while (families.length !== count) {
     families.push(yield * readPoints(lines, columns, known))
     yield
   }
-  return { families, failures, leftOut }
+  const former: Former[] = []
+  for (const writtenMs of formerMs) {
+    former.push({ points: yield * readPoints(lines, columns, known), writtenMs })
+    yield
+  }
+  return { families, former, failures, leftOut }
 }
 
 function * readPoints (lines: Lines, columns: Columns, known: LabelLists): Steps<Points> {

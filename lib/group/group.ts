@@ -5,7 +5,7 @@ import type { Gathered, GatherRequest, ValuePoints } from '../snapshot'
 import { inSlices } from '../time-slices'
 import { clearTimeout, pause, setTimeout, type Timer } from '../timers'
 import { Neighbour } from './ask'
-import { countsIn, mergeFamilies } from './families'
+import { countsIn, mergeFamilies, type Told } from './families'
 import { groupMetrics } from './group-metrics'
 import { Member, type MemberOptions } from './member'
 import { LabelLists } from './label-lists'
@@ -17,12 +17,14 @@ import { takeTurn, type Turn } from './turn'
 /** What is known of one slot: of its member, or of its file. */
 interface Part {
   readonly state: 'fresh' | 'stale' | 'gone'
-  readonly gathered: Gathered
+  readonly gathered: Told
   /** For how long nobody has told more, in seconds. */
   readonly ageSeconds: number
+  /** When the member was there last, in milliseconds since 1970. `Infinity`: it is there. */
+  readonly writtenMs: number
 }
 
-const nothing: Gathered = { families: [], failures: [], leftOut: [] }
+const nothing: Told = { families: [], former: [], failures: [], leftOut: [] }
 
 export interface GroupOptions extends Omit<MemberOptions, 'directory'> {
   /** Makes the directory in which the members meet. */
@@ -255,12 +257,12 @@ export class Group {
     const { slot: own } = member
     const slots = [...new Set([...await this.#listSlots(), own])].sort((a, b) => a - b)
     const parts = await Promise.all(slots.map(async slot => slot === own
-      ? { state: 'fresh', gathered: (await member.read(request)).gathered, ageSeconds: 0 } as const
+      ? { state: 'fresh', gathered: (await member.read(request)).told, ageSeconds: 0, writtenMs: Infinity } as const
       : this.#part(slot, request)))
     const known = parts.filter(part => part !== undefined)
     const all = known.map(({ gathered }) => gathered)
-    const merging = mergeFamilies(known.map(({ state, gathered: { families } }) =>
-      ({ families, isOfGone: state === 'gone' })))
+    const merging = mergeFamilies(known.map(({ gathered: { families, former }, writtenMs }) =>
+      ({ families, former, writtenMs })))
     const { families, conflicts } = await inSlices(merging, this.#options.slices)
     const failures = new Map(all.flatMap(({ failures }) => failures).map(failure => [failure.name, failure]))
     const count = (state: Part['state']): number => known.filter(part => part.state === state).length
@@ -301,17 +303,19 @@ export class Group {
     let state: Part['state'] = 'gone'
     try {
       const gathered = await this.#neighbour(slot).ask(request)
-      if (gathered !== undefined) return { state: 'fresh', gathered, ageSeconds: 0 }
+      if (gathered !== undefined) return { state: 'fresh', gathered, ageSeconds: 0, writtenMs: Infinity }
     } catch (error) {
       state = 'stale'
       failed(`member ${slot}`, error as Error)
     }
     try {
       const saved = await load(fileOf(this.#directory, slot), slices)
-      const { gathered, writtenMs } = saved ?? { gathered: nothing, writtenMs: Date.now() }
-      return state === 'stale'
-        ? { state, gathered, ageSeconds: Math.max(0, Date.now() - writtenMs) / 1000 }
-        : { state, gathered: { ...nothing, families: countsIn(gathered.families) }, ageSeconds: 0 }
+      const { told, writtenMs } = saved ?? { told: nothing, writtenMs: Date.now() }
+      if (state === 'stale') {
+        return { state, gathered: told, ageSeconds: Math.max(0, Date.now() - writtenMs) / 1000, writtenMs: Infinity }
+      }
+      const gathered = { ...nothing, families: countsIn(told.families), former: told.former }
+      return { state, gathered, ageSeconds: 0, writtenMs }
     } catch (error) {
       failed(`file ${slot}`, error as Error)
       return undefined

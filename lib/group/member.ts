@@ -5,8 +5,8 @@ import { inSlices, runAtOnce, type TimeSlices } from '../time-slices'
 import { clearTimeout, setTimeout, type Timer } from '../timers'
 import { answer } from './ask'
 import { encode, encodeInSteps } from './encoding'
-import { countsIn, labelled, mergeFamilies } from './families'
-import { leave, leftIn, sinceLeft, totalOf, type LeftCounts } from './left-counts'
+import { carryOn, countsIn, labelled, type Former, type Told } from './families'
+import { countsOfProcess, sinceLeft, totalOf, type ProcessCounts } from './left-counts'
 import { load, save, saveAtOnce } from './slot-file'
 import { fileOf, leaveSlot, takeSlot, takeSlotAgain, type Slot } from './slots'
 
@@ -29,7 +29,7 @@ export interface MemberOptions {
   readonly counts: () => Promise<ReadonlySet<string>>
   /** Reads those of these metrics that can be read at once. Labels that all series of a metric share may be missing. */
   readonly countsAtOnce: () => Iterable<Points>
-  /** The metrics that count, by their names. Those that live on when the application has closed are among them. */
+  /** The metrics of the user, by their names. Other members of the process may have them, too, and they live on. */
   readonly metrics: () => ReadonlyMap<string, object>
   readonly slices: TimeSlices
   /** Called with each problem of the own file or the one that is carried on, and what it is about. */
@@ -42,9 +42,9 @@ interface Noted {
   readonly when: number
 }
 
-/** What a member has counted, together with those who had its slot before, and its bytes. */
+/** What a member tells, and its bytes. */
 export interface Reading {
-  readonly gathered: Gathered
+  readonly told: Told
   readonly bytes: Buffer
 }
 
@@ -56,19 +56,22 @@ export class Member {
   readonly #options: MemberOptions
   #slot: Slot
   #file: string
-  /** What those had counted who had the slot before. */
-  readonly #carried: readonly Points[]
-  /** What this process has left in the group before this member came. It is somewhere among what is carried on. */
-  readonly #left: LeftCounts | undefined
+  /** What this member tells, and what those had counted who had the slot before. */
+  #told: Told
+  /** What this process has in the group. What it has left there is somewhere among what is carried on. */
+  readonly #ofProcess: ProcessCounts<Member>
   /** What was read last of each metric, by name. */
   readonly #latest = new Map<string, Noted>()
   /** How many times something was noted. */
   #notes = 0
+  /** What is told, and what was told when the file was written last: of each metric all that was read. */
+  #read: readonly Points[] = []
+  #kept: readonly Points[] = []
   #saved: Buffer = Buffer.alloc(0)
   #saving: Timer | undefined
-  /** Resolves when all is merged and saved that was noted before. */
+  /** Resolves when all is told and saved that was noted before. */
   #last: Promise<unknown> = Promise.resolve()
-  /** The readings that are noted, and wait for being merged, by what they tell. */
+  /** The readings that are noted, and wait for being told, by what they tell. */
   readonly #waiting = new Map<string, Promise<Reading>>()
   #isLeaving = false
   /** Whether the file of the slot may be that of another member. */
@@ -84,12 +87,12 @@ export class Member {
     return member
   }
 
-  private constructor (options: MemberOptions, slot: Slot, carried: readonly Points[]) {
+  private constructor (options: MemberOptions, slot: Slot, former: readonly Former[]) {
     this.#slot = slot
     this.#options = options
     this.#file = fileOf(options.directory, slot.number)
-    this.#carried = carried
-    this.#left = leftIn(options.directory, slot.group)
+    this.#told = { families: [], former, failures: [], leftOut: [] }
+    this.#ofProcess = countsOfProcess(options.directory, slot.group)
     this.#keepSaving()
     if (present.size === 0) process.on('exit', Member.#saveAllAtExit)
     present.add(this)
@@ -115,6 +118,7 @@ export class Member {
       return false
     }
     this.#slot = slot
+    this.#ofProcess.group = slot.group
     this.#file = fileOf(this.#options.directory, slot.number)
     this.#saved = Buffer.alloc(0)
     return true
@@ -126,7 +130,7 @@ export class Member {
 
   /**
    * Reads metrics, and saves them before anybody sees them. A metric may take long, and nobody waits for it but those
-   * who ask for it: only what was read is merged and saved in turn. All who have read the same by then share that.
+   * who ask for it: only what was read is told and saved in turn. All who have read the same by then share that.
    */
   async read (request: GatherRequest): Promise<Reading> {
     const { names } = request
@@ -137,7 +141,7 @@ export class Member {
     if (reading === undefined) {
       reading = this.#inTurn(() => {
         this.#waiting.delete(key)
-        return this.#merge(gathered, names)
+        return this.#tell(gathered, names)
       })
       this.#waiting.set(key, reading)
     }
@@ -151,7 +155,6 @@ export class Member {
       // The first one may share what somebody else has begun to read a while ago, the second one does not.
       await this.#noteCounts()
       await this.#saveCounts()
-      leave(this.#options.directory, this.#slot.group, this.#options.metrics(), this.#own())
     } catch (error) {
       this.#options.failed('save', error as Error)
     }
@@ -160,6 +163,7 @@ export class Member {
   }
 
   #stop (): void {
+    this.#handOver()
     this.#isLeaving = true
     this.#hasLeft = true
     clearTimeout(this.#saving)
@@ -173,23 +177,23 @@ export class Member {
     return done
   }
 
-  /** Merges what is noted, and saves it. `gathered` has been noted, and tells what could not be read. */
-  async #merge ({ failures, leftOut }: Gathered, names: GatherRequest['names']): Promise<Reading> {
+  /** Saves what is noted, and tells it. `gathered` has been noted, and tells what could not be read. */
+  async #tell ({ failures, leftOut }: Gathered, names: GatherRequest['names']): Promise<Reading> {
     const { slices } = this.#options
-    const all = { families: await inSlices(this.#merged(), slices), failures, leftOut }
+    const all = { ...await inSlices(this.#counted(), slices), failures, leftOut }
     const bytes = await inSlices(encodeInSteps(all), slices)
     await this.#save(bytes)
-    if (names === undefined) return { gathered: all, bytes }
-    const gathered = { ...all, families: all.families.filter(points => isAskedFor(points, names)) }
-    return { gathered, bytes: await inSlices(encodeInSteps(gathered), slices) }
+    if (names === undefined) return { told: all, bytes }
+    const families = all.families.filter(points => isAskedFor(points, names))
+    const told = { ...all, families, former: all.former.filter(({ points }) => isAskedFor(points, names)) }
+    return { told, bytes: await inSlices(encodeInSteps(told), slices) }
   }
 
   async #saveCounts (): Promise<void> {
     await this.#noteCounts()
     const { slices } = this.#options
     await this.#inTurn(async () => {
-      const merged = await inSlices(this.#merged(), slices)
-      const bytes = await inSlices(encodeInSteps({ families: merged, failures: [], leftOut: [] }), slices)
+      const bytes = await inSlices(encodeInSteps(await inSlices(this.#counted(), slices)), slices)
       if (!bytes.equals(this.#saved)) await this.#save(bytes)
     })
   }
@@ -235,16 +239,52 @@ export class Member {
     this.#latest.set(points.name, { points: { ...points, sharedLabels }, when: this.#notes })
   }
 
-  * #merged (): Generator<undefined, readonly Points[]> {
-    const read = this.#own()
-    const own = this.#left === undefined ? read : yield * sinceLeft(read, this.#options.metrics(), this.#left)
-    return (yield * mergeFamilies([
-      { families: labelled(own, this.slot), isOfGone: false }, { families: this.#carried, isOfGone: true }
-    ])).families
+  * #counted (): Generator<undefined, Told> {
+    const metrics = this.#options.metrics()
+    this.#read = this.#own(metrics)
+    const own = yield * sinceLeft(this.#read, metrics, this.#ofProcess)
+    // What is left is for others to count on.
+    const last = this.#hasLeft ? this.#told.families : []
+    const names = new Set(last.map(({ name }) => name))
+    const families = [...last, ...labelled(own, this.slot).filter(({ name }) => !names.has(name))]
+    this.#told = { ...this.#told, families }
+    return this.#told
   }
 
-  #own (): Points[] {
-    return Array.from(this.#latest.values(), ({ points }) => points)
+  /** What was read last, without the metrics that another member of this process counts. */
+  #own (metrics: ReadonlyMap<string, object>): Points[] {
+    const { owners } = this.#ofProcess
+    return Array.from(this.#latest.values(), ({ points }) => points).filter(({ name }) => {
+      const metric = metrics.get(name)
+      if (metric === undefined) return true
+      const owner = owners.get(metric)
+      if (owner !== undefined && present.has(owner) && owner.#latest.has(name)) return owner === this
+      owners.set(metric, this)
+      return true
+    })
+  }
+
+  /**
+   * Notes what is left in the group, which is what was saved. Another member of this process counts what comes from now
+   * on, and must not show what it has read before that.
+   */
+  #handOver (): void {
+    const { owners } = this.#ofProcess
+    const metrics = this.#options.metrics()
+    const isOwn = (metric: object | undefined): boolean => metric !== undefined && owners.get(metric) === this
+    const shared = countsIn(this.#kept).filter(({ name }) => isOwn(metrics.get(name)))
+    for (const points of shared) this.#ofProcess.left.set(metrics.get(points.name)!, points)
+    for (const other of present) {
+      const theirs = other.#options.metrics()
+      for (const points of shared) if (theirs.get(points.name) === metrics.get(points.name)) other.#raise(points)
+    }
+  }
+
+  /** Notes points, unless what is noted is more. */
+  #raise (points: Points): void {
+    const noted = this.#latest.get(points.name)
+    if (noted === undefined || totalOf(noted.points) >= totalOf(points)) return
+    this.#latest.set(points.name, { points, when: ++this.#notes })
   }
 
   async #save (bytes: Buffer): Promise<void> {
@@ -253,6 +293,7 @@ export class Member {
     try {
       await save(this.#file, bytes)
       this.#saved = bytes
+      this.#kept = this.#read
     } catch (error) {
       this.#options.failed('save', error as Error)
     }
@@ -274,7 +315,7 @@ export class Member {
   #saveAtExit (): void {
     try {
       for (const points of this.#options.countsAtOnce()) this.#noteAtOnce(points)
-      saveAtOnce(this.#file, encode({ families: runAtOnce(this.#merged()), failures: [], leftOut: [] }))
+      saveAtOnce(this.#file, encode(runAtOnce(this.#counted())))
     } catch (error) {
       this.#options.failed('save', error as Error)
     }
@@ -284,10 +325,14 @@ export class Member {
 /** What the holders of a slot have counted until now. */
 async function carriedOn (
   { directory, slices, failed }: MemberOptions, { number, isFirst }: Slot
-): Promise<readonly Points[]> {
+): Promise<readonly Former[]> {
   if (isFirst) return []
   try {
-    return countsIn((await load(fileOf(directory, number), slices))?.gathered.families ?? [])
+    const saved = await load(fileOf(directory, number), slices)
+    if (saved === undefined) return []
+    const { told: { families, former }, writtenMs } = saved
+    const all = await inSlices(carryOn({ families: countsIn(families), former, writtenMs }), slices)
+    return [...all.values()].flat()
   } catch (error) {
     failed(`file of ${number}`, error as Error)
     return []

@@ -1,8 +1,8 @@
 import { constants, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { open, rename, rm, type FileHandle } from 'node:fs/promises'
-import type { Gathered } from '../snapshot'
 import { inSlices, type TimeSlices } from '../time-slices'
 import { decodeInSteps, mostBytes } from './encoding'
+import type { Told } from './families'
 import { LabelLists } from './label-lists'
 
 /** Opens what is a file, and neither follows a link nor waits for somebody to open the other end of a pipe. */
@@ -13,7 +13,7 @@ const replacing = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC
 
 /** What is in the file of a slot. */
 export interface Saved {
-  readonly gathered: Gathered
+  readonly told: Told
   /** When it was written, in milliseconds since 1970. */
   readonly writtenMs: number
 }
@@ -53,7 +53,7 @@ export async function load (file: string, slices: TimeSlices): Promise<Saved | u
       const { size, mtimeMs } = await handle.stat()
       if (size > mostBytes) throw new Error(`it has ${size} bytes`)
       const bytes = await read(handle, size)
-      return { gathered: await inSlices(decodeInSteps(bytes, new LabelLists()), slices), writtenMs: mtimeMs }
+      return { told: await inSlices(decodeInSteps(bytes, new LabelLists()), slices), writtenMs: mtimeMs }
     })
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined

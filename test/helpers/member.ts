@@ -1,6 +1,6 @@
 import type { Registry } from 'prom-client'
 import { createWarnOnce, guardLog, type WarnOnce } from '../../lib/errors'
-import { countingMetrics } from '../../lib/gather/counts'
+import { metricsIn } from '../../lib/gather/counts'
 import { OwnRegistry } from '../../lib/gather/own-registry'
 import { isOwnMetric } from '../../lib/gather/registered-metrics'
 import { createGatherer } from '../../lib/gather/registries'
@@ -30,7 +30,7 @@ export function createMember (registry: Registry, { open, failed }: Pick<GroupOp
     slices,
     counts: async () => new Set(['c_total']),
     countsAtOnce: () => [],
-    metrics: () => countingMetrics({ registries: [registry] }),
+    metrics: () => metricsIn({ registries: [registry] }),
     isReady: () => true,
     failed
   })
