@@ -365,6 +365,40 @@ t.test('a process that leaves and comes again does not count again what it has l
   t.same([a, b, c].flatMap(({ problems }) => problems), [])
 })
 
+t.test('a reading that fails is over, also for whoever asks next', async t => {
+  let fails = true
+  const failing: Array<() => void> = []
+  const directory = createFolder(t)
+  const group = new Group({
+    open: async () => directory,
+    gather: async ({ names }) => {
+      if (names?.has('saved') === true) return nothing
+      if (fails) await new Promise<void>((_resolve, reject) => failing.push(() => reject(new Error('not now'))))
+      return { ...nothing, families: [points(1)] }
+    },
+    slices: new TimeSlices(),
+    counts: async () => new Set(['saved']),
+    countsAtOnce: () => [],
+    metrics: () => new Map(),
+    isReady: () => true,
+    failed: () => {}
+  })
+  await group.join()
+  t.teardown(() => group.leave())
+  const gather = async (): Promise<Gathered> => group.gather({ names: undefined, timeoutMs: 10_000 })
+  const first = gather()
+  await until('it to be read', () => failing.length === 1)
+  const second = gather()
+  const fail = async (count: number): Promise<void> => {
+    await until('it to be read', () => failing.length > 0)
+    failing.shift()!()
+    if (count > 1) await fail(count - 1)
+  }
+  await Promise.all([t.rejects(first, { message: /not now/ }), t.rejects(second, { message: /not now/ }), fail(4)])
+  fails = false
+  for (let times = 0; times < 2; times++) t.same(valuesOf(await gather(), 'c_total'), { '': 1 })
+})
+
 t.test('native buckets are not counted again either', async t => {
   const native = (count: number): Points => ({
     ...histogramPoints(1 + count) as HistogramPoints,

@@ -163,7 +163,8 @@ export class Group {
     const key = JSON.stringify(request.names && [...request.names])
     const waiting = this.#waiting.get(key)
     if (waiting !== undefined) return waiting
-    const before = this.#begun.get(key)
+    // Whoever asked for the one before is told if it has failed. This one may succeed.
+    const before = this.#begun.get(key)?.catch(() => {})
     const reading: Promise<Gathered> = Promise.race([before, before && pause(overlapMs)]).then(async () => {
       this.#waiting.delete(key)
       this.#begun.set(key, reading)
