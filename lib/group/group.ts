@@ -1,7 +1,8 @@
 import { rm } from 'node:fs/promises'
 import type { Socket } from 'node:net'
+import { causeOf, describe, FST_LATENCY_ERR_GROUP_UNKNOWN, isCoded } from '../errors'
 import { isAskedFor } from '../exposition/sample-names'
-import type { Gathered, GatherRequest, ValuePoints } from '../snapshot'
+import type { Gathered, GatherRequest, Points, ValuePoints } from '../snapshot'
 import { inSlices } from '../time-slices'
 import { clearTimeout, pause, setTimeout, type Timer } from '../timers'
 import { Neighbour } from './ask'
@@ -9,7 +10,7 @@ import { countsIn, mergeFamilies } from './families'
 import { groupMetrics } from './group-metrics'
 import { Member, type MemberOptions } from './member'
 import { LabelLists } from './label-lists'
-import { load } from './slot-file'
+import { load, type Saved } from './slot-file'
 import { announcementOf, fileOf, listHeld, listSlots, removeEnded, socketOf } from './slots'
 import { closeIfAnythingComes, connectTo, isHeld, Listener } from './sockets'
 import { takeTurn, type Turn } from './turn'
@@ -23,6 +24,9 @@ interface Part {
 }
 
 const nothing: Gathered = { families: [], failures: [], leftOut: [] }
+
+/** The codes of errors of a process that has run out of something. They say nothing about what it could not open. */
+const exhaustedCodes: ReadonlyArray<string | undefined> = ['EMFILE', 'ENFILE', 'ENOMEM']
 
 export interface GroupOptions extends Omit<MemberOptions, 'directory'> {
   /** Makes the directory in which the members meet. */
@@ -79,6 +83,10 @@ export class Group {
   /** The other members, by their slots. */
   readonly #neighbours = new Map<number, Neighbour>()
   readonly #labels = new LabelLists()
+  /** The slots that were listed last. Undefined: none were yet. */
+  #slots: readonly number[] | undefined
+  /** What was last known of the other slots, for when they cannot be read. */
+  readonly #known = new Map<number, Saved>()
   /** The readings that have not begun yet, by the names that are asked for. */
   readonly #waiting = new Map<string, Promise<Gathered>>()
   /** The readings that were begun last, and are not done. */
@@ -156,7 +164,10 @@ export class Group {
     return families.some(points => points.type === 'gauge' && points.values[0]! > 0)
   }
 
-  /** Gathers what all members have counted. All who ask for the same before a reading begins share it. */
+  /**
+   * Gathers what all members have counted. All who ask for the same before a reading begins share it. Rejects with a
+   * coded error if it is not known what others have counted: to Prometheus, a counter that falls has begun at zero.
+   */
   readonly gather = async (request: GatherRequest): Promise<Gathered> => {
     const member = this.#member
     if (member === undefined) return this.#options.gather(request)
@@ -169,9 +180,10 @@ export class Group {
       this.#waiting.delete(key)
       this.#begun.set(key, reading)
       return this.#gatherAll(member, request)
-    }).catch(async error => {
-      this.#options.failed('reading it', error)
-      return this.#options.gather(request)
+    }).catch(error => {
+      const unknown = isCoded(error) ? error : new FST_LATENCY_ERR_GROUP_UNKNOWN(describe(error), causeOf(error))
+      this.#options.failed('reading it', unknown)
+      throw unknown
     }).finally(() => {
       if (this.#begun.get(key) === reading) this.#begun.delete(key)
     })
@@ -280,13 +292,16 @@ export class Group {
     }
   }
 
-  async #listSlots (): Promise<number[]> {
+  /** The slots of the group. If they cannot be listed now, they are those of the last time. */
+  async #listSlots (): Promise<readonly number[]> {
     try {
-      return await listSlots(this.#directory)
+      this.#slots = await listSlots(this.#directory)
+      for (const slot of this.#known.keys()) if (!this.#slots.includes(slot)) this.#known.delete(slot)
     } catch (error) {
+      if (this.#slots === undefined) throw error
       this.#options.failed('its directory', error as Error)
-      return []
     }
+    return this.#slots
   }
 
   #neighbour (slot: number): Neighbour {
@@ -296,27 +311,51 @@ export class Group {
     return neighbour
   }
 
-  /** What the member of a slot says, or its file if it says nothing. Undefined: neither can be read. */
+  /**
+   * What the member of a slot says; or its file, if it says nothing; or what either has said before, if neither can be
+   * read. Undefined: there is nothing that could be shown. Rejects if that is not known.
+   */
   async #part (slot: number, request: GatherRequest): Promise<Part | undefined> {
-    const { slices, failed } = this.#options
     let state: Part['state'] = 'gone'
     try {
       const gathered = await this.#neighbour(slot).ask(request)
-      if (gathered !== undefined) return { state: 'fresh', gathered, ageSeconds: 0 }
+      if (gathered !== undefined) {
+        this.#know(slot, gathered.families, request.names)
+        return { state: 'fresh', gathered, ageSeconds: 0 }
+      }
     } catch (error) {
       state = 'stale'
-      failed(`member ${slot}`, error as Error)
+      this.#options.failed(`member ${slot}`, error as Error)
     }
+    const saved = await this.#load(slot)
+    if (saved === undefined) return undefined
+    // What could not be read, and cannot be shown, is so no more.
+    if (state === 'stale') {
+      const { gathered: { families }, writtenMs } = saved
+      return { state, gathered: { ...nothing, families }, ageSeconds: Math.max(0, Date.now() - writtenMs) / 1000 }
+    }
+    const families = countsIn(saved.gathered.families)
+    this.#know(slot, families)
+    return { state, gathered: { ...nothing, families }, ageSeconds: 0 }
+  }
+
+  async #load (slot: number): Promise<Saved | undefined> {
+    const known = this.#known.get(slot)
     try {
-      const saved = await load(fileOf(this.#directory, slot), slices)
-      const { gathered, writtenMs } = saved ?? { gathered: nothing, writtenMs: Date.now() }
-      return state === 'stale'
-        ? { state, gathered, ageSeconds: Math.max(0, Date.now() - writtenMs) / 1000 }
-        : { state, gathered: { ...nothing, families: countsIn(gathered.families) }, ageSeconds: 0 }
+      return await load(fileOf(this.#directory, slot), this.#options.slices) ?? known ??
+        { gathered: nothing, writtenMs: Date.now() }
     } catch (error) {
-      failed(`file ${slot}`, error as Error)
-      return undefined
+      if (known === undefined && exhaustedCodes.includes((error as NodeJS.ErrnoException).code)) throw error
+      this.#options.failed(`file ${slot}`, error as Error)
+      return known
     }
+  }
+
+  /** Notes what a slot has counted. Without `names`, that is all. */
+  #know (slot: number, families: readonly Points[], names?: ReadonlySet<string>): void {
+    const before = names === undefined ? [] : this.#known.get(slot)?.gathered.families ?? []
+    const all = new Map([...before, ...families].map(points => [points.name, points]))
+    this.#known.set(slot, { gathered: { ...nothing, families: [...all.values()] }, writtenMs: Date.now() })
   }
 }
 
