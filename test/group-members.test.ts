@@ -509,8 +509,13 @@ t.test('files that are none, and answers that are none, are left out and counted
     rogue.close()
   }
   const rogue = await Listener.open(path.join(directory, '7.sock'), socket => socket.destroy())
-  t.same(members(await read(a)), [2, 0, 1], 'one that hangs up has gone')
+  t.same(members(await read(a)), [2, 1, 0], 'one that hangs up is there')
+  t.match(a.problems.splice(0), [/^member 7: it has hung up/])
   rogue.close()
+  const leaving = await Listener.open(path.join(directory, '7.sock'), () => leaving.close())
+  writeFileSync(path.join(directory, '7.points'), encode(nothing))
+  t.same(members(await read(a)), [2, 0, 1], 'one that has gone meanwhile is not')
+  t.same(a.problems, [])
 })
 
 t.test('who hangs is waited for once, and asked again when it shows something', async t => {
@@ -548,10 +553,10 @@ t.test('a member is not taken for one that hangs because whoever asks was busy',
     socket.once('data', () => {
       socket.write('\u0001')
       for (const end = performance.now() + 600; performance.now() < end;);
-      setTimeout(() => socket.destroy(), 10)
+      setTimeout(() => other.close(), 10)
     })
   })
-  t.teardown(() => other.close())
+  writeFileSync(path.join(directory, '7.points'), encode(nothing))
   t.same(members(await read(a)), [1, 0, 1], 'it has gone')
   t.same(a.problems, [])
 })
@@ -758,7 +763,7 @@ t.test('a member whose slot another one has taken has another one, or goes on al
   mkdirSync(directory)
   const other = await Listener.open(path.join(directory, '0.sock'), socket => socket.destroy())
   await until('another slot', () => a.group.slot === 2 || a.group.slot === 1)
-  await until('both', async () => members(await read(a)).join() === '2,0,1')
+  await until('both', async () => members(await read(a)).join() === '2,1,0')
   t.same([a, b].map(({ group }) => group.slot).sort(), [1, 2])
   t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
   other.close()
@@ -816,7 +821,7 @@ t.test('an application in whose place another one is gives up the place where it
   })
   await until('the other one to serve', async () => {
     const text = await read()
-    return text.includes('members{state="fresh"} 1\n') && text.includes('members{state="gone"} 1\n')
+    return text.includes('members{state="fresh"} 1\n') && text.includes('members{state="stale"} 1\n')
   })
 })
 
@@ -1114,7 +1119,9 @@ t.test('what fails in a member is said, and costs nobody else', async t => {
     failed: (subject, error) => problems.push(`${subject}: ${error.message}`)
   })
   await broken.join()
-  t.same(members(await read(a)), [2, 0, 1], 'it hangs up')
+  t.same(members(await read(a)), [2, 1, 0], 'it hangs up, and is there')
+  t.match(a.problems.splice(0), [/^member 2: it has hung up/])
+  t.match(problems.splice(0), ['answering others: no'])
   await t.rejects(broken.gather({ names: undefined, timeoutMs: 100 }), { code: 'FST_LATENCY_ERR_GROUP_UNKNOWN' })
   t.match(problems.splice(0), [/^reading it: A scrape has failed.*\(no\)/])
   process.listeners('exit').at(-1)!(0)
