@@ -616,6 +616,27 @@ t.test('a member that leaves or withdraws while it comes leaves nothing behind',
   t.notOk(existsSync(directory))
 })
 
+t.test('a member that withdraws while it looks whether others find it tells nobody that it serves', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  t.equal(await a.group.serve('here', async () => 'bound', () => {}), 'bound')
+  const announcement = path.join(directory, readdirSync(directory).find(name => name.endsWith('.port'))!)
+  rmSync(announcement)
+  let takesTurn!: () => void
+  const turn = new Promise<void>(resolve => { takesTurn = resolve })
+  const { symlink } = fs
+  t.teardown(() => { fs.symlink = symlink })
+  fs.symlink = async (target, link) => {
+    a.group.withdraw()
+    await symlink(target, link)
+    takesTurn()
+  }
+  await turn
+  await a.group.leave()
+  t.notOk(existsSync(announcement))
+  t.same(a.problems, [])
+})
+
 t.test('a port that is not free at once is tried again', async t => {
   const { group } = await join(t, createFolder(t))
   let attempts = 0

@@ -124,6 +124,19 @@ t.test('who waits for a turn is patient for as long as others have turns', async
   t.equal(deadlines.length, 2)
 })
 
+t.test('a turn ends also if its link cannot be removed', async t => {
+  const directory = createFolder(t)
+  const turn = await takeTurn(directory, 10_000)
+  const { rm } = fs
+  t.teardown(() => { fs.rm = rm })
+  fs.rm = async () => { throw new Error('read-only file system') }
+  await turn.end()
+  fs.rm = rm
+  t.ok(readdirSync(directory).includes('turn-1'))
+  await (await takeTurn(directory, 1)).end()
+  t.same(readdirSync(directory), [])
+})
+
 t.test('what is no turn stops nobody, and a socket that nobody uses is removed', async t => {
   const directory = createFolder(t)
   writeFileSync(path.join(directory, 'turn-1'), 'x')

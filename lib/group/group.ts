@@ -122,7 +122,7 @@ export class Group {
     else if (!await this.#member.isThere()) await this.#comeBack(this.#member)
     if (this.#place !== undefined && await this.#announcement?.isThere() !== true) {
       const turn = await takeTurn(this.#directory, servingMs)
-      await this.#announce(this.#place).finally(async () => turn.end())
+      await this.#announce().finally(async () => turn.end())
     }
   }
 
@@ -213,7 +213,7 @@ export class Group {
       }
       const bound = await bindSoon(bind)
       this.#place = this.#hasWithdrawn ? undefined : place
-      if (turn !== undefined) await this.#announce(place).catch(this.#couldNotTell)
+      if (turn !== undefined) await this.#announce().catch(this.#couldNotTell)
       return bound
     } finally {
       await turn?.end()
@@ -229,9 +229,10 @@ export class Group {
 
   readonly #couldNotTell = (error: Error): void => { this.#options.failed('telling that it serves', error) }
 
-  /** Tells the others that this member serves, in a turn. */
-  async #announce (place: number | string): Promise<void> {
-    const address = announcementOf(this.#directory, place)
+  /** Tells the others where this member serves, in a turn. It may have withdrawn while it waited for that. */
+  async #announce (): Promise<void> {
+    if (this.#place === undefined) return
+    const address = announcementOf(this.#directory, this.#place)
     if (await isHeld(address)) return
     // The file at its address is not that of another one.
     this.#announcement?.close()
