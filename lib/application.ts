@@ -265,7 +265,15 @@ export class Application implements Latency {
     })
     return {
       own,
-      gather: async request => this.#group === undefined ? own.gather(request) : this.#group.gather(request),
+      gather: async request => {
+        const config = this.#serverConfig
+        // A scrape of an endpoint may come before the hooks that begin to start the metrics server.
+        if (config !== false && config.start === 'listen' && this.#app.server.listening) {
+          this.#loadServer(config)
+          this.#group?.join()
+        }
+        return (this.#group ?? own).gather(request)
+      },
       slices,
       metrics: createScrapeMetrics(scrapeRegistry)
     }

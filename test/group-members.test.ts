@@ -1,7 +1,7 @@
 import syncFs, {
   existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync
 } from 'node:fs'
-import { connect, Socket } from 'node:net'
+import { connect, Socket, type AddressInfo } from 'node:net'
 import fs from 'node:fs/promises'
 import { get } from 'node:http'
 import os from 'node:os'
@@ -999,6 +999,54 @@ t.test('an application that is in a group with another one of its process says s
   }
   t.same([await isSaid('same'), await isSaid('other'), await isSaid('same')], [false, false, true])
   t.same([await isSaid('closed'), await isSaid('closed')], [false, false])
+})
+
+t.test('a scrape of a member that is just joining is of the group, or fails', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  a.counter.inc({ a: 'x' })
+  const registry = new Registry()
+  let open!: () => void
+  const opened = new Promise<void>(resolve => { open = resolve })
+  const problems: string[] = []
+  const group = createMember(registry, {
+    open: async () => {
+      await opened
+      return directory
+    },
+    failed: (subject, error) => problems.push(`${subject}: ${error.message}`)
+  })
+  const gather = async (timeoutMs: number): Promise<Gathered> => group.gather({ names: undefined, timeoutMs })
+  t.same(members(await gather(10_000)), [], 'it does not join')
+  const joining = group.join()
+  const late = { code: 'FST_LATENCY_ERR_GROUP_UNKNOWN', message: /joining it for 1 ms/ }
+  await t.rejects(gather(1), late)
+  t.match(problems, [/^reading it: A scrape has failed.*joining it for 1 ms/])
+  const reading = gather(10_000)
+  open()
+  await joining
+  t.same(valuesOf(await reading, 'c_total'), { x: 1 })
+  t.same(members(await reading), [2, 0, 0])
+  await group.leave()
+  await group.join()
+  t.same(members(await gather(10_000)), [], 'it has left')
+})
+
+t.test('an endpoint answers for the group before the hooks of an application that listens have run', async t => {
+  const folder = createFolder(t)
+  t.intercept(os, 'tmpdir', { value: () => folder })
+  const app = createApplication(t)
+  const text = new Promise<string>(resolve => {
+    app.addHook('onListen', async () => {
+      const { port } = app.server.address() as AddressInfo
+      resolve(await (await fetch(`http://127.0.0.1:${port}/m`)).text())
+    })
+  })
+  await app.register(latency, { server: { ...anyPort, group: 'x' }, endpoint: '/m', processMetrics: false })
+  const { body } = await app.inject('/m')
+  t.notMatch(body, 'fastify_latency_group_members', 'who does not listen joins nobody')
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  t.match(await text, 'fastify_latency_group_members{state="fresh"} 1\n')
 })
 
 t.test('a group is ready while any of its members is', async t => {

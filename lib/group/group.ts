@@ -106,7 +106,7 @@ export class Group {
    * again and again.
    */
   async join (): Promise<void> {
-    this.#joining ??= this.#keep()
+    if (!this.#hasLeft) this.#joining ??= this.#keep()
     return this.#joining
   }
 
@@ -158,6 +158,20 @@ export class Group {
     return { ...gathered, families: [...gathered.families, accepting] }
   }
 
+  /** This member, which may just be joining. Undefined: it is not in the group. Rejects if joining takes too long. */
+  async #joined (timeoutMs: number): Promise<Member | undefined> {
+    const isLate = await Promise.race([this.#joining, this.#joining && pause(timeoutMs).then(() => true)])
+    if (isLate === true) throw this.#unknown(new Error(`this process has been joining it for ${timeoutMs} ms`))
+    return this.#member
+  }
+
+  /** The error of a scrape in which counters could fall, which is also said. */
+  #unknown (reason: Error): Error {
+    const error = isCoded(reason) ? reason : new FST_LATENCY_ERR_GROUP_UNKNOWN(describe(reason), causeOf(reason))
+    this.#options.failed('reading it', error)
+    return error
+  }
+
   /** Whether any member accepts requests. */
   async accepts (): Promise<boolean> {
     const { families } = await this.gather({ names: new Set([groupMetrics.accepting.name]), timeoutMs: acceptsMs })
@@ -169,7 +183,7 @@ export class Group {
    * coded error if it is not known what others have counted: to Prometheus, a counter that falls has begun at zero.
    */
   readonly gather = async (request: GatherRequest): Promise<Gathered> => {
-    const member = this.#member
+    const member = this.#member ?? await this.#joined(request.timeoutMs)
     if (member === undefined) return this.#options.gather(request)
     const key = JSON.stringify(request.names && [...request.names])
     const waiting = this.#waiting.get(key)
@@ -180,11 +194,7 @@ export class Group {
       this.#waiting.delete(key)
       this.#begun.set(key, reading)
       return this.#gatherAll(member, request)
-    }).catch(error => {
-      const unknown = isCoded(error) ? error : new FST_LATENCY_ERR_GROUP_UNKNOWN(describe(error), causeOf(error))
-      this.#options.failed('reading it', unknown)
-      throw unknown
-    }).finally(() => {
+    }).catch(error => { throw this.#unknown(error) }).finally(() => {
       if (this.#begun.get(key) === reading) this.#begun.delete(key)
     })
     this.#waiting.set(key, reading)
