@@ -1158,6 +1158,21 @@ t.test('who comes while the last member removes the directory makes it again', a
   await never.leave()
 })
 
+t.test('a family that a member cannot show is left out, and not the member', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  const { group, asked, next } = await joinTold(t, directory)
+  t.teardown(() => leaveTold(group, asked))
+  const reading = read(a)
+  const unfit = { ...histogramPoints(1) as HistogramPoints, upperBounds: [-Infinity], counts: Float64Array.of(0, 1) }
+  ;(await next()).answer([points(3), unfit])
+  const gathered = await reading
+  t.same(valuesOf(gathered, 'c_total'), { '': 3 })
+  t.same(members(gathered), [2, 0, 0])
+  t.same(gathered.leftOut, ['h'])
+  t.same(a.problems, [])
+})
+
 t.test('what a member that hangs could not read when it was last asked fails no scrape', async t => {
   const directory = createFolder(t)
   const a = await join(t, directory)
