@@ -1,5 +1,6 @@
 import syncFs, {
-  existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync
+  existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, utimesSync,
+  writeFileSync
 } from 'node:fs'
 import { connect, Socket, type AddressInfo } from 'node:net'
 import fs from 'node:fs/promises'
@@ -1091,6 +1092,38 @@ t.test('what killed groups have left is removed by whoever comes to another one'
   t.same(readdirSync(alive).sort(), ['0.points', '0.points.next', '0.sock', '8000.port', 'c0ffee00.port'])
   t.same(problems, [])
   listener.close()
+})
+
+t.test('what cannot be removed, or is none, does not keep what other groups have left', async t => {
+  const folder = createFolder(t)
+  const own = path.join(folder, 'own')
+  for (const name of ['a', 'b', 'own']) mkdirSync(path.join(folder, name))
+  writeFileSync(path.join(folder, 'a', '0.points'), '')
+  writeFileSync(path.join(folder, '0'), '')
+  for (const name of ['0', 'a', 'b']) utimesSync(path.join(folder, name), 1, 1)
+  const { rm } = fs
+  t.teardown(() => { fs.rm = rm })
+  fs.rm = async (file, options) => {
+    if (String(file).startsWith(path.join(folder, 'a'))) throw new Error('read-only file system')
+    return rm(file, options)
+  }
+  const { problems } = await join(t, own)
+  await until('the other one to go', () => readdirSync(folder).join() === '0,a,own')
+  t.same(problems, [])
+})
+
+t.test('files that are needed are marked as used, and when they were written stays', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  const files = ['0.group', '7.points', '8.points', 'other'].map(name => path.join(directory, name))
+  for (const file of files.slice(1)) writeFileSync(file, encode(nothing))
+  for (const file of files) utimesSync(file, 1, 1)
+  const now = Date.now() / 1000
+  utimesSync(files[2]!, 1, now)
+  await join(t, directory)
+  t.same(files.map(file => statSync(file).atimeMs > 1e9), [true, true, false, false])
+  t.same(files.map(file => statSync(file).mtimeMs === 1000), [true, true, false, true])
+  t.same(a.problems, [])
 })
 
 t.test('a member that is asked nonsense hangs up, and answers others', async t => {

@@ -11,7 +11,9 @@ import { groupMetrics } from './group-metrics'
 import { Member, type MemberOptions } from './member'
 import { LabelLists } from './label-lists'
 import { load, type Saved } from './slot-file'
-import { announcementOf, fileOf, listHeld, listSlots, removeEnded, socketOf } from './slots'
+import {
+  announcementOf, fileOf, listHeld, listSlots, markMs, markUsed, removeEnded, socketOf
+} from './slots'
 import { closeIfAnythingComes, connectTo, isHeld, Listener } from './sockets'
 import { takeTurn, type Turn } from './turn'
 
@@ -69,6 +71,8 @@ export class Group {
   #keeping: Promise<void> | undefined
   #keepTimer: Timer | undefined
   #hasLeft = false
+  /** When the files of the group were last marked as used, by the clock of this process. */
+  #markedMs = -Infinity
   /** Whether another process carries on what this member has counted, so that it may not join again. */
   #isReplaced = false
   /** Has whoever serves give the port up. */
@@ -124,6 +128,9 @@ export class Group {
       const turn = await takeTurn(this.#directory, servingMs)
       await this.#announce().finally(async () => turn.end())
     }
+    if (performance.now() - this.#markedMs < markMs) return
+    this.#markedMs = performance.now()
+    await markUsed(this.#directory)
   }
 
   async #comeBack (member: Member): Promise<void> {
