@@ -635,7 +635,18 @@ t.test('a member that withdraws while it looks whether others find it tells nobo
   await turn
   await a.group.leave()
   t.notOk(existsSync(announcement))
-  t.same(a.problems, [])
+
+  mkdirSync(directory, { recursive: true })
+  const b = await join(t, directory)
+  const { rm } = fs
+  t.teardown(() => { fs.rm = rm })
+  fs.rm = async (file, options) => {
+    if (String(file).endsWith('.port')) b.group.withdraw()
+    return rm(file, options)
+  }
+  t.equal(await b.group.serve('here', async () => 'bound', () => {}), 'bound')
+  t.notOk(existsSync(announcement), 'it has withdrawn while it told it')
+  t.same([...a.problems, ...b.problems], [])
 })
 
 t.test('a port that is not free at once is tried again', async t => {

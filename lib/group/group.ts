@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises'
 import type { Socket } from 'node:net'
-import { causeOf, describe, FST_LATENCY_ERR_GROUP_UNKNOWN, isCoded } from '../errors'
+import { causeOf, describe, FST_LATENCY_ERR_GROUP_UNKNOWN } from '../errors'
 import { isAskedFor } from '../exposition/sample-names'
 import type { Gathered, GatherRequest, Points, ValuePoints } from '../snapshot'
 import { inSlices } from '../time-slices'
@@ -174,7 +174,7 @@ export class Group {
 
   /** The error of a scrape in which counters could fall, which is also said. */
   #unknown (reason: Error): Error {
-    const error = isCoded(reason) ? reason : new FST_LATENCY_ERR_GROUP_UNKNOWN(describe(reason), causeOf(reason))
+    const error = new FST_LATENCY_ERR_GROUP_UNKNOWN(describe(reason), causeOf(reason))
     this.#options.failed('reading it', error)
     return error
   }
