@@ -761,6 +761,17 @@ t.test('while the directory is gone, the others are shown as they were last', as
   rmSync(directory, { recursive: true })
   t.same(valuesOf(await read(a), 'c_total'), { x: 11 })
   t.match(a.problems, [/^its directory: ENOENT/, /^save: ENOENT/])
+  await until('all to come back', async () => {
+    const gathered = await read(a)
+    t.same(valuesOf(gathered, 'c_total'), { x: 11 })
+    return members(gathered).join() === '2,0,0'
+  })
+  writeFileSync(path.join(directory, '7.points'), encode({ ...nothing, families: [points(3)] }))
+  t.same(valuesOf(await read(a), 'c_total'), { '': 3, x: 11 })
+  rmSync(path.join(directory, '7.points'))
+  t.same(valuesOf(await read(a), 'c_total'), { '': 3, x: 11 })
+  await until('what does not come back to go', async () => members(await read(a)).join() === '2,0,0')
+  t.same(valuesOf(await read(a), 'c_total'), { x: 11 })
 })
 
 t.test('members whose directory or socket is removed come back with what they have counted', async t => {

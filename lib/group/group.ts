@@ -46,6 +46,12 @@ const attempts = 5
 /** How often a member sees to it that it is in the group, and that others find it, in milliseconds. */
 const keepMs = 1000
 
+/**
+ * How long a slot that is in the listing no more is taken for one of the group, in milliseconds: if somebody removes
+ * the directory, its members come back one after the other.
+ */
+const missingForMs = 2 * keepMs
+
 /** How long a member waits until it may bind a port, in milliseconds. */
 const servingMs = 3000
 
@@ -87,8 +93,8 @@ export class Group {
   /** The other members, by their slots. */
   readonly #neighbours = new Map<number, Neighbour>()
   readonly #labels = new LabelLists()
-  /** The slots that were listed last. Undefined: none were yet. */
-  #slots: readonly number[] | undefined
+  /** The slots of the group, and since when each is in the listing no more, by the clock of this process. */
+  readonly #slots = new Map<number, number | undefined>()
   /** What was last known of the other slots, for when they cannot be read. */
   readonly #known = new Map<number, Saved>()
   /** The readings that have not begun yet, by the names that are asked for. */
@@ -311,15 +317,23 @@ export class Group {
   }
 
   /** The slots of the group. If they cannot be listed now, they are those of the last time. */
-  async #listSlots (): Promise<readonly number[]> {
+  async #listSlots (): Promise<number[]> {
     try {
-      this.#slots = await listSlots(this.#directory)
-      for (const slot of this.#known.keys()) if (!this.#slots.includes(slot)) this.#known.delete(slot)
+      const listed = await listSlots(this.#directory)
+      const now = performance.now()
+      for (const slot of listed) this.#slots.set(slot, undefined)
+      for (const [slot, missingMs = now] of this.#slots) {
+        if (listed.includes(slot)) continue
+        this.#slots.set(slot, missingMs)
+        if (this.#known.has(slot) && now - missingMs <= missingForMs) continue
+        this.#slots.delete(slot)
+        this.#known.delete(slot)
+      }
     } catch (error) {
-      if (this.#slots === undefined) throw error
+      if (this.#slots.size === 0) throw error
       this.#options.failed('its directory', error as Error)
     }
-    return this.#slots
+    return [...this.#slots.keys()]
   }
 
   #neighbour (slot: number): Neighbour {
