@@ -826,8 +826,7 @@ t.test('a member whose slot another one has taken has another one, or goes on al
   t.equal(await a.group.serve('here', bind, () => {}), undefined)
   t.equal(await b.group.serve('here', async () => 'bound', () => {}), 'bound')
   t.equal(a.problems.at(-1), 'the slot: another process has taken it')
-  t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
-  t.same(members(await read(a)), [])
+  await t.rejects(read(a), { code: 'FST_LATENCY_ERR_GROUP_UNKNOWN', message: /this process is none of them/ })
   t.notOk(await a.group.hasOthers())
   next.close()
 })
@@ -883,6 +882,25 @@ t.test('a member that cannot join serves alone, and joins and is found when it c
   t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
   await until('b to find that a serves', async () =>
     await b.group.serve('here', async () => 'too', () => {}) === undefined)
+})
+
+t.test('a member that cannot join others answers for itself as little as for them', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  a.counter.inc({ a: 'x' })
+  const { symlink } = fs
+  t.teardown(() => { fs.symlink = symlink })
+  fs.symlink = async () => { throw new Error('ENOSPC: no space left') }
+  const b = await join(t, directory)
+  t.same(b.problems, ['joining it: ENOSPC: no space left'])
+  const code = 'FST_LATENCY_ERR_GROUP_UNKNOWN'
+  await t.rejects(read(b), { code, message: /this process is none of them/ })
+  const restore = openNothing(t)
+  await t.rejects(read(b), { code, message: /too many open files/ })
+  restore()
+  fs.symlink = symlink
+  await until('it to join', () => b.group.slot !== undefined)
+  t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
 })
 
 t.test('on a full disk members go on, say so once, and save again when there is room', async t => {
@@ -1210,6 +1228,7 @@ t.test('who comes while the last member removes the directory makes it again', a
   t.equal(never.slot, undefined)
   t.match(problems, [/^joining it: ENOENT/])
   t.notOk(await never.hasOthers())
+  t.same(await never.gather({ names: undefined, timeoutMs: 100 }), nothing)
   await never.leave()
 })
 

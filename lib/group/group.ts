@@ -178,6 +178,16 @@ export class Group {
     return this.#member
   }
 
+  /** Whether this process is to be a member of a group that is there, and is not. */
+  async #isOutside (): Promise<boolean> {
+    if (this.#directory === '' || this.#hasLeft) return false
+    const held = await listHeld(this.#directory).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw this.#unknown(error)
+      return []
+    })
+    return held.length > 0
+  }
+
   /** The error of a scrape in which counters could fall, which is also said. */
   #unknown (reason: Error): Error {
     const error = new FST_LATENCY_ERR_GROUP_UNKNOWN(describe(reason), causeOf(reason))
@@ -197,7 +207,10 @@ export class Group {
    */
   readonly gather = async (request: GatherRequest): Promise<Gathered> => {
     const member = this.#member ?? await this.#joined(request.timeoutMs)
-    if (member === undefined) return this.#options.gather(request)
+    if (member === undefined) {
+      if (await this.#isOutside()) throw this.#unknown(new Error('it has members, and this process is none of them'))
+      return this.#options.gather(request)
+    }
     const key = JSON.stringify(request.names && [...request.names])
     const waiting = this.#waiting.get(key)
     if (waiting !== undefined) return waiting
