@@ -7,7 +7,7 @@ import type { Config } from './config'
 import {
   causeOf, createInformOnce, createWarnOnce, describe, differences, FST_LATENCY_ERR_DECORATOR_TAKEN,
   FST_LATENCY_ERR_GROUP_FAILED, FST_LATENCY_ERR_OPTION_CONFLICT, FST_LATENCY_ERR_PORT_OF_APPLICATION,
-  FST_LATENCY_ERR_SERVER_LISTEN, FST_LATENCY_ERR_SERVER_OFF, guardLog, isCoded, warn, type Log, type WarnOnce
+  FST_LATENCY_ERR_SERVER_LISTEN, FST_LATENCY_ERR_SERVER_OFF, guardLog, isCoded, settle, warn, type Log, type WarnOnce
 } from './errors'
 import { createGathererOnDemand, type GathererOnDemand } from './gather/on-demand'
 import { OwnRegistry, publicRegistry, type AnyRegistry } from './gather/own-registry'
@@ -265,7 +265,16 @@ export class Application implements Latency {
     })
     return {
       own,
-      gather: async request => this.#group === undefined ? own.gather(request) : this.#group.gather(request),
+      gather: async request => {
+        const config = this.#serverConfig
+        // A scrape of an endpoint may come before the hooks that begin to start the metrics server.
+        if (config !== false && config.start === 'listen' && this.#app.server.listening) {
+          // Whoever starts the server warns of what fails in it.
+          if (this.#group === undefined) settle(() => this.#loadServer(config))
+          this.#group?.join()
+        }
+        return (this.#group ?? own).gather(request)
+      },
       slices,
       metrics: createScrapeMetrics(scrapeRegistry)
     }

@@ -70,6 +70,11 @@ export const FST_LATENCY_ERR_GROUP_DIRECTORY = createError<[folder: string, prob
 export const FST_LATENCY_ERR_GROUP_FAILED = createError<[subject: string, problem: string, options: ErrorOptions]>(
   'FST_LATENCY_ERR_GROUP_FAILED', 'Counts of the group may be old, be missing in scrapes, or get lost (%s): %s')
 
+export const FST_LATENCY_ERR_GROUP_UNKNOWN = createError<[problem: string, options: ErrorOptions]>(
+  'FST_LATENCY_ERR_GROUP_UNKNOWN',
+  'A scrape has failed, since counters would have fallen in it: what all members of the group have counted cannot be ' +
+  'told (%s)')
+
 export const FST_LATENCY_ERR_SERVER_CLOSED = createError(
   'FST_LATENCY_ERR_SERVER_CLOSED', 'The metrics server is closed')
 

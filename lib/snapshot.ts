@@ -100,7 +100,7 @@ export interface ValuePoints extends FamilyPoints {
 /** The series of one metric family, as they were at one moment. */
 export type Points = HistogramPoints | SummaryPoints | ValuePoints
 
-/** A source of points. The promise does not reject. */
+/** A source of points. The promise is rejected where to tell a part of them would be worse than to tell none. */
 export type Gatherer = (request: GatherRequest) => Promise<Gathered>
 
 export interface GatherRequest {

@@ -1,7 +1,8 @@
 import syncFs, {
-  existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, utimesSync, writeFileSync
+  existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, utimesSync,
+  writeFileSync
 } from 'node:fs'
-import { connect, type Socket } from 'node:net'
+import { connect, Socket, type AddressInfo } from 'node:net'
 import fs from 'node:fs/promises'
 import { get } from 'node:http'
 import os from 'node:os'
@@ -10,7 +11,7 @@ import { Counter, Gauge, Histogram, Registry, Summary } from 'prom-client'
 import t, { type Test } from 'tap'
 import latency from '../lib'
 import { encode } from '../lib/group/encoding'
-import { mergeFamilies, type Former, type Share } from '../lib/group/families'
+import { mergeFamilies, type Former, type Share, type Told } from '../lib/group/families'
 import { Group } from '../lib/group/group'
 import { identify } from '../lib/group/identity'
 import { countsOfProcess, sinceLeft } from '../lib/group/left-counts'
@@ -31,7 +32,7 @@ import { until } from './helpers/until'
 const alive = setInterval(() => {}, 1000)
 t.teardown(() => clearInterval(alive))
 
-const nothing: Gathered = { families: [], failures: [], leftOut: [] }
+const nothing: Told = { families: [], former: [], failures: [], leftOut: [] }
 
 interface Joined {
   readonly group: Group
@@ -365,6 +366,41 @@ t.test('a process that leaves and comes again does not count again what it has l
   t.same([a, b, c].flatMap(({ problems }) => problems), [])
 })
 
+t.test('a reading that fails is over, also for whoever asks next', async t => {
+  let fails = true
+  const failing: Array<() => void> = []
+  const directory = createFolder(t)
+  const group = new Group({
+    open: async () => directory,
+    gather: async ({ names }) => {
+      if (names?.has('saved') === true) return nothing
+      if (fails) await new Promise<void>((_resolve, reject) => failing.push(() => reject(new Error('not now'))))
+      return { ...nothing, families: [points(1)] }
+    },
+    slices: new TimeSlices(),
+    counts: async () => new Set(['saved']),
+    countsAtOnce: () => [],
+    metrics: () => new Map(),
+    isReady: () => true,
+    failed: () => {}
+  })
+  await group.join()
+  t.teardown(() => group.leave())
+  const gather = async (): Promise<Gathered> => group.gather({ names: undefined, timeoutMs: 10_000 })
+  const first = gather()
+  await until('it to be read', () => failing.length === 1)
+  const second = gather()
+  const failed = { code: 'FST_LATENCY_ERR_GROUP_UNKNOWN', message: /\(not now\)/ }
+  const fail = async (count: number): Promise<void> => {
+    await until('it to be read', () => failing.length > 0)
+    failing.shift()!()
+    if (count > 1) await fail(count - 1)
+  }
+  await Promise.all([t.rejects(first, failed), t.rejects(second, failed), fail(2)])
+  fails = false
+  for (let times = 0; times < 2; times++) t.same(valuesOf(await gather(), 'c_total'), { '': 1 })
+})
+
 t.test('native buckets are not counted again either', async t => {
   /** Each series has observations in two native buckets beside the zero bucket. */
   const native = (...counts: number[]): Points => ({
@@ -453,7 +489,7 @@ t.test('what could not be saved when a member left is counted by the next one of
   t.match(b.problems, [/^save: /])
   rmSync(file, { recursive: true })
   const families = [{ ...points(5), labelNames: ['a'], labelSets: [['x']] }]
-  writeFileSync(file, encode({ ...nothing, former: [], families }))
+  writeFileSync(file, encode({ ...nothing, families }))
   const c = await join(t, directory, undefined, registry)
   t.same(valuesOf(await read(a), 'c_total'), { x: 7 })
   t.same([...a.problems, ...c.problems], [])
@@ -623,8 +659,13 @@ t.test('files that are none, and answers that are none, are left out and counted
     rogue.close()
   }
   const rogue = await Listener.open(path.join(directory, '7.sock'), socket => socket.destroy())
-  t.same(members(await read(a)), [2, 0, 1], 'one that hangs up has gone')
+  t.same(members(await read(a)), [2, 1, 0], 'one that hangs up is there')
+  t.match(a.problems.splice(0), [/^member 7: it has hung up/])
   rogue.close()
+  const leaving = await Listener.open(path.join(directory, '7.sock'), () => leaving.close())
+  writeFileSync(path.join(directory, '7.points'), encode(nothing))
+  t.same(members(await read(a)), [2, 0, 1], 'one that has gone meanwhile is not')
+  t.same(a.problems, [])
 })
 
 t.test('who hangs is waited for once, and asked again when it shows something', async t => {
@@ -662,10 +703,10 @@ t.test('a member is not taken for one that hangs because whoever asks was busy',
     socket.once('data', () => {
       socket.write('\u0001')
       for (const end = performance.now() + 600; performance.now() < end;);
-      setTimeout(() => socket.destroy(), 10)
+      setTimeout(() => other.close(), 10)
     })
   })
-  t.teardown(() => other.close())
+  writeFileSync(path.join(directory, '7.points'), encode(nothing))
   t.same(members(await read(a)), [1, 0, 1], 'it has gone')
   t.same(a.problems, [])
 })
@@ -725,6 +766,38 @@ t.test('a member that leaves or withdraws while it comes leaves nothing behind',
   t.notOk(existsSync(directory))
 })
 
+t.test('a member that withdraws while it looks whether others find it tells nobody that it serves', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  t.equal(await a.group.serve('here', async () => 'bound', () => {}), 'bound')
+  const announcement = path.join(directory, readdirSync(directory).find(name => name.endsWith('.port'))!)
+  rmSync(announcement)
+  let takesTurn!: () => void
+  const turn = new Promise<void>(resolve => { takesTurn = resolve })
+  const { symlink } = fs
+  t.teardown(() => { fs.symlink = symlink })
+  fs.symlink = async (target, link) => {
+    a.group.withdraw()
+    await symlink(target, link)
+    takesTurn()
+  }
+  await turn
+  await a.group.leave()
+  t.notOk(existsSync(announcement))
+
+  mkdirSync(directory, { recursive: true })
+  const b = await join(t, directory)
+  const { rm } = fs
+  t.teardown(() => { fs.rm = rm })
+  fs.rm = async (file, options) => {
+    if (String(file).endsWith('.port')) b.group.withdraw()
+    return rm(file, options)
+  }
+  t.equal(await b.group.serve('here', async () => 'bound', () => {}), 'bound')
+  t.notOk(existsSync(announcement), 'it has withdrawn while it told it')
+  t.same([...a.problems, ...b.problems], [])
+})
+
 t.test('a port that is not free at once is tried again', async t => {
   const { group } = await join(t, createFolder(t))
   let attempts = 0
@@ -767,9 +840,87 @@ t.test('where nothing can be saved, a member answers nevertheless, and says so',
   b.counter.inc({ a: 'x' })
   t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
   t.match(b.problems, [/^save: EISDIR/])
+})
+
+/** Lets this process open no file and no connection, until the function is called that is returned. */
+function openNothing (t: Test): () => void {
+  const { open, readdir } = fs
+  const { connect } = Socket.prototype
+  const error = Object.assign(new Error('too many open files'), { code: 'EMFILE' })
+  const fail = async (): Promise<never> => { throw error }
+  Object.assign(fs, { open: fail, readdir: fail })
+  Socket.prototype.connect = function (this: Socket) { return this.destroy(error) } as typeof connect
+  const restore = (): void => {
+    Object.assign(fs, { open, readdir })
+    Socket.prototype.connect = connect
+  }
+  t.teardown(restore)
+  return restore
+}
+
+t.test('members that cannot be reached keep what they had counted, and no counter falls', async t => {
+  const directory = createFolder(t)
+  const [a, b, c] = [await join(t, directory), await join(t, directory), await join(t, directory)]
+  for (const [index, { counter, registry }] of [a, b, c].entries()) {
+    counter.inc({ a: 'x' }, 10 ** index)
+    new Gauge({ name: 'g', help: 'h', registers: [registry] }).set(10 ** index)
+  }
+  await c.group.leave()
+  const some = async (): Promise<unknown> => {
+    const { families } = await a.group.gather({ names: new Set(['g']), timeoutMs: 10_000 })
+    return valuesOf({ ...nothing, families }, 'g')
+  }
+  const restoreFirst = openNothing(t)
+  const unknown = { code: 'FST_LATENCY_ERR_GROUP_UNKNOWN', message: /too many open files/ }
+  await t.rejects(read(a), unknown, 'nothing is known of the others')
+  t.match(a.problems.at(-1), /^reading it: A scrape has failed.*too many open files/)
+  restoreFirst()
+  t.same(valuesOf(await read(a), 'c_total'), { x: 111 })
+  t.same(await some(), { '': 11 })
+  const restore = openNothing(t)
+  const gathered = await read(a)
+  t.same(valuesOf(gathered, 'c_total'), { x: 111 })
+  t.same(valuesOf(gathered, 'g'), { '': 11 })
+  t.same(members(gathered), [1, 2, 0])
+  t.same(await some(), { '': 11 })
+  restore()
+  t.same(members(await read(a)), [2, 0, 1])
+
+  // Another member has come, and another directory can be listed, since.
+  const d = await join(t, directory)
+  d.counter.inc({ a: 'x' }, 1000)
+  await read(d)
+  const restoreLast = openNothing(t)
+  const { readdir } = fs
+  fs.readdir = (async () => ['0.sock', '1.sock', '2.sock', '3.sock', '4.points']) as never
+  await t.rejects(read(a), unknown, 'nothing is known of another one')
+  fs.readdir = readdir
+  restoreLast()
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1111 })
+  rmSync(path.join(directory, '1.points'))
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1111 })
+})
+
+t.test('while the directory is gone, the others are shown as they were last', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  a.counter.inc({ a: 'x' })
+  b.counter.inc({ a: 'x' }, 10)
+  t.same(valuesOf(await read(a), 'c_total'), { x: 11 })
   rmSync(directory, { recursive: true })
-  t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
-  t.match(b.problems, [/^save: EISDIR/, /^its directory: ENOENT/, /^save: ENOENT/])
+  t.same(valuesOf(await read(a), 'c_total'), { x: 11 })
+  t.match(a.problems, [/^its directory: ENOENT/, /^save: ENOENT/])
+  await until('all to come back', async () => {
+    const gathered = await read(a)
+    t.same(valuesOf(gathered, 'c_total'), { x: 11 })
+    return members(gathered).join() === '2,0,0'
+  })
+  writeFileSync(path.join(directory, '7.points'), encode({ ...nothing, families: [points(3)] }))
+  t.same(valuesOf(await read(a), 'c_total'), { '': 3, x: 11 })
+  rmSync(path.join(directory, '7.points'))
+  t.same(valuesOf(await read(a), 'c_total'), { '': 3, x: 11 })
+  await until('what does not come back to go', async () => members(await read(a)).join() === '2,0,0')
+  t.same(valuesOf(await read(a), 'c_total'), { x: 11 })
 })
 
 t.test('members whose directory or socket is removed come back with what they have counted', async t => {
@@ -805,7 +956,7 @@ t.test('a member whose slot another one has taken has another one, or goes on al
   mkdirSync(directory)
   const other = await Listener.open(path.join(directory, '0.sock'), socket => socket.destroy())
   await until('another slot', () => a.group.slot === 2 || a.group.slot === 1)
-  await until('both', async () => members(await read(a)).join() === '2,0,1')
+  await until('both', async () => members(await read(a)).join() === '2,1,0')
   t.same([a, b].map(({ group }) => group.slot).sort(), [1, 2])
   t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
   other.close()
@@ -824,8 +975,7 @@ t.test('a member whose slot another one has taken has another one, or goes on al
   t.equal(await a.group.serve('here', bind, () => {}), undefined)
   t.equal(await b.group.serve('here', async () => 'bound', () => {}), 'bound')
   t.equal(a.problems.at(-1), 'the slot: another process has taken it')
-  t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
-  t.same(members(await read(a)), [])
+  await t.rejects(read(a), { code: 'FST_LATENCY_ERR_GROUP_UNKNOWN', message: /this process is none of them/ })
   t.notOk(await a.group.hasOthers())
   next.close()
 })
@@ -857,13 +1007,14 @@ t.test('an application in whose place another one is gives up the place where it
   const other = await Listener.open(path.join(group, '0.sock'), socket => socket.destroy())
   t.teardown(() => other.close())
   const read = async (): Promise<string> => new Promise(resolve => {
+    // Whoever gives the place up may end a reply that it has begun.
     const request = get({ socketPath, path: '/metrics', agent: false }, async response =>
-      resolve(Buffer.concat(await response.toArray()).toString()))
+      resolve(Buffer.concat(await response.toArray().catch(() => [])).toString()))
     request.once('error', () => resolve(''))
   })
   await until('the other one to serve', async () => {
     const text = await read()
-    return text.includes('members{state="fresh"} 1\n') && text.includes('members{state="gone"} 1\n')
+    return text.includes('members{state="fresh"} 1\n') && text.includes('members{state="stale"} 1\n')
   })
 })
 
@@ -881,6 +1032,25 @@ t.test('a member that cannot join serves alone, and joins and is found when it c
   t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
   await until('b to find that a serves', async () =>
     await b.group.serve('here', async () => 'too', () => {}) === undefined)
+})
+
+t.test('a member that cannot join others answers for itself as little as for them', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  a.counter.inc({ a: 'x' })
+  const { symlink } = fs
+  t.teardown(() => { fs.symlink = symlink })
+  fs.symlink = async () => { throw new Error('ENOSPC: no space left') }
+  const b = await join(t, directory)
+  t.same(b.problems, ['joining it: ENOSPC: no space left'])
+  const code = 'FST_LATENCY_ERR_GROUP_UNKNOWN'
+  await t.rejects(read(b), { code, message: /this process is none of them/ })
+  const restore = openNothing(t)
+  await t.rejects(read(b), { code, message: /too many open files/ })
+  restore()
+  fs.symlink = symlink
+  await until('it to join', () => b.group.slot !== undefined)
+  t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
 })
 
 t.test('on a full disk members go on, say so once, and save again when there is room', async t => {
@@ -1104,6 +1274,54 @@ t.test('an application that is in a group with another one of its process says s
   t.same([await isSaid('closed'), await isSaid('closed')], [false, false])
 })
 
+t.test('a scrape of a member that is just joining is of the group, or fails', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  a.counter.inc({ a: 'x' })
+  const registry = new Registry()
+  let open!: () => void
+  const opened = new Promise<void>(resolve => { open = resolve })
+  const problems: string[] = []
+  const group = createMember(registry, {
+    open: async () => {
+      await opened
+      return directory
+    },
+    failed: (subject, error) => problems.push(`${subject}: ${error.message}`)
+  })
+  const gather = async (timeoutMs: number): Promise<Gathered> => group.gather({ names: undefined, timeoutMs })
+  t.same(members(await gather(10_000)), [], 'it does not join')
+  const joining = group.join()
+  const late = { code: 'FST_LATENCY_ERR_GROUP_UNKNOWN', message: /joining it for 1 ms/ }
+  await t.rejects(gather(1), late)
+  t.match(problems, [/^reading it: A scrape has failed.*joining it for 1 ms/])
+  const reading = gather(10_000)
+  open()
+  await joining
+  t.same(valuesOf(await reading, 'c_total'), { x: 1 })
+  t.same(members(await reading), [2, 0, 0])
+  await group.leave()
+  await group.join()
+  t.same(members(await gather(10_000)), [], 'it has left')
+})
+
+t.test('an endpoint answers for the group before the hooks of an application that listens have run', async t => {
+  const folder = createFolder(t)
+  t.intercept(os, 'tmpdir', { value: () => folder })
+  const app = createApplication(t)
+  const text = new Promise<string>(resolve => {
+    app.addHook('onListen', async () => {
+      const { port } = app.server.address() as AddressInfo
+      resolve(await (await fetch(`http://127.0.0.1:${port}/m`)).text())
+    })
+  })
+  await app.register(latency, { server: { ...anyPort, group: 'x' }, endpoint: '/m', processMetrics: false })
+  const { body } = await app.inject('/m')
+  t.notMatch(body, 'fastify_latency_group_members', 'who does not listen joins nobody')
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  t.match(await text, 'fastify_latency_group_members{state="fresh"} 1\n')
+})
+
 t.test('a group is ready while any of its members is', async t => {
   const folder = createFolder(t)
   t.intercept(os, 'tmpdir', { value: () => folder })
@@ -1146,6 +1364,38 @@ t.test('what killed groups have left is removed by whoever comes to another one'
   t.same(readdirSync(alive).sort(), ['0.points', '0.points.next', '0.sock', '8000.port', 'c0ffee00.port'])
   t.same(problems, [])
   listener.close()
+})
+
+t.test('what cannot be removed, or is none, does not keep what other groups have left', async t => {
+  const folder = createFolder(t)
+  const own = path.join(folder, 'own')
+  for (const name of ['a', 'b', 'own']) mkdirSync(path.join(folder, name))
+  writeFileSync(path.join(folder, 'a', '0.points'), '')
+  writeFileSync(path.join(folder, '0'), '')
+  for (const name of ['0', 'a', 'b']) utimesSync(path.join(folder, name), 1, 1)
+  const { rm } = fs
+  t.teardown(() => { fs.rm = rm })
+  fs.rm = async (file, options) => {
+    if (String(file).startsWith(path.join(folder, 'a'))) throw new Error('read-only file system')
+    return rm(file, options)
+  }
+  const { problems } = await join(t, own)
+  await until('the other one to go', () => readdirSync(folder).join() === '0,a,own')
+  t.same(problems, [])
+})
+
+t.test('files that are needed are marked as used, and when they were written stays', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  const files = ['0.group', '7.points', '8.points', 'other'].map(name => path.join(directory, name))
+  for (const file of files.slice(1)) writeFileSync(file, encode(nothing))
+  for (const file of files) utimesSync(file, 1, 1)
+  const now = Date.now() / 1000
+  utimesSync(files[2]!, 1, now)
+  await join(t, directory)
+  t.same(files.map(file => statSync(file).atimeMs > 1e9), [true, true, false, false])
+  t.same(files.map(file => statSync(file).mtimeMs === 1000), [true, true, false, true])
+  t.same(a.problems, [])
 })
 
 t.test('a member that is asked nonsense hangs up, and answers others', async t => {
@@ -1210,7 +1460,37 @@ t.test('who comes while the last member removes the directory makes it again', a
   t.equal(never.slot, undefined)
   t.match(problems, [/^joining it: ENOENT/])
   t.notOk(await never.hasOthers())
+  t.same(await never.gather({ names: undefined, timeoutMs: 100 }), { families: [], failures: [], leftOut: [] })
   await never.leave()
+})
+
+t.test('a family that a member cannot show is left out, and not the member', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  const { group, asked, next } = await joinTold(t, directory)
+  t.teardown(() => leaveTold(group, asked))
+  const reading = read(a)
+  const unfit = { ...histogramPoints(1) as HistogramPoints, upperBounds: [-Infinity], counts: Float64Array.of(0, 1) }
+  ;(await next()).answer([points(3), unfit])
+  const gathered = await reading
+  t.same(valuesOf(gathered, 'c_total'), { '': 3 })
+  t.same(members(gathered), [2, 0, 0])
+  t.same(gathered.leftOut, ['h'])
+  t.same(a.problems, [])
+})
+
+t.test('what a member that hangs could not read when it was last asked fails no scrape', async t => {
+  const directory = createFolder(t)
+  const a = await join(t, directory)
+  const failures = [{ name: 'broken', message: 'no' }]
+  const bytes = encode({ ...nothing, families: [points(3)], failures, leftOut: ['odd'] })
+  writeFileSync(path.join(directory, '7.points'), bytes)
+  const rogue = await Listener.open(path.join(directory, '7.sock'), () => {})
+  t.teardown(() => rogue.close())
+  const { families, ...rest } = await read(a)
+  t.same(members({ ...nothing, families }), [1, 1, 0])
+  t.same(valuesOf({ ...nothing, families }, 'c_total'), { '': 3 })
+  t.same(rest, { failures: [], leftOut: [] })
 })
 
 t.test('what fails in a member is said, and costs nobody else', async t => {
@@ -1229,9 +1509,11 @@ t.test('what fails in a member is said, and costs nobody else', async t => {
     failed: (subject, error) => problems.push(`${subject}: ${error.message}`)
   })
   await broken.join()
-  t.same(members(await read(a)), [2, 0, 1], 'it hangs up')
-  t.equal(await broken.gather({ names: undefined, timeoutMs: 100 }), huge)
-  t.match(problems.splice(0), ['reading it: no'])
+  t.same(members(await read(a)), [2, 1, 0], 'it hangs up, and is there')
+  t.match(a.problems.splice(0), [/^member 2: it has hung up/])
+  t.match(problems.splice(0), ['answering others: no'])
+  await t.rejects(broken.gather({ names: undefined, timeoutMs: 100 }), { code: 'FST_LATENCY_ERR_GROUP_UNKNOWN' })
+  t.match(problems.splice(0), [/^reading it: A scrape has failed.*\(no\)/])
   process.listeners('exit').at(-1)!(0)
   t.match(problems.splice(0), ['save: not now'])
   await until('a save', () => problems.includes('save: no'))

@@ -21,7 +21,7 @@ import { LabelLists } from '../lib/group/label-lists'
 import { save, saveAtOnce } from '../lib/group/slot-file'
 import { connectTo, isHeld, Listener } from '../lib/group/sockets'
 import { takeTurn } from '../lib/group/turn'
-import type { HistogramPoints, ValuePoints } from '../lib/snapshot'
+import type { HistogramPoints, Points, SummaryPoints, ValuePoints } from '../lib/snapshot'
 import { runAtOnce, TimeSlices } from '../lib/time-slices'
 import { createListening } from './helpers/application'
 import { createFolder } from './helpers/folder'
@@ -124,6 +124,19 @@ t.test('who waits for a turn is patient for as long as others have turns', async
   second.end()
   await (await turn).end()
   t.equal(deadlines.length, 2)
+})
+
+t.test('a turn ends also if its link cannot be removed', async t => {
+  const directory = createFolder(t)
+  const turn = await takeTurn(directory, 10_000)
+  const { rm } = fs
+  t.teardown(() => { fs.rm = rm })
+  fs.rm = async () => { throw new Error('read-only file system') }
+  await turn.end()
+  fs.rm = rm
+  t.ok(readdirSync(directory).includes('turn-1'))
+  await (await takeTurn(directory, 1)).end()
+  t.same(readdirSync(directory), [])
 })
 
 t.test('what is no turn stops nobody, and a socket that nobody uses is removed', async t => {
@@ -277,16 +290,14 @@ t.test('a part of an encoding that is none is refused, or left out if nothing de
     ['it has too few lines', '"formerMs":[', '"formerMs":[1,'],
     ['its failures are none', '"failures":[', '"failures":[{"name":"x"},'],
     ['its failures are none', '"leftOut":[]', '"leftOut":[1]'],
-    ['a family has no name', '"name":"http_request_duration_seconds"', '"name":"a-b"'],
     ['a family has no name', /"help":"[^"]*"/, '"help":1'],
-    ['a unit is none', '"unit":"seconds"', '"unit":"a b"'],
-    ['a label has no name', '"labelNames":["method"', '"labelNames":["a-b"'],
-    ['a label has no name', '"sharedLabels":{', '"sharedLabels":{"a-b":"x",'],
+    ['a unit is none', '"unit":"seconds"', '"unit":1'],
+    ['a label has no name', '"labelNames":["method"', '"labelNames":[1'],
+    ['a label has no name', '"sharedLabels":{', '"sharedLabels":{"a-b":1,'],
     ['a label has no name', /"sharedLabels":\{[^}]*\}/, '"sharedLabels":null'],
-    ['two labels have one name', '"sharedLabels":{', '"sharedLabels":{"method":"x",'],
     ['the labels of a series are none', '[["GET"', '[["x","GET"'],
     ['the labels of a series are none', '[["GET"', '[[1'],
-    ['the bounds of buckets do not ascend', '"upperBounds":[0.005', '"upperBounds":[9'],
+    ['the bounds of buckets are none', /"upperBounds":\[[^\]]*\]/, '"upperBounds":1'],
     ['an exemplar is none', '[{"series":0', '[{"series":99'],
     ['an exemplar is none', '[{"series":0', '[1,{"series":0'],
     ['native buckets are not those of its series', /"natives":\d+/, '"natives":99'],
@@ -300,9 +311,42 @@ t.test('a part of an encoding that is none is refused, or left out if nothing de
     t.not(changed, head, String(part))
     t.throws(() => read(changed), { name: 'TypeError', message }, message)
   }
-  t.throws(() => read(head, Buffer.from(new Float64Array(numbers.length / 8).fill(-1).buffer)), TypeError)
-  const nines = Buffer.from(new Float64Array(numbers.length / 8).fill(9).buffer)
-  t.throws(() => read(head, nines), { message: 'a schema is none' })
+  const latency = 'http_request_duration_seconds'
+  const unfit: Array<[part: string | RegExp, instead: string, name?: string]> = [
+    ['"name":"http_request_duration_seconds"', '"name":"a-b"', 'a-b'],
+    ['"unit":"seconds"', '"unit":"a b"'],
+    ['"labelNames":["method"', '"labelNames":["a-b"'],
+    ['"sharedLabels":{', '"sharedLabels":{"a-b":"x",'],
+    ['"sharedLabels":{', '"sharedLabels":{"method":"x",'],
+    ['"upperBounds":[0.005', '"upperBounds":[9'],
+    ['"upperBounds":[0.005', '"upperBounds":[null'],
+    ['"trace_id"', '"__name__"']
+  ]
+  const names = (gathered: Told): string[] => gathered.families.map(({ name }) => name)
+  const others = names(read(head)).filter(name => name !== latency)
+  for (const [part, instead, name = latency] of unfit) {
+    const changed = head.replace(part, instead)
+    t.not(changed, head, String(part))
+    const gathered = read(changed)
+    t.same([names(gathered), gathered.leftOut], [others, [name]], instead)
+  }
+  const { families } = decode(bytes)
+  const find = (wanted: string): Points => families.find(({ name }) => name === wanted)!
+  const histogram = find(latency) as HistogramPoints
+  const native = histogram.native!
+  const minus = (numbers: Float64Array): Float64Array => numbers.map(() => -1)
+  const summary = find('s') as SummaryPoints
+  const negative: Points[] = [
+    { ...histogram, counts: minus(histogram.counts) },
+    { ...histogram, native: { ...native, zeroCounts: native.zeroCounts.map(() => NaN) } },
+    { ...histogram, native: { ...native, counts: minus(native.counts) } },
+    { ...histogram, native: { ...native, schemas: native.schemas.map(() => 9) } },
+    { ...summary, counts: minus(summary.counts) },
+    ...(['c_total', 'g'].map(find) as ValuePoints[]).map(points => ({ ...points, values: minus(points.values) }))
+  ]
+  const gathered = decode(encode({ families: negative, former: [], failures: [], leftOut: [] }))
+  t.same(names(gathered), ['g'])
+  t.equal(gathered.leftOut.length, 6)
   const odd = Buffer.from(bytes)
   odd.writeUInt32LE(bytes.readUInt32LE(8) - 4, 8)
   t.throws(() => decode(Buffer.from(odd.subarray(0, odd.length - 4))), { message: 'its numbers are not in place' })

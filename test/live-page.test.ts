@@ -513,6 +513,21 @@ t.test('an objective is shown with its name, and how fast its budget is used up 
   }).windows(), [{ requests: 0 }, { requests: 0 }])
 })
 
+t.test('counts that cannot be read end neither the process nor the reading', async t => {
+  let readings = 0
+  const budget = new Budget({
+    objective: { latency: 0.25, share: 0.99 },
+    histogram: { name: 'x', upperBounds: [0.25] },
+    gather: async () => {
+      readings++
+      budget.close()
+      throw new Error('too many open files')
+    }
+  })
+  await budget.keepReading()
+  t.equal(readings, 1)
+})
+
 t.test('the windows of an objective are of their time, and go on when counts are reset', async t => {
   const budget = new Budget({
     objective: { latency: 0.25, share: 0.99 },

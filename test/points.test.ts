@@ -173,6 +173,7 @@ t.test('what readers would refuse of a metric of a client library is said', t =>
     ['two samples are the same', 'histogram', [bucket(1, 1), bucket('1.0', 1), end, sum, count]],
     ['a series has no sum or no count', 'histogram', [end, count]],
     ['the bounds of its buckets do not increase', 'histogram', [bucket(2, 1), bucket(1, 1), end, sum, count]],
+    ['its first bucket is -Inf', 'histogram', [bucket('-Infinity', 0), end, sum, count]],
     ['its series have different buckets', 'histogram', [
       ...of([bucket(1, 1), end, sum, count], { a: 'x' }), ...of([end, sum, count], { a: 'y' })
     ]],
@@ -265,7 +266,8 @@ t.test('points are what the registry tells, whatever the order of its labels', a
 t.test('what is not an exemplar never gets onto a page, and never takes its metric with it', async t => {
   const bad: unknown[] = [
     { labelSet: {}, value: null }, { labelSet: null, value: 1 }, { labelSet: undefined, value: 1 }, { value: 1 },
-    { labelSet: { 'trace-id': 'x' }, value: 1 }, { labelSet: { a: 'x' }, value: 1, timestamp: NaN }, 'x', 1
+    { labelSet: { 'trace-id': 'x' }, value: 1 }, { labelSet: { __name__: 'x' }, value: 1 },
+    { labelSet: { a: 'x' }, value: 1, timestamp: NaN }, 'x', 1
   ]
   for (const exemplar of bad) {
     const points = fromClientMetric(metric('counter', [{ value: 1, exemplar } as ClientSample]))

@@ -187,6 +187,7 @@ function * readHistogram (metric: ClientMetric): Generator<undefined, HistogramP
   if (distributions.length > 0 && bounds.at(-1) !== Infinity) throw new TypeError('its last bucket is not +Inf')
   const isIncreasing = bounds.every((bound, index) => index === 0 || bound > bounds[index - 1]!)
   if (!isIncreasing) throw new TypeError('the bounds of its buckets do not increase')
+  if (bounds[0] === -Infinity) throw new TypeError('its first bucket is -Inf')
   const exemplars: Exemplar[] = []
   const counts = new Float64Array(distributions.length * bounds.length)
   distributions.forEach(({ steps, exemplars: exemplarOf }, index) => {
@@ -361,7 +362,7 @@ function isExemplar (exemplar: ClientExemplar | null | undefined): exemplar is C
     return false
   }
   const { labelSet, timestamp } = exemplar
-  return Object.keys(labelSet).every(name => /^[a-zA-Z_][a-zA-Z0-9_]*$/.test(name)) &&
+  return Object.keys(labelSet).every(isLabelName) &&
     (timestamp === undefined || Number.isFinite(timestamp))
 }
 

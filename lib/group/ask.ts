@@ -5,7 +5,7 @@ import { clearTimeout, setImmediate, setTimeout, type Timer } from '../timers'
 import { decodeInSteps, lengthOf } from './encoding'
 import type { Told } from './families'
 import type { LabelLists } from './label-lists'
-import { connectTo } from './sockets'
+import { connectTo, isHeld } from './sockets'
 
 /**
  * How members ask each other. A question is one line of JSON, with the names of families, and the time to wait. While
@@ -48,9 +48,9 @@ export class Neighbour {
 
   /**
    * Asks the member what it has counted. Resolves to undefined if there is none, or it has gone while it answered.
-   * Rejects if it answers anything else, or not in time. One that hangs is asked once, and then no more until it shows
-   * something; one that shows that its event loop turns, and does not answer, until it does. So nobody has to wait for
-   * it again.
+   * Rejects if it hangs up, which is not to go, or answers anything else, or not in time. One that hangs is asked once,
+   * and then no more until it shows something; one that shows that its event loop turns, and does not answer, until it
+   * does. So nobody has to wait for it again.
    */
   async ask ({ names, timeoutMs }: GatherRequest): Promise<Told | undefined> {
     if (this.#late !== undefined) throw new Error('it still hangs')
@@ -68,7 +68,9 @@ export class Neighbour {
       throw error
     }
     socket.destroy()
-    return answer && await inSlices(decodeInSteps(answer, this.#labels), this.#slices)
+    if (answer !== undefined) return inSlices(decodeInSteps(answer, this.#labels), this.#slices)
+    if (await isHeld(this.#address)) throw new Error('it has hung up; its own log may say why')
+    return undefined
   }
 
   /** Waits no more for the member to answer. */

@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises'
 import type { Socket } from 'node:net'
+import { causeOf, describe, FST_LATENCY_ERR_GROUP_UNKNOWN } from '../errors'
 import { isAskedFor } from '../exposition/sample-names'
 import type { Gathered, GatherRequest, ValuePoints } from '../snapshot'
 import { inSlices } from '../time-slices'
@@ -9,8 +10,10 @@ import { countsIn, mergeFamilies, type Told } from './families'
 import { groupMetrics } from './group-metrics'
 import { Member, type MemberOptions } from './member'
 import { LabelLists } from './label-lists'
-import { load } from './slot-file'
-import { announcementOf, fileOf, listHeld, listSlots, removeEnded, socketOf } from './slots'
+import { load, type Saved } from './slot-file'
+import {
+  announcementOf, fileOf, listHeld, listSlots, markMs, markUsed, removeEnded, socketOf
+} from './slots'
 import { closeIfAnythingComes, connectTo, isHeld, Listener } from './sockets'
 import { takeTurn, type Turn } from './turn'
 
@@ -25,6 +28,9 @@ interface Part {
 }
 
 const nothing: Told = { families: [], former: [], failures: [], leftOut: [] }
+
+/** The codes of errors of a process that has run out of something. They say nothing about what it could not open. */
+const exhaustedCodes: ReadonlyArray<string | undefined> = ['EMFILE', 'ENFILE', 'ENOMEM']
 
 export interface GroupOptions extends Omit<MemberOptions, 'directory'> {
   /** Makes the directory in which the members meet. */
@@ -41,6 +47,12 @@ const attempts = 5
 
 /** How often a member sees to it that it is in the group, and that others find it, in milliseconds. */
 const keepMs = 1000
+
+/**
+ * How long a slot that is in the listing no more is taken for one of the group, in milliseconds: if somebody removes
+ * the directory, its members come back one after the other.
+ */
+const missingForMs = 2 * keepMs
 
 /** How long a member waits until it may bind a port, in milliseconds. */
 const servingMs = 3000
@@ -67,6 +79,8 @@ export class Group {
   #keeping: Promise<void> | undefined
   #keepTimer: Timer | undefined
   #hasLeft = false
+  /** When the files of the group were last marked as used, by the clock of this process. */
+  #markedMs = -Infinity
   /** Whether another process carries on what this member has counted, so that it may not join again. */
   #isReplaced = false
   /** Has whoever serves give the port up. */
@@ -81,6 +95,10 @@ export class Group {
   /** The other members, by their slots. */
   readonly #neighbours = new Map<number, Neighbour>()
   readonly #labels = new LabelLists()
+  /** The slots of the group, and since when each is in the listing no more, by the clock of this process. */
+  readonly #slots = new Map<number, number | undefined>()
+  /** What was last known of the other slots, for when they cannot be read. */
+  readonly #known = new Map<number, Saved>()
   /** The readings that have not begun yet, by the names that are asked for. */
   readonly #waiting = new Map<string, Promise<Gathered>>()
   /** The readings that were begun last, and are not done. */
@@ -100,7 +118,7 @@ export class Group {
    * again and again.
    */
   async join (): Promise<void> {
-    this.#joining ??= this.#keep()
+    if (!this.#hasLeft) this.#joining ??= this.#keep()
     return this.#joining
   }
 
@@ -116,8 +134,11 @@ export class Group {
     else if (!await this.#member.isThere()) await this.#comeBack(this.#member)
     if (this.#place !== undefined && await this.#announcement?.isThere() !== true) {
       const turn = await takeTurn(this.#directory, servingMs)
-      await this.#announce(this.#place).finally(async () => turn.end())
+      await this.#announce().finally(async () => turn.end())
     }
+    if (performance.now() - this.#markedMs < markMs) return
+    this.#markedMs = performance.now()
+    await markUsed(this.#directory)
   }
 
   async #comeBack (member: Member): Promise<void> {
@@ -152,28 +173,56 @@ export class Group {
     return { ...gathered, families: [...gathered.families, accepting] }
   }
 
+  /** This member, which may just be joining. Undefined: it is not in the group. Rejects if joining takes too long. */
+  async #joined (timeoutMs: number): Promise<Member | undefined> {
+    const isLate = await Promise.race([this.#joining, this.#joining && pause(timeoutMs).then(() => true)])
+    if (isLate === true) throw this.#unknown(new Error(`this process has been joining it for ${timeoutMs} ms`))
+    return this.#member
+  }
+
+  /** Whether this process is to be a member of a group that is there, and is not. */
+  async #isOutside (): Promise<boolean> {
+    if (this.#directory === '' || this.#hasLeft) return false
+    const held = await listHeld(this.#directory).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw this.#unknown(error)
+      return []
+    })
+    return held.length > 0
+  }
+
+  /** The error of a scrape in which counters could fall, which is also said. */
+  #unknown (reason: Error): Error {
+    const error = new FST_LATENCY_ERR_GROUP_UNKNOWN(describe(reason), causeOf(reason))
+    this.#options.failed('reading it', error)
+    return error
+  }
+
   /** Whether any member accepts requests. */
   async accepts (): Promise<boolean> {
     const { families } = await this.gather({ names: new Set([groupMetrics.accepting.name]), timeoutMs: acceptsMs })
     return families.some(points => points.type === 'gauge' && points.values[0]! > 0)
   }
 
-  /** Gathers what all members have counted. All who ask for the same before a reading begins share it. */
+  /**
+   * Gathers what all members have counted. All who ask for the same before a reading begins share it. Rejects with a
+   * coded error if it is not known what others have counted: to Prometheus, a counter that falls has begun at zero.
+   */
   readonly gather = async (request: GatherRequest): Promise<Gathered> => {
-    const member = this.#member
-    if (member === undefined) return this.#options.gather(request)
+    const member = this.#member ?? await this.#joined(request.timeoutMs)
+    if (member === undefined) {
+      if (await this.#isOutside()) throw this.#unknown(new Error('it has members, and this process is none of them'))
+      return this.#options.gather(request)
+    }
     const key = JSON.stringify(request.names && [...request.names])
     const waiting = this.#waiting.get(key)
     if (waiting !== undefined) return waiting
-    const before = this.#begun.get(key)
+    // Whoever asked for the one before is told if it has failed. This one may succeed.
+    const before = this.#begun.get(key)?.catch(() => {})
     const reading: Promise<Gathered> = Promise.race([before, before && pause(overlapMs)]).then(async () => {
       this.#waiting.delete(key)
       this.#begun.set(key, reading)
       return this.#gatherAll(member, request)
-    }).catch(async error => {
-      this.#options.failed('reading it', error)
-      return this.#options.gather(request)
-    }).finally(() => {
+    }).catch(error => { throw this.#unknown(error) }).finally(() => {
       if (this.#begun.get(key) === reading) this.#begun.delete(key)
     })
     this.#waiting.set(key, reading)
@@ -202,7 +251,7 @@ export class Group {
       }
       const bound = await bindSoon(bind)
       this.#place = this.#hasWithdrawn ? undefined : place
-      if (turn !== undefined) await this.#announce(place).catch(this.#couldNotTell)
+      if (turn !== undefined) await this.#announce().catch(this.#couldNotTell)
       return bound
     } finally {
       await turn?.end()
@@ -218,9 +267,10 @@ export class Group {
 
   readonly #couldNotTell = (error: Error): void => { this.#options.failed('telling that it serves', error) }
 
-  /** Tells the others that this member serves, in a turn. */
-  async #announce (place: number | string): Promise<void> {
-    const address = announcementOf(this.#directory, place)
+  /** Tells the others where this member serves, in a turn. It may have withdrawn while it waited for that. */
+  async #announce (): Promise<void> {
+    if (this.#place === undefined) return
+    const address = announcementOf(this.#directory, this.#place)
     if (await isHeld(address)) return
     // The file at its address is not that of another one.
     this.#announcement?.close()
@@ -281,13 +331,24 @@ export class Group {
     }
   }
 
+  /** The slots of the group. If they cannot be listed now, they are those of the last time. */
   async #listSlots (): Promise<number[]> {
     try {
-      return await listSlots(this.#directory)
+      const listed = await listSlots(this.#directory)
+      const now = performance.now()
+      for (const slot of listed) this.#slots.set(slot, undefined)
+      for (const [slot, missingMs = now] of this.#slots) {
+        if (listed.includes(slot)) continue
+        this.#slots.set(slot, missingMs)
+        if (this.#known.has(slot) && now - missingMs <= missingForMs) continue
+        this.#slots.delete(slot)
+        this.#known.delete(slot)
+      }
     } catch (error) {
+      if (this.#slots.size === 0) throw error
       this.#options.failed('its directory', error as Error)
-      return []
     }
+    return [...this.#slots.keys()]
   }
 
   #neighbour (slot: number): Neighbour {
@@ -297,29 +358,54 @@ export class Group {
     return neighbour
   }
 
-  /** What the member of a slot says, or its file if it says nothing. Undefined: neither can be read. */
+  /**
+   * What the member of a slot says; or its file, if it says nothing; or what either has said before, if neither can be
+   * read. Undefined: there is nothing that could be shown. Rejects if that is not known.
+   */
   async #part (slot: number, request: GatherRequest): Promise<Part | undefined> {
-    const { slices, failed } = this.#options
     let state: Part['state'] = 'gone'
     try {
       const gathered = await this.#neighbour(slot).ask(request)
-      if (gathered !== undefined) return { state: 'fresh', gathered, ageSeconds: 0, writtenMs: Infinity }
+      if (gathered !== undefined) {
+        this.#know(slot, gathered, Date.now(), request.names)
+        return { state: 'fresh', gathered, ageSeconds: 0, writtenMs: Infinity }
+      }
     } catch (error) {
       state = 'stale'
-      failed(`member ${slot}`, error as Error)
+      this.#options.failed(`member ${slot}`, error as Error)
     }
+    const saved = await this.#load(slot)
+    if (saved === undefined) return undefined
+    const { told, writtenMs } = saved
+    // What could not be read, and cannot be shown, is so no more.
+    const gathered = { ...told, failures: [], leftOut: [] }
+    if (state === 'stale') {
+      return { state, gathered, ageSeconds: Math.max(0, Date.now() - writtenMs) / 1000, writtenMs: Infinity }
+    }
+    const left = { ...gathered, families: countsIn(told.families) }
+    this.#know(slot, left, writtenMs)
+    return { state, gathered: left, ageSeconds: 0, writtenMs }
+  }
+
+  async #load (slot: number): Promise<Saved | undefined> {
+    const known = this.#known.get(slot)
     try {
-      const saved = await load(fileOf(this.#directory, slot), slices)
-      const { told, writtenMs } = saved ?? { told: nothing, writtenMs: Date.now() }
-      if (state === 'stale') {
-        return { state, gathered: told, ageSeconds: Math.max(0, Date.now() - writtenMs) / 1000, writtenMs: Infinity }
-      }
-      const gathered = { ...nothing, families: countsIn(told.families), former: told.former }
-      return { state, gathered, ageSeconds: 0, writtenMs }
+      return await load(fileOf(this.#directory, slot), this.#options.slices) ?? known ??
+        { told: nothing, writtenMs: Date.now() }
     } catch (error) {
-      failed(`file ${slot}`, error as Error)
-      return undefined
+      if (known === undefined && exhaustedCodes.includes((error as NodeJS.ErrnoException).code)) throw error
+      this.#options.failed(`file ${slot}`, error as Error)
+      return known
     }
+  }
+
+  /** Notes what a slot has counted. Without `names`, that is all. */
+  #know (slot: number, { families, former }: Told, writtenMs: number, names?: ReadonlySet<string>): void {
+    const before = names === undefined ? nothing : this.#known.get(slot)?.told ?? nothing
+    const all = new Map([...before.families, ...families].map(points => [points.name, points]))
+    const others = before.former.filter(({ points }) => !isAskedFor(points, names!))
+    const told = { ...nothing, families: [...all.values()], former: [...others, ...former] }
+    this.#known.set(slot, { told, writtenMs })
   }
 }
 

