@@ -103,7 +103,7 @@ export class Member {
   }
 
   /** Whether others find this member. */
-  async isThere (): Promise<boolean> {
+  get isThere (): boolean {
     return this.#slot.listener.isThere()
   }
 
@@ -227,12 +227,14 @@ export class Member {
     const found = new Set(families.map(({ name }) => name))
     const kept: Points[] = []
     const failed = new Set([...failures.map(({ name }) => name), ...leftOut])
+    // A registry may have failed, and nobody knows which metrics are in it.
+    const mayBeThere = [...failed].some(name => !this.#latest.has(name))
     for (const [name, noted] of this.#latest) {
       if (names !== undefined || found.has(name) || noted.when > notesBefore) continue
       // What is not there any more, when all is asked for, is forgotten.
       this.#latest.delete(name)
       // What cannot be read this time is there. It does not come before others whose samples have the same names.
-      if (failed.has(name)) kept.push(...countsIn([noted.points]))
+      if (mayBeThere || failed.has(name)) kept.push(...countsIn([noted.points]))
     }
     for (const points of families) {
       const noted = this.#latest.get(points.name)
@@ -297,7 +299,7 @@ export class Member {
 
   async #save (bytes: Buffer): Promise<void> {
     // The file may be that of another member.
-    if (this.#hasLeft || await this.#slot.listener.isReplaced()) return
+    if (this.#hasLeft || this.#slot.listener.isReplaced()) return
     try {
       await save(this.#file, bytes)
       this.#saved = bytes
@@ -321,6 +323,8 @@ export class Member {
 
   /** A process that ends without leaving has no time to ask anybody. */
   #saveAtExit (): void {
+    // The file may be that of another member.
+    if (this.#slot.listener.isReplaced()) return
     try {
       for (const points of this.#options.countsAtOnce()) this.#noteAtOnce(points)
       saveAtOnce(this.#file, encode(runAtOnce(this.#counted())))

@@ -83,7 +83,7 @@ export async function takeSlotAgain (
   try {
     let number = before
     if (await isHeld(socketOf(directory, before))) {
-      if (await identityOf(markOf(directory)) === group) return undefined
+      if (identityOf(markOf(directory)) === group) return undefined
       const taken = await listSlots(directory)
       while (taken.includes(number)) number++
     } else {
@@ -103,7 +103,7 @@ async function hold (
   await rm(socket, { force: true, recursive: true })
   await writeFile(markOf(directory), '', { flag: 'a', mode: 0o600 })
   const listener = await Listener.open(socket, connected)
-  return { number, isFirst, listener, group: await identityOf(markOf(directory)) }
+  return { number, isFirst, listener, group: identityOf(markOf(directory)) }
 }
 
 /** Gives a slot up. If nobody is in the group any more, nothing is left of it. */

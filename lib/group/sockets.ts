@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { lstat } from 'node:fs/promises'
+import { lstatSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 
 /** The longest address of a Unix socket that every operating system allows, in bytes. Linux allows four more. */
@@ -61,7 +61,7 @@ export class Listener {
     const listener = new Listener(address, connected)
     // A worker of a `node:cluster` would otherwise ask the primary to listen for it.
     await once(listener.#server.listen({ path: address, exclusive: true }), 'listening')
-    listener.#file = await identityOf(address)
+    listener.#file = identityOf(address)
     return listener
   }
 
@@ -76,13 +76,13 @@ export class Listener {
   }
 
   /** Whether others find it. */
-  async isThere (): Promise<boolean> {
-    return await identityOf(this.#address) === this.#file
+  isThere (): boolean {
+    return identityOf(this.#address) === this.#file
   }
 
   /** Whether others find somebody else. */
-  async isReplaced (): Promise<boolean> {
-    return !['', this.#file].includes(await identityOf(this.#address))
+  isReplaced (): boolean {
+    return !['', this.#file].includes(identityOf(this.#address))
   }
 
   /**
@@ -95,10 +95,13 @@ export class Listener {
   }
 }
 
-/** What tells a file or directory from any other that has or had its name. Empty if there is none. */
-export async function identityOf (file: string): Promise<string> {
+/**
+ * What tells a file or directory from any other that has or had its name. Empty if there is none. A process that ends
+ * asks, too, and can wait for nothing.
+ */
+export function identityOf (file: string): string {
   try {
-    const { ino, birthtimeMs } = await lstat(file)
+    const { ino, birthtimeMs } = lstatSync(file)
     return `${ino} ${birthtimeMs}`
   } catch {
     return ''
