@@ -3,7 +3,7 @@ import { canonicalFloat, sampleValue } from '../lib/exposition/float'
 import { writeOpenMetrics } from '../lib/exposition/openmetrics'
 import { writeText } from '../lib/exposition/text'
 import { fromClientMetric, type ClientMetric } from '../lib/exposition/client-samples'
-import type { Points, ValuePoints } from '../lib/snapshot'
+import type { Labels, Points, ValuePoints } from '../lib/snapshot'
 import { Exposition } from './helpers/exposition'
 import { createHistogram, observe } from './helpers/histogram'
 
@@ -230,6 +230,31 @@ t.test('any label value comes back as it went in', async t => {
   for (const a of values) for (const b of values) observe(family, [a, b], 0.5)
   const read = new Exposition(text([family.snapshot()]))
   t.same(values.flatMap(a => values.filter(b => read.value('h_count', { a, b }) !== 1)), [])
+})
+
+t.test('each series of a summary has its own quantiles', async t => {
+  const series = (a: string, [first, second, sum]: readonly number[]): object[] => [
+    { labels: { a, quantile: 0.5 }, value: first },
+    { labels: { a, quantile: 0.9 }, value: second },
+    { metricName: 's_sum', labels: { a }, value: sum },
+    { metricName: 's_count', labels: { a }, value: 2 }
+  ]
+  const values = [...series('x', [1, 2, 3]), ...series('y', [4, 5, 9])] as NonNullable<ClientMetric['values']>
+  const read = new Exposition(text([fromClientMetric({ type: 'summary', name: 's', help: 's', values })]))
+  const told = ['x', 'y'].map(a => ['0.5', '0.9'].map(quantile => read.value('s', { a, quantile })))
+  t.same(told, [[1, 2], [4, 5]])
+})
+
+t.test('an exemplar of more characters than OpenMetrics allows is left out', async t => {
+  const told = (labels: Labels): string => {
+    const exemplars = [{ series: 0, bucket: 0, labels, value: 1, timestampSeconds: undefined }]
+    return openMetrics([{ ...metric('counter', 'c_total'), exemplars }])
+  }
+  t.match(told({ a: 'x'.repeat(127) }), `c_total 1 # {a="${'x'.repeat(127)}"} 1\n`)
+  t.match(told({ a: '😀'.repeat(60), b: 'x'.repeat(66) }), ' # {', 'characters, and not the bytes of one')
+  for (const labels of [{ a: 'x'.repeat(128) }, { a: '😀'.repeat(60), b: 'x'.repeat(67) }]) {
+    t.match(told(labels), 'c_total 1\n')
+  }
 })
 
 t.test('series of one family need not have the same labels, and a registry may add others', async t => {
