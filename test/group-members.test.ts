@@ -61,6 +61,12 @@ async function join (
   return { group, registry, problems, counter }
 }
 
+/** Leaves, and joins with the same metrics, as an application does that is closed and opened again. */
+async function joinAgain (t: Test, directory: string, { group, registry }: Joined): Promise<Joined> {
+  await group.leave()
+  return join(t, directory, undefined, registry)
+}
+
 async function read ({ group }: Joined): Promise<Gathered> {
   return group.gather({ names: undefined, timeoutMs: 10_000 })
 }
@@ -503,8 +509,7 @@ t.test('of what was left, each series is counted again that was removed, and no 
   const histogram = new Histogram({ name: 'h', help: 'h', registers: [registry], buckets: [1], labelNames: ['a'] })
   const again = async (): Promise<void> => {
     await read(b)
-    await b.group.leave()
-    b = await join(t, directory, undefined, registry)
+    b = await joinAgain(t, directory, b)
   }
   const counted = async (): Promise<unknown> => {
     const gathered = await read(a)
@@ -548,8 +553,7 @@ t.test('what a slot has counted is added up, and the values of slots become one 
   for (const counter of counters) counter.inc(1000)
   t.same(await counted(a), Array(5).fill(1000))
   await read(b)
-  await b.group.leave()
-  b = await join(t, directory, undefined, registry)
+  b = await joinAgain(t, directory, b)
   t.same(await counted(a), Array(5).fill(1000), 'it is not counted again')
   for (const counter of counters) counter.inc(100)
   t.same(await counted(a), Array(5).fill(1100))

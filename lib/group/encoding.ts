@@ -121,20 +121,16 @@ export function * decodeInSteps (given: Buffer, known: LabelLists): Steps<Told> 
   check(isArrayOf(formerMs, isFinite), 'its times are none')
   check(isArrayOf(failures, isFailure) && isArrayOf(leftOut, isString), 'its failures are none')
   const families: Points[] = []
-  const unfit: string[] = []
-  while (families.length + unfit.length !== count) {
-    const points = yield * readPoints(lines, columns, known)
-    if (isShowable(points)) families.push(points)
-    else unfit.push(points.name)
-    yield
-  }
   const former: Former[] = []
-  for (const writtenMs of formerMs) {
+  const unfit: string[] = []
+  function * readFamily (add: (points: Points) => void): Steps<void> {
     const points = yield * readPoints(lines, columns, known)
-    if (isShowable(points)) former.push({ points, writtenMs })
+    if (isShowable(points)) add(points)
     else unfit.push(points.name)
     yield
   }
+  for (let read = 0; read !== count; read++) yield * readFamily(points => families.push(points))
+  for (const writtenMs of formerMs) yield * readFamily(points => former.push({ points, writtenMs }))
   return { families, former, failures, leftOut: [...leftOut, ...unfit] }
 }
 

@@ -131,7 +131,7 @@ export class Group {
 
   async #beThere (): Promise<void> {
     if (this.#member === undefined) await this.#join()
-    else if (!this.#member.isThere) await this.#comeBack(this.#member)
+    else if (!this.#member.isThere()) await this.#comeBack(this.#member)
     if (this.#place !== undefined && this.#announcement?.isThere() !== true) {
       const turn = await takeTurn(this.#directory, servingMs)
       await this.#announce().finally(async () => turn.end())

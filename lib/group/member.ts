@@ -103,7 +103,7 @@ export class Member {
   }
 
   /** Whether others find this member. */
-  get isThere (): boolean {
+  isThere (): boolean {
     return this.#slot.listener.isThere()
   }
 

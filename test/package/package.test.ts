@@ -70,10 +70,11 @@ t.test('a release shows the pictures of the repository in the packed documents',
     if (file.endsWith('.md')) cpSync(join(root, file), release.path(file))
   }
   await release.run('bash', ['-ec', script!], { GITHUB_REPOSITORY: 'owner/name', GITHUB_REF_NAME: 'v1.2.3' })
-  const pictures = (await readTargets(root)).filter(isPicture)
+  const targets = await readTargets(root)
+  const pictures = targets.filter(isPicture)
   t.ok(pictures.length > 8)
   const folder = 'https://raw.githubusercontent.com/owner/name/v1.2.3/docs/'
-  t.same(await readTargets(release.folder), (await readTargets(root)).map(({ document, target }) =>
+  t.same(await readTargets(release.folder), targets.map(({ document, target }) =>
     ({ document, target: isPicture({ target }) ? folder + posix.basename(target) : target })))
   for (const { document, target } of pictures) {
     t.ok(statSync(join(root, dirname(document), target)).isFile(), `${document}: ${target}`)
