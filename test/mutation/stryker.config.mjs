@@ -5,7 +5,9 @@
 const rooms = {
   exposition: {
     mutate: ['lib/exposition/*.ts'],
-    tests: ['points', 'exposition', 'protobuf', 'native', 'long/foreign-metrics', 'exemplars', 'registry', 'scrape']
+    tests: [
+      'chunk', 'points', 'exposition', 'protobuf', 'native', 'long/foreign-metrics', 'exemplars', 'registry', 'scrape'
+    ]
   },
   histogram: {
     mutate: ['lib/histogram/*.ts', '!lib/histogram/options.ts'],
