@@ -169,6 +169,7 @@ t.test('a unit is told where it is the end of the name', async t => {
   t.equal(unitOf('counter', 'x_bytes_total'), 'bytes')
   t.equal(unitOf('gauge', 'x_bytes_total'), undefined, 'Prometheus would refuse the scrape')
   t.equal(unitOf('gauge', 'x'), undefined)
+  t.equal(unitOf('gauge', 'x_undefined'), undefined)
   t.equal(unitOf('counter', 'x_total_bytes_total'), 'bytes', 'only the end is a suffix')
 })
 

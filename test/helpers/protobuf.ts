@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { parse, Reader } from 'protobufjs'
@@ -64,12 +65,15 @@ export interface Timestamp {
 const { root: schema } = parse(readFileSync(path.join(root, 'test', 'helpers', 'metrics.proto'), 'utf8'))
 const metricFamily = schema.lookupType('io.prometheus.client.MetricFamily')
 
-/** All families of an exposition in Protocol Buffers. */
+/** All families of an exposition in Protocol Buffers. Throws if there is anything that the schema does not have. */
 export function readProtobuf (bytes: Uint8Array): Family[] {
   const reader = Reader.create(bytes)
   const families: Family[] = []
   while (reader.pos < reader.len) {
+    const start = reader.pos
     const message = metricFamily.decodeDelimited(reader)
+    // A decoder passes over fields that it does not know, and cannot tell an empty one from none.
+    assert.equal(reader.pos - start, metricFamily.encodeDelimited(message).finish().length, 'other fields')
     families.push(metricFamily.toObject(message, { longs: Number, enums: String, arrays: true }) as Family)
   }
   return families
