@@ -51,14 +51,9 @@ const formats: readonly Format[] = [
 /** A format with the parameters that a client has asked for. */
 export type Exposition = Pick<Format, 'contentType' | 'write'>
 
-/**
- * Every format with each of its parameters. Those without parameters come first, because a client without preferences
- * gets the first one.
- */
-const expositions = formats
-  .flatMap(({ contentType, parameters, write }) =>
-    parameters.map((parameter, rank) => ({ rank, parameter, contentType: contentType + parameter, write })))
-  .sort((a, b) => a.rank - b.rank)
+/** Every format with each of its parameters. */
+const expositions = formats.flatMap(({ contentType, parameters, write }) =>
+  parameters.map(parameter => ({ parameter, contentType: contentType + parameter, write })))
 
 /**
  * What is read of a header: so many characters and elements, from its beginning. Prometheus sends six elements,
