@@ -1,6 +1,7 @@
 import t from 'tap'
 import { canonicalFloat, sampleValue } from '../lib/exposition/float'
 import { writeOpenMetrics } from '../lib/exposition/openmetrics'
+import { familyName, namesOf } from '../lib/exposition/sample-names'
 import { writeText } from '../lib/exposition/text'
 import { fromClientMetric, type ClientMetric } from '../lib/exposition/client-samples'
 import type { Labels, Points, ValuePoints } from '../lib/snapshot'
@@ -126,6 +127,21 @@ t.test('in OpenMetrics a counter is named without _total, unless that name or it
   t.same(types(metric('counter', 'a_total'), metric('gauge', 'a')), ['a_total unknown', 'a gauge'])
   t.same(types(metric('counter', 'a_total'), metric('gauge', 'a_created')), ['a_total unknown', 'a_created gauge'])
   t.same(types(metric('counter', 'total_a'), metric('gauge', 'b_total')), ['total_a unknown', 'b_total gauge'])
+})
+
+t.test('a family takes the names of its samples, in any format', async t => {
+  t.same(namesOf({ name: 'x', type: 'histogram' }), ['x', 'x_bucket', 'x_sum', 'x_count', 'x_created'])
+  t.same(namesOf({ name: 'x', type: 'summary' }), ['x', 'x_sum', 'x_count', 'x_created'])
+  for (const type of ['counter', 'gauge', 'unknown', undefined]) t.same(namesOf({ name: 'x', type }), ['x'])
+})
+
+t.test('the family of a counter has a name without _total, if that is a name of one', async t => {
+  const cases: Array<[name: string, family: string | undefined]> = [
+    ['x_total', 'x'], ['x', undefined], ['_total', undefined], ['x_total_total', undefined],
+    ['_total_x_total', '_total_x'], ['x_total_y', undefined]
+  ]
+  for (const [name, family] of cases) t.equal(familyName({ name, type: 'counter' }), family, name)
+  t.equal(familyName({ name: 'x_total', type: 'gauge' }), undefined)
 })
 
 t.test('in OpenMetrics a unit at the end of a name is told', async t => {

@@ -124,6 +124,15 @@ t.test('sixteen elements of Accept are read, and no more', async t => {
   }
 })
 
+t.test('1,024 characters of Accept are read, and no more', async t => {
+  const { app } = await createListening(t, {})
+  const preferred = ',application/openmetrics-text'
+  for (const [length, type] of [[1024, openMetrics], [1025, text]] as const) {
+    const accept = `text/html;a=${preferred.padStart(length - 'text/html;a='.length, 'b')}`
+    t.equal((await fetch(app.latency.url!, { headers: { accept } })).headers.get('content-type'), type)
+  }
+})
+
 t.test('it is compressed when Accept-Encoding prefers that', async t => {
   const { app } = await createListening(t, {})
   const cases: Array<[accepted: string | undefined, encoding: string | undefined]> = [
