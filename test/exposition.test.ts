@@ -261,6 +261,24 @@ t.test('each series of a summary has its own quantiles', async t => {
   t.same(told, [[1, 2], [4, 5]])
 })
 
+t.test('series may tell their quantiles and buckets in another order than the first', async t => {
+  type Steps = ReadonlyArray<[step: number, value: number]>
+  function series (a: string, name: string, label: string, steps: Steps): object[] {
+    return [
+      ...steps.map(([step, value]) => ({ metricName: name, labels: { a, [label]: step }, value })),
+      { metricName: 'm_sum', labels: { a }, value: 1 },
+      { metricName: 'm_count', labels: { a }, value: 9 }
+    ]
+  }
+  function told (type: string, name: string, label: string, steps: Steps): unknown {
+    const values = [...series('x', name, label, steps), ...series('y', name, label, [...steps].reverse())]
+    const read = new Exposition(text([fromClientMetric({ type, name: 'm', help: 'm', values } as ClientMetric)]))
+    return ['x', 'y'].map(a => steps.map(([step]) => read.value(name, { a, [label]: sampleValue(step) })))
+  }
+  t.same(told('summary', 'm', 'quantile', [[0.5, 1], [0.9, 2]]), [[1, 2], [1, 2]])
+  t.same(told('histogram', 'm_bucket', 'le', [[0.5, 1], [2.5, 3], [Infinity, 9]]), [[1, 3, 9], [1, 3, 9]])
+})
+
 t.test('an exemplar of more characters than OpenMetrics allows is left out', async t => {
   const told = (labels: Labels): string => {
     const exemplars = [{ series: 0, bucket: 0, labels, value: 1, timestampSeconds: undefined }]

@@ -4,11 +4,11 @@ import { collectFacts } from '../lib/application-facts'
 import { parseOptions } from '../lib/config'
 import { createWarnOnce } from '../lib/errors'
 import {
-  fromClientMetric, fromClientMetricInSteps, type ClientMetric, type ClientSample
+  fromClientMetric, fromClientMetricInSteps, type ClientMetric, type ClientSample, toClientSamples
 } from '../lib/exposition/client-samples'
 import { defaultScrape } from '../lib/scrape/options'
 import { defaultServer } from '../lib/server/options'
-import type { GatherRequest, Points } from '../lib/snapshot'
+import type { GatherRequest, Points, ValuePoints } from '../lib/snapshot'
 import { TimeSlices } from '../lib/time-slices'
 import { createApplication, createListening, registryOf, scrape } from './helpers/application'
 import { gathererOf } from './helpers/member'
@@ -110,7 +110,26 @@ t.test('samples of a client library become points of their series', async t => {
   t.match(fromClientMetric(metric('gauge', [{ labels: { le: 5 }, value: 1 }, { labels: { le: '5' }, value: 1 }])), {
     labelSets: [['5.0'], ['5']]
   })
+  t.match(fromClientMetric(metric('gauge', [{ labels: { quantile: 1, at: 1 }, value: 1 }])), {
+    labelSets: [['1.0', '1']]
+  })
   t.match(fromClientMetric(metric('histogram', [])), { type: 'histogram', labelSets: [], upperBounds: [] })
+})
+
+t.test('how values of several processes become one is told, and they are added up otherwise', async t => {
+  for (const aggregator of ['sum', 'min', 'max', 'average', 'first', 'omit']) {
+    t.match(fromClientMetric({ ...metric('gauge', []), aggregator }), { aggregator })
+  }
+  for (const aggregator of [undefined, '', 'median', {}]) {
+    t.match(fromClientMetric({ ...metric('gauge', []), aggregator }), { aggregator: 'sum' })
+  }
+})
+
+t.test('points become samples that have the labels of their series, and no others', async t => {
+  const points = fromClientMetric(metric('gauge', [{ labels: { a: 'x' }, value: 1 }, { labels: { b: 'y' }, value: 2 }]))
+  t.strictSame(toClientSamples(points as ValuePoints), [
+    { labels: {}, sharedLabels: { a: 'x' }, value: 1 }, { labels: {}, sharedLabels: { b: 'y' }, value: 2 }
+  ])
 })
 
 t.test('a metric whose samples are not those of its type cannot be read, ' +

@@ -174,7 +174,7 @@ function countOf (value: unknown): number {
 
 /** The samples of one series of a histogram or a summary. */
 interface Distribution {
-  /** Maps each bound or quantile to its value, in the order of the samples. */
+  /** Maps each bound or quantile to its value. Two series may have theirs in another order. */
   readonly steps: Map<number, number>
   readonly exemplars: Map<number, ClientExemplar>
   sum: number | undefined
@@ -191,12 +191,13 @@ function * readHistogram (metric: ClientMetric): Generator<undefined, HistogramP
   const exemplars: Exemplar[] = []
   const counts = new Float64Array(distributions.length * bounds.length)
   distributions.forEach(({ steps, exemplars: exemplarOf }, index) => {
-    let [bucket, previous] = [0, 0]
-    for (const [bound, cumulativeCount] of steps) {
+    let previous = 0
+    bounds.forEach((bound, bucket) => {
+      const cumulativeCount = steps.get(bound)!
       addExemplar(exemplars, exemplarOf.get(bound), index, bucket)
-      counts[index * bounds.length + bucket++] = countOf(cumulativeCount - previous)
+      counts[index * bounds.length + bucket] = countOf(cumulativeCount - previous)
       previous = cumulativeCount
-    }
+    })
   })
   return {
     ...yield * series.common(exemplars),
@@ -216,7 +217,7 @@ function * readSummary (metric: ClientMetric): Generator<undefined, SummaryPoint
     ...yield * series.common([]),
     type: 'summary',
     quantiles,
-    quantileValues: Float64Array.from(distributions.flatMap(({ steps }) => [...steps.values()])),
+    quantileValues: Float64Array.from(distributions.flatMap(({ steps }) => quantiles.map(step => steps.get(step)!))),
     counts: Float64Array.from(distributions, ({ count }) => count!),
     sums: Float64Array.from(distributions, ({ sum }) => sum!)
   }
