@@ -266,6 +266,30 @@ t.test('timeToFirstByte records the time to the headers of each reply, ' +
   slow.leave()
 })
 
+t.test('headers are sent when a part of the body follows, or the end, and not when they are written', async t => {
+  const reached = new Gate()
+  const released = new Gate()
+  const heldSeconds: number[] = []
+  const { app, address } = await createListening(t, { timeToFirstByte: true }, app => {
+    app.get('/', async (_request, reply) => {
+      reply.hijack()
+      reply.raw.writeHead(200, { 'content-length': 1 })
+      reached.open()
+      await released.passed()
+      heldSeconds.push(reply.elapsedTime / 1000)
+      reply.raw.end('x')
+    })
+  })
+  const answered = fetch(address)
+  await reached.passed()
+  // The time that passes in a scrape is more than none.
+  await scrape(app.latency.url)
+  released.open()
+  await (await answered).text()
+  const [{ value }] = (await scrape(app.latency.url)).samples('http_request_first_byte_seconds_sum')
+  t.ok(value >= heldSeconds[0]!, `${value} s, and held for ${heldSeconds[0]} s`)
+})
+
 t.test('ignore and label functions run once for each request, whatever is measured of it', async t => {
   const released = new Gate()
   const calls: string[] = []

@@ -46,17 +46,12 @@ export function sentHead (reply: FastifyReply): SentHead | undefined {
   }
 }
 
-/** Whether Node.js keeps the head of an HTTP/1 reply until a part of the body follows. */
-export function isHeldBack ({ _header, _headerSent }: RawReply): boolean {
-  return _headerSent === false && typeof _header === 'string'
-}
-
 /**
  * Whether the head of an HTTP/1 reply is known, but has not been written to the connection: it waits for the body, or
  * for the replies to earlier requests.
  */
 function waits (raw: RawReply): boolean {
-  if (isHeldBack(raw)) return true
+  if (raw._headerSent === false && typeof raw._header === 'string') return true
   const first = raw.outputData?.[0]?.data
   return typeof first === 'string' && typeof raw._header === 'string' && first.startsWith(raw._header)
 }

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from
 import type { Arrivals } from '../http/arrivals'
 import { watchBodies } from '../http/body-sizes'
 import { EndingObserver, longLivedKind, type Ending } from '../http/endings'
-import { isHeldBack, sentStatus } from '../http/sent-head'
+import { hasKnownLength, sentStatus } from '../http/sent-head'
 import type { Labels } from '../snapshot'
 import { busySecondsOf, noteIdleTime, noteIdleTimes } from './busy-time'
 import { noteSpan, noteSpans } from './exemplars'
@@ -12,9 +12,7 @@ import { RejectionObserver, rejectionReasons } from './rejections'
 import { noteReceipt, noteReceipts } from './proxied-waits'
 import { handOutRouteConfigs } from './route-config'
 import { noteSchemes } from './scheme'
-import {
-  noteHeaders, noteSentHeaders, sentHeadersOf, watchHeaders, watchHeldHeaders, type SentHeaders
-} from './sent-headers'
+import { noteHeaders, noteSentHeaders, sentHeadersOf, watchHeaders, type SentHeaders } from './sent-headers'
 import { TrustedSenders } from './trusted-senders'
 import { noteArrival, noteArrivals, whenWaitIsKnown } from './waits'
 
@@ -235,10 +233,8 @@ export class Instrument {
   #headersSent (reply: FastifyReply): void {
     this.#attempt(() => {
       const headers = noteHeaders(reply)
-      queueMicrotask(() => this.#attempt(() => {
-        if (isHeldBack(reply.raw)) watchHeldHeaders(reply, () => this.#headersSent(reply))
-        else this.#recordHeadersOfOpen(reply, headers)
-      }))
+      // Whoever sends the reply may end it at once. A microtask takes longer than all else that is done here.
+      if (!hasKnownLength(reply)) queueMicrotask(() => this.#attempt(() => this.#recordHeadersOfOpen(reply, headers)))
     })
   }
 

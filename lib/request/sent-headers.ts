@@ -29,32 +29,26 @@ export function noteHeaders (reply: FastifyReply): SentHeaders {
   return request[kSentHeaders]
 }
 
-/**
- * Forgets when the headers of a reply were written, and calls a function when they are sent. Node.js holds back what
- * was given to `raw.writeHead()` until a part of the body follows.
- */
-export function watchHeldHeaders ({ raw, request }: FastifyReply, onSent: () => void): void {
-  (request as Request)[kSentHeaders] = undefined
-  const held = raw as typeof raw & { _send?: (...parameters: unknown[]) => unknown }
-  const { _send: send } = held
-  held._send = (...parameters) => {
-    held._send = send!
-    const result = send!.apply(raw, parameters)
-    onSent()
-    return result
-  }
-}
+/** A reply of Node.js, or of anything that imitates one. */
+type Sender = Record<'writeHead' | '_send', ((...parameters: unknown[]) => unknown) | undefined>
 
 /**
  * Calls a function when the headers of a reply have been sent. No hook runs at that moment, and `onSend` does not run
- * for a hijacked reply. Every reply calls `writeHead()`. If the call throws, nothing was sent, and another call may
- * follow.
+ * for a hijacked reply. In HTTP/1, `writeHead()` sends nothing: Node.js keeps the headers until a part of the body
+ * follows, or the end, and gives both to `_send()`. In HTTP/2 there is no such method, and `writeHead()` sends the
+ * headers. If the call throws, nothing was sent, and another call may follow.
  */
 export function watchHeaders ({ raw }: FastifyReply, onSent: () => void): void {
-  const { writeHead } = raw
-  raw.writeHead = ((...head: Parameters<typeof writeHead>) => {
-    const result = writeHead.apply(raw, head)
-    onSent()
+  const sender = raw as unknown as Sender
+  const method = sender._send === undefined ? 'writeHead' : '_send'
+  const send = sender[method]!
+  let areSent = false
+  sender[method] = (...parameters) => {
+    const result = send.apply(raw, parameters)
+    if (!areSent) {
+      areSent = true
+      onSent()
+    }
     return result
-  }) as typeof writeHead
+  }
 }

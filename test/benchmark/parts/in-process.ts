@@ -71,7 +71,12 @@ class LightResponse {
     return false
   }
 
+  _send (): boolean {
+    return true
+  }
+
   end (): this {
+    this._send()
     this.writableEnded = this.writableFinished = true
     for (const listener of this.#onFinish) listener.call(this)
     return this
