@@ -1,7 +1,7 @@
 import t from 'tap'
 import { canonicalFloat, sampleValue } from '../lib/exposition/float'
 import { writeOpenMetrics } from '../lib/exposition/openmetrics'
-import { familyName, namesOf } from '../lib/exposition/sample-names'
+import { familyName, isAskedFor, namesOf } from '../lib/exposition/sample-names'
 import { writeText } from '../lib/exposition/text'
 import { fromClientMetric, type ClientMetric } from '../lib/exposition/client-samples'
 import type { Labels, Points, ValuePoints } from '../lib/snapshot'
@@ -142,6 +142,15 @@ t.test('the family of a counter has a name without _total, if that is a name of 
   ]
   for (const [name, family] of cases) t.equal(familyName({ name, type: 'counter' }), family, name)
   t.equal(familyName({ name: 'x_total', type: 'gauge' }), undefined)
+})
+
+t.test('a family is asked for by its name, by those of its samples, and by what OpenMetrics calls it', async t => {
+  const asks = (name: string, type: string): string[] => ['x', 'x_total', 'x_sum', 'x_bucket', 'x_max']
+    .filter(asked => isAskedFor({ name, type }, new Set([asked, 'other'])))
+  t.same(asks('x', 'histogram'), ['x', 'x_sum', 'x_bucket'])
+  t.same(asks('x', 'summary'), ['x', 'x_sum'])
+  t.same(asks('x_total', 'counter'), ['x', 'x_total'])
+  t.same(asks('x_total', 'gauge'), ['x_total'])
 })
 
 t.test('in OpenMetrics a unit at the end of a name is told', async t => {

@@ -188,6 +188,9 @@ t.test('what readers would refuse of a metric of a client library is said', t =>
     ['a count is -1', 'counter', [{ value: -1 }]],
     ['a count is NaN', 'counter', [{ value: NaN }]],
     ["a label is named 'a-b'", 'gauge', [{ labels: { 'a-b': 'x' }, value: 1 }]],
+    ["two series have the labels { b: 'x' }", 'gauge', [
+      { labels: { a: '', b: 'x' }, value: 1 }, { labels: { b: 'x' }, value: 1 }
+    ]],
     ["two series have the labels { a: '1' }", 'gauge', of([{ value: 1 }, { value: 2 }], { a: '1' })],
     ['two samples are the same', 'histogram', [bucket(1, 1), bucket('1.0', 1), end, sum, count]],
     ['a series has no sum or no count', 'histogram', [end, count]],
@@ -202,6 +205,12 @@ t.test('what readers would refuse of a metric of a client library is said', t =>
     ['its series have different quantiles', 'summary', [
       ...of([quantile(0.5), sum, count], { a: 'x' }), ...of([quantile(0.9), sum, count], { a: 'y' })
     ]],
+    ['its series have different quantiles', 'summary', [
+      ...of([quantile(0.5), sum, count], { a: 'x' }), ...of([quantile(0.5), quantile(0.9), sum, count], { a: 'y' })
+    ]],
+    ['the type histogram has no sample m_max without le', 'histogram', [
+      { ...end, metricName: 'm_max' }, end, sum, count
+    ]],
     ['a quantile is not in 0 to 1', 'summary', [quantile(-0.1), sum, count]],
     ['a quantile is not in 0 to 1', 'summary', [quantile(1.1), sum, count]],
     ['the type summary has no sample m_bucket without quantile', 'summary', [
@@ -215,6 +224,10 @@ t.test('what readers would refuse of a metric of a client library is said', t =>
   const cause = new Error('no')
   t.throws(() => read('gauge', [{ value: 1, get labels () { throw cause } }]), { message: 'no', cause })
   // The ends of what is allowed.
+  t.match(read('summary', []), { labelSets: [], quantiles: [] })
+  t.match(read('summary', [count, sum, quantile(1)]), { quantiles: [1] })
+  const [x, y] = ['x', 'y'].map(a => of([quantile(0.5), sum, count], { a })) as [ClientSample[], ClientSample[]]
+  t.match(read('summary', x.flatMap((sample, index) => [sample, y[index]])), { labelSets: [['x'], ['y']] })
   t.match(read('summary', [quantile(0), quantile(1), sum, count]), { quantiles: [0, 1] })
   t.match(read('summary', [{ ...quantile(0.5), value: -1 }, sum, count]), { quantileValues: Float64Array.of(-1) })
   t.match(read('gauge', [{ labels: { quantile: 0.5, size: 2 }, value: 1 }]),
@@ -285,7 +298,8 @@ t.test('points are what the registry tells, whatever the order of its labels', a
 t.test('what is not an exemplar never gets onto a page, and never takes its metric with it', async t => {
   const bad: unknown[] = [
     { labelSet: {}, value: null }, { labelSet: null, value: 1 }, { labelSet: undefined, value: 1 }, { value: 1 },
-    { labelSet: { 'trace-id': 'x' }, value: 1 }, { labelSet: { __name__: 'x' }, value: 1 },
+    { labelSet: { 'trace-id': 'x' }, value: 1 }, { labelSet: { a: 'x', 'b-c': 'x' }, value: 1 },
+    { labelSet: { __name__: 'x' }, value: 1 },
     { labelSet: { a: 'x' }, value: 1, timestamp: NaN }, 'x', 1
   ]
   for (const exemplar of bad) {
