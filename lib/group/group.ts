@@ -5,32 +5,13 @@ import { isAskedFor } from '../exposition/sample-names'
 import type { Gathered, GatherRequest, ValuePoints } from '../snapshot'
 import { inSlices } from '../time-slices'
 import { clearTimeout, pause, setTimeout, type Timer } from '../timers'
-import { Neighbour } from './ask'
-import { countsIn, mergeFamilies, type Told } from './families'
+import { mergeFamilies } from './families'
 import { groupMetrics } from './group-metrics'
 import { Member, type MemberOptions } from './member'
-import { LabelLists } from './label-lists'
-import { load, type Saved } from './slot-file'
-import {
-  announcementOf, fileOf, listHeld, listSlots, markMs, markUsed, removeEnded, socketOf
-} from './slots'
+import { Neighbours, type Part } from './neighbours'
+import { announcementOf, keepMs, listHeld, markMs, markUsed, removeEnded } from './slots'
 import { closeIfAnythingComes, connectTo, isHeld, Listener } from './sockets'
 import { takeTurn, type Turn } from './turn'
-
-/** What is known of one slot: of its member, or of its file. */
-interface Part {
-  readonly state: 'fresh' | 'stale' | 'gone'
-  readonly gathered: Told
-  /** For how long nobody has told more, in seconds. */
-  readonly ageSeconds: number
-  /** When the member was there last, in milliseconds since 1970. `Infinity`: it is there. */
-  readonly writtenMs: number
-}
-
-const nothing: Told = { families: [], former: [], failures: [], leftOut: [] }
-
-/** The codes of errors of a process that has run out of something. They say nothing about what it could not open. */
-const exhaustedCodes: ReadonlyArray<string | undefined> = ['EMFILE', 'ENFILE', 'ENOMEM']
 
 export interface GroupOptions extends Omit<MemberOptions, 'directory'> {
   /** Makes the directory in which the members meet. */
@@ -44,15 +25,6 @@ const acceptsMs = 1000
 
 /** How often a member tries to meet the others in a directory that the last of those before it is just removing. */
 const attempts = 5
-
-/** How often a member sees to it that it is in the group, and that others find it, in milliseconds. */
-const keepMs = 1000
-
-/**
- * How long a slot that is in the listing no more is taken for one of the group, in milliseconds: if somebody removes
- * the directory, its members come back one after the other.
- */
-const missingForMs = 2 * keepMs
 
 /** How long a member waits until it may bind a port, in milliseconds. */
 const servingMs = 3000
@@ -92,13 +64,8 @@ export class Group {
   #hasWithdrawn = false
   /** A connection to the member that has the port. */
   #serving: Socket | undefined
-  /** The other members, by their slots. */
-  readonly #neighbours = new Map<number, Neighbour>()
-  readonly #labels = new LabelLists()
-  /** The slots of the group, and since when each is in the listing no more, by the clock of this process. */
-  readonly #slots = new Map<number, number | undefined>()
-  /** What was last known of the other slots, for when they cannot be read. */
-  readonly #known = new Map<number, Saved>()
+  /** What this member knows of the others, from when it has joined. */
+  #neighbours: Neighbours | undefined
   /** The readings that have not begun yet, by the names that are asked for. */
   readonly #waiting = new Map<string, Promise<Gathered>>()
   /** The readings that were begun last, and are not done. */
@@ -158,6 +125,7 @@ export class Group {
       this.#directory = await this.#options.open()
       const gather = this.#gatherOwn
       this.#member = await Member.join({ ...this.#options, gather, directory: this.#directory })
+      this.#neighbours = new Neighbours(this.#directory, this.#options)
       // Nobody waits for this, and whoever comes next tries it again.
       removeEnded(this.#directory).catch(() => {})
     } catch (error) {
@@ -300,15 +268,16 @@ export class Group {
     await this.#keeping
     await this.#member?.leave()
     this.#member = undefined
-    for (const neighbour of this.#neighbours.values()) neighbour.forget()
+    this.#neighbours?.forget()
   }
 
   async #gatherAll (member: Member, request: GatherRequest): Promise<Gathered> {
     const { slot: own } = member
-    const slots = [...new Set([...await this.#listSlots(), own])].sort((a, b) => a - b)
+    const neighbours = this.#neighbours!
+    const slots = [...new Set([...await neighbours.listSlots(), own])].sort((a, b) => a - b)
     const parts = await Promise.all(slots.map(async slot => slot === own
       ? { state: 'fresh', gathered: (await member.read(request)).told, ageSeconds: 0, writtenMs: Infinity } as const
-      : this.#part(slot, request)))
+      : neighbours.read(slot, request)))
     const known = parts.filter(part => part !== undefined)
     const all = known.map(({ gathered }) => gathered)
     const merging = mergeFamilies(known.map(({ gathered: { families, former }, writtenMs }) =>
@@ -329,83 +298,6 @@ export class Group {
       failures: [...failures.values()],
       leftOut: [...new Set(all.flatMap(({ leftOut }) => leftOut))]
     }
-  }
-
-  /** The slots of the group. If they cannot be listed now, they are those of the last time. */
-  async #listSlots (): Promise<number[]> {
-    try {
-      const listed = await listSlots(this.#directory)
-      const now = performance.now()
-      for (const slot of listed) this.#slots.set(slot, undefined)
-      for (const [slot, missingMs = now] of this.#slots) {
-        if (listed.includes(slot)) continue
-        this.#slots.set(slot, missingMs)
-        if (this.#known.has(slot) && now - missingMs <= missingForMs) continue
-        this.#slots.delete(slot)
-        this.#known.delete(slot)
-      }
-    } catch (error) {
-      if (this.#slots.size === 0) throw error
-      this.#options.failed('its directory', error as Error)
-    }
-    return [...this.#slots.keys()]
-  }
-
-  #neighbour (slot: number): Neighbour {
-    const address = socketOf(this.#directory, slot)
-    const neighbour = this.#neighbours.get(slot) ?? new Neighbour(address, this.#options.slices, this.#labels)
-    this.#neighbours.set(slot, neighbour)
-    return neighbour
-  }
-
-  /**
-   * What the member of a slot says; or its file, if it says nothing; or what either has said before, if neither can be
-   * read. Undefined: there is nothing that could be shown. Rejects if that is not known.
-   */
-  async #part (slot: number, request: GatherRequest): Promise<Part | undefined> {
-    let state: Part['state'] = 'gone'
-    try {
-      const gathered = await this.#neighbour(slot).ask(request)
-      if (gathered !== undefined) {
-        this.#know(slot, gathered, Date.now(), request.names)
-        return { state: 'fresh', gathered, ageSeconds: 0, writtenMs: Infinity }
-      }
-    } catch (error) {
-      state = 'stale'
-      this.#options.failed(`member ${slot}`, error as Error)
-    }
-    const saved = await this.#load(slot)
-    if (saved === undefined) return undefined
-    const { told, writtenMs } = saved
-    // What could not be read, and cannot be shown, is so no more.
-    const gathered = { ...told, failures: [], leftOut: [] }
-    if (state === 'stale') {
-      return { state, gathered, ageSeconds: Math.max(0, Date.now() - writtenMs) / 1000, writtenMs: Infinity }
-    }
-    const left = { ...gathered, families: countsIn(told.families) }
-    this.#know(slot, left, writtenMs)
-    return { state, gathered: left, ageSeconds: 0, writtenMs }
-  }
-
-  async #load (slot: number): Promise<Saved | undefined> {
-    const known = this.#known.get(slot)
-    try {
-      return await load(fileOf(this.#directory, slot), this.#options.slices) ?? known ??
-        { told: nothing, writtenMs: Date.now() }
-    } catch (error) {
-      if (known === undefined && exhaustedCodes.includes((error as NodeJS.ErrnoException).code)) throw error
-      this.#options.failed(`file ${slot}`, error as Error)
-      return known
-    }
-  }
-
-  /** Notes what a slot has counted. Without `names`, that is all. */
-  #know (slot: number, { families, former }: Told, writtenMs: number, names?: ReadonlySet<string>): void {
-    const before = names === undefined ? nothing : this.#known.get(slot)?.told ?? nothing
-    const all = new Map([...before.families, ...families].map(points => [points.name, points]))
-    const others = before.former.filter(({ points }) => !isAskedFor(points, names!))
-    const told = { ...nothing, families: [...all.values()], former: [...others, ...former] }
-    this.#known.set(slot, { told, writtenMs })
   }
 }
 

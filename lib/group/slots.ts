@@ -112,6 +112,9 @@ export async function leaveSlot (directory: string, { listener }: Slot): Promise
   await removeIfOver(directory)
 }
 
+/** How often a member sees to it that it is in the group, and that others find it, in milliseconds. */
+export const keepMs = 1000
+
 /** How often what a group needs is marked as used, in milliseconds. */
 export const markMs = 3_600_000
 
