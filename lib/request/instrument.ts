@@ -188,7 +188,7 @@ export class Instrument {
     if (this.#busyTime !== undefined) noteIdleTime(request, reply)
     if (this.#notesSpans) noteSpan(request)
     if (this.#measuresBodies) watchBodies(reply)
-    if (this.#measuresHeaders) watchHeaders(reply, () => this.#headersSent(reply))
+    if (this.#measuresHeaders) watchHeaders(reply, this.#headersSent)
   }
 
   #trustsNobody (): void {
@@ -230,7 +230,7 @@ export class Instrument {
     return true
   }
 
-  #headersSent (reply: FastifyReply): void {
+  readonly #headersSent = (reply: FastifyReply): void => {
     this.#attempt(() => {
       const headers = noteHeaders(reply)
       // Whoever sends the reply may end it at once. A microtask takes longer than all else that is done here.
