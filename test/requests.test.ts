@@ -290,6 +290,34 @@ t.test('headers are sent when a part of the body follows, or the end, and not wh
   t.ok(value >= heldSeconds[0]!, `${value} s, and held for ${heldSeconds[0]} s`)
 })
 
+t.test('an application and a part of it both record when the headers of a stream that goes on are sent', async t => {
+  const names = ['whole', 'part'] as const
+  const app = createApplication(t)
+  const register = async (context: FastifyInstance, name: typeof names[number]): Promise<void> => {
+    await context.register(latency, {
+      server: anyPort,
+      processMetrics: false,
+      histogram: { name: `${name}_seconds` },
+      timeToFirstByte: { name: `${name}_first_byte_seconds` }
+    })
+  }
+  await register(app, 'whole')
+  await app.register(async part => {
+    await register(part, 'part')
+    part.get('/', (_request, reply) => {
+      reply.hijack().raw.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: x')
+    })
+  })
+  const connection = await Connection.open(await listen(app))
+  connection.send('GET / HTTP/1.1\nhost: x\n\n')
+  await connection.until('data: x')
+  const exposition = await scrape(app.latency.url)
+  for (const name of names) {
+    t.equal(exposition.value(`${name}_first_byte_seconds_count`, { method: 'GET', route: '/', status_code: '200' }), 1)
+  }
+  connection.leave()
+})
+
 t.test('ignore and label functions run once for each request, whatever is measured of it', async t => {
   const released = new Gate()
   const calls: string[] = []
