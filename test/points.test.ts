@@ -150,6 +150,7 @@ t.test('a metric whose samples are not those of its type cannot be read, ' +
     [metric('summary', count.slice(0, 1)), 'a series has no sum or no count'],
     [metric('histogram', [infinity, infinity, ...count]), 'two samples are the same'],
     [metric('histogram', [infinity, ...count, ...count]), 'two samples are the same'],
+    [metric('summary', [...count, count[0]!]), 'two samples are the same'],
     [metric('summary', [...count, count[1]!]), 'two samples are the same'],
     [
       metric('histogram', [infinity, ...count, ...count.map(sample => ({ ...sample, labels: { a: 'x' } }))]),

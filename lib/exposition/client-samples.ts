@@ -239,7 +239,7 @@ function * readDistributions (
     if (step !== undefined && metricName === metric.name + suffix) {
       const bound = Number(String(step).replace('+Inf', 'Infinity'))
       checkFirst(!distribution.steps.has(bound))
-      distribution.steps.set(bound, suffix === '' ? numberOf(value) : countOf(value))
+      distribution.steps.set(bound, numberOf(value))
       if (exemplar !== undefined && exemplar !== null) distribution.exemplars.set(bound, exemplar)
     } else if (metricName === `${metric.name}_sum`) {
       checkFirst(distribution.sum === undefined)
