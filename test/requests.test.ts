@@ -1,9 +1,11 @@
 import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
+import { connect, type Http2ServerResponse, type ServerHttp2Stream } from 'node:http2'
 import { Readable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyServerOptions } from 'fastify'
 import { Registry } from 'prom-client'
 import t from 'tap'
 import type { Options } from '..'
@@ -14,6 +16,7 @@ import { SeriesIndex } from '../lib/histogram/series-index'
 import { Recorder } from '../lib/request/recorder'
 import { anyPort, createApplication, createListening, listen, registryOf, scrape } from './helpers/application'
 import { Connection } from './helpers/connection'
+import { Exposition } from './helpers/exposition'
 import { Gate } from './helpers/gate'
 import { until } from './helpers/until'
 
@@ -288,6 +291,112 @@ t.test('headers are sent when a part of the body follows, or the end, and not wh
   await (await answered).text()
   const [{ value }] = (await scrape(app.latency.url)).samples('http_request_first_byte_seconds_sum')
   t.ok(value >= heldSeconds[0]!, `${value} s, and held for ${heldSeconds[0]} s`)
+})
+
+const firstByte = 'http_request_first_byte_seconds'
+
+t.test('headers that wait for the reply to an earlier request are sent when that one has been', async t => {
+  const [reached, released] = [new Gate(), new Gate()]
+  let heldSeconds = 0
+  const { app, address } = await createListening(t, { timeToFirstByte: true, labels: { route: 'route' } }, app => {
+    app.get('/slow', async () => {
+      await released.passed()
+      return 'x'
+    })
+    app.get('/fast', async (_request, reply) => {
+      reply.raw.once('prefinish', () => { heldSeconds = reply.elapsedTime / 1000 })
+      return 'x'
+    })
+    app.get('/events', (_request, reply) => {
+      reply.hijack().raw.writeHead(200, { 'content-type': 'text/event-stream' }).write('data: x')
+      reached.open()
+    })
+  })
+  const connection = await Connection.open(address)
+  connection.send(['/slow', '/fast', '/events'].map(path => `GET ${path} HTTP/1.1\nhost: x\n\n`).join(''))
+  await reached.passed()
+  t.same((await scrape(app.latency.url)).samples(`${firstByte}_count`), [])
+  released.open()
+  await connection.until('data: x')
+  const exposition = await scrape(app.latency.url)
+  for (const route of ['/slow', '/fast', '/events']) {
+    t.equal(exposition.value(`${firstByte}_count`, { route }), 1, route)
+  }
+  // What was measured here came right after.
+  t.ok(heldSeconds > 0)
+  t.ok(Math.abs(exposition.value(`${firstByte}_sum`, { route: '/fast' })! - heldSeconds) < heldSeconds / 2)
+  connection.leave()
+})
+
+t.test('in HTTP/2 headers may be sent by the stream itself, with a file or without', async t => {
+  const app = createApplication(t, { http2: true } as unknown as FastifyServerOptions)
+  await app.register(latency, {
+    server: anyPort, processMetrics: false, timeToFirstByte: true, labels: { route: 'route' }
+  })
+  const paths: Record<string, (stream: ServerHttp2Stream) => void> = {
+    '/stream': stream => {
+      stream.respond({ ':status': 200 })
+      stream.end('x')
+    },
+    '/file': stream => stream.respondWithFile(__filename),
+    '/descriptor': stream => {
+      const file = openSync(__filename, 'r')
+      stream.respondWithFD(file)
+      stream.once('close', () => closeSync(file))
+    }
+  }
+  for (const [path, respond] of Object.entries(paths)) {
+    app.get(path, (_request, reply) => { respond((reply.hijack().raw as unknown as Http2ServerResponse).stream) })
+  }
+  app.get('/reply', async () => 'x')
+  const session = connect(await listen(app))
+  t.teardown(() => session.destroy())
+  for (const path of ['/stream', '/file', '/descriptor', '/reply']) {
+    await once(session.request({ ':path': path }).resume(), 'close')
+    await until('it to be recorded', async () =>
+      (await scrape(app.latency.url)).value(`${firstByte}_count`, { route: path }) === 1)
+  }
+})
+
+t.test('replies of two applications, or two of one, may share one of Node.js', async t => {
+  const inner = createApplication(t)
+  await inner.register(latency, {
+    server: anyPort, processMetrics: false, timeToFirstByte: true, labels: { route: 'route' }
+  })
+  inner.get('/mounted', async () => 'x')
+  await inner.ready()
+  const { app, address } = await createListening(t, { timeToFirstByte: true, labels: { route: 'route' } }, app => {
+    app.get('/mounted', (request, reply) => { inner.routing(request.raw, reply.hijack().raw) })
+    app.get('/from', (request, reply) => {
+      request.raw.url = '/to'
+      app.routing(request.raw, reply.hijack().raw)
+    })
+    app.get('/to', async () => 'x')
+  })
+  for (const path of ['/mounted', '/from']) await (await fetch(address + path)).text()
+  const count = async (app: FastifyInstance, route: string): Promise<number> =>
+    new Exposition((await registryOf(app).metrics()).replaceAll(/\n+/g, '\n')).value(`${firstByte}_count`, { route })!
+  t.equal(await count(inner, '/mounted'), 1)
+  for (const route of ['/mounted', '/from', '/to']) t.equal(await count(app, route), 1, route)
+})
+
+t.test('headers that an earlier hook has sent are recorded', async t => {
+  for (const server of [{}, { http2: true }]) {
+    const app = createApplication(t, server as FastifyServerOptions)
+    app.addHook('onRequest', async (_request, { raw }) => { raw.writeHead(200).flushHeaders() })
+    await app.register(latency, { server: anyPort, processMetrics: false, timeToFirstByte: true })
+    app.get('/', (_request, reply) => { reply.hijack().raw.end('x') })
+    const address = await listen(app)
+    if ('http2' in server) {
+      const session = connect(address)
+      await once(session.request({ ':path': '/' }).resume(), 'close')
+      session.destroy()
+    } else {
+      await (await fetch(address)).text()
+    }
+    await until('it to be recorded', async () =>
+      (await scrape(app.latency.url)).samples(`${firstByte}_count`).length === 1)
+  }
 })
 
 t.test('an application and a part of it both record when the headers of a stream that goes on are sent', async t => {

@@ -29,55 +29,80 @@ export function noteHeaders (reply: FastifyReply): SentHeaders {
   return request[kSentHeaders]
 }
 
-/** The property of a reply of Node.js that holds its `Watch`. */
+/** The methods that send headers: of an HTTP/2 stream, of an HTTP/1 reply, and of what only imitates a reply. */
+const senders = [['respond', 'respondWithFile', 'respondWithFD'], ['_send'], ['writeHead']] as const
+
+type SenderName = typeof senders[number][number]
+type Send = (this: Sink, ...parameters: unknown[]) => unknown
+
+/** The property of a `Sink` that holds its `Watch`. */
 const kWatch = Symbol('fastify-latency.watch')
 
-type Send = (this: Sender, ...parameters: unknown[]) => unknown
-
-/** A reply of Node.js, or of anything that imitates one. */
-interface Sender {
-  writeHead: Send
-  _send?: Send
+/** What sends headers: a reply of Node.js or of anything that imitates one, or in HTTP/2 its stream. */
+type Sink = { -readonly [Name in SenderName]?: Send } & {
+  readonly headersSent: boolean
+  /** Node.js keeps the headers of an HTTP/1 reply until this is true, though `headersSent` is true before. */
+  readonly _headerSent?: boolean
+  /** Null while an HTTP/1 reply waits for those to earlier requests of the connection. */
+  readonly socket?: unknown
+  readonly outputData?: readonly unknown[]
+  once (event: 'socket', listener: () => void): unknown
   [kWatch]?: Watch
 }
 
-/** Who wants to know when the headers of a reply are sent. */
+/** Who wants to know when headers are sent. */
 interface Watch {
-  readonly reply: FastifyReply
-  /** What sends the headers. */
-  readonly send: Send
-  readonly listeners: Array<(reply: FastifyReply) => void>
+  /** What was in the place of what watches now. */
+  readonly sends: Partial<Record<SenderName, Send>>
+  /** Several replies of Fastify may share one of Node.js. */
+  readonly listeners: Array<{ readonly reply: FastifyReply, readonly onSent: OnSent }>
   areSent: boolean
 }
+
+type OnSent = (reply: FastifyReply) => void
 
 /**
  * Calls a function when the headers of a reply have been sent. No hook runs at that moment, and `onSend` does not run
  * for a hijacked reply. In HTTP/1, `writeHead()` sends nothing: Node.js keeps the headers until a part of the body
- * follows, or the end, and gives both to `_send()`. In HTTP/2 there is no such method, and `writeHead()` sends the
- * headers.
+ * follows, or the end, and gives both to `_send()`.
  */
-export function watchHeaders (reply: FastifyReply, onSent: (reply: FastifyReply) => void): void {
-  const sender = reply.raw as unknown as Sender
-  if (sender[kWatch] !== undefined) {
-    sender[kWatch].listeners.push(onSent)
+export function watchHeaders (reply: FastifyReply, onSent: OnSent): void {
+  const raw = reply.raw as unknown as Sink & { readonly stream?: Sink }
+  const sink = raw.stream ?? raw
+  if (sink._headerSent ?? sink.headersSent) {
+    onSent(reply)
     return
   }
-  const method = sender._send === undefined ? 'writeHead' : '_send'
-  sender[kWatch] = { reply, send: sender[method]!, listeners: [onSent], areSent: false }
-  sender[method] = sendAndTell
+  const watch = sink[kWatch] ??= startWatch(sink)
+  watch.listeners.push({ reply, onSent })
+}
+
+function startWatch (sink: Sink): Watch {
+  const sends: Watch['sends'] = {}
+  for (const name of senders.find(([name]) => sink[name] !== undefined)!) {
+    sends[name] = sink[name]!
+    sink[name] = watchers[name]
+  }
+  return { sends, listeners: [], areSent: false }
 }
 
 /**
- * Takes the place of what sends the headers, for all replies. A function of its own for each reply, that knows the
- * reply, would keep it: V8 then collects few requests before it collects everything, which costs each request 3 µs.
+ * Take the places of what sends headers, for all replies. A function of its own for each reply, that knows the reply,
+ * would keep it: V8 then collects few requests before it collects everything, which costs each request 3 µs.
  */
-function sendAndTell (this: Sender, ...parameters: unknown[]): unknown {
+const watchers = Object.fromEntries(senders.flat().map(name => [name, function (...parameters) {
   const watch = this[kWatch]!
   // If this throws, nothing was sent, and another call may follow.
-  const result = watch.send.apply(this, parameters)
+  const result = watch.sends[name]!.apply(this, parameters)
   if (!watch.areSent) {
     watch.areSent = true
-    for (const onSent of watch.listeners) onSent(watch.reply)
+    // Node.js tells of the connection right before it writes to it what has waited.
+    if (this.socket === null && this.outputData?.length !== 0) this.once('socket', () => tell(watch))
+    else tell(watch)
   }
   return result
+} satisfies Send])) as Record<SenderName, Send>
+
+function tell ({ listeners }: Watch): void {
+  for (const { reply, onSent } of listeners) onSent(reply)
 }
