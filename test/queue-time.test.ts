@@ -83,6 +83,63 @@ for (const [protocol, certificate] of Object.entries({ http: undefined, https: {
   })
 }
 
+/**
+ * A client that keeps its connection. It sends a request on it, and one that takes long on another, which are read
+ * together. When it has the reply to the first, while the other one is answered, it sends the next.
+ */
+const keepingClient = `
+  const { workerData: { flags, port, isTls } } = require('node:worker_threads')
+  const options = { port, host: '127.0.0.1', rejectUnauthorized: false }
+  const open = () => isTls ? require('node:tls').connect(options) : require('node:net').connect(options)
+  const ask = (connection, path) => connection.write('GET ' + path + ' HTTP/1.1\\r\\nhost: x\\r\\n\\r\\n')
+  const reply = connection => new Promise(resolve => connection.once('data', resolve))
+  async function main () {
+    const [kept, other] = [open(), open()]
+    for (const connection of [kept, other]) {
+      ask(connection, '/left')
+      await reply(connection)
+    }
+    require('node:worker_threads').parentPort.postMessage('open')
+    Atomics.wait(flags, 0, 0)
+    ask(kept, '/idle')
+    ask(other, '/long')
+    Atomics.store(flags, 1, 1)
+    await reply(kept)
+    ask(kept, '/next')
+    Atomics.store(flags, 2, 1)
+    await reply(kept)
+    process.exit()
+  }
+  main()`
+
+for (const [protocol, certificate] of Object.entries({ http: undefined, https: { key: pem, cert: pem } })) {
+  t.test(`a request waits although the reply before it is told late: ${protocol}`, async t => {
+    const flags = new Int32Array(new SharedArrayBuffer(12))
+    const { app, url } = await create(
+      t, { queueTime: { labels: { route: 'route' } } }, certificate && { https: certificate },
+      async app => {
+        app.get('/long', async () => {
+          while (Atomics.load(flags, 2) === 0);
+          beBusy(200)
+          return 'x'
+        })
+        app.get('/next', async () => 'x')
+      }
+    )
+    const workerData = { flags, port: Number(new URL(url).port), isTls: certificate !== undefined }
+    const worker = new Worker(keepingClient, { eval: true, workerData })
+    await once(worker, 'message')
+    const exit = once(worker, 'exit')
+    Atomics.store(flags, 0, 1)
+    Atomics.notify(flags, 0)
+    while (Atomics.load(flags, 1) === 0);
+    await exit
+    // It waited for 200 ms. A connection that is kept is taken to have asked at any time since the reply before.
+    const { '/next': waits } = await counted(app, queue)
+    t.ok(waits!.sum > 0.05, `${waits!.sum} s`)
+  })
+}
+
 t.test('requests that came at once on one connection have waited for each other: HTTP/2, and pipelined', async t => {
   const { app, url } = await create(t, { queueTime: true }, { http2: true, https: { key: pem, cert: pem } })
   const session = connect(url, { rejectUnauthorized: false })

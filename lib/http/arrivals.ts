@@ -57,6 +57,8 @@ interface Connection {
   [kAccepted]?: number
   /** When the latest reply had been handed over. */
   [kReplied]?: number
+  /** Whether the connection, or that of a session, has TLS. */
+  readonly encrypted?: boolean
   /** The connection of a session. No stream has a session that is destroyed, whose connection could not be had. */
   readonly socket?: Connection
 }
@@ -126,6 +128,7 @@ export class Arrivals {
     // A hook before ours has held up the request, and its turn is over.
     if (startMs < this.#checkMs) return undefined
     const repliedMs = Math.min(connection[kReplied] ?? 0, startMs)
+    if (isLateToEnd(request, connection)) reply.raw.once('prefinish', () => this.#noteReply(connection))
     const arrival: Arrival = { connection, startMs, repliedMs, wait: undefined, onWait: [] }
     this.#noteFirst(startMs)
     // A connection is accepted in one turn, and its first request is read in the next one. It arrived with it.
@@ -138,7 +141,11 @@ export class Arrivals {
   /** To be called when a request has ended. */
   ended (request: FastifyRequest): void {
     const connection = connectionToNote(request)
-    if (connection !== undefined) connection[kReplied] = performance.now()
+    if (connection !== undefined && !isLateToEnd(request, connection)) this.#noteReply(connection)
+  }
+
+  #noteReply (connection: Connection): void {
+    connection[kReplied] = performance.now()
   }
 
   /**
@@ -228,6 +235,14 @@ export class Arrivals {
 function connectionToNote (request: FastifyRequest): Connection | undefined {
   const connection = connectionOf(request)
   return connection !== undefined && Object.isExtensible(connection) ? connection : undefined
+}
+
+/**
+ * Whether Node.js says only in a later turn that a reply was handed over, when its client may have read it long since.
+ * It does so over TLS. The event `prefinish` of an HTTP/1 reply comes at once.
+ */
+function isLateToEnd ({ raw }: FastifyRequest, { encrypted }: Connection): boolean {
+  return encrypted === true && raw.httpVersionMajor === 1
 }
 
 /** When a connection was accepted, or that of a session. */
