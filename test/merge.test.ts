@@ -276,6 +276,12 @@ t.test('a histogram without series may have any bounds, and hides no native buck
     t.match(merged, { upperBounds, counts: histogram.counts, native: { counts: Float64Array.of(6) } })
   }
   t.match(merge(empty, empty), { upperBounds: [], labelSets: [], native: undefined })
+  const [numbers, places] = [new Float64Array(0), new Int32Array(0)]
+  const emptyNative: NativePoints = {
+    schemas: new Int8Array(0), zeroCounts: numbers, ends: new Uint32Array(0), indexes: places, counts: numbers
+  }
+  const both = { ...empty, upperBounds, native: emptyNative }
+  t.match(merge(both, both), { labelSets: [], native: { counts: numbers, indexes: places } })
 })
 
 t.test('a label may have the name of what every object inherits', async t => {
