@@ -1073,6 +1073,28 @@ t.test('a member that cannot join others answers for itself as little as for the
   t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
 })
 
+/** Has somebody who hangs up answer in place of a member. */
+async function hangUp (directory: string, slot: number, action: () => Promise<void>): Promise<void> {
+  const address = path.join(directory, `${slot}.sock`)
+  rmSync(address)
+  const rogue = await Listener.open(address, socket => socket.destroy())
+  await action().finally(() => rogue.close())
+}
+
+t.test('what the member before has counted is not counted twice when only some of it was asked for', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  new Counter({ name: 'jobs_total', help: 'h', registers: [b.registry] }).inc(100)
+  t.same(valuesOf(await read(a), 'jobs_total'), { '': 100 })
+  await b.group.leave()
+  const after = await join(t, directory)
+  t.equal(after.group.slot, 1)
+  const { families } = await a.group.gather({ names: new Set(['jobs_total']), timeoutMs: 10_000 })
+  t.same(valuesOf({ ...nothing, families }, 'jobs_total'), { '': 100 })
+  rmSync(path.join(directory, '1.points'), { force: true })
+  await hangUp(directory, 1, async () => { t.same(valuesOf(await read(a), 'jobs_total'), { '': 100 }) })
+})
+
 t.test('on a full disk members go on, say so once, and save again when there is room', async t => {
   const directory = createFolder(t)
   const [a, b] = [await join(t, directory), await join(t, directory)]
@@ -1087,6 +1109,13 @@ t.test('on a full disk members go on, say so once, and save again when there is 
   t.same([...new Set(a.problems)], ['save: ENOSPC: no space left', 'telling that it serves: ENOSPC: no space left'])
   restore()
   await until('b to be saved', () => existsSync(path.join(directory, '1.points')))
+  Object.assign(fs, { open: full })
+  b.counter.inc({ a: 'x' })
+  t.same(valuesOf(await read(a), 'c_total'), { x: 2 })
+  restore()
+  await hangUp(directory, 1, async () => {
+    t.same(valuesOf(await read(a), 'c_total'), { x: 2 }, 'what it has told, and not what it had saved before')
+  })
   await until('b to find that a serves', async () =>
     await b.group.serve('here', async () => 'too', () => {}) === undefined)
 })
@@ -1160,6 +1189,32 @@ t.test('a metric that has counted nothing yet is no other definition, and hides 
   await next.group.leave()
   await b.group.leave()
   t.same([a, b, next].flatMap(({ problems }) => problems), [])
+})
+
+t.test('one member may try several buckets, and what was counted with those of the others stays', async t => {
+  const directory = createFolder(t)
+  const observe = ({ registry }: Joined, buckets: number[], times: number): void => {
+    const histogram = new Histogram({ name: 'h', help: 'h', registers: [registry], buckets })
+    for (let time = 0; time < times; time++) histogram.observe(1)
+  }
+  const members = [await join(t, directory), await join(t, directory)]
+  for (const member of members) observe(member, [1], 100)
+  const count = async (): Promise<number> => {
+    const points = (await read(members[0]!)).families.find(({ name }) => name === 'h') as HistogramPoints
+    return points.counts.reduce((sum, count) => sum + count, 0)
+  }
+  // More than anybody remembers: the least of them is forgotten.
+  for (let attempt = 1; attempt <= 10; attempt++) {
+    t.equal(await count(), 200, `before attempt ${attempt}`)
+    await members[1]!.group.leave()
+    members[1] = await join(t, directory)
+    observe(members[1], [1, 1 + attempt], attempt)
+  }
+  t.equal(await count(), 200)
+  await members[1]!.group.leave()
+  members[1] = await join(t, directory)
+  observe(members[1], [1], 1)
+  t.equal(await count(), 201)
 })
 
 t.test('a deploy that changes buckets makes counts begin once, in whichever order members are replaced', async t => {

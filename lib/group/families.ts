@@ -46,7 +46,7 @@ export function countsIn (families: readonly Points[]): Points[] {
 }
 
 /** In how many ways a slot knows what was counted in one family. To know more would take room for what nobody sees. */
-const mostDefinitions = 2
+const mostDefinitions = 8
 
 /**
  * Adds what somebody counted whose slot another one has now to what is carried on in it, in steps. What was counted in
@@ -60,9 +60,16 @@ export function * carryOn ({ families, former, writtenMs }: Share): Steps<Map<st
     if (known.length > 0 && !hasSeries(points)) continue
     const before = known.find(one => isAlike(one.points, points) && isNative(one.points) === isNative(points))
     const sum = before === undefined ? points : yield * addUp(points, before.points)
-    all.set(points.name, [...known.filter(one => one !== before), { points: sum, writtenMs }].slice(-mostDefinitions))
+    all.set(points.name, [...withoutLeast(known.filter(one => one !== before)), { points: sum, writtenMs }])
   }
   return all
+}
+
+/** All of some definitions but, if there are too many for another one, that which has counted least. */
+function withoutLeast (known: readonly Former[]): readonly Former[] {
+  if (known.length < mostDefinitions) return known
+  const least = known.reduce((least, one) => totalOf(one.points) < totalOf(least.points) ? one : least)
+  return known.filter(one => one !== least)
 }
 
 /**
@@ -158,4 +165,15 @@ export function * addUp (first: Points, second: Points): Steps<Points> {
 export function isAlike (a: Points, b: Points): boolean {
   if (a.type !== 'histogram' || b.type !== 'histogram') return a.type === b.type
   return !hasSeries(a) || !hasSeries(b) || isSame(a.upperBounds, b.upperBounds)
+}
+
+/** How much was counted. What does not count has nothing that could fall. */
+export function totalOf (points: Points): number {
+  if (points.type === 'gauge' || points.type === 'unknown') return 0
+  return numbersOf(points).reduce((sum, number) => sum + number, 0)
+}
+
+/** The counts or values of a family. */
+export function numbersOf (points: Points): Float64Array {
+  return 'values' in points ? points.values : points.counts
 }

@@ -1,6 +1,6 @@
 import { hasSeries } from '../gather/merge'
 import type { Points, ValuePoints } from '../snapshot'
-import { addUp, isAlike } from './families'
+import { addUp, isAlike, numbersOf } from './families'
 
 type Steps<T> = Generator<undefined, T>
 
@@ -96,14 +96,4 @@ function change (points: Points, by: (number: number, series: number) => number)
     return by(count, series)
   })
   return { ...points, ...changed, native: { ...native, zeroCounts: native.zeroCounts.map(by), counts } }
-}
-
-/** How much was counted. What does not count has nothing that could fall. */
-export function totalOf (points: Points): number {
-  if (points.type === 'gauge' || points.type === 'unknown') return 0
-  return numbersOf(points).reduce((sum, number) => sum + number, 0)
-}
-
-function numbersOf (points: Points): Float64Array {
-  return 'values' in points ? points.values : points.counts
 }

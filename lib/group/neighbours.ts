@@ -109,8 +109,10 @@ export class Neighbours {
   async #load (slot: number): Promise<Saved | undefined> {
     const known = this.#known.get(slot)
     try {
-      return await load(fileOf(this.#directory, slot), this.#options.slices) ?? known ??
-        { told: nothing, writtenMs: Date.now() }
+      const saved = await load(fileOf(this.#directory, slot), this.#options.slices)
+      if (saved === undefined) return known ?? { told: nothing, writtenMs: Date.now() }
+      // A member that cannot save, because the disk is full, has told more since.
+      return known !== undefined && known.writtenMs > saved.writtenMs ? overlay(saved, known) : saved
     } catch (error) {
       if (known === undefined && exhaustedCodes.includes((error as NodeJS.ErrnoException).code)) throw error
       this.#options.failed(`file ${slot}`, error as Error)
@@ -121,9 +123,20 @@ export class Neighbours {
   /** Notes what a slot has counted. Without `names`, that is all. */
   #know (slot: number, { families, former }: Told, writtenMs: number, names?: ReadonlySet<string>): void {
     const before = names === undefined ? nothing : this.#known.get(slot)?.told ?? nothing
-    const all = new Map([...before.families, ...families].map(points => [points.name, points]))
-    const others = before.former.filter(({ points }) => !isAskedFor(points, names!))
-    const told = { ...nothing, families: [...all.values()], former: [...others, ...former] }
+    const others = before.families.filter(points => !isAskedFor(points, names!))
+    const otherFormer = before.former.filter(({ points }) => !isAskedFor(points, names!))
+    const told = { ...nothing, families: [...others, ...families], former: [...otherFormer, ...former] }
     this.#known.set(slot, { told, writtenMs })
   }
+}
+
+/** What was saved, with what is known of later in its place. */
+function overlay ({ told: { families, former } }: Saved, { told: later, writtenMs }: Saved): Saved {
+  const names = new Set([...later.families, ...later.former.map(({ points }) => points)].map(({ name }) => name))
+  const told = {
+    ...later,
+    families: [...families.filter(({ name }) => !names.has(name)), ...later.families],
+    former: [...former.filter(({ points }) => !names.has(points.name)), ...later.former]
+  }
+  return { told, writtenMs }
 }

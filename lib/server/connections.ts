@@ -68,6 +68,8 @@ export class Connections {
 
   #add (socket: Socket): void {
     const key = remoteEnd(socket)
+    // The application keeps the process alive; a scraper that keeps its connection does not.
+    socket.unref()
     this.#connections.set(key, { socket, requests: 0, busySinceMs: 0, servedMs: 0 })
     socket.once('close', () => this.#connections.delete(key))
     if (this.#connections.size <= maxConnections || this.#isDue) return

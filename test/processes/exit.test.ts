@@ -14,6 +14,6 @@ t.test('the process exits by itself after app.close(), whatever connection Prome
   t.equal(await run('exits-by-itself'), '')
 })
 
-t.test('a metrics server does not keep a process alive whose application failed to listen', async t => {
+t.test('neither a metrics server nor a scraper keeps a process alive whose application failed to listen', async t => {
   t.equal(await run('boot-fails'), 'EADDRINUSE true\n')
 })
