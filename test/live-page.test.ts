@@ -3,7 +3,7 @@ import path from 'node:path'
 import t from 'tap'
 import type { FastifyInstance } from 'fastify'
 import latency from '../lib'
-import type { Answer, Sample } from '../lib/pages/browser/feed'
+import type { Answer, PageData, Sample } from '../lib/pages/browser/feed'
 import type { Facts } from '../lib/pages/facts'
 import { Budget } from '../lib/pages/objective'
 import { objectiveQueries, queries } from '../lib/pages/promql'
@@ -380,6 +380,19 @@ t.test('when nobody has looked for minutes, sampling stops, and begins anew with
   // The next sample is not taken any more. Until it would be due, the question finds the old ones.
   await new Promise(resolve => setTimeout(resolve, first.nextMs + 100))
   t.not((await ask(app)).generation, first.generation)
+})
+
+t.test('a page that was loaded before the application had other buckets is told so', async t => {
+  const { app } = await createListening(t, { histogram: { buckets: [0.1, 1] } })
+  const page = await (await fetch(new URL('/live', app.latency.url!))).text()
+  const { histograms: [histogram] } = dataOf(page) as PageData
+  const statusOf = async (shown: unknown): Promise<number> => {
+    const query = new URLSearchParams({ histogram: histogram!.name, shown: JSON.stringify(shown) })
+    return (await fetch(new URL(`/live/data?${query}`, app.latency.url!))).status
+  }
+  t.equal(await statusOf(histogram), 200)
+  t.equal(await statusOf({ ...histogram, upperBounds: [0.1, 2] }), 409)
+  t.equal(await statusOf({ ...histogram, routeLabel: 'path' }), 409)
 })
 
 t.test('what is not there is refused: an unknown histogram, and one that cannot be read', async t => {

@@ -5,7 +5,7 @@ import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import type { Gatherer } from '../snapshot'
 import type { TimeSlices } from '../time-slices'
-import type { PageData } from './browser/feed'
+import type { PageData, ShownHistogram } from './browser/feed'
 import type { Facts } from './facts'
 import { escapeHtml, version } from './html'
 import type { Budget } from './objective'
@@ -67,6 +67,8 @@ export function declareLivePage (app: FastifyInstance, options: LiveOptions): bo
 /** The histogram that the page shows, and what it has had of it. */
 interface DataQuery {
   readonly histogram?: string
+  /** The histogram as the page knows it, in JSON. Since the page was loaded, the application may have been replaced. */
+  readonly shown?: string
   readonly generation?: string
   readonly last?: string
 }
@@ -76,11 +78,9 @@ function declareData (app: FastifyInstance, { facts, gather, slices }: LiveOptio
   const watches = new Map<string, Watch>()
   let budget: Budget | undefined
 
-  function watch (name: string | undefined): Watch | undefined {
-    const { histograms, traceUrl } = facts()
-    const histogram = histograms.find(histogram => histogram.name === name)
-    if (histogram === undefined) return undefined
+  function watch (histogram: ShownHistogram): Watch {
     const { Watch } = require('./watch') as typeof import('./watch')
+    const { traceUrl } = facts()
     const found = watches.get(histogram.name) ?? new Watch({ histogram, traceUrl, gather, slices })
     watches.set(histogram.name, found)
     return found
@@ -101,11 +101,14 @@ function declareData (app: FastifyInstance, { facts, gather, slices }: LiveOptio
     done()
   })
   app.get<{ Querystring: DataQuery }>(dataUrl, async (request, reply): Promise<FastifyReply> => {
-    const { histogram, generation = '', last } = request.query
-    const watched = watch(histogram)
-    if (watched === undefined) return reply.code(404).send('There is no such histogram\n')
+    const { histogram: name, shown, generation = '', last } = request.query
+    const histogram = facts().histograms.find(histogram => histogram.name === name)
+    if (histogram === undefined) return reply.code(404).send('There is no such histogram\n')
+    if (shown !== undefined && shown !== JSON.stringify(histogram)) {
+      return reply.code(409).send('The histogram is not as the page knows it\n')
+    }
     try {
-      const pieces = await watched.answer({ generation, last: Number(last) }, await budget?.windows())
+      const pieces = await watch(histogram).answer({ generation, last: Number(last) }, await budget?.windows())
       return reply.type('application/json; charset=utf-8').send(Readable.from(pieces, { objectMode: false }))
     } catch {
       // The gatherer has warned of the reason.

@@ -32,8 +32,9 @@ export function changeOf (
   const changes: Change[] = []
   const shares: ReadonlyArray<[name: '5xx' | '4xx' | 'aborted', count: (row: Row) => number]> = [
     ['5xx', row => statusClass(row, '5')],
-    ['4xx', row => statusClass(row, '4')],
-    ['aborted', row => sumOf(row.counts.aborted)]
+    // A client that has left is told as that, and not as the status 499 that stands for it.
+    ['aborted', row => sumOf(row.counts.aborted)],
+    ['4xx', row => statusClass(row, '4')]
   ]
   for (const [name, count] of shares) {
     const [part, partBefore] = [count(now), before === undefined ? 0 : count(before)]

@@ -113,7 +113,8 @@ function createCharts (): void {
 async function ask (): Promise<number> {
   const asked = { histogram, history }
   const { generation, last } = history.known
-  const query = new URLSearchParams({ histogram: histogram.name, generation, last: String(last) })
+  const shown = JSON.stringify(histogram)
+  const query = new URLSearchParams({ histogram: histogram.name, shown, generation, last: String(last) })
   let response
   let answer
   try {
@@ -133,8 +134,8 @@ async function ask (): Promise<number> {
     return 0
   }
   if (!response.ok) {
-    problem = response.status === 404
-      ? `${histogram.name} is not served any more: reload this page`
+    problem = response.status === 404 || response.status === 409
+      ? `${histogram.name} is not served any more as it was: reload this page`
       : `Answered with status ${response.status}; asking again`
     return 1000
   }
