@@ -1,5 +1,5 @@
 import t from 'tap'
-import { changeOf, changesOf, sinceWhen } from '../../lib/pages/browser/changes'
+import { changeOf, changesOf, least, shiftOf, sinceWhen } from '../../lib/pages/browser/changes'
 import { hangsOf } from '../../lib/pages/browser/hanging'
 import type { Sample } from '../../lib/pages/browser/feed'
 import {
@@ -240,6 +240,19 @@ t.test('without labels there is one row, and no status', async t => {
   const sample = { id: 2, from: 0, time: 1, busy: 0, stall: 0, rows: [], cells: [], counts: [0, 2] }
   history.add(new Server(1).answer([sample]), 2)
   t.match(history.points([], 10, 300, rowKey(undefined, undefined)), [{ bucketCounts: [2, 0] }])
+})
+
+t.test('a few slow requests in a short time are chance, if there are as many in a long one', t => {
+  const weightOf = (slow: number, requests: number, slowBefore: number, requestsBefore: number): number => {
+    const [now, before] = [[requests - slow, requests], [requestsBefore - slowBefore, requestsBefore]]
+      .map(([fast, all]) => rowWith([fast!, fast!, all!]))
+    return shiftOf(now, before)!.weight
+  }
+  t.ok(weightOf(3, 50, 3, 1500) < least)
+  t.ok(weightOf(2, 20, 1, 600) < least)
+  t.ok(weightOf(12, 50, 3, 1500) > least)
+  t.ok(weightOf(300, 5000, 1500, 150_000) > least)
+  t.end()
 })
 
 t.test('what stands out against the window before is told, and chance is not', async t => {

@@ -198,12 +198,31 @@ function shareNow (counted: ReadonlyArray<readonly [part: number, whole: number]
   return now
 }
 
-/** How many standard deviations a share is above that before, if they were of the same kind of requests. */
+/**
+ * How many standard deviations a share is above that before, if they were of the same kind of requests. Of a few of
+ * many requests, the normal distribution makes chance look rarer than it is, and Chernoff's bound counts.
+ */
 function differenceOfShares (part: number, whole: number, partBefore: number, wholeBefore: number): number {
   if (whole === 0 || wholeBefore === 0) return 0
-  const share = (part + partBefore) / (whole + wholeBefore)
+  const [parts, wholes] = [part + partBefore, whole + wholeBefore]
+  const share = parts / wholes
   const deviation = Math.sqrt(share * (1 - share) * (1 / whole + 1 / wholeBefore))
-  return deviation === 0 ? 0 : (part / whole - partBefore / wholeBefore) / deviation
+  const normal = deviation === 0 ? 0 : (part / whole - partBefore / wholeBefore) / deviation
+  const surprise = normal > 0
+    ? surpriseOf(part, parts, whole / wholes)
+    : surpriseOf(partBefore, parts, wholeBefore / wholes)
+  return Math.sign(normal) * Math.min(Math.abs(normal), Math.sqrt(2 * surprise))
+}
+
+/**
+ * How improbable it is at least that of some trials so many or more succeed by chance, with this probability each: the
+ * logarithm of it, without the sign, as Chernoff's bound has it.
+ */
+export function surpriseOf (successes: number, trials: number, probability: number): number {
+  const share = successes / trials
+  if (!(share > probability)) return 0
+  const others = share === 1 ? 0 : (1 - share) * Math.log((1 - share) / (1 - probability))
+  return trials * (share * Math.log(share / probability) + others)
 }
 
 function isApart (a: number, b: number): boolean {

@@ -1,4 +1,4 @@
-import { sinceWhen, type Change } from './changes'
+import { sinceWhen, surpriseOf, type Change } from './changes'
 import { formatCount, formatCounts, formatShare, formatWindow } from './format'
 import { earliestSince, type History, type Increase, type Point } from './history'
 import { requestsOf, statusClass, statusesOf, type Row } from './rows'
@@ -155,15 +155,4 @@ function addUp (increases: ReadonlyArray<Increase | undefined>, key: string | un
     all += requestsOf(row)
   }
   return [failed, all]
-}
-
-/**
- * How improbable it is at least that of some trials so many or more succeed by chance, with this probability each: the
- * logarithm of it, without the sign, as Chernoff's bound has it.
- */
-export function surpriseOf (successes: number, trials: number, probability: number): number {
-  const share = successes / trials
-  if (!(share > probability)) return 0
-  const others = share === 1 ? 0 : (1 - share) * Math.log((1 - share) / (1 - probability))
-  return trials * (share * Math.log(share / probability) + others)
 }
