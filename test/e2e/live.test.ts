@@ -170,6 +170,10 @@ t.test('it can be used with the keyboard alone', { skip }, async t => {
   await page.keyboard.press('Space')
   t.match(await state(page), /^Paused at/)
   t.equal(await page.locator('#pause').getAttribute('aria-pressed'), 'true')
+  const pausedAt = await state(page)
+  // The answers go on, and what is shown does not.
+  for (let answers = 0; answers < 3; answers++) await page.waitForResponse(/live\/data/)
+  t.equal(await state(page), pausedAt)
 
   await plot.focus()
   await page.keyboard.press('Home')

@@ -62,6 +62,8 @@ let objectiveWindows: readonly ObjectiveWindow[] | undefined
 /** What the numbers and the table are about. Undefined: since the server started. */
 let windowSeconds: number | undefined = 60
 let paused = false
+/** The time of what is shown. While the page is paused, the history goes on. */
+let shownTime = NaN
 /**
  * Whether the server has refused to answer. The page then stops asking, because another request would be refused too,
  * or would make the browser ask for a password each time.
@@ -275,7 +277,7 @@ function windowText (): string {
 function showState (): void {
   const waiting = waitingSeconds()
   if (problem !== undefined) return setState('lost', problem, '')
-  if (paused && !Number.isNaN(answeredMs)) return setState('paused', `Paused at ${formatClock(history.time)}`, '')
+  if (paused && !Number.isNaN(answeredMs)) return setState('paused', `Paused at ${formatClock(shownTime)}`, '')
   if (waiting !== undefined) {
     return setState('lost', 'No answer: the application does not turn, or cannot be reached',
       `for ${Math.floor(waiting)} s`)
@@ -308,7 +310,8 @@ function setState (name: string, text: string, time: string): void {
 /** Shows the time of the last data, with the zone. */
 function showClock (): void {
   if (Number.isNaN(history.time)) return
-  const time = new Date(1000 * history.time)
+  shownTime = history.time
+  const time = new Date(1000 * shownTime)
   const clock = find<HTMLTimeElement>('#clock')
   clock.dateTime = time.toISOString()
   setText(clock, time.toLocaleTimeString([], { timeStyle: 'long' }))
