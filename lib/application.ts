@@ -294,7 +294,8 @@ export class Application implements Latency {
     this.#identity = identity
     const { Group } = require('./group/group') as typeof import('./group/group')
     const { openDirectory } = require('./group/directory') as typeof import('./group/directory')
-    const { countNames, countsOf, metricsIn } = require('./gather/counts') as typeof import('./gather/counts')
+    const { countNames, countsOf, metricsIn, ownCountNames } =
+      require('./gather/counts') as typeof import('./gather/counts')
     const { registries, leases } = this.#registrations
     const { own: { gather, load }, slices, metrics } = this.#readFrom()
     const sources = { registries, leases, scrapeMetrics: Object.values(metrics) }
@@ -307,6 +308,7 @@ export class Application implements Latency {
         await load()
         return countNames(sources)
       },
+      ownCounts: () => ownCountNames(sources),
       countsAtOnce: () => countsOf(sources),
       metrics: () => metricsIn(sources),
       failed: (subject, error) => this.#warnOnce(`group ${subject}`, () =>

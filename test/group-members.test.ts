@@ -261,6 +261,7 @@ async function joinTold (
     gather,
     slices: new TimeSlices(),
     counts: async () => new Set(['saved']),
+    ownCounts: () => new Set(['saved']),
     countsAtOnce,
     metrics: () => new Map(),
     isReady: () => true,
@@ -385,6 +386,7 @@ t.test('a reading that fails is over, also for whoever asks next', async t => {
     },
     slices: new TimeSlices(),
     counts: async () => new Set(['saved']),
+    ownCounts: () => new Set(['saved']),
     countsAtOnce: () => [],
     metrics: () => new Map(),
     isReady: () => true,
@@ -770,6 +772,7 @@ t.test('a member that leaves or withdraws while it comes leaves nothing behind',
     gather: async () => nothing,
     slices: new TimeSlices(),
     counts: async () => new Set<string>(),
+    ownCounts: () => new Set<string>(),
     countsAtOnce: () => [],
     metrics: () => new Map(),
     isReady: () => true
@@ -1071,6 +1074,31 @@ t.test('a member that cannot join others answers for itself as little as for the
   fs.symlink = symlink
   await until('it to join', () => b.group.slot !== undefined)
   t.same(valuesOf(await read(b), 'c_total'), { x: 1 })
+})
+
+t.test('metrics that take long to read are read less often than once a second, and once more at the end', async t => {
+  const directory = createFolder(t)
+  const asked: string[] = []
+  const group = new Group({
+    open: async () => directory,
+    gather: async ({ names }) => {
+      asked.push([...names!].join())
+      if (names!.has('long_total')) for (const end = performance.now() + 100; performance.now() < end;);
+      return nothing
+    },
+    slices: new TimeSlices(),
+    counts: async () => new Set(['own_total', 'long_total']),
+    ownCounts: () => new Set(['own_total']),
+    countsAtOnce: () => [],
+    metrics: () => new Map(),
+    isReady: () => true,
+    failed: (subject, error) => t.fail(`${subject}: ${error.message}`)
+  })
+  await group.join()
+  await until('two savings', () => asked.length === 2)
+  t.same(asked.splice(0), ['own_total,long_total', 'own_total'])
+  await group.leave()
+  t.equal(asked.at(-1), 'own_total,long_total')
 })
 
 /** Has somebody who hangs up answer in place of a member. */
@@ -1517,6 +1545,7 @@ t.test('who comes while the last member removes the directory makes it again', a
     gather: async () => ({ families: [], failures: [], leftOut: [] }),
     slices: new TimeSlices(),
     counts: async () => new Set<string>(),
+    ownCounts: () => new Set<string>(),
     countsAtOnce: () => [],
     metrics: () => new Map(),
     isReady: () => true
@@ -1578,6 +1607,7 @@ t.test('what fails in a member is said, and costs nobody else', async t => {
     gather: async () => huge as never,
     slices: new TimeSlices(),
     counts: async () => new Set(),
+    ownCounts: () => new Set<string>(),
     countsAtOnce: () => { throw new Error('not now') },
     metrics: () => new Map(),
     isReady: () => true,

@@ -19,11 +19,16 @@ const countingTypes: readonly unknown[] = ['counter', 'histogram', 'summary']
  * `collect` may ask somebody else for its values, and is not among them.
  */
 export function countNames (sources: CountSources): Set<string> {
-  const names = new Set(Array.from(ownCounts(sources), ({ name }) => name))
+  const names = ownCountNames(sources)
   for (const [name, { type, collect }] of metricsIn(sources)) {
     if (countingTypes.includes(type) && typeof collect !== 'function') names.add(name)
   }
   return names
+}
+
+/** The names of those that are of this plugin. To read them takes little. */
+export function ownCountNames (sources: CountSources): Set<string> {
+  return new Set(Array.from(ownCounts(sources), ({ name }) => name))
 }
 
 /** The metrics in registries, by their names. Of two with one name, the first is served. */

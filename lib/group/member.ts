@@ -16,6 +16,9 @@ const saveMs = 1000
 /** How long a metric may take that is read in order to be saved, in milliseconds. */
 const savedInMs = 500
 
+/** After the metrics of the user have been read in order to be saved, they are left alone for so many times as long. */
+const restPerReading = 25
+
 /**
  * The members of this process, which share a listener: Node.js warns of more than ten. A worker thread has its own.
  */
@@ -25,8 +28,10 @@ export interface MemberOptions {
   readonly directory: string
   /** Reads the metrics of this process. */
   readonly gather: Gatherer
-  /** The names of the metrics that are saved once a second: of those that can be read without asking anybody else. */
+  /** The names of the metrics that are saved: of those that can be read without asking anybody else. */
   readonly counts: () => Promise<ReadonlySet<string>>
+  /** The names of those that take little to read. They are saved once a second, however long the others take. */
+  readonly ownCounts: () => ReadonlySet<string>
   /** Reads those of these metrics that can be read at once. Labels that all series of a metric share may be missing. */
   readonly countsAtOnce: () => Iterable<Points>
   /** The metrics of the user, by their names. Other members of the process may have them, too, and they live on. */
@@ -69,6 +74,8 @@ export class Member {
   #kept: readonly Points[] = []
   #saved: Buffer = Buffer.alloc(0)
   #saving: Timer | undefined
+  /** When all metrics are read again in order to be saved, by the clock of this process. */
+  #allDueMs = 0
   /** Resolves when all is told and saved that was noted before. */
   #last: Promise<unknown> = Promise.resolve()
   /** The readings that are noted, and wait for being told, by what they tell. */
@@ -162,7 +169,8 @@ export class Member {
     try {
       // The first one may share what somebody else has begun to read a while ago, the second one does not.
       await this.#noteCounts()
-      await this.#saveCounts()
+      await this.#noteCounts()
+      await this.#saveNoted()
     } catch (error) {
       this.#options.failed('save', error as Error)
     }
@@ -198,7 +206,12 @@ export class Member {
   }
 
   async #saveCounts (): Promise<void> {
-    await this.#noteCounts()
+    if (performance.now() < this.#allDueMs) await this.#gather(this.#toSave(this.#options.ownCounts()))
+    else await this.#noteCounts()
+    await this.#saveNoted()
+  }
+
+  async #saveNoted (): Promise<void> {
     const { slices } = this.#options
     await this.#inTurn(async () => {
       const bytes = await inSlices(encodeInSteps(await inSlices(this.#counted(), slices)), slices)
@@ -207,7 +220,15 @@ export class Member {
   }
 
   async #noteCounts (): Promise<void> {
-    await this.#gather({ names: await this.#options.counts(), timeoutMs: savedInMs })
+    const startMs = performance.now()
+    await this.#gather(this.#toSave(await this.#options.counts()))
+    const nowMs = performance.now()
+    // Series of prom-client by the thousands would otherwise take a good part of a core.
+    this.#allDueMs = nowMs + restPerReading * (nowMs - startMs)
+  }
+
+  #toSave (names: ReadonlySet<string>): GatherRequest {
+    return { names, timeoutMs: savedInMs }
   }
 
   /** Reads metrics, and notes them. */

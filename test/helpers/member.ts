@@ -29,6 +29,7 @@ export function createMember (registry: Registry, { open, failed }: Pick<GroupOp
     gather: gathererOf(registry, slices, createWarnOnce(guardLog({ log: {} as never }))),
     slices,
     counts: async () => new Set(['c_total']),
+    ownCounts: () => new Set(['c_total']),
     countsAtOnce: () => [],
     metrics: () => metricsIn({ registries: [registry] }),
     isReady: () => true,
