@@ -97,7 +97,7 @@ const watchers = Object.fromEntries(senders.flat().map(name => [name, function (
   if (!watch.areSent) {
     watch.areSent = true
     // Node.js tells of the connection right before it writes to it what has waited.
-    if (this.socket === null && this.outputData?.length !== 0) this.once('socket', () => tell(watch))
+    if (this.socket === null && Number(this.outputData?.length) > 0) this.once('socket', () => tell(watch))
     else tell(watch)
   }
   return result
