@@ -65,7 +65,8 @@ const proofs: Record<string, Array<[file: string, test: string]>> = {
     ['group-members', 'each member tells what all have counted, and gauges become one as their aggregators say']
   ],
   'keeps the process alive': [
-    ['processes/exit', 'a metrics server does not keep a process alive whose application failed to listen']
+    ['processes/exit',
+      'neither a metrics server nor a scraper keeps a process alive whose application failed to listen']
   ],
   'your own routes and plugins on it': [['server', 'its Fastify instance takes routes and hooks of the user']],
   "the same metrics on the application's port": [

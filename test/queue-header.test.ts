@@ -54,7 +54,8 @@ async function get (url: string, ...values: string[]): Promise<void> {
 
 /** Whether a wait is as long as it has to be, and not longer than a slow machine makes it. */
 function isWait (t: Test, seconds: number, expected: number, message?: string): void {
-  t.ok(seconds >= expected - 0.002 && seconds < expected + 5, `${message ?? 'wait'}: ${seconds} s`)
+  // The clock of the machine may be set back meanwhile, by some milliseconds.
+  t.ok(seconds >= expected - 0.1 && seconds < expected + 5, `${message ?? 'wait'}: ${seconds} s`)
 }
 
 const none = { unreadable: 0, ahead: 0, too_long: 0 }
