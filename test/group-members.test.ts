@@ -1219,12 +1219,14 @@ t.test('a metric that has counted nothing yet is no other definition, and hides 
   t.same([a, b, next].flatMap(({ problems }) => problems), [])
 })
 
+/** Has a member count in a histogram with these buckets. */
+function observe ({ registry }: Joined, buckets: number[], times: number): void {
+  const histogram = new Histogram({ name: 'h', help: 'h', registers: [registry], buckets })
+  for (let time = 0; time < times; time++) histogram.observe(1)
+}
+
 t.test('one member may try several buckets, and what was counted with those of the others stays', async t => {
   const directory = createFolder(t)
-  const observe = ({ registry }: Joined, buckets: number[], times: number): void => {
-    const histogram = new Histogram({ name: 'h', help: 'h', registers: [registry], buckets })
-    for (let time = 0; time < times; time++) histogram.observe(1)
-  }
   const members = [await join(t, directory), await join(t, directory)]
   for (const member of members) observe(member, [1], 100)
   const count = async (): Promise<number> => {
@@ -1246,10 +1248,6 @@ t.test('one member may try several buckets, and what was counted with those of t
 })
 
 t.test('a deploy that changes buckets makes counts begin once, in whichever order members are replaced', async t => {
-  const observe = ({ registry }: Joined, buckets: number[], times: number): void => {
-    const histogram = new Histogram({ name: 'h', help: 'h', registers: [registry], buckets })
-    for (let time = 0; time < times; time++) histogram.observe(1)
-  }
   for (const order of [[0, 1, 2], [2, 1, 0], [1, 0, 2]]) {
     const directory = createFolder(t)
     // Another program, that has not the metric, and asks.

@@ -42,8 +42,14 @@ async function counted (
   }
 }
 
+/** How far the clock of the machine, which may be set, is ahead of the one that nobody sets, in milliseconds. */
+const clockAheadMs = (): number => Date.now() - performance.now()
+/** The same when `ago()` was called last. */
+let clockWasAheadMs = clockAheadMs()
+
 /** A time so many seconds ago, as nginx writes it. */
 function ago (seconds: number): string {
+  clockWasAheadMs = clockAheadMs()
   return `t=${(Date.now() / 1000 - seconds).toFixed(3)}`
 }
 
@@ -54,8 +60,8 @@ async function get (url: string, ...values: string[]): Promise<void> {
 
 /** Whether a wait is as long as it has to be, and not longer than a slow machine makes it. */
 function isWait (t: Test, seconds: number, expected: number, message?: string): void {
-  // The clock of the machine may be set back meanwhile, by some milliseconds.
-  t.ok(seconds >= expected - 0.1 && seconds < expected + 5, `${message ?? 'wait'}: ${seconds} s`)
+  const setBack = Math.max(clockWasAheadMs - clockAheadMs(), 0) / 1000
+  t.ok(seconds >= expected - setBack - 0.002 && seconds < expected + 5, `${message ?? 'wait'}: ${seconds} s`)
 }
 
 const none = { unreadable: 0, ahead: 0, too_long: 0 }

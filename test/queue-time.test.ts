@@ -71,7 +71,9 @@ async function openMany (url: string, count = 10): Promise<Connection[]> {
   }))
 }
 
-for (const [protocol, certificate] of Object.entries({ http: undefined, https: { key: pem, cert: pem } })) {
+const certificates = Object.entries({ http: undefined, https: { key: pem, cert: pem } })
+
+for (const [protocol, certificate] of certificates) {
   t.test(`a request waits for those that came with it and were read before it: ${protocol}`, async t => {
     const { app, url } = await create(t, { queueTime: true }, certificate && { https: certificate })
     const connections = await openMany(url)
@@ -112,7 +114,7 @@ const keepingClient = `
   }
   main()`
 
-for (const [protocol, certificate] of Object.entries({ http: undefined, https: { key: pem, cert: pem } })) {
+for (const [protocol, certificate] of certificates) {
   t.test(`a request waits although the reply before it is told late: ${protocol}`, async t => {
     const flags = new Int32Array(new SharedArrayBuffer(12))
     const { app, url } = await create(
