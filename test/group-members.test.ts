@@ -11,7 +11,7 @@ import { Counter, Gauge, Histogram, Registry, Summary } from 'prom-client'
 import t, { type Test } from 'tap'
 import latency from '../lib'
 import { encode } from '../lib/group/encoding'
-import { mergeFamilies, type Former, type Share, type Told } from '../lib/group/families'
+import { mergeFamilies, nothing, type Former, type Share } from '../lib/group/families'
 import { Group } from '../lib/group/group'
 import { identify } from '../lib/group/identity'
 import { countsOfProcess, sinceLeft } from '../lib/group/left-counts'
@@ -31,8 +31,6 @@ import { until } from './helpers/until'
 /** What keeps the process alive, which members of a group do not. */
 const alive = setInterval(() => {}, 1000)
 t.teardown(() => clearInterval(alive))
-
-const nothing: Told = { families: [], former: [], failures: [], leftOut: [] }
 
 interface Joined {
   readonly group: Group
@@ -159,7 +157,7 @@ t.test('counts are saved within some time even if nobody asks for them', async t
 
 /** What is in the file of a slot. */
 async function saved (directory: string, slot: number): Promise<Gathered> {
-  return (await load(path.join(directory, `${slot}.points`), new TimeSlices()))?.told ?? nothing
+  return await load(path.join(directory, `${slot}.points`), new TimeSlices()) ?? nothing
 }
 
 /** Makes a metric that is read when the function is called that is returned. */
@@ -667,7 +665,7 @@ t.test('files that are none, and answers that are none, are left out and counted
     [/it is of another kind or version/, socket => { socket.write('x'.repeat(1000)) }],
     [/it has shown nothing for 500 ms/, socket => { socket.write('\u0001latency1') }],
     [/it has \d+ bytes/, socket => {
-      socket.write(Buffer.concat([Buffer.from('\u0001latency1'), Buffer.alloc(8, 0xff)]))
+      socket.write(Buffer.concat([Buffer.from('\u0001latency1'), Buffer.alloc(16, 0xff)]))
     }]
   ]
   for (const [index, [problem, answer]] of answers.entries()) {
@@ -735,7 +733,7 @@ t.test('a member is not taken for one that hangs because whoever asks was busy',
 t.test('an answer may come in pieces', async t => {
   const directory = createFolder(t)
   const a = await join(t, directory)
-  const bytes = encode({ families: [], former: [], failures: [], leftOut: ['of 7'] })
+  const bytes = encode({ ...nothing, leftOut: ['of 7'] })
   const other = await Listener.open(path.join(directory, '7.sock'), socket => {
     socket.once('data', () => {
       socket.write(Buffer.concat([Buffer.of(1, 1), bytes.subarray(0, 10)]))
@@ -1121,6 +1119,59 @@ t.test('what the member before has counted is not counted twice when only some o
   t.same(valuesOf({ ...nothing, families }, 'jobs_total'), { '': 100 })
   rmSync(path.join(directory, '1.points'), { force: true })
   await hangUp(directory, 1, async () => { t.same(valuesOf(await read(a), 'jobs_total'), { '': 100 }) })
+})
+
+t.test('what a member has saved last is not older than what it has told, whatever clocks and files say', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  const { now } = Date
+  t.teardown(() => { Date.now = now })
+  b.counter.inc({ a: 'x' })
+  t.same(valuesOf(await read(a), 'c_total'), { x: 1 })
+  b.counter.inc({ a: 'x' })
+  // A probe asks for nothing that counts.
+  await a.group.accepts()
+  Date.now = () => now() - 60_000
+  await b.group.leave()
+  utimesSync(path.join(directory, '1.points'), 1, 1)
+  t.same(valuesOf(await read(a), 'c_total'), { x: 2 })
+  const next = await join(t, directory)
+  next.counter.inc({ a: 'x' })
+  Date.now = now
+  t.equal(next.group.slot, 1)
+  await next.group.leave()
+  t.same(valuesOf(await read(a), 'c_total'), { x: 3 })
+})
+
+t.test('an answer that comes late does not hide a later one', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  b.counter.inc({ a: 'x' })
+  await read(b)
+  const early = readFileSync(path.join(directory, '1.points'))
+  b.counter.inc({ a: 'x' })
+  new Counter({ name: 'new_total', help: 'h', registers: [b.registry] }).inc()
+  t.same(valuesOf(await read(a), 'c_total'), { x: 2 })
+  const address = path.join(directory, '1.sock')
+  rmSync(address)
+  const late = await Listener.open(address, socket => socket.end(early))
+  await read(a)
+  late.close()
+  rmSync(path.join(directory, '1.points'))
+  t.same(valuesOf(await read(a), 'c_total'), { x: 2 })
+  t.same(valuesOf(await read(a), 'new_total'), { '': 1 })
+})
+
+t.test('a metric that its member has no more is not kept by those who knew it', async t => {
+  const directory = createFolder(t)
+  const [a, b] = [await join(t, directory), await join(t, directory)]
+  new Counter({ name: 'old_total', help: 'h', registers: [b.registry] }).inc()
+  t.same(valuesOf(await read(a), 'old_total'), { '': 1 })
+  b.registry.removeSingleMetric('old_total')
+  const isShown = async (): Promise<boolean> => (await read(a)).families.some(({ name }) => name === 'old_total')
+  t.notOk(await isShown())
+  await b.group.leave()
+  t.notOk(await isShown())
 })
 
 t.test('on a full disk members go on, say so once, and save again when there is room', async t => {

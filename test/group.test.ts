@@ -16,7 +16,7 @@ import { countNames, countsOf, metricsIn } from '../lib/gather/counts'
 import { Lease, RegisteredCounter } from '../lib/gather/registered-metrics'
 import { openDirectory } from '../lib/group/directory'
 import { decodeInSteps, encode, lengthOf } from '../lib/group/encoding'
-import type { Told } from '../lib/group/families'
+import { nothing, type Told } from '../lib/group/families'
 import { LabelLists } from '../lib/group/label-lists'
 import { save, saveAtOnce } from '../lib/group/slot-file'
 import { connectTo, isHeld, Listener } from '../lib/group/sockets'
@@ -206,7 +206,7 @@ async function gatherAll (t: Test): Promise<Told> {
   const gather = gathererOf(registry, new TimeSlices(), createWarnOnce(app.log))
   const gathered = await gather({ names: undefined, timeoutMs: 10_000 })
   const points = gathered.families.find(({ name }) => name === 'c_total')!
-  return { ...gathered, former: [{ points, writtenMs: 1e12 }, { points, writtenMs: 2e12 }] }
+  return { ...gathered, former: [{ points, writtenMs: 1e12 }, { points, writtenMs: 2e12 }], countedMs: 3e12 }
 }
 
 t.test('what was gathered is the same when it has been bytes', async t => {
@@ -217,17 +217,17 @@ t.test('what was gathered is the same when it has been bytes', async t => {
   t.ok(latency.exemplars.length > 0)
   const bytes = encode(gathered)
   t.equal(lengthOf(bytes), bytes.length)
-  t.equal(lengthOf(bytes.subarray(0, 15)), undefined)
-  t.equal(lengthOf(bytes.subarray(0, 16)), bytes.length)
+  t.equal(lengthOf(bytes.subarray(0, 23)), undefined)
+  t.equal(lengthOf(bytes.subarray(0, 24)), bytes.length)
   const { families, former, ...rest } = decode(bytes)
   const plain = (points: object): object => structuredClone({ ...points })
   t.strictSame(families.map(plain), gathered.families.map(plain))
   t.strictSame(structuredClone(former), structuredClone(gathered.former))
-  t.strictSame(rest, { failures: gathered.failures, leftOut: gathered.leftOut })
-  const nothing = { families: [], former: [], failures: [], leftOut: ['x'] }
+  t.strictSame(rest, { failures: gathered.failures, leftOut: gathered.leftOut, countedMs: 3e12 })
+  const leftOut = { ...nothing, leftOut: ['x'] }
   const exemplar = latency.exemplars[0]!
   const infinite = [{ ...exemplar, value: Infinity }, { ...exemplar, timestampSeconds: NaN }, exemplar]
-  const finite = decode(encode({ ...nothing, families: [{ ...latency, exemplars: infinite }] }))
+  const finite = decode(encode({ ...leftOut, families: [{ ...latency, exemplars: infinite }] }))
   t.same(finite.families[0]!.exemplars, [exemplar])
   const unaligned = Buffer.concat([Buffer.from('x'), bytes]).subarray(1)
   t.strictSame(decode(unaligned).families.map(plain), families.map(plain))
@@ -235,14 +235,14 @@ t.test('what was gathered is the same when it has been bytes', async t => {
   const none = { schemas: new Int8Array(0), zeroCounts: new Float64Array(0), ends: new Uint32Array(0) }
   const native = { ...none, indexes: new Int32Array(0), counts: new Float64Array(0) }
   const unused = { ...empty, counts: new Float64Array(0), sums: new Float64Array(0), native }
-  t.strictSame(plain(decode(encode({ ...nothing, families: [unused] })).families[0]!), plain(unused))
-  t.strictSame(decode(encode(nothing)), nothing)
+  t.strictSame(plain(decode(encode({ ...leftOut, families: [unused] })).families[0]!), plain(unused))
+  t.strictSame(decode(encode(leftOut)), leftOut)
 })
 
 t.test('whatever else bytes are, they are refused or points that can be shown', async t => {
   const gathered = await gatherAll(t)
   const bytes = encode(gathered)
-  for (const length of [0, 7, 8, 16, 100, bytes.length - 1]) t.throws(() => decode(bytes.subarray(0, length)))
+  for (const length of [0, 7, 8, 16, 24, 100, bytes.length - 1]) t.throws(() => decode(bytes.subarray(0, length)))
   t.throws(() => decode(Buffer.concat([bytes, Buffer.from('x')])))
   t.throws(() => decode(Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n')))
   const long = Buffer.from(bytes)
@@ -270,12 +270,12 @@ t.test('whatever else bytes are, they are refused or points that can be shown', 
 
 t.test('a part of an encoding that is none is refused, or left out if nothing depends on it', async t => {
   const bytes = encode(await gatherAll(t))
-  const end = 16 + bytes.readUInt32LE(8)
-  const head = bytes.toString('utf8', 16, end)
+  const end = 24 + bytes.readUInt32LE(8)
+  const head = bytes.toString('utf8', 24, end)
   const numbers = bytes.subarray(end)
   const read = (head: string, rest = numbers): Told => {
     const padded = Buffer.from(head + ' '.repeat(-Buffer.byteLength(head) & 7))
-    const start = Buffer.from(bytes.subarray(0, 16))
+    const start = Buffer.from(bytes.subarray(0, 24))
     start.writeUInt32LE(padded.length, 8)
     start.writeUInt32LE(rest.length / 8, 12)
     return decode(Buffer.concat([start, padded, rest]))
@@ -344,9 +344,12 @@ t.test('a part of an encoding that is none is refused, or left out if nothing de
     { ...summary, counts: minus(summary.counts) },
     ...(['c_total', 'g'].map(find) as ValuePoints[]).map(points => ({ ...points, values: minus(points.values) }))
   ]
-  const gathered = decode(encode({ families: negative, former: [], failures: [], leftOut: [] }))
+  const gathered = decode(encode({ ...nothing, families: negative }))
   t.same(names(gathered), ['g'])
   t.equal(gathered.leftOut.length, 6)
+  const timeless = Buffer.from(bytes)
+  timeless.writeDoubleLE(Infinity, 16)
+  t.throws(() => decode(timeless), { message: 'its time is none' })
   const odd = Buffer.from(bytes)
   odd.writeUInt32LE(bytes.readUInt32LE(8) - 4, 8)
   t.throws(() => decode(Buffer.from(odd.subarray(0, odd.length - 4))), { message: 'its numbers are not in place' })

@@ -19,10 +19,11 @@ type Steps<T> = Generator<undefined, T>
 /** Changes with everything that would make other versions of this package misunderstand each other. */
 const magic = Buffer.from('latency1')
 
-/** The place of the length of the head, in bytes, and then of the number of columns' numbers. */
+/** The places of the length of the head, in bytes, of the number of columns' numbers, and of the time of counting. */
 const headLengthAt = magic.length
 const numbersAt = headLengthAt + 4
-const headAt = numbersAt + 4
+const countedMsAt = numbersAt + 4
+const headAt = countedMsAt + 8
 
 /** The most bytes that are read of a member or a file. 100,000 series with native histograms have less. */
 export const mostBytes = 64 * 1024 * 1024
@@ -37,7 +38,7 @@ export function encode (told: Told): Buffer {
 }
 
 /** The same in steps of less than a millisecond, between which the caller may let others use the event loop. */
-export function * encodeInSteps ({ families, former, failures, leftOut }: Told): Steps<Buffer> {
+export function * encodeInSteps ({ families, former, failures, leftOut, countedMs }: Told): Steps<Buffer> {
   const columns: Array<ArrayLike<number>> = []
   const formerMs = former.map(({ writtenMs }) => writtenMs)
   const lines = [JSON.stringify({ families: families.length, formerMs, failures, leftOut })]
@@ -66,6 +67,7 @@ export function * encodeInSteps ({ families, former, failures, leftOut }: Told):
   magic.copy(bytes)
   bytes.writeUInt32LE(padded, headLengthAt)
   bytes.writeUInt32LE(numbers, numbersAt)
+  bytes.writeDoubleLE(countedMs, countedMsAt)
   head.copy(bytes, headAt)
   bytes.fill(' ', headAt + head.length, headAt + padded)
   const all = new Float64Array(bytes.buffer, headAt + padded, numbers)
@@ -97,6 +99,11 @@ function withoutColumns (points: Points, columns: Array<ArrayLike<number>>): obj
   return head
 }
 
+/** Whether two encodings tell the same, whenever it was counted. */
+export function tellSame (a: Buffer, b: Buffer): boolean {
+  return a.subarray(headAt).equals(b.subarray(headAt))
+}
+
 /** How many bytes a whole encoding has, by its first bytes. Undefined: these are too few. Throws if it is none. */
 export function lengthOf (bytes: Buffer): number | undefined {
   check(bytes.subarray(0, magic.length).equals(magic.subarray(0, bytes.length)), 'it is of another kind or version')
@@ -115,6 +122,8 @@ export function * decodeInSteps (given: Buffer, known: LabelLists): Steps<Told> 
   const bytes = given.byteOffset % bytesPerNumber === 0 ? given : Buffer.concat([given])
   const end = headAt + bytes.readUInt32LE(headLengthAt)
   check(end % bytesPerNumber === 0, 'its numbers are not in place')
+  const countedMs = bytes.readDoubleLE(countedMsAt)
+  check(isFinite(countedMs), 'its time is none')
   const lines = new Lines(bytes.toString('utf8', headAt, end))
   const columns = new Columns(new Float64Array(bytes.buffer, bytes.byteOffset + end, bytes.readUInt32LE(numbersAt)))
   const { families: count, formerMs, failures, leftOut } = lines.takeObject()
@@ -131,7 +140,7 @@ export function * decodeInSteps (given: Buffer, known: LabelLists): Steps<Told> 
   }
   for (let read = 0; read !== count; read++) yield * readFamily(points => families.push(points))
   for (const writtenMs of formerMs) yield * readFamily(points => former.push({ points, writtenMs }))
-  return { families, former, failures, leftOut: [...leftOut, ...unfit] }
+  return { families, former, failures, leftOut: [...leftOut, ...unfit], countedMs }
 }
 
 function * readPoints (lines: Lines, columns: Columns, known: LabelLists): Steps<Points> {

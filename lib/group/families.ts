@@ -24,7 +24,14 @@ export interface Former {
 /** What a member tells: what it has counted itself, and apart from that what those had who had its slot before. */
 export interface Told extends Gathered {
   readonly former: readonly Former[]
+  /**
+   * When it was counted, in milliseconds since 1970, and later than all that was told before it of the slot. Of two
+   * that are told, the later one is newer, even if the clock was set back in between.
+   */
+  readonly countedMs: number
 }
+
+export const nothing: Told = { families: [], former: [], failures: [], leftOut: [], countedMs: 0 }
 
 /** What is known of a slot. */
 export interface Share extends Pick<Told, 'families' | 'former'> {

@@ -4,8 +4,8 @@ import type { Gathered, Gatherer, GatherRequest, Points } from '../snapshot'
 import { inSlices, runAtOnce, type TimeSlices } from '../time-slices'
 import { clearTimeout, setTimeout, type Timer } from '../timers'
 import { answer } from './ask'
-import { encode, encodeInSteps } from './encoding'
-import { carryOn, countsIn, labelled, totalOf, type Former, type Told } from './families'
+import { encode, encodeInSteps, tellSame } from './encoding'
+import { carryOn, countsIn, labelled, nothing, totalOf, type Told } from './families'
 import { countsOfProcess, sinceLeft, type ProcessCounts } from './left-counts'
 import { load, save, saveAtOnce } from './slot-file'
 import { fileOf, leaveSlot, takeSlot, takeSlotAgain, type Slot } from './slots'
@@ -94,11 +94,11 @@ export class Member {
     return member
   }
 
-  private constructor (options: MemberOptions, slot: Slot, former: readonly Former[]) {
+  private constructor (options: MemberOptions, slot: Slot, carriedOn: Told) {
     this.#slot = slot
     this.#options = options
     this.#file = fileOf(options.directory, slot.number)
-    this.#told = { families: [], former, failures: [], leftOut: [] }
+    this.#told = carriedOn
     this.#ofProcess = countsOfProcess(options.directory, slot.group)
     this.#keepSaving()
     if (present.size === 0) process.on('exit', Member.#saveAllAtExit)
@@ -215,7 +215,7 @@ export class Member {
     const { slices } = this.#options
     await this.#inTurn(async () => {
       const bytes = await inSlices(encodeInSteps(await inSlices(this.#counted(), slices)), slices)
-      if (!bytes.equals(this.#saved)) await this.#save(bytes)
+      if (!tellSame(bytes, this.#saved)) await this.#save(bytes)
     })
   }
 
@@ -273,12 +273,13 @@ export class Member {
   * #counted (): Generator<undefined, Told> {
     const metrics = this.#options.metrics()
     this.#read = this.#own(metrics)
+    const countedMs = Math.max(Date.now(), this.#told.countedMs + 1)
     const own = yield * sinceLeft(this.#read, metrics, this.#ofProcess)
     // What is left is for others to count on.
     const last = this.#hasLeft ? this.#told.families : []
     const names = new Set(last.map(({ name }) => name))
     const families = [...last, ...labelled(own, this.slot).filter(({ name }) => !names.has(name))]
-    this.#told = { ...this.#told, families }
+    this.#told = { ...this.#told, families, countedMs }
     return this.#told
   }
 
@@ -358,16 +359,16 @@ export class Member {
 /** What the holders of a slot have counted until now. */
 async function carriedOn (
   { directory, slices, failed }: MemberOptions, { number, isFirst }: Slot
-): Promise<readonly Former[]> {
-  if (isFirst) return []
+): Promise<Told> {
+  if (isFirst) return nothing
   try {
     const saved = await load(fileOf(directory, number), slices)
-    if (saved === undefined) return []
-    const { told: { families, former }, writtenMs } = saved
-    const all = await inSlices(carryOn({ families: countsIn(families), former, writtenMs }), slices)
-    return [...all.values()].flat()
+    if (saved === undefined) return nothing
+    const { families, former, countedMs } = saved
+    const all = await inSlices(carryOn({ families: countsIn(families), former, writtenMs: countedMs }), slices)
+    return { ...nothing, former: [...all.values()].flat(), countedMs }
   } catch (error) {
     failed(`file of ${number}`, error as Error)
-    return []
+    return nothing
   }
 }

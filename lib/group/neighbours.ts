@@ -1,10 +1,10 @@
 import { isAskedFor } from '../exposition/sample-names'
-import type { GatherRequest } from '../snapshot'
+import type { GatherRequest, Points } from '../snapshot'
 import { Neighbour } from './ask'
-import { countsIn, type Told } from './families'
+import { countsIn, nothing, type Former, type Told } from './families'
 import { LabelLists } from './label-lists'
 import type { MemberOptions } from './member'
-import { load, type Saved } from './slot-file'
+import { load } from './slot-file'
 import { fileOf, keepMs, listSlots, socketOf } from './slots'
 
 /** What is known of one slot: of its member, or of its file. */
@@ -17,7 +17,12 @@ export interface Part {
   readonly writtenMs: number
 }
 
-const nothing: Told = { families: [], former: [], failures: [], leftOut: [] }
+/** What is known of one family of a slot. */
+interface Known {
+  readonly families: Points[]
+  readonly former: Former[]
+  readonly countedMs: number
+}
 
 /** The codes of errors of a process that has run out of something. They say nothing about what it could not open. */
 const exhaustedCodes: ReadonlyArray<string | undefined> = ['EMFILE', 'ENFILE', 'ENOMEM']
@@ -37,8 +42,8 @@ export class Neighbours {
   readonly #labels = new LabelLists()
   /** The slots of the group, and since when each is in the listing no more, by the clock of this process. */
   readonly #slots = new Map<number, number | undefined>()
-  /** What was last known of the other slots, for when they cannot be read. */
-  readonly #known = new Map<number, Saved>()
+  /** What was counted last of each family of the other slots, as they or their files have told. */
+  readonly #known = new Map<number, Map<string, Known>>()
 
   constructor (directory: string, options: Pick<MemberOptions, 'slices' | 'failed'>) {
     this.#directory = directory
@@ -74,24 +79,21 @@ export class Neighbours {
     try {
       const gathered = await this.#neighbour(slot).ask(request)
       if (gathered !== undefined) {
-        this.#know(slot, gathered, Date.now(), request.names)
+        this.#know(slot, gathered, request.names)
         return { state: 'fresh', gathered, ageSeconds: 0, writtenMs: Infinity }
       }
     } catch (error) {
       state = 'stale'
       this.#options.failed(`member ${slot}`, error as Error)
     }
-    const saved = await this.#load(slot)
-    if (saved === undefined) return undefined
-    const { told, writtenMs } = saved
-    // What could not be read, and cannot be shown, is so no more.
-    const gathered = { ...told, failures: [], leftOut: [] }
+    const known = await this.#load(slot)
+    if (known === undefined) return undefined
+    const { countedMs } = known
     if (state === 'stale') {
-      return { state, gathered, ageSeconds: Math.max(0, Date.now() - writtenMs) / 1000, writtenMs: Infinity }
+      const ageSeconds = Math.max(0, Date.now() - countedMs) / 1000
+      return { state, gathered: known, ageSeconds, writtenMs: Infinity }
     }
-    const left = { ...gathered, families: countsIn(told.families) }
-    this.#know(slot, left, writtenMs)
-    return { state, gathered: left, ageSeconds: 0, writtenMs }
+    return { state, gathered: { ...known, families: countsIn(known.families) }, ageSeconds: 0, writtenMs: countedMs }
   }
 
   /** Waits no more for members that hang. */
@@ -106,37 +108,43 @@ export class Neighbours {
     return neighbour
   }
 
-  async #load (slot: number): Promise<Saved | undefined> {
-    const known = this.#known.get(slot)
+  /** Reads the file of a slot. Resolves to what is known of the slot then. */
+  async #load (slot: number): Promise<Told | undefined> {
     try {
       const saved = await load(fileOf(this.#directory, slot), this.#options.slices)
-      if (saved === undefined) return known ?? { told: nothing, writtenMs: Date.now() }
-      // A member that cannot save, because the disk is full, has told more since.
-      return known !== undefined && known.writtenMs > saved.writtenMs ? overlay(saved, known) : saved
+      if (saved !== undefined) this.#know(slot, saved)
     } catch (error) {
-      if (known === undefined && exhaustedCodes.includes((error as NodeJS.ErrnoException).code)) throw error
+      const isKnown = this.#known.has(slot)
+      if (!isKnown && exhaustedCodes.includes((error as NodeJS.ErrnoException).code)) throw error
       this.#options.failed(`file ${slot}`, error as Error)
-      return known
+      if (!isKnown) return undefined
+    }
+    const known = [...this.#known.get(slot)?.values() ?? []]
+    // What could not be read, and cannot be shown, is so no more.
+    return {
+      ...nothing,
+      families: known.flatMap(({ families }) => families),
+      former: known.flatMap(({ former }) => former),
+      countedMs: known.length === 0 ? Date.now() : Math.max(...known.map(({ countedMs }) => countedMs))
     }
   }
 
-  /** Notes what a slot has counted. Without `names`, that is all. */
-  #know (slot: number, { families, former }: Told, writtenMs: number, names?: ReadonlySet<string>): void {
-    const before = names === undefined ? nothing : this.#known.get(slot)?.told ?? nothing
-    const others = before.families.filter(points => !isAskedFor(points, names!))
-    const otherFormer = before.former.filter(({ points }) => !isAskedFor(points, names!))
-    const told = { ...nothing, families: [...others, ...families], former: [...otherFormer, ...former] }
-    this.#known.set(slot, { told, writtenMs })
+  /** Notes what a slot has counted, unless what is known was counted later. Without `names`, that is all. */
+  #know (slot: number, { families, former, countedMs }: Told, names?: ReadonlySet<string>): void {
+    const known = this.#known.get(slot) ?? new Map<string, Known>()
+    this.#known.set(slot, known)
+    const told = new Map<string, Known>()
+    const one = ({ name }: Points): Known => {
+      if (!told.has(name)) told.set(name, { families: [], former: [], countedMs })
+      return told.get(name)!
+    }
+    for (const points of families) one(points).families.push(points)
+    for (const before of former) one(before.points).former.push(before)
+    for (const [name, { families, former, countedMs: knownMs }] of known) {
+      const points = [...families, ...former.map(({ points }) => points)]
+      const isOver = !told.has(name) && (names === undefined || points.some(points => isAskedFor(points, names)))
+      if (isOver && knownMs <= countedMs) known.delete(name)
+    }
+    for (const [name, one] of told) if ((known.get(name) ?? one).countedMs <= countedMs) known.set(name, one)
   }
-}
-
-/** What was saved, with what is known of later in its place. */
-function overlay ({ told: { families, former } }: Saved, { told: later, writtenMs }: Saved): Saved {
-  const names = new Set([...later.families, ...later.former.map(({ points }) => points)].map(({ name }) => name))
-  const told = {
-    ...later,
-    families: [...families.filter(({ name }) => !names.has(name)), ...later.families],
-    former: [...former.filter(({ points }) => !names.has(points.name)), ...later.former]
-  }
-  return { told, writtenMs }
 }

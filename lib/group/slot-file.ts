@@ -11,13 +11,6 @@ const safely = constants.O_NOFOLLOW | constants.O_NONBLOCK
 /** Makes a file, or empties what is there. */
 const replacing = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC
 
-/** What is in the file of a slot. */
-export interface Saved {
-  readonly told: Told
-  /** When it was written, in milliseconds since 1970. */
-  readonly writtenMs: number
-}
-
 /**
  * Writes the file of a slot. Whoever reads it finds what was there before or all of the new, at whichever instruction
  * the process is killed.
@@ -47,13 +40,13 @@ export function saveAtOnce (file: string, bytes: Buffer): void {
 }
 
 /** Reads the file of a slot. Resolves to undefined if there is none. Rejects if it is not what `save()` has written. */
-export async function load (file: string, slices: TimeSlices): Promise<Saved | undefined> {
+export async function load (file: string, slices: TimeSlices): Promise<Told | undefined> {
   try {
     return await using(file, constants.O_RDONLY, async handle => {
-      const { size, mtimeMs } = await handle.stat()
+      const { size } = await handle.stat()
       if (size > mostBytes) throw new Error(`it has ${size} bytes`)
       const bytes = await read(handle, size)
-      return { told: await inSlices(decodeInSteps(bytes, new LabelLists()), slices), writtenMs: mtimeMs }
+      return inSlices(decodeInSteps(bytes, new LabelLists()), slices)
     })
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
