@@ -31,6 +31,7 @@ export interface Told extends Gathered {
   readonly countedMs: number
 }
 
+/** What somebody tells who has counted nothing. */
 export const nothing: Told = { families: [], former: [], failures: [], leftOut: [], countedMs: 0 }
 
 /** What is known of a slot. */
